@@ -1,0 +1,32 @@
+package dev.baton.engine;
+
+import dev.baton.transfer.KvTransferConfig;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+
+/// How an engine is set up, under vLLM's names.
+///
+/// @param modelId name that is mixed into block hashes
+/// @param maxModelLen longest prompt plus output, in tokens
+/// @param blockTokens tokens a KV block (`--block-size`)
+/// @param numBlocks KV blocks in the pool (`--num-gpu-blocks-override`, or derived from `--kv-cache-memory-bytes`)
+/// @param maxNumSeqs most sequences in one step (`--max-num-seqs`)
+/// @param maxNumBatchedTokens tokens a step, prefill and decode together (`--max-num-batched-tokens`)
+/// @param maxWaiting most requests that wait for their turn; further ones are refused
+/// @param enablePrefixCaching whether blocks are found again by the hash of their tokens (`--enable-prefix-caching`)
+/// @param stepDeadline a step that takes longer marks the engine dead
+/// @param kvTransfer how KV blocks are exchanged, if at all
+/// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to value
+public record EngineConfig(
+        String modelId,
+        int maxModelLen,
+        int blockTokens,
+        int numBlocks,
+        int maxNumSeqs,
+        int maxNumBatchedTokens,
+        int maxWaiting,
+        boolean enablePrefixCaching,
+        Duration stepDeadline,
+        Optional<KvTransferConfig> kvTransfer,
+        Map<String, String> compatibility) {}

@@ -1,0 +1,38 @@
+package dev.baton.engine;
+
+import dev.baton.transfer.KvTransferParams;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+
+/// What one step added to a request: one or more tokens, or its end, or both.
+///
+/// @param tokenIds new tokens, at least one unless the request is finished
+/// @param logprobs one entry a token if asked for, else empty
+/// @param finish set on the last output of a request, and only there
+public record RequestOutput(int[] tokenIds, List<TokenLogprobs> logprobs, Optional<Finish> finish) {
+
+    /// How a request ended.
+    ///
+    /// @param stopTokenId the stop token that ended it, unless it was end-of-sequence
+    /// @param promptTokens length of the prompt
+    /// @param cachedTokens prompt tokens that came from the local prefix cache
+    /// @param externalTokens prompt tokens that came from another instance
+    /// @param kvTransferParams what a decoder needs, on a prefiller that holds the blocks
+    /// @param error one sentence, with [FinishReason#ERROR]
+    public record Finish(
+            FinishReason reason,
+            OptionalInt stopTokenId,
+            int promptTokens,
+            int cachedTokens,
+            int externalTokens,
+            Optional<KvTransferParams.RemotePrefill> kvTransferParams,
+            Optional<String> error) {}
+
+    /// The log-probability of a chosen token and of the likeliest ones.
+    ///
+    /// @param topTokenIds the likeliest tokens, in descending order; as many as asked for
+    /// @param topLogprobs their log-probabilities (natural logarithm)
+    /// @param rank rank of the chosen token among all, 1 for the likeliest
+    public record TokenLogprobs(float logprob, int rank, int[] topTokenIds, float[] topLogprobs) {}
+}

@@ -1,0 +1,23 @@
+package dev.baton.transfer;
+
+/// What the transfer room reports to the engine. The engine, never the transfer, frees blocks in answer to it.
+public sealed interface KvEvent {
+    /// The request's id inside this instance.
+    String requestId();
+
+    /// Every block of a load has arrived and its checksum was right.
+    ///
+    /// @param numBytes bytes received
+    record KvArrived(String requestId, long numBytes) implements KvEvent {}
+
+    /// A load ended without all blocks, because it failed or was cancelled. Nothing writes into its blocks any more.
+    ///
+    /// @param reason one sentence for the log
+    record KvFailed(String requestId, String reason) implements KvEvent {}
+
+    /// A decoder has read what it wanted: nobody reads the held blocks any more.
+    record LeaseReleased(String requestId) implements KvEvent {}
+
+    /// A lease ran out before its decoder asked or renewed: nobody reads the held blocks any more.
+    record LeaseExpired(String requestId) implements KvEvent {}
+}
