@@ -1,0 +1,208 @@
+package dev.baton.deployment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.deployment.Deployment.Answer;
+import dev.baton.deployment.Deployment.Instance;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// The text through router, prefiller and decoder equals, token for token, the text of one instance.
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
+class HandOffEqualityTest {
+    private static final int PROMPTS = 200;
+    private static final int LONGEST_PROMPT_TOKENS = 1500;
+    private static final int LARGEST_BLOCK_TOKENS = 32;
+    private static final int OUTPUT_TOKENS = 12;
+
+    @TempDir
+    static Path logs;
+
+    private final List<int[]> prompts = new ArrayList<>();
+    private final List<Map<String, Object>> bodies = new ArrayList<>();
+    private final List<List<Integer>> expected = new ArrayList<>();
+    private Deployment referenceDeployment;
+    private Instance reference;
+
+    @BeforeAll
+    void answersOfOneInstance() {
+        referenceDeployment = new Deployment(logs);
+        reference = referenceDeployment.single("reference", "--no-enable-prefix-caching");
+        referenceDeployment.awaitReady();
+        int[] text = storyTokens();
+        Random random = new Random(42);
+        for (int i = 0; i < PROMPTS; i++) {
+            int[] prompt = new int[lengthOf(i)];
+            int from = random.nextInt(text.length - prompt.length);
+            for (int k = 0; k < prompt.length; k++) {
+                prompt[k] = i % 2 == 0 ? text[from + k] : 300 + random.nextInt(3700);
+            }
+            prompts.add(prompt);
+            bodies.add(body(prompt, i));
+        }
+        bodies.forEach(body -> expected.add(tokensOf(referenceDeployment, reference, body)));
+    }
+
+    @AfterAll
+    void stop() {
+        if (referenceDeployment != null) {
+            referenceDeployment.close();
+        }
+    }
+
+    /// Evenly spread from 1 to 1,500, shifted so that every residue of every block size occurs.
+    private static int lengthOf(int i) {
+        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1);
+        int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
+        return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
+    }
+
+    /// A long text in the model's own language, as tokens: stories that the model tells itself.
+    private int[] storyTokens() {
+        List<Integer> tokens = new ArrayList<>();
+        for (int seed = 0; tokens.size() < 2 * LONGEST_PROMPT_TOKENS; seed++) {
+            Answer answer = referenceDeployment.post(
+                    reference,
+                    "/v1/completions",
+                    Map.of(
+                            "prompt",
+                            "Once upon a time",
+                            "max_tokens",
+                            400,
+                            "seed",
+                            seed,
+                            "temperature",
+                            1.0,
+                            "ignore_eos",
+                            true,
+                            "return_token_ids",
+                            true));
+            assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+            tokens.addAll(answer.tokenIds());
+        }
+        return tokens.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    /// Every fourth request samples, the others are greedy.
+    private static Map<String, Object> body(int[] prompt, int i) {
+        Map<String, Object> body = new HashMap<>();
+        body.put("prompt", prompt);
+        body.put("max_tokens", OUTPUT_TOKENS);
+        body.put("temperature", i % 4 == 3 ? 0.9 : 0.0);
+        body.put("seed", i);
+        body.put("ignore_eos", true);
+        body.put("return_token_ids", true);
+        return body;
+    }
+
+    private static List<Integer> tokensOf(Deployment deployment, Instance target, Map<String, Object> body) {
+        Answer answer = deployment.post(target, "/v1/completions", body);
+        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+        return answer.tokenIds();
+    }
+
+    @Test
+    void promptsCoverEveryResidueOfEveryBlockSize() {
+        for (int blockTokens : new int[] {8, 16, 32}) {
+            Set<Integer> residues = new TreeSet<>();
+            prompts.forEach(prompt -> residues.add(prompt.length % blockTokens));
+            assertThat(residues).hasSize(blockTokens);
+        }
+        assertThat(prompts).hasSize(PROMPTS);
+        assertThat(prompts.getFirst()).hasSize(1);
+        assertThat(prompts.getLast()).hasSize(LONGEST_PROMPT_TOKENS);
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {8, 16, 32})
+    void textOfHandOffEqualsTextOfOneInstance(int blockTokens) {
+        try (Deployment deployment = new Deployment(logs)) {
+            String[] flags = {"--block-size", Integer.toString(blockTokens)};
+            Instance prefiller = deployment.prefiller(flags);
+            Instance decoder = deployment.decoder(flags);
+            Instance router = deployment.router(List.of(prefiller), List.of(decoder));
+            deployment.awaitReady();
+
+            int promptTokens = 0;
+            for (int i = 0; i < PROMPTS; i++) {
+                assertThat(tokensOf(deployment, router, bodies.get(i)))
+                        .as("prompt %d of %d tokens, blocks of %d", i, prompts.get(i).length, blockTokens)
+                        .isEqualTo(expected.get(i));
+                promptTokens += prompts.get(i).length;
+            }
+            double external = deployment.metric(decoder, "vllm:external_prefix_cache_hits_total");
+            assertThat(external)
+                    .as("tokens that came from the prefiller, of %d", promptTokens)
+                    .isGreaterThan(0.9 * promptTokens);
+
+            fullHitOnTheDecoder(deployment, router, decoder, blockTokens);
+            partialHitOnTheDecoder(deployment, router, decoder, blockTokens);
+            firstTokenIsEndOfSequence(deployment, router);
+            deployment.checkBlocks();
+        }
+    }
+
+    private void fullHitOnTheDecoder(Deployment deployment, Instance router, Instance decoder, int blockTokens) {
+        for (int i = PROMPTS - 12; i < PROMPTS; i++) {
+            double before = deployment.metric(decoder, "vllm:prefix_cache_hits_total");
+            assertThat(tokensOf(deployment, router, bodies.get(i)))
+                    .as("prompt %d again, blocks of %d", i, blockTokens)
+                    .isEqualTo(expected.get(i));
+            int fullBlocksTokens = (prompts.get(i).length - 1) / blockTokens * blockTokens;
+            assertThat(deployment.metric(decoder, "vllm:prefix_cache_hits_total") - before)
+                    .isEqualTo(fullBlocksTokens);
+        }
+    }
+
+    private void partialHitOnTheDecoder(Deployment deployment, Instance router, Instance decoder, int blockTokens) {
+        Random random = new Random(7);
+        for (int i = PROMPTS - 12; i < PROMPTS; i++) {
+            int[] prompt = prompts.get(i).clone();
+            int shared = 1 + random.nextInt(prompt.length - 1);
+            for (int k = shared; k < prompt.length; k++) {
+                prompt[k] = 300 + random.nextInt(3700);
+            }
+            Map<String, Object> body = body(prompt, i);
+            double before = deployment.metric(decoder, "vllm:prefix_cache_hits_total");
+            assertThat(tokensOf(deployment, router, body))
+                    .as("%d of %d tokens known, blocks of %d", shared, prompt.length, blockTokens)
+                    .isEqualTo(tokensOf(referenceDeployment, reference, body));
+            assertThat(deployment.metric(decoder, "vllm:prefix_cache_hits_total") - before)
+                    .isEqualTo(Math.min(shared, prompt.length - 1) / blockTokens * blockTokens);
+        }
+    }
+
+    private void firstTokenIsEndOfSequence(Deployment deployment, Instance router) {
+        int endOfSequence = endOfSequenceToken();
+        for (int i = 0; i < PROMPTS; i += 20) {
+            Map<String, Object> body = new HashMap<>(bodies.get(i));
+            body.put("ignore_eos", false);
+            body.put("logit_bias", Map.of(Integer.toString(endOfSequence), 100));
+            Answer answer = deployment.post(router, "/v1/completions", body);
+            assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+            assertThat(answer.tokenIds()).isEqualTo(tokensOf(referenceDeployment, reference, body));
+            assertThat(answer.choice().path("finish_reason").asString()).isEqualTo("stop");
+            assertThat(answer.choice().path("text").asString()).isEmpty();
+        }
+    }
+
+    private static int endOfSequenceToken() {
+        return Deployment.JSON
+                .readTree(Deployment.MODEL.resolve("config.json"))
+                .path("eos_token_id")
+                .intValue();
+    }
+}

@@ -1,0 +1,54 @@
+package dev.baton.deployment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.deployment.Deployment.Answer;
+import dev.baton.deployment.Deployment.Instance;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+
+/// The embedded model remembers what was said turns ago, over a hand-off: a wrong KV block would make it forget.
+class RecallTest {
+    @TempDir
+    Path logs;
+
+    @Test
+    void atLeastNinetyOfAHundredFactsAreRecalledThroughTheHandOff() throws IOException {
+        Path heldOut = Deployment.MODEL.resolveSibling("training").resolve("heldout.jsonl");
+        Assumptions.assumeTrue(Files.exists(heldOut), "the held-out conversations are not there");
+        List<String> conversations = Files.readAllLines(heldOut);
+        assertThat(conversations).hasSize(100);
+        try (Deployment deployment = new Deployment(logs)) {
+            Instance prefiller = deployment.prefiller();
+            Instance decoder = deployment.decoder();
+            Instance router = deployment.router(List.of(prefiller), List.of(decoder));
+            deployment.awaitReady();
+            int recalled = 0;
+            for (String line : conversations) {
+                JsonNode conversation = Deployment.JSON.readTree(line);
+                Answer answer = deployment.post(
+                        router,
+                        "/v1/chat/completions",
+                        Map.of(
+                                "messages", conversation.path("messages"),
+                                "max_completion_tokens", 64,
+                                "temperature", 0));
+                assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+                String text = answer.choice().path("message").path("content").asString();
+                String fact = conversation.path("expected").asString();
+                if (text.toLowerCase(Locale.ROOT).contains(fact.toLowerCase(Locale.ROOT))) {
+                    recalled++;
+                }
+            }
+            assertThat(recalled).isGreaterThanOrEqualTo(90);
+        }
+    }
+}
