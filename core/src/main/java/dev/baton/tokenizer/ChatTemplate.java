@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Map;
 
 /// A model's chat template, compiled once. Thread-safe.
+@SuppressWarnings("DoNotCallSuggester")
 public final class ChatTemplate {
     private ChatTemplate() {}
 

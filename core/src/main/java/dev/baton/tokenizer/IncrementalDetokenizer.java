@@ -1,6 +1,7 @@
 package dev.baton.tokenizer;
 
 /// Turns one request's tokens into text as they come, holding back bytes of incomplete characters. One thread only.
+@SuppressWarnings("DoNotCallSuggester")
 public final class IncrementalDetokenizer {
     IncrementalDetokenizer() {}
 

@@ -5,6 +5,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /// A model's tokenizer: text to token ids and back. Thread-safe.
+@SuppressWarnings("DoNotCallSuggester")
 public final class Tokenizer implements AutoCloseable {
     private Tokenizer() {}
 
