@@ -12,14 +12,14 @@ final class Formatting {
         List<Object> items = values instanceof Tuple tuple ? tuple.items() : List.of(values);
         StringBuilder out = new StringBuilder();
         int used = 0;
-        for (int at = 0; at < format.length(); at++) {
-            char c = format.charAt(at);
+        int at = 0;
+        while (at < format.length()) {
+            char c = format.charAt(at++);
             if (c != '%') {
                 out.append(c);
                 continue;
             }
-            at++;
-            char kind = at < format.length() ? format.charAt(at) : ' ';
+            char kind = at < format.length() ? format.charAt(at++) : ' ';
             if (kind == '%') {
                 out.append('%');
                 continue;
@@ -51,9 +51,10 @@ final class Formatting {
     static String braces(String format, Arguments arguments) {
         StringBuilder out = new StringBuilder();
         int automatic = 0;
-        for (int at = 0; at < format.length(); at++) {
-            char c = format.charAt(at);
-            if ((c == '{' || c == '}') && at + 1 < format.length() && format.charAt(at + 1) == c) {
+        int at = 0;
+        while (at < format.length()) {
+            char c = format.charAt(at++);
+            if ((c == '{' || c == '}') && at < format.length() && format.charAt(at) == c) {
                 out.append(c);
                 at++;
             } else if (c == '{') {
@@ -61,9 +62,9 @@ final class Formatting {
                 if (end < 0) {
                     throw new JinjaException("expected '}' before end of string");
                 }
-                String field = format.substring(at + 1, end);
+                String field = format.substring(at, end);
                 out.append(Repr.str(field(field.isEmpty() ? Integer.toString(automatic++) : field, arguments)));
-                at = end;
+                at = end + 1;
             } else if (c == '}') {
                 throw new JinjaException("single '}' encountered in format string");
             } else {

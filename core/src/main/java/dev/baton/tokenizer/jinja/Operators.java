@@ -116,7 +116,7 @@ final class Operators {
             case "*" -> Math.multiplyExact(a, b);
             case "//" -> Math.floorDiv(a, b);
             case "%" -> Math.floorMod(a, b);
-            case "**" -> b < 0 ? (Object) Math.pow(a, b) : (Object) power(a, b);
+            case "**" -> b < 0 ? (Object) Math.pow((double) a, (double) b) : (Object) power(a, b);
             default -> throw JinjaException.unsupported("the operator '" + operator + "'");
         };
     }
@@ -125,11 +125,13 @@ final class Operators {
         if (exponent > Integer.MAX_VALUE) {
             throw new ArithmeticException("exponent");
         }
-        return base >= -1 && base <= 1
-                ? (exponent % 2 == 0 ? base * base : base) + (base == 0 && exponent == 0 ? 1 : 0)
-                : exponent > 64 ? Math.multiplyExact(Long.MAX_VALUE, 2) : BigInteger.valueOf(base)
-                        .pow((int) exponent)
-                        .longValueExact();
+        if (base >= -1 && base <= 1) {
+            return exponent == 0 || (base == -1 && exponent % 2 == 0) ? 1 : base;
+        }
+        if (exponent >= Long.SIZE) {
+            throw new ArithmeticException("overflow");
+        }
+        return BigInteger.valueOf(base).pow((int) exponent).longValueExact();
     }
 
     private static Object floats(String operator, double a, double b) {

@@ -225,7 +225,8 @@ final class Parser {
         }
         List<Target> targets = new ArrayList<>(List.of(first));
         while (tokens.skipOperator(",")) {
-            if (tokens.peek().kind() != Kind.NAME && !tokens.peek().isOperator("(") || tokens.peek().isName("in")) {
+            boolean another = tokens.peek().kind() == Kind.NAME || tokens.peek().isOperator("(");
+            if (!another || tokens.peek().isName("in")) {
                 break;
             }
             targets.add(singleTarget(namespaceAllowed));

@@ -11,16 +11,17 @@ final class Strftime {
 
     static String format(String format, LocalDateTime time) {
         StringBuilder out = new StringBuilder();
-        for (int at = 0; at < format.length(); at++) {
-            char c = format.charAt(at);
-            if (c != '%' || at + 1 == format.length()) {
+        int at = 0;
+        while (at < format.length()) {
+            char c = format.charAt(at++);
+            if (c != '%' || at == format.length()) {
                 out.append(c);
                 continue;
             }
-            char directive = format.charAt(++at);
-            boolean unpadded = directive == '-' && at + 1 < format.length();
+            char directive = format.charAt(at++);
+            boolean unpadded = directive == '-' && at < format.length();
             if (unpadded) {
-                directive = format.charAt(++at);
+                directive = format.charAt(at++);
             }
             String text = directive(directive, time);
             out.append(unpadded && "dmHIMSjy".indexOf(directive) >= 0 ? unpad(text) : text);

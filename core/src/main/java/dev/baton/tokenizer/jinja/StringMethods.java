@@ -97,7 +97,7 @@ final class StringMethods {
     }
 
     private static boolean isDigits(String text, String name) {
-        if (!Text.all(text, c -> c < 0x80 || Character.isDigit(c) || !Character.isDefined(c) || Character.isLetter(c))) {
+        if (!text.isEmpty() && !Text.all(text, c -> c < 0x80 || Character.isDigit(c) || Character.isLetter(c))) {
             throw JinjaException.unsupported("str." + name + "() of characters outside ASCII that are no plain digits");
         }
         return Text.all(text, Character::isDigit);

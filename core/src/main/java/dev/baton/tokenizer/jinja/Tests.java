@@ -67,6 +67,7 @@ final class Tests {
     }
 
     /// Python's `is`, where it does not depend on how a Python shares its objects.
+    @SuppressWarnings("ReferenceEquality") // identity is what 'sameas' asks for
     private static boolean same(Object value, Object other) {
         if (value instanceof None || value instanceof Boolean || other instanceof None || other instanceof Boolean) {
             return value.equals(other);

@@ -137,7 +137,7 @@ public final class Text {
                 return words;
             }
             if (maxSplits >= 0 && words.size() == maxSplits) {
-                words.add(stripRight(text.substring(at)));
+                words.add(text.substring(at));
                 return words;
             }
             int end = at;
@@ -251,11 +251,8 @@ public final class Text {
             char a = left.charAt(at);
             char b = right.charAt(at);
             if (a != b) {
-                boolean surrogates = Character.isSurrogate(a) || Character.isSurrogate(b);
-                return surrogates ? Boolean.compare(Character.isSurrogate(a), Character.isSurrogate(b)) != 0
-                                ? Boolean.compare(Character.isSurrogate(a), Character.isSurrogate(b))
-                                : Character.compare(a, b)
-                        : Character.compare(a, b);
+                boolean astral = Character.isSurrogate(a);
+                return astral == Character.isSurrogate(b) ? Character.compare(a, b) : astral ? 1 : -1;
             }
         }
         return Integer.compare(left.length(), right.length());

@@ -88,7 +88,7 @@ final class Values {
         Object a = left instanceof Boolean truth ? (Object) (truth ? 1L : 0L) : left;
         Object b = right instanceof Boolean truth ? (Object) (truth ? 1L : 0L) : right;
         if (a instanceof Number x && b instanceof Number y) {
-            return x instanceof Double || y instanceof Double ? x.doubleValue() == y.doubleValue() : x.equals(y);
+            return (x instanceof Double || y instanceof Double) ? x.doubleValue() == y.doubleValue() : x.equals(y);
         }
         if (a instanceof List<?> x && b instanceof List<?> y) {
             return equalItems(x, y);
