@@ -1,0 +1,208 @@
+package dev.baton.model.llama;
+
+import dev.baton.model.CausalLm;
+import dev.baton.model.ForwardBatch;
+import dev.baton.model.ModelConfig;
+import dev.baton.model.ModelException;
+import dev.baton.model.Weights;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.cpu.AttentionShape;
+import dev.baton.tensor.cpu.CpuOps;
+import dev.baton.tensor.cpu.Matrix;
+import dev.baton.tensor.cpu.PackedMatrix;
+import dev.baton.tensor.cpu.RotaryTable;
+import dev.baton.tensor.cpu.SequenceRows;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/// A Llama model (`LlamaForCausalLM`: Llama 2 and 3, and what shares their shape) on the CPU, in f32 over weights in
+/// the checkpoint's type.
+///
+/// Prefill and decode are one code path: rows are tokens, wherever they come from. In the last layer only the rows
+/// whose logits are wanted go on after their keys and values are written. Buffers grow to the largest step and are
+/// kept.
+///
+/// Used from one thread at a time. Owns its weights and threads.
+public final class Llama implements CausalLm {
+    private final ModelConfig config;
+    private final CpuOps ops;
+    private final Arena arena = Arena.ofShared();
+    private final Matrix embedding; // (vocab, hidden), as in the checkpoint
+    private final LlamaLayer[] layers; // (layers)
+    private final float[] finalNorm; // (hidden)
+    private final PackedMatrix lmHead; // (vocab, hidden)
+    private final AttentionShape shape;
+    private final RotaryTable rotary;
+    private final Map<String, String> fingerprint;
+
+    private final SequenceRows sequences = new SequenceRows();
+    private final SequenceRows lastRows = new SequenceRows();
+    private float[] hidden = {}; // (rows, hidden)
+    private float[] normed = {}; // (rows, hidden)
+    private float[] qkv = {}; // (rows, heads + 2 kvHeads, headDim)
+    private float[] attended = {}; // (rows, heads, headDim)
+    private float[] gateUp = {}; // (rows, 2, intermediate)
+    private float[] activated = {}; // (rows, intermediate)
+
+    /// Packs the weights.
+    ///
+    /// @param weights may be closed afterwards
+    /// @param ops owned by this model once this has returned
+    public Llama(ModelConfig config, Weights weights, CpuOps ops) {
+        this.config = config;
+        this.ops = ops;
+        int vocab = config.vocabSize();
+        int hiddenSize = config.hiddenSize();
+        try {
+            Weights.Tensor embedTokens = weights.tensor("model.embed_tokens.weight", vocab, hiddenSize);
+            MemorySegment copy = arena.allocate(embedTokens.data().byteSize(), Float.BYTES);
+            MemorySegment.copy(embedTokens.data(), 0, copy, 0, copy.byteSize());
+            this.embedding = new Matrix(copy, embedTokens.dtype(), vocab, hiddenSize);
+            this.layers = new LlamaLayer[config.numLayers()];
+            for (int i = 0; i < layers.length; i++) {
+                layers[i] = LlamaLayer.load(config, i, weights, ops, arena);
+            }
+            this.finalNorm = weights.tensor("model.norm.weight", hiddenSize).toFloats();
+            this.lmHead = ops.pack(
+                    arena,
+                    config.tieWordEmbeddings()
+                            ? embedding
+                            : weights.tensor("lm_head.weight", vocab, hiddenSize)
+                                    .matrix());
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            throw e;
+        }
+        this.shape = new AttentionShape(
+                config.numHeads(), config.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
+        this.rotary = new RotaryTable(config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()));
+        this.fingerprint = fingerprint(config, weights.digest());
+    }
+
+    private static Map<String, String> fingerprint(ModelConfig config, String weightsDigest) {
+        Map<String, String> fields = new LinkedHashMap<>();
+        fields.put("architecture", config.architecture());
+        fields.put("layers", Integer.toString(config.numLayers()));
+        fields.put("kv_heads", Integer.toString(config.numKvHeads()));
+        fields.put("head_dim", Integer.toString(config.headDim()));
+        fields.put("rope_theta", Double.toString(config.ropeTheta()));
+        fields.put("rope_scaling", config.ropeScaling().describe());
+        fields.put("vocab_size", Integer.toString(config.vocabSize()));
+        fields.put("dtype", DType.F32.name());
+        fields.put("weights_digest", weightsDigest);
+        return java.util.Collections.unmodifiableMap(fields);
+    }
+
+    @Override
+    public ModelConfig config() {
+        return config;
+    }
+
+    @Override
+    public Map<String, String> fingerprint() {
+        return fingerprint;
+    }
+
+    @Override
+    public String backend() {
+        return ops.backend();
+    }
+
+    @Override
+    public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+        int rows = batch.numTokens();
+        if (rows == 0) {
+            return;
+        }
+        ensureBuffers(rows);
+        embed(batch);
+        fillSequences(batch);
+        int last = layers.length - 1;
+        for (int i = 0; i < last; i++) {
+            LlamaLayer layer = layers[i];
+            keysAndValues(layer, i, rows, kv);
+            ops.attention(qkv, shape, kv, i, sequences, attended);
+            rest(layer, rows);
+        }
+        keysAndValues(layers[last], last, rows, kv);
+        int wanted = batch.numLogits();
+        if (wanted > 0) {
+            ops.attention(qkv, shape, kv, last, lastRows, attended);
+            for (int i = 0; i < wanted; i++) {
+                int row = batch.logitsRow(i);
+                System.arraycopy(attended, row * shape.outSize(), attended, i * shape.outSize(), shape.outSize());
+                System.arraycopy(
+                        hidden, row * config.hiddenSize(), hidden, i * config.hiddenSize(), config.hiddenSize());
+            }
+            rest(layers[last], wanted);
+            ops.rmsNorm(hidden, wanted, config.hiddenSize(), finalNorm, config.rmsNormEps(), normed);
+            ops.matmul(normed, wanted, lmHead, logits);
+        }
+    }
+
+    private void keysAndValues(LlamaLayer layer, int index, int rows, PagedKv kv) {
+        ops.rmsNorm(hidden, rows, config.hiddenSize(), layer.inputNorm(), config.rmsNormEps(), normed);
+        ops.matmul(normed, rows, layer.qkv(), qkv);
+        ops.rotateAndStore(qkv, shape, rotary, kv, index, sequences);
+    }
+
+    /// What a layer does after attention.
+    private void rest(LlamaLayer layer, int rows) {
+        int hiddenSize = config.hiddenSize();
+        ops.matmul(attended, rows, layer.attentionOut(), normed);
+        ops.add(hidden, normed, rows, hiddenSize);
+        ops.rmsNorm(hidden, rows, hiddenSize, layer.mlpNorm(), config.rmsNormEps(), normed);
+        ops.matmul(normed, rows, layer.gateUp(), gateUp);
+        ops.siluMultiply(gateUp, rows, config.intermediateSize(), activated);
+        ops.matmul(activated, rows, layer.down(), normed);
+        ops.add(hidden, normed, rows, hiddenSize);
+    }
+
+    private void embed(ForwardBatch batch) {
+        for (int row = 0; row < batch.numTokens(); row++) {
+            int token = batch.tokenId(row);
+            if (token < 0 || token >= config.vocabSize()) {
+                throw new ModelException("token " + token + " is not in the vocabulary of " + config.vocabSize());
+            }
+            embedding.copyRow(token, hidden, row * config.hiddenSize());
+        }
+    }
+
+    private void fillSequences(ForwardBatch batch) {
+        sequences.clear();
+        lastRows.clear();
+        int nextLogits = 0;
+        for (int s = 0; s < batch.numSequences(); s++) {
+            int first = batch.queryStart(s);
+            int end = batch.queryStart(s + 1);
+            sequences.add(first, end - first, batch.position(first), batch.blockTable(s));
+            if (nextLogits < batch.numLogits() && batch.logitsRow(nextLogits) == end - 1) {
+                lastRows.add(end - 1, 1, batch.position(end - 1), batch.blockTable(s));
+                nextLogits++;
+            }
+        }
+    }
+
+    private void ensureBuffers(int rows) {
+        hidden = grown(hidden, rows, config.hiddenSize());
+        normed = grown(normed, rows, config.hiddenSize());
+        qkv = grown(qkv, rows, shape.rowSize());
+        attended = grown(attended, rows, shape.outSize());
+        gateUp = grown(gateUp, rows, 2 * config.intermediateSize());
+        activated = grown(activated, rows, config.intermediateSize());
+    }
+
+    private static float[] grown(float[] buffer, int rows, int columns) {
+        int needed = Math.multiplyExact(rows, columns);
+        return buffer.length >= needed ? buffer : new float[needed];
+    }
+
+    @Override
+    public void close() {
+        ops.close();
+        arena.close();
+    }
+}

@@ -1,0 +1,198 @@
+package dev.baton.tensor.cpu;
+
+import dev.baton.tensor.PagedKv;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/// Causal attention over the paged cache. An item is one tile of rows with the query heads of one key head.
+///
+/// Per query head and key: the score is one chain of multiply-adds over the head's dimensions. Per query head: the
+/// greatest score, then `exp(score - greatest)` and their sum (see [Sums], indexed by position), then per dimension one
+/// chain of multiply-adds over the positions from 0 on, divided by the sum. None of these knows of blocks, of tiles or
+/// of where a chunk of the prompt begins.
+final class AttentionTask implements WorkerPool.Task {
+    /// Keys that are turned round at a time, a multiple of every panel's width; `(headDim, 64)` floats stay in cache.
+    private static final int KEY_TILE = 64;
+
+    private final Kernels kernels;
+    private final Scratch[] scratches; // (threads)
+    private float[] qkv = {}; // (rows, (heads + 2 * kvHeads) * headDim)
+    private float[] out = {}; // (rows, heads * headDim)
+    private @Nullable AttentionShape shape;
+    private @Nullable PagedKv kv;
+    private @Nullable SequenceRows sequences;
+    private int layer;
+
+    AttentionTask(Kernels kernels, int threads, Arena arena) {
+        this.kernels = kernels;
+        this.scratches = new Scratch[threads];
+        for (int i = 0; i < threads; i++) {
+            scratches[i] = new Scratch(arena);
+        }
+    }
+
+    void set(float[] qkv, AttentionShape shape, PagedKv kv, int layer, SequenceRows sequences, float[] out) {
+        this.qkv = qkv;
+        this.shape = shape;
+        this.kv = kv;
+        this.layer = layer;
+        this.sequences = sequences;
+        this.out = out;
+    }
+
+    @Override
+    public void run(int item, int worker) {
+        AttentionShape heads = Objects.requireNonNull(shape);
+        PagedKv cache = Objects.requireNonNull(kv);
+        SequenceRows tiles = Objects.requireNonNull(sequences);
+        Scratch scratch = scratches[worker];
+        int tile = item / heads.kvHeads();
+        int kvHead = item % heads.kvHeads();
+        int rows = tiles.tileRows(tile);
+        int firstPosition = tiles.tileFirstPosition(tile);
+        int[] blocks = tiles.tileBlocks(tile);
+        int keys = firstPosition + rows;
+        int group = heads.group();
+        int headDim = heads.headDim();
+        int queries = rows * group;
+        int stride = Math.ceilDiv(keys, KEY_TILE) * KEY_TILE;
+        scratch.ensure(queries, stride, headDim);
+
+        for (int r = 0; r < rows; r++) {
+            int row = (tiles.tileFirstRow(tile) + r) * heads.rowSize() + heads.queryStart(kvHead * group);
+            kernels.scale(qkv, row, group * headDim, heads.scale(), scratch.queries, r * group * headDim);
+        }
+        for (int from = 0; from < keys; from += KEY_TILE) {
+            turnKeys(cache, blocks, kvHead, from, Math.min(KEY_TILE, keys - from), scratch.keys(headDim));
+            kernels.multiply(
+                    scratch.queries,
+                    0,
+                    headDim,
+                    queries,
+                    scratch.keys(headDim),
+                    0,
+                    KEY_TILE,
+                    headDim,
+                    KEY_TILE,
+                    scratch.scores,
+                    from,
+                    stride,
+                    false);
+        }
+        for (int q = 0; q < queries; q++) {
+            scratch.sums[q] = kernels.softmaxNumerators(
+                    scratch.scores, q * stride, firstPosition + q / group + 1, scratch.partials);
+        }
+        Arrays.fill(scratch.results, 0, queries * headDim, 0f);
+        sumValues(cache, blocks, kvHead, rows, group, firstPosition, stride, scratch);
+        for (int q = 0; q < queries; q++) {
+            int row = (tiles.tileFirstRow(tile) + q / group) * heads.outSize();
+            kernels.scale(
+                    scratch.results,
+                    q * headDim,
+                    headDim,
+                    1f / scratch.sums[q],
+                    out,
+                    row + heads.queryStart(kvHead * group + q % group));
+        }
+    }
+
+    /// Brings the keys of `count` positions from `from` on into the order `(headDim, KEY_TILE)`. What stands in the
+    /// columns after them is left over and is not used.
+    private void turnKeys(PagedKv cache, int[] blocks, int kvHead, int from, int count, MemorySegment target) {
+        int blockTokens = cache.blockTokens();
+        int done = 0;
+        while (done < count) {
+            int position = from + done;
+            int inBlock = position % blockTokens;
+            int tokens = Math.min(blockTokens - inBlock, count - done);
+            long source = cache.keyOffsetBytes(blocks[position / blockTokens], layer, kvHead)
+                    + (long) inBlock * cache.headDim() * Float.BYTES;
+            kernels.transpose(
+                    cache.segment(), source, tokens, cache.headDim(), target, (long) done * Float.BYTES, KEY_TILE);
+            done += tokens;
+        }
+    }
+
+    private void sumValues(
+            PagedKv cache,
+            int[] blocks,
+            int kvHead,
+            int rows,
+            int group,
+            int firstPosition,
+            int stride,
+            Scratch scratch) {
+        int blockTokens = cache.blockTokens();
+        int headDim = cache.headDim();
+        int keys = firstPosition + rows;
+        for (int from = 0; from < keys; from += blockTokens) {
+            long source = cache.valueOffsetBytes(blocks[from / blockTokens], layer, kvHead);
+            // Rows that see the whole block go together; a row that sees a part of it goes alone with its group.
+            int whole = Math.clamp(from + blockTokens - 1 - firstPosition, 0, rows);
+            for (int r = 0; r < rows; r++) {
+                boolean together = r == whole;
+                int count = together ? blockTokens : Math.min(blockTokens, firstPosition + r + 1 - from);
+                if (count > 0) {
+                    kernels.multiply(
+                            scratch.scores,
+                            r * group * stride + from,
+                            stride,
+                            (together ? rows - r : 1) * group,
+                            cache.segment(),
+                            source,
+                            headDim,
+                            count,
+                            headDim,
+                            scratch.results,
+                            r * group * headDim,
+                            headDim,
+                            true);
+                }
+                if (together) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// One thread's buffers, grown on demand.
+    private static final class Scratch {
+        private final Arena arena;
+        private MemorySegment keys = MemorySegment.NULL; // (headDim, KEY_TILE)
+        private float[] queries = {}; // (rows * group, headDim)
+        private float[] scores = {}; // (rows * group, keys, rounded up)
+        private float[] results = {}; // (rows * group, headDim)
+        private float[] sums = {}; // (rows * group)
+        private final float[] partials = new float[Sums.PARTIALS];
+
+        Scratch(Arena arena) {
+            this.arena = arena;
+        }
+
+        void ensure(int queryRows, int keyStride, int headDim) {
+            if (queries.length < queryRows * headDim) {
+                queries = new float[queryRows * headDim];
+                results = new float[queryRows * headDim];
+            }
+            if (sums.length < queryRows) {
+                sums = new float[queryRows];
+            }
+            int needed = Math.multiplyExact(queryRows, keyStride);
+            if (scores.length < needed) {
+                scores = new float[Math.max(needed, scores.length + scores.length / 2)];
+            }
+        }
+
+        MemorySegment keys(int headDim) {
+            long needed = (long) headDim * KEY_TILE * Float.BYTES;
+            if (keys.byteSize() < needed) {
+                keys = arena.allocate(needed, 64);
+            }
+            return keys;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+package dev.baton.tensor.cpu;
+
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.TensorException;
+import java.lang.foreign.Arena;
+
+/// The operations of a transformer step on the CPU: f32 activations in arrays, weights and KV cache off-heap.
+///
+/// Activations are row-major without gaps, `(rows, columns)`. A row's result does not depend on the other rows, on the
+/// number of threads or on the implementation (see the package). Nothing is allocated once the buffers have grown to
+/// the largest step.
+///
+/// Owns its threads and scratch memory, and lends its arena's lifetime to no one. Used from one thread at a time.
+public final class CpuOps implements AutoCloseable {
+    private static final String VECTOR_MODULE = "jdk.incubator.vector";
+    private static final int FEWEST_LANES = 8;
+
+    private final Kernels kernels;
+    private final String reason;
+    private final WorkerPool pool;
+    private final Arena arena = Arena.ofShared();
+    private final MatmulTask matmul;
+    private final RowsTask rowsTask;
+    private final RotateAndStoreTask rotateAndStore;
+    private final AttentionTask attention;
+
+    private CpuOps(Kernels kernels, String reason, int threads) {
+        this.kernels = kernels;
+        this.reason = reason;
+        this.pool = new WorkerPool(threads);
+        this.matmul = new MatmulTask(kernels, pool);
+        this.rowsTask = new RowsTask(kernels, pool);
+        this.rotateAndStore = new RotateAndStoreTask(kernels);
+        this.attention = new AttentionTask(kernels, threads, arena);
+    }
+
+    /// Chooses an implementation and starts the threads.
+    ///
+    /// @param threads threads that compute, the caller's included
+    /// @throws TensorException if the Vector API is demanded and missing, or `threads` is not positive
+    public static CpuOps create(OpsChoice choice, int threads) {
+        if (threads < 1) {
+            throw new TensorException("the number of CPU threads must be at least 1, not " + threads);
+        }
+        boolean present = ModuleLayer.boot().findModule(VECTOR_MODULE).isPresent();
+        String missing = "module " + VECTOR_MODULE + " is missing: start with --add-modules " + VECTOR_MODULE;
+        return switch (choice) {
+            case SCALAR -> new CpuOps(new ScalarKernels(), " (as asked)", threads);
+            case VECTOR -> {
+                if (!present) {
+                    throw new TensorException("the Vector API was asked for, but the " + missing);
+                }
+                yield new CpuOps(new VectorKernels(), "", threads);
+            }
+            case AUTO -> {
+                if (!present) {
+                    yield new CpuOps(new ScalarKernels(), " (" + missing + ")", threads);
+                }
+                int lanes = VectorKernels.preferredLanes();
+                yield lanes >= FEWEST_LANES
+                        ? new CpuOps(new VectorKernels(), "", threads)
+                        : new CpuOps(
+                                new ScalarKernels(),
+                                " (this CPU's vectors hold " + lanes + " floats, the Vector API pays from "
+                                        + FEWEST_LANES + ")",
+                                threads);
+            }
+        };
+    }
+
+    /// What computes and why, for the start banner.
+    public String backend() {
+        return "cpu, " + kernels.description() + reason + ", " + pool.threads()
+                + (pool.threads() == 1 ? " thread" : " threads");
+    }
+
+    /// Packs one weight matrix, or several of the same number of columns one below the other, for [#matmul].
+    ///
+    /// @param target gives the memory, and ends it
+    public PackedMatrix pack(Arena target, Matrix... parts) {
+        return PackedMatrix.pack(target, kernels.lanes(), pool, parts);
+    }
+
+    /// `out = a * transposed(weights)`: `(rows, inputs)` to `(rows, outputs)`.
+    public void matmul(float[] a, int rows, PackedMatrix weights, float[] out) {
+        need("a matrix product's input", a, (long) rows * weights.inputs());
+        need("a matrix product's output", out, (long) rows * weights.outputs());
+        matmul.run(a, rows, weights, out);
+    }
+
+    /// Root-mean-square normalisation of every row, times `weight`.
+    public void rmsNorm(float[] x, int rows, int columns, float[] weight, float epsilon, float[] out) {
+        need("a norm's input", x, (long) rows * columns);
+        need("a norm's output", out, (long) rows * columns);
+        need("a norm's weight", weight, columns);
+        rowsTask.run(RowsTask.Operation.RMS_NORM, x, weight, out, rows, columns, epsilon);
+    }
+
+    /// `out = silu(gate) * up`, where a row of `gateUp` is `columns` gates and then `columns` ups.
+    public void siluMultiply(float[] gateUp, int rows, int columns, float[] out) {
+        need("an activation's input", gateUp, 2L * rows * columns);
+        need("an activation's output", out, (long) rows * columns);
+        rowsTask.run(RowsTask.Operation.SILU_MULTIPLY, gateUp, gateUp, out, rows, columns, 0f);
+    }
+
+    /// `x += y`.
+    public void add(float[] x, float[] y, int rows, int columns) {
+        need("a sum's first operand", x, (long) rows * columns);
+        need("a sum's second operand", y, (long) rows * columns);
+        rowsTask.run(RowsTask.Operation.ADD, x, y, x, rows, columns, 0f);
+    }
+
+    /// Rotates queries and keys to their positions, and writes keys and values into the cache.
+    ///
+    /// @param qkv `(rows, heads + 2 kvHeads, headDim)`; queries and keys are changed in place
+    public void rotateAndStore(
+            float[] qkv, AttentionShape shape, RotaryTable table, PagedKv kv, int layer, SequenceRows sequences) {
+        check(qkv, shape, kv, sequences);
+        table.ensure(sequences.lastPosition() + 1);
+        rotateAndStore.set(qkv, shape, table, kv, layer, sequences);
+        if (sequences.totalRows() < SequenceRows.TILE_ROWS) {
+            pool.forEachHere(sequences.tiles(), rotateAndStore);
+        } else {
+            pool.forEach(sequences.tiles(), rotateAndStore);
+        }
+    }
+
+    /// Causal attention of every row over its sequence's keys and values from position 0 to its own.
+    ///
+    /// @param qkv `(rows, heads + 2 kvHeads, headDim)`, of which the rotated queries are read
+    /// @param out `(rows, heads, headDim)`; only the rows of `sequences` are written
+    public void attention(
+            float[] qkv, AttentionShape shape, PagedKv kv, int layer, SequenceRows sequences, float[] out) {
+        check(qkv, shape, kv, sequences);
+        attention.set(qkv, shape, kv, layer, sequences, out);
+        pool.forEach(sequences.tiles() * shape.kvHeads(), attention);
+    }
+
+    private static void check(float[] qkv, AttentionShape shape, PagedKv kv, SequenceRows sequences) {
+        if (kv.dtype() != DType.F32) {
+            throw new TensorException("the CPU operations keep keys and values as F32; a KV cache of " + kv.dtype()
+                    + " is not supported");
+        }
+        if (kv.kvHeads() != shape.kvHeads() || kv.headDim() != shape.headDim()) {
+            throw new TensorException("the KV cache has " + kv.kvHeads() + " heads of " + kv.headDim()
+                    + ", the model needs " + shape.kvHeads() + " of " + shape.headDim());
+        }
+        need("queries, keys and values", qkv, (long) sequences.totalRows() * shape.rowSize());
+    }
+
+    private static void need(String what, float[] array, long floats) {
+        if (array.length < floats) {
+            throw new TensorException(what + " needs " + floats + " floats, the array has " + array.length);
+        }
+    }
+
+    /// Ends the threads and gives scratch memory back.
+    @Override
+    public void close() {
+        pool.close();
+        arena.close();
+    }
+}

@@ -1,0 +1,82 @@
+package dev.baton.tensor.cpu;
+
+import java.lang.foreign.MemorySegment;
+
+/// The loops that run on one thread. [ScalarKernels] defines what each one computes; [VectorKernels] gives the same
+/// bits.
+///
+/// Stateless, so safe to use from several threads. Matrices are row-major: `from` is the index of the first element,
+/// `stride` the distance from one row to the next, both in elements unless they are named bytes.
+interface Kernels {
+    /// What runs, for the banner.
+    String description();
+
+    /// Width that [PackedMatrix] shall be packed for.
+    int lanes();
+
+    /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the panel, the
+    /// filling ones included.
+    void multiplyPanel(
+            float[] a,
+            int aFrom,
+            int aStride,
+            int rows,
+            PackedMatrix w,
+            int panel,
+            float[] out,
+            int outFrom,
+            int outStride);
+
+    /// Multiplies rows by an f32 matrix in off-heap memory: `out[r][c] = sum over k of a[r][k] * b[k][c]`.
+    ///
+    /// @param inner length of each sum
+    /// @param columns columns of `b` and `out`
+    /// @param accumulate whether the sum goes on from what is in `out`, or begins at zero
+    void multiply(
+            float[] a,
+            int aFrom,
+            int aStride,
+            int rows,
+            MemorySegment b,
+            long bFromBytes,
+            int bStride,
+            int inner,
+            int columns,
+            float[] out,
+            int outFrom,
+            int outStride,
+            boolean accumulate);
+
+    /// Copies the f32 matrix `source` of `(rows, columns)`, rows without gaps, to `target` as `(columns, rows)`.
+    void transpose(
+            MemorySegment source,
+            long fromBytes,
+            int rows,
+            int columns,
+            MemorySegment target,
+            long targetFromBytes,
+            int targetStride);
+
+    /// Replaces scores by `exp(score - greatest score)` and returns the sum of these.
+    ///
+    /// @param partials scratch of [Sums#PARTIALS] floats
+    float softmaxNumerators(float[] scores, int from, int count, float[] partials);
+
+    /// `out = x / sqrt(mean(x^2) + epsilon) * weight`.
+    ///
+    /// @param partials scratch of [Sums#PARTIALS] floats
+    void rmsNorm(
+            float[] x, int from, int count, float[] weight, float epsilon, float[] out, int outFrom, float[] partials);
+
+    /// Rotates one head in place, pairing the elements `i` and `i + headDim / 2` as Hugging Face's Llama does.
+    void rotate(float[] x, int from, int headDim, float[] cos, float[] sin, int tableFrom);
+
+    /// `out = gate / (1 + exp(-gate)) * up`.
+    void siluMultiply(float[] x, int gateFrom, int upFrom, int count, float[] out, int outFrom);
+
+    /// `x += y`.
+    void add(float[] x, float[] y, int from, int count);
+
+    /// `out = x * factor`.
+    void scale(float[] x, int from, int count, float factor, float[] out, int outFrom);
+}

@@ -1,0 +1,54 @@
+package dev.baton.tensor.cpu;
+
+/// Cosines and sines of rotary position embeddings, one row a position; grows when a later position is asked for.
+///
+/// Angles are f32 products of position and inverse frequency, as Hugging Face computes them; cosine and sine come from
+/// `StrictMath`, so that the table is the same on every machine.
+///
+/// [#ensure] is called by one thread while no other reads.
+public final class RotaryTable {
+    private static final int INITIAL_POSITIONS = 256;
+
+    private final float[] inverseFrequencies; // (headDim / 2)
+    private float[] cos = {}; // (positions, headDim / 2)
+    private float[] sin = {}; // (positions, headDim / 2)
+    private int positions;
+
+    /// @param inverseFrequencies `headDim / 2` angles per position
+    public RotaryTable(float[] inverseFrequencies) {
+        this.inverseFrequencies = inverseFrequencies.clone();
+    }
+
+    /// Makes sure that positions below `needed` are there.
+    public void ensure(int needed) {
+        if (needed <= positions) {
+            return;
+        }
+        int grown = Math.max(INITIAL_POSITIONS, Integer.highestOneBit(needed - 1) << 1);
+        int half = inverseFrequencies.length;
+        float[] newCos = java.util.Arrays.copyOf(cos, Math.multiplyExact(grown, half));
+        float[] newSin = java.util.Arrays.copyOf(sin, newCos.length);
+        for (int p = positions; p < grown; p++) {
+            for (int i = 0; i < half; i++) {
+                float angle = p * inverseFrequencies[i];
+                newCos[p * half + i] = (float) StrictMath.cos(angle);
+                newSin[p * half + i] = (float) StrictMath.sin(angle);
+            }
+        }
+        cos = newCos;
+        sin = newSin;
+        positions = grown;
+    }
+
+    float[] cos() {
+        return cos;
+    }
+
+    float[] sin() {
+        return sin;
+    }
+
+    int rowStart(int position) {
+        return position * inverseFrequencies.length;
+    }
+}

@@ -1,0 +1,172 @@
+package dev.baton.model.llama;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.model.CausalLm;
+import dev.baton.model.ForwardBatch;
+import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelLoader;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.cpu.OpsChoice;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// The Llama forward pass against Hugging Face transformers, and against itself under every cut of the work.
+class LlamaTest {
+    private static final double TOLERANCE = 1e-4;
+    private static final int[] CHUNKS = {1, 2, 3, 7, 16, 31, 33, 64, 1000};
+    private static final int[] BLOCK_SIZES = {8, 16, 32};
+
+    static Stream<Arguments> fixturesAndOps() {
+        return Arrays.stream(LlamaFixture.NAMES)
+                .flatMap(name -> Stream.of(OpsChoice.SCALAR, OpsChoice.VECTOR)
+                        .flatMap(ops -> Stream.of(1, 2, 3).map(threads -> Arguments.of(name, ops, threads))));
+    }
+
+    private static CausalLm load(String fixture, OpsChoice ops, int threads) {
+        return ModelLoader.load(
+                LlamaFixture.read(fixture).directory(),
+                LoadOptions.defaults().withOps(ops).withCpuThreads(threads));
+    }
+
+    @ParameterizedTest(name = "{0}, {1}, {2} threads")
+    @MethodSource("fixturesAndOps")
+    void logitsAgreeWithTransformers(String name, OpsChoice ops, int threads) {
+        LlamaFixture fixture = LlamaFixture.read(name);
+        try (CausalLm model = load(name, ops, threads)) {
+            for (int i = 0; i < fixture.positions().length; i++) {
+                int length = fixture.positions()[i] + 1;
+                float[] logits = LlamaFixture.lastLogits(model, fixture.inputIds(), length, length, 16);
+                assertThat(relativeError(logits, fixture.logits()[i]))
+                        .as("position %d", length - 1)
+                        .isLessThan(TOLERANCE);
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "{0}, {1}, {2} threads")
+    @MethodSource("fixturesAndOps")
+    void logitsAreTheSameBitsForEveryChunkAndBlockSize(String name, OpsChoice ops, int threads) {
+        LlamaFixture fixture = LlamaFixture.read(name);
+        try (CausalLm model = load(name, ops, threads)) {
+            for (int length : new int[] {1, 2, 15, 16, 17, 33, 63, 64, 65, 75}) {
+                float[] whole = LlamaFixture.lastLogits(model, fixture.inputIds(), length, length, 16);
+                for (int chunk : CHUNKS) {
+                    for (int blockTokens : BLOCK_SIZES) {
+                        assertThat(LlamaFixture.lastLogits(model, fixture.inputIds(), length, chunk, blockTokens))
+                                .as("length %d, chunk %d, block size %d", length, chunk, blockTokens)
+                                .containsExactly(whole);
+                    }
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "{0}, {1}, {2} threads")
+    @MethodSource("fixturesAndOps")
+    void logitsAreTheSameBitsInABatchOfOtherSequences(String name, OpsChoice ops, int threads) {
+        Random random = new Random(7);
+        int vocab = LlamaFixture.read(name).logits()[0].length;
+        int[] lengths = {70, 1, 33, 16, 5, 64, 40};
+        List<int[]> prompts = new ArrayList<>();
+        for (int length : lengths) {
+            prompts.add(random.ints(length, 0, vocab).toArray());
+        }
+        try (CausalLm model = load(name, ops, threads)) {
+            float[][] alone = new float[lengths.length][];
+            for (int s = 0; s < lengths.length; s++) {
+                alone[s] = LlamaFixture.lastLogits(model, prompts.get(s), lengths[s], 1000, 16);
+            }
+            for (int trial = 0; trial < 10; trial++) {
+                float[][] together = runTogether(model, prompts, random);
+                for (int s = 0; s < lengths.length; s++) {
+                    assertThat(together[s])
+                            .as("trial %d, sequence %d", trial, s)
+                            .containsExactly(alone[s]);
+                }
+            }
+        }
+    }
+
+    /// All prompts over one cache, each step with random numbers of tokens of random sequences.
+    private static float[][] runTogether(CausalLm model, List<int[]> prompts, Random random) {
+        int blockTokens = 8;
+        int vocab = model.config().vocabSize();
+        int blocks = prompts.stream()
+                .mapToInt(p -> Math.ceilDiv(p.length, blockTokens))
+                .sum();
+        int[] pool = LlamaFixture.shuffledBlocks(blocks, random.nextLong());
+        int[][] tables = new int[prompts.size()][];
+        int used = 0;
+        for (int s = 0; s < tables.length; s++) {
+            int needed = Math.ceilDiv(prompts.get(s).length, blockTokens);
+            tables[s] = Arrays.copyOfRange(pool, used, used + needed);
+            used += needed;
+        }
+        ForwardBatch batch = new ForwardBatch(300, prompts.size());
+        float[] logits = new float[prompts.size() * vocab];
+        float[][] results = new float[prompts.size()][];
+        int[] done = new int[prompts.size()];
+        try (PagedKv kv = LlamaFixture.cache(model, blocks, blockTokens)) {
+            while (true) {
+                batch.clear();
+                List<Integer> finishing = new ArrayList<>();
+                for (int s = 0; s < done.length; s++) {
+                    int left = prompts.get(s).length - done[s];
+                    if (left > 0 && random.nextInt(4) > 0) {
+                        int count = random.nextInt(3) == 0 ? 1 : 1 + random.nextInt(left);
+                        boolean last = count == left;
+                        batch.add(prompts.get(s), done[s], count, tables[s], last);
+                        done[s] += count;
+                        if (last) {
+                            finishing.add(s);
+                        }
+                    }
+                }
+                model.forward(batch, kv, logits);
+                for (int i = 0; i < finishing.size(); i++) {
+                    results[finishing.get(i)] = Arrays.copyOfRange(logits, i * vocab, (i + 1) * vocab);
+                }
+                if (Arrays.stream(results).allMatch(r -> r != null)) {
+                    return results;
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("names")
+    void scalarAndVectorGiveTheSameBits(String name) {
+        LlamaFixture fixture = LlamaFixture.read(name);
+        try (CausalLm scalar = load(name, OpsChoice.SCALAR, 1);
+                CausalLm vector = load(name, OpsChoice.VECTOR, 2)) {
+            for (int length : new int[] {1, 17, 75}) {
+                assertThat(LlamaFixture.lastLogits(vector, fixture.inputIds(), length, 1000, 16))
+                        .containsExactly(LlamaFixture.lastLogits(scalar, fixture.inputIds(), length, 1000, 8));
+            }
+        }
+    }
+
+    static Stream<String> names() {
+        return Stream.of(LlamaFixture.NAMES);
+    }
+
+    /// Greatest difference over greatest expected value; NaN if anything is.
+    private static double relativeError(float[] actual, float[] expected) {
+        assertThat(actual).hasSameSizeAs(expected);
+        double difference = 0;
+        double greatest = 0;
+        for (int i = 0; i < expected.length; i++) {
+            assertThat(actual[i]).as("logit %d", i).isNotNaN();
+            difference = Math.max(difference, Math.abs(actual[i] - expected[i]));
+            greatest = Math.max(greatest, Math.abs(expected[i]));
+        }
+        return difference / greatest;
+    }
+}
