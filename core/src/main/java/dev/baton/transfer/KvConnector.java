@@ -15,6 +15,11 @@ public interface KvConnector extends AutoCloseable {
     /// One line for the start banner, for example `TcpConnector kv_both on 127.0.0.1:45011`.
     String describe();
 
+    /// What the connector has counted since it started; [KvTransferStats#ZERO] for one that does not count.
+    default KvTransferStats stats() {
+        return KvTransferStats.ZERO;
+    }
+
     /// Closes sockets and threads; loads in flight fail, leases expire.
     @Override
     void close();

@@ -1,0 +1,35 @@
+package dev.baton.transfer;
+
+import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.tcp.TcpConnector;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+
+/// The connectors of this version, by the name that `kv_connector` gives them.
+public final class KvConnectors {
+    private static final Map<String, KvConnectorFactory> FACTORIES =
+            new TreeMap<>(Map.of(TcpConnector.NAME, TcpConnector::start));
+
+    private KvConnectors() {}
+
+    /// Starts the connector that the configuration names.
+    ///
+    /// @throws TransferException if there is none of that name, or it cannot start; see [KvConnectorFactory#create]
+    public static KvConnector create(
+            KvTransferConfig config,
+            KvCacheSpec spec,
+            PagedKv pool,
+            Map<String, String> compatibility,
+            Consumer<KvEvent> sink) {
+        KvConnectorFactory factory = FACTORIES.get(config.connector());
+        if (factory == null) {
+            throw new TransferException(
+                    "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(config.connector())
+                            + " P2pNcclConnector, MooncakeConnector and LMCacheConnectorV1; set it to one of "
+                            + FACTORIES.keySet());
+        }
+        return factory.create(config, spec, pool, compatibility, sink);
+    }
+}

@@ -1,0 +1,43 @@
+package dev.baton.transfer.tcp;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.zip.CRC32C;
+
+/// The checksum of a block in flight: CRC-32C over what the block is (engine, request, epoch, index, tokens, size) and
+/// then its bytes, so that a right block in a wrong place is found too.
+///
+/// One object a transfer; not thread-safe. CRC-32C because the JDK computes it with the processor's instruction,
+/// straight
+/// from off-heap memory.
+final class BlockChecksum {
+    private final CRC32C crc = new CRC32C();
+    private final ByteBuffer identity;
+    private final int variablePart;
+
+    BlockChecksum(String engineId, String handle) {
+        byte[] engine = engineId.getBytes(StandardCharsets.UTF_8);
+        byte[] request = handle.getBytes(StandardCharsets.UTF_8);
+        variablePart = 2 * Integer.BYTES + engine.length + request.length;
+        identity = ByteBuffer.allocate(variablePart + Long.BYTES + 3 * Integer.BYTES)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putInt(engine.length)
+                .put(engine)
+                .putInt(request.length)
+                .put(request);
+    }
+
+    /// @param payload the block's bytes; its position is left where it is
+    int of(long epoch, int blockIndex, int tokens, ByteBuffer payload) {
+        identity.position(variablePart)
+                .putLong(epoch)
+                .putInt(blockIndex)
+                .putInt(tokens)
+                .putInt(payload.remaining());
+        crc.reset();
+        crc.update(identity.array(), 0, identity.capacity());
+        crc.update(payload.duplicate());
+        return (int) crc.getValue();
+    }
+}

@@ -1,0 +1,179 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.transfer.KvLoad;
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import java.io.IOException;
+import java.net.SocketTimeoutException;
+import java.time.Duration;
+import java.util.BitSet;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// One load under way: which blocks have arrived, and what to do when something goes wrong.
+///
+/// A block whose checksum is wrong is fetched a second time, once. A connection that breaks is replaced once, and only
+/// what is missing is asked for again; a peer that is silent is given up at once. Each attempt is a new epoch.
+///
+/// Run by one thread; [#cancel] may come from any.
+final class BlockLoad {
+    private static final Logger LOG = LoggerFactory.getLogger(BlockLoad.class);
+
+    private static final int MAX_FAULTS = 1;
+    /// A connection unused for longer is asked for a sign of life first.
+    private static final Duration TRUSTED_IDLE = Duration.ofSeconds(1);
+
+    private final KvLoad load;
+    private final RemotePrefill source;
+    private final long blockBytes;
+    private final Counters counters;
+    private final AtomicLong epochs;
+    private final long startNanos = System.nanoTime();
+    private final BitSet missing = new BitSet();
+    private final BitSet corruptOnce = new BitSet();
+    private volatile Optional<String> cancelled = Optional.empty();
+    private @Nullable PeerConnection active; // guarded by this
+
+    BlockLoad(KvLoad load, long blockBytes, Counters counters, AtomicLong epochs) {
+        this.load = load;
+        this.source = load.source();
+        this.blockBytes = blockBytes;
+        this.counters = counters;
+        this.epochs = epochs;
+        missing.set(load.firstBlock(), load.firstBlock() + load.localBlockIds().length);
+    }
+
+    String requestId() {
+        return load.requestId();
+    }
+
+    RemotePrefill source() {
+        return source;
+    }
+
+    int numBlocks() {
+        return load.localBlockIds().length;
+    }
+
+    long numBytes() {
+        return numBlocks() * blockBytes;
+    }
+
+    long elapsedNanos() {
+        return System.nanoTime() - startNanos;
+    }
+
+    /// Makes the load end soon, for the reason given.
+    synchronized void cancel(String reason) {
+        cancelled = Optional.of(reason);
+        if (active != null) {
+            active.abort();
+        }
+    }
+
+    /// Fetches everything; returns only when nothing writes into the blocks any more.
+    ///
+    /// @return empty if every block arrived intact, else why not
+    Optional<String> run(Peer peer) {
+        int faults = 0;
+        while (true) {
+            if (cancelled.isPresent()) {
+                return cancelled;
+            }
+            if (missing.isEmpty()) {
+                return Optional.empty();
+            }
+            boolean reused = false;
+            BitSet before = (BitSet) missing.clone();
+            try {
+                PeerConnection connection = peer.borrow();
+                reused = connection.isOpen();
+                boolean keep = false;
+                try {
+                    use(connection);
+                    ready(connection);
+                    pullMissing(connection);
+                    keep = true;
+                } catch (PeerRefusedException e) {
+                    keep = !e.code().endsConnection();
+                    return Optional.of("%s refused: %s".formatted(peer.address(), e.getMessage()));
+                } finally {
+                    stopUsing();
+                    peer.giveBack(connection, keep && cancelled.isEmpty());
+                }
+            } catch (IOException e) {
+                boolean stale = reused && before.equals(missing);
+                boolean silent = e instanceof SocketTimeoutException;
+                if (cancelled.isEmpty() && !stale && (silent || ++faults > MAX_FAULTS)) {
+                    return Optional.of("loading from %s failed: %s".formatted(peer.address(), e));
+                }
+                LOG.debug("load of {} from {} goes on after: {}", requestId(), peer.address(), e.toString());
+            } catch (CorruptBlockException e) {
+                return Optional.of(String.valueOf(e.getMessage()));
+            }
+        }
+    }
+
+    private synchronized void use(PeerConnection connection) {
+        active = connection;
+        if (cancelled.isPresent()) {
+            connection.abort();
+        }
+    }
+
+    /// After this no [#cancel] touches the connection: it may go to another load.
+    private synchronized void stopUsing() {
+        active = null;
+    }
+
+    private static void ready(PeerConnection connection) throws IOException {
+        if (!connection.isOpen()) {
+            connection.open();
+        } else if (connection.idleFor(System.nanoTime()).compareTo(TRUSTED_IDLE) > 0) {
+            connection.ping();
+        }
+    }
+
+    private void pullMissing(PeerConnection connection) throws IOException, CorruptBlockException {
+        BlockChecksum checksum = new BlockChecksum(source.engineId(), source.requestId());
+        while (!missing.isEmpty()) {
+            int[] indexes = missing.stream().limit(Limits.MAX_PULL_BLOCKS).toArray();
+            int[] remote = new int[indexes.length];
+            int[] local = new int[indexes.length];
+            for (int i = 0; i < indexes.length; i++) {
+                remote[i] = source.blockIds().get(indexes[i]);
+                local[i] = load.localBlockIds()[indexes[i] - load.firstBlock()];
+            }
+            BitSet corruptTwice = new BitSet();
+            connection.pull(
+                    source.requestId(),
+                    epochs.incrementAndGet(),
+                    source.numTokens(),
+                    indexes,
+                    remote,
+                    local,
+                    checksum,
+                    (index, intact) -> {
+                        if (intact) {
+                            missing.clear(index);
+                        } else {
+                            counters.checksumErrors.increment();
+                            (corruptOnce.get(index) ? corruptTwice : corruptOnce).set(index);
+                        }
+                    });
+            if (!corruptTwice.isEmpty()) {
+                throw new CorruptBlockException("block %d of %s arrived twice with a wrong checksum"
+                        .formatted(corruptTwice.nextSetBit(0), source.requestId()));
+            }
+        }
+    }
+
+    /// A block was damaged again when it was fetched again.
+    private static final class CorruptBlockException extends Exception {
+        CorruptBlockException(String message) {
+            super(message);
+        }
+    }
+}

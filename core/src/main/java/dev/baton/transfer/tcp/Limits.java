@@ -1,0 +1,24 @@
+package dev.baton.transfer.tcp;
+
+/// Bounds of the wire protocol: nothing that a peer says makes this side allocate or loop beyond them.
+final class Limits {
+    /// Length, type, reserved.
+    static final int FRAME_HEADER_BYTES = 8;
+    /// Epoch, block index, tokens, bytes, checksum.
+    static final int BLOCK_BODY_BYTES = 24;
+
+    static final int MAX_BODY_BYTES = 32 * 1024;
+    static final int MAX_ID_BYTES = 512;
+    static final int MAX_FIELDS = 64;
+    static final int MAX_FIELD_NAME_BYTES = 128;
+    static final int MAX_FIELD_VALUE_BYTES = 1024;
+    static final int MAX_MESSAGE_BYTES = 1024;
+    /// Blocks that one PULL asks for; longer loads take several.
+    static final int MAX_PULL_BLOCKS = 3_500;
+    /// Requests that one HEARTBEAT renews; more take several.
+    static final int MAX_HEARTBEAT_IDS = 60;
+    /// Prefillers that a decoder deals with at a time.
+    static final int MAX_PEERS = 256;
+
+    private Limits() {}
+}

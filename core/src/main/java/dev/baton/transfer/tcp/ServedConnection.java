@@ -1,0 +1,222 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvLease;
+import dev.baton.transfer.KvLeases;
+import java.io.EOFException;
+import java.io.IOException;
+import java.net.ProtocolException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.AsynchronousCloseException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// The prefiller's end of one connection: answers a decoder's frames, one after the other, on a thread of its own.
+///
+/// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing the
+/// connection) if the lease must end meanwhile.
+final class ServedConnection implements Runnable {
+    private static final Logger LOG = LoggerFactory.getLogger(ServedConnection.class);
+
+    /// How long the rest of a frame may take once it has begun; a handshake too.
+    private static final Duration FRAME_TIMEOUT = Duration.ofSeconds(5);
+
+    private final Wire wire;
+    private final FrameChannel frames;
+    private final Hello self;
+    private final PagedKv pool;
+    private final KvLeases leases;
+    private final TcpOptions options;
+    private final Counters counters;
+    private final Runnable fence;
+    private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
+                    Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
+            .order(ByteOrder.LITTLE_ENDIAN);
+
+    ServedConnection(Wire wire, Hello self, PagedKv pool, KvLeases leases, TcpOptions options, Counters counters) {
+        this.wire = wire;
+        this.frames = new FrameChannel(wire);
+        this.self = self;
+        this.pool = pool;
+        this.leases = leases;
+        this.options = options;
+        this.counters = counters;
+        this.fence = wire::abort;
+    }
+
+    /// Ends the connection soon; from any thread.
+    void abort() {
+        wire.abort();
+    }
+
+    @Override
+    public void run() {
+        try (wire) {
+            shakeHands();
+            while (true) {
+                answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
+            }
+        } catch (EOFException | AsynchronousCloseException e) {
+            LOG.debug("KV connection ended: {}", e.getMessage());
+        } catch (IOException e) {
+            LOG.debug("KV connection dropped: {}", e.toString());
+        }
+    }
+
+    private void shakeHands() throws IOException {
+        try {
+            FrameType type = frames.receive(FRAME_TIMEOUT, FRAME_TIMEOUT);
+            if (type != FrameType.HELLO) {
+                throw new ProtocolException(type + " before HELLO");
+            }
+            int version = self.agree(Hello.read(frames));
+            self.answer(version).send(frames, FRAME_TIMEOUT);
+        } catch (PeerRefusedException e) {
+            LOG.warn("KV peer refused: {}", e.getMessage());
+            refuseAndEnd(e);
+        } catch (ProtocolException e) {
+            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+        }
+    }
+
+    private void answer(FrameType type) throws IOException {
+        try {
+            switch (type) {
+                case PULL -> pull();
+                case RELEASE -> {
+                    String handle = frames.readString(Limits.MAX_ID_BYTES);
+                    frames.expectEnd();
+                    leases.release(handle);
+                    frames.begin(FrameType.OK);
+                    frames.send(FRAME_TIMEOUT);
+                }
+                case HEARTBEAT -> heartbeat();
+                case PING -> {
+                    long token = frames.readI64();
+                    frames.begin(FrameType.PONG).putLong(token);
+                    frames.send(FRAME_TIMEOUT);
+                }
+                case HELLO, ERROR, BLOCK, OK, LOST, PONG ->
+                    throw new ProtocolException("a decoder may not send " + type);
+            }
+        } catch (ProtocolException e) {
+            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+        }
+    }
+
+    private void refuseAndEnd(PeerRefusedException refusal) throws IOException {
+        frames.sendError(refusal.code(), String.valueOf(refusal.getMessage()), FRAME_TIMEOUT);
+        throw refusal;
+    }
+
+    private void heartbeat() throws IOException {
+        int count = frames.readU16();
+        if (count > Limits.MAX_HEARTBEAT_IDS) {
+            throw new ProtocolException(
+                    "HEARTBEAT for %d requests; at most %d are allowed".formatted(count, Limits.MAX_HEARTBEAT_IDS));
+        }
+        List<String> lost = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            String handle = frames.readString(Limits.MAX_ID_BYTES);
+            if (!leases.renew(handle)) {
+                lost.add(handle);
+            }
+        }
+        frames.expectEnd();
+        ByteBuffer body = frames.begin(FrameType.LOST).putShort((short) lost.size());
+        lost.forEach(handle -> FrameChannel.putString(body, handle));
+        frames.send(FRAME_TIMEOUT);
+    }
+
+    private void pull() throws IOException {
+        String handle = frames.readString(Limits.MAX_ID_BYTES);
+        long epoch = frames.readI64();
+        int numTokens = frames.readI32();
+        int count = frames.readU16();
+        if (count > Limits.MAX_PULL_BLOCKS || frames.body().remaining() != count * 2 * Integer.BYTES) {
+            throw new ProtocolException("PULL of %d blocks with %d bytes of them"
+                    .formatted(count, frames.body().remaining()));
+        }
+        Optional<KvLease> lease = leases.find(handle);
+        if (lease.isEmpty()) {
+            refuse(gone(handle));
+            return;
+        }
+        leases.renew(handle);
+        int[] indexes = new int[count];
+        for (int i = 0; i < count; i++) {
+            indexes[i] = frames.readI32();
+            int blockId = frames.readI32();
+            Optional<String> problem = problem(lease.get(), numTokens, indexes[i], blockId);
+            if (problem.isPresent()) {
+                refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get()));
+                return;
+            }
+        }
+        BlockChecksum checksum = new BlockChecksum(self.engineId(), handle);
+        for (int index : indexes) {
+            if (!leases.beginRead(lease.get(), fence)) {
+                refuse(gone(handle));
+                return;
+            }
+            try {
+                sendBlock(lease.get(), epoch, index, checksum);
+            } finally {
+                lease.get().endRead(fence);
+            }
+        }
+    }
+
+    private static Optional<String> problem(KvLease lease, int numTokens, int index, int blockId) {
+        if (numTokens != lease.numTokens()) {
+            return Optional.of(
+                    "lease %s holds %d tokens, not %d".formatted(lease.handle(), lease.numTokens(), numTokens));
+        }
+        if (index < 0 || index >= lease.numBlocks()) {
+            return Optional.of(
+                    "lease %s has %d blocks, none at %d".formatted(lease.handle(), lease.numBlocks(), index));
+        }
+        if (lease.blockId(index) != blockId) {
+            return Optional.of("block %d of lease %s is not %d".formatted(index, lease.handle(), blockId));
+        }
+        return Optional.empty();
+    }
+
+    private PeerRefusedException gone(String handle) {
+        return leases.find(handle)
+                .flatMap(KvLease::outcome)
+                .or(() -> leases.ended(handle))
+                .map(outcome -> new PeerRefusedException(
+                        ErrorCode.LEASE_ENDED,
+                        switch (outcome) {
+                            case EXPIRED -> "the lease on %s has expired".formatted(handle);
+                            case RELEASED -> "the lease on %s was released".formatted(handle);
+                        }))
+                .orElseGet(
+                        () -> new PeerRefusedException(ErrorCode.UNKNOWN_REQUEST, "no lease on %s".formatted(handle)));
+    }
+
+    private void refuse(PeerRefusedException refusal) throws IOException {
+        frames.sendError(refusal.code(), String.valueOf(refusal.getMessage()), FRAME_TIMEOUT);
+    }
+
+    private void sendBlock(KvLease lease, long epoch, int index, BlockChecksum checksum) throws IOException {
+        ByteBuffer payload = pool.block(lease.blockId(index)).asByteBuffer();
+        int bytes = payload.remaining();
+        int tokens = Math.min(pool.blockTokens(), lease.numTokens() - index * pool.blockTokens());
+        FrameChannel.putHeader(blockHeader.clear(), FrameType.BLOCK, Limits.BLOCK_BODY_BYTES)
+                .putLong(epoch)
+                .putInt(index)
+                .putInt(tokens)
+                .putInt(bytes)
+                .putInt(checksum.of(epoch, index, tokens, payload))
+                .flip();
+        wire.writeSteadily(new ByteBuffer[] {blockHeader, payload}, options.sendTimeout());
+        counters.bytesSent.add(bytes);
+    }
+}

@@ -1,0 +1,206 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferStats;
+import dev.baton.transfer.TransferException;
+import java.nio.charset.StandardCharsets;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+
+/// The connector that comes with Baton: a decoder pulls the blocks that it misses over TCP, each one checksummed,
+/// straight
+/// from and into the off-heap pools. `docs/tcp-connector.md` describes the protocol.
+///
+/// A producer listens; a consumer dials; `kv_both` does both. Semantics (leases, heartbeats, release) are those of
+/// vLLM's
+/// NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
+public final class TcpConnector implements KvConnector {
+    /// Its `kv_connector`.
+    public static final String NAME = "TcpConnector";
+
+    private final KvTransferConfig config;
+    private final Counters counters = new Counters();
+    private final KvLeases leases;
+    private final TcpWorker worker;
+    private final TcpScheduler scheduler;
+    private final Optional<BlockServer> server;
+    private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
+            1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
+    private boolean expiryScheduled; // guarded by this
+
+    private TcpConnector(
+            KvTransferConfig config,
+            KvCacheSpec spec,
+            PagedKv pool,
+            Hello self,
+            TcpOptions options,
+            Consumer<KvEvent> sink) {
+        this.config = config;
+        this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
+        this.worker = new TcpWorker(self, options, pool, leases, counters, sink);
+        this.server = config.role() == KvRole.KV_CONSUMER
+                ? Optional.empty()
+                : Optional.of(BlockServer.start(
+                        config.ip(),
+                        config.port(),
+                        options.maxConnections(),
+                        wire -> new ServedConnection(wire, self, pool, leases, options, counters)));
+        int port = server.map(BlockServer::port).orElse(0);
+        this.scheduler =
+                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, this::scheduleExpiry);
+        this.timer.setRemoveOnCancelPolicy(true);
+    }
+
+    /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
+    public static TcpConnector start(
+            KvTransferConfig config,
+            KvCacheSpec spec,
+            PagedKv pool,
+            Map<String, String> compatibility,
+            Consumer<KvEvent> sink) {
+        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION);
+    }
+
+    /// Starts a connector that speaks these protocol versions.
+    static TcpConnector start(
+            KvTransferConfig config,
+            KvCacheSpec spec,
+            PagedKv pool,
+            Map<String, String> compatibility,
+            Consumer<KvEvent> sink,
+            int minVersion,
+            int maxVersion) {
+        if (spec.blockBytes() != pool.blockBytes() || spec.blockTokens() != pool.blockTokens()) {
+            throw new TransferException("the pool's blocks have %d bytes and %d tokens, those of the spec %d and %d"
+                    .formatted(pool.blockBytes(), pool.blockTokens(), spec.blockBytes(), spec.blockTokens()));
+        }
+        if (pool.blockBytes() > Integer.MAX_VALUE) {
+            throw new TransferException("blocks of %d bytes are too long for one transfer; lower --block-size"
+                    .formatted(pool.blockBytes()));
+        }
+        Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", fields(spec, compatibility));
+        checkLengths(self);
+        TcpConnector connector = new TcpConnector(config, spec, pool, self, TcpOptions.from(config.extra()), sink);
+        connector.startHeartbeats(TcpOptions.from(config.extra()));
+        return connector;
+    }
+
+    /// Everything that two instances must share, by vLLM's names where it has them.
+    private static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
+        SortedMap<String, String> fields = new TreeMap<>(compatibility);
+        fields.put("model", spec.modelId());
+        fields.put("cache_dtype", spec.dtype());
+        fields.put("num_hidden_layers", Integer.toString(spec.layers()));
+        fields.put("num_kv_heads", Integer.toString(spec.kvHeads()));
+        fields.put("head_size", Integer.toString(spec.headDim()));
+        fields.put("block_size", Integer.toString(spec.blockTokens()));
+        fields.put("kv_cache_layout", "(layers, 2, kvHeads, blockTokens, headDim)");
+        return fields;
+    }
+
+    private static void checkLengths(Hello self) {
+        int total = 0;
+        for (Map.Entry<String, String> field : self.compatibility().entrySet()) {
+            int name = field.getKey().getBytes(StandardCharsets.UTF_8).length;
+            int value = field.getValue().getBytes(StandardCharsets.UTF_8).length;
+            total += name + value + 2 * Short.BYTES;
+            if (name > Limits.MAX_FIELD_NAME_BYTES || value > Limits.MAX_FIELD_VALUE_BYTES) {
+                throw new TransferException(
+                        "compatibility field \"%s\" is too long: name %d bytes of %d, value %d of %d"
+                                .formatted(
+                                        field.getKey(),
+                                        name,
+                                        Limits.MAX_FIELD_NAME_BYTES,
+                                        value,
+                                        Limits.MAX_FIELD_VALUE_BYTES));
+            }
+        }
+        int engine = self.engineId().getBytes(StandardCharsets.UTF_8).length;
+        if (engine == 0 || engine > Limits.MAX_ID_BYTES) {
+            throw new TransferException(
+                    "engine_id has %d bytes; needed: 1 to %d".formatted(engine, Limits.MAX_ID_BYTES));
+        }
+        if (self.compatibility().size() > Limits.MAX_FIELDS
+                || total > FrameType.HELLO.maxBodyBytes() - 3 * Limits.MAX_ID_BYTES) {
+            throw new TransferException("the compatibility map is too long: %d fields, %d bytes"
+                    .formatted(self.compatibility().size(), total));
+        }
+    }
+
+    private void startHeartbeats(TcpOptions options) {
+        long interval = options.heartbeatInterval().toNanos();
+        ScheduledFuture<?> _ = timer.scheduleWithFixedDelay(worker::tick, interval, interval, TimeUnit.NANOSECONDS);
+    }
+
+    /// Sees to it that the timer looks at the leases when the next one runs out.
+    private synchronized void scheduleExpiry() {
+        if (!expiryScheduled && !timer.isShutdown()) {
+            long next = leases.expireDue();
+            if (next != Long.MAX_VALUE) {
+                expiryScheduled = true;
+                ScheduledFuture<?> _ = timer.schedule(this::expire, next, TimeUnit.NANOSECONDS);
+            }
+        }
+    }
+
+    private void expire() {
+        synchronized (this) {
+            expiryScheduled = false;
+        }
+        scheduleExpiry();
+    }
+
+    @Override
+    public SchedulerSide scheduler() {
+        return scheduler;
+    }
+
+    @Override
+    public WorkerSide worker() {
+        return worker;
+    }
+
+    @Override
+    public KvTransferStats stats() {
+        return counters.snapshot(leases.numExpired());
+    }
+
+    @Override
+    public String describe() {
+        String role = config.role().name().toLowerCase(Locale.ROOT);
+        return server.map(it -> "%s %s on %s:%d".formatted(NAME, role, config.ip(), it.port()))
+                .orElse("%s %s, dials only".formatted(NAME, role));
+    }
+
+    @Override
+    public void close() {
+        timer.shutdownNow();
+        worker.close();
+        server.ifPresent(BlockServer::close);
+        leases.expireAll();
+        boolean interrupted = false;
+        while (!timer.isTerminated()) {
+            try {
+                timer.awaitTermination(1, TimeUnit.SECONDS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,286 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvLoad;
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.TransferException;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.security.SecureRandom;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// The worker side over TCP: loads, heartbeats and releases, on threads of its own.
+///
+/// Fairness: up to `kv_connections_per_peer` loads at a time from each prefiller, each on a connection of its own, so
+/// that
+/// the kernel shares the link among them and no load waits for a slow peer that is not its own; the others wait in
+/// order.
+/// Connections are kept and used again.
+final class TcpWorker implements KvConnector.WorkerSide {
+    private static final Logger LOG = LoggerFactory.getLogger(TcpWorker.class);
+
+    private static final String CLOSED = "the connector was closed";
+    private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
+
+    private final Hello self;
+    private final TcpOptions options;
+    private final long blockBytes;
+    private final KvLeases leases;
+    private final Counters counters;
+    private final Consumer<KvEvent> sink;
+    private final Peer.Dialler dialler;
+    private final AtomicLong epochs = new AtomicLong(new SecureRandom().nextLong());
+    private final Map<PeerAddress, Peer> peers = new ConcurrentHashMap<>();
+    private final Map<String, BlockLoad> loads = new ConcurrentHashMap<>();
+    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(
+            0,
+            Integer.MAX_VALUE, // bounded by the peers and their connections
+            THREAD_KEEP_ALIVE_SECONDS,
+            TimeUnit.SECONDS,
+            new SynchronousQueue<>(),
+            Thread.ofPlatform().daemon().name("baton-kv-load-", 0).factory());
+    private volatile boolean closed;
+
+    TcpWorker(
+            Hello self, TcpOptions options, PagedKv pool, KvLeases leases, Counters counters, Consumer<KvEvent> sink) {
+        this.self = self;
+        this.options = options;
+        this.blockBytes = pool.blockBytes();
+        this.leases = leases;
+        this.counters = counters;
+        this.sink = sink;
+        this.dialler = address -> new PeerConnection(address, self, options, pool);
+    }
+
+    @Override
+    public void startLoad(KvLoad load) {
+        if (load.localBlockIds().length == 0) {
+            release(load.source());
+            return;
+        }
+        BlockLoad begun = new BlockLoad(load, blockBytes, counters, epochs);
+        if (loads.putIfAbsent(load.requestId(), begun) != null) {
+            throw new TransferException("request %s is loading already".formatted(load.requestId()));
+        }
+        Optional<Peer> peer = peer(load.source(), it -> {
+            it.watch(load.source().requestId());
+            it.enqueue(begun);
+        });
+        if (peer.isEmpty()) {
+            report(begun, Optional.of("more than %d prefillers at a time".formatted(Limits.MAX_PEERS)));
+        } else if (closed) {
+            begun.cancel(CLOSED);
+            if (peer.get().remove(begun)) {
+                end(peer.get(), begun, Optional.of(CLOSED));
+            }
+        } else if (peer.get().beginRunning()) {
+            execute(
+                    () -> runLoads(peer.get()),
+                    () -> peer.get().close().forEach(it -> end(peer.get(), it, Optional.of(CLOSED))));
+        }
+    }
+
+    @Override
+    public void cancelLoad(String requestId) {
+        BlockLoad load = loads.get(requestId);
+        if (load == null) {
+            return;
+        }
+        load.cancel("cancelled");
+        Peer peer = peers.get(PeerAddress.of(load.source()));
+        if (peer != null && peer.remove(load)) {
+            Runnable end = () -> end(peer, load, Optional.of("cancelled"));
+            execute(end, end);
+        }
+    }
+
+    @Override
+    public void release(RemotePrefill source) {
+        if (source.engineId().equals(self.engineId())) {
+            leases.release(source.requestId());
+            return;
+        }
+        peer(source, it -> it.addRelease(source.requestId())).ifPresent(this::deliverSoon);
+    }
+
+    @Override
+    public void dropLease(String requestId) {
+        leases.drop(requestId);
+    }
+
+    @Override
+    public int numLeases() {
+        return leases.size();
+    }
+
+    @Override
+    public int numLoads() {
+        return loads.size();
+    }
+
+    /// Renews the lease of a request that waits here, from now until it is released or lost.
+    void watch(RemotePrefill source) {
+        peer(source, it -> it.watch(source.requestId()));
+    }
+
+    /// Sends heartbeats and tidies up; to be called once a heartbeat interval.
+    void tick() {
+        for (PeerAddress address : peers.keySet()) {
+            peers.computeIfPresent(address, (key, peer) -> {
+                peer.closeIdle(options.idleTimeout().dividedBy(2));
+                peer.heartbeatDue();
+                return peer.isForgettable() ? null : peer;
+            });
+        }
+        peers.values().forEach(this::deliverSoon);
+    }
+
+    /// Fails the loads in flight; returns when no thread of this worker runs any more.
+    void close() {
+        closed = true;
+        loads.values().forEach(load -> load.cancel(CLOSED));
+        for (Peer peer : peers.values()) {
+            peer.close().forEach(load -> end(peer, load, Optional.of(CLOSED)));
+        }
+        threads.shutdown();
+        boolean interrupted = false;
+        while (!threads.isTerminated()) {
+            try {
+                threads.awaitTermination(1, TimeUnit.SECONDS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /// Finds or makes the peer and changes it, so that [#tick] cannot forget it in between.
+    private Optional<Peer> peer(RemotePrefill source, Consumer<Peer> change) {
+        PeerAddress address = PeerAddress.of(source);
+        if (peers.size() >= Limits.MAX_PEERS && !peers.containsKey(address)) {
+            LOG.warn("{} is not dealt with: {} prefillers are known already", address, Limits.MAX_PEERS);
+            return Optional.empty();
+        }
+        return Optional.of(peers.compute(address, (key, known) -> {
+            Peer peer = known == null ? new Peer(key, dialler, options.connectionsPerPeer()) : known;
+            change.accept(peer);
+            return peer;
+        }));
+    }
+
+    private void runLoads(Peer peer) {
+        for (Optional<BlockLoad> next = peer.next(); next.isPresent(); next = peer.next()) {
+            BlockLoad load = next.get();
+            Optional<String> failure;
+            try {
+                failure = load.run(peer);
+            } catch (RuntimeException e) {
+                LOG.error("load of {} failed", load.requestId(), e);
+                failure = Optional.of("internal error: " + e);
+            }
+            end(peer, load, failure);
+        }
+    }
+
+    /// Reports first, then lets the prefiller know: nothing writes into the blocks any more.
+    private void end(Peer peer, BlockLoad load, Optional<String> failure) {
+        peer.addRelease(load.source().requestId());
+        report(load, failure);
+        deliverSoon(peer);
+    }
+
+    private void report(BlockLoad load, Optional<String> failure) {
+        loads.remove(load.requestId(), load);
+        if (failure.isPresent()) {
+            counters.failedTransfers.increment();
+            LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
+            sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
+        } else {
+            counters.transfers.increment();
+            counters.blocksTransferred.add(load.numBlocks());
+            counters.bytesTransferred.add(load.numBytes());
+            counters.xferNanos.add(load.elapsedNanos());
+            sink.accept(new KvEvent.KvArrived(load.requestId(), load.numBytes()));
+        }
+    }
+
+    private void deliverSoon(Peer peer) {
+        if (peer.beginDelivery()) {
+            execute(() -> deliver(peer), peer::endDelivery);
+        }
+    }
+
+    /// Delivers releases and heartbeats to one peer.
+    private void deliver(Peer peer) {
+        while (true) {
+            boolean reused = false;
+            try {
+                PeerConnection connection = peer.borrow();
+                boolean keep = false;
+                try {
+                    reused = connection.isOpen();
+                    if (!reused) {
+                        connection.open();
+                    }
+                    deliverOver(connection, peer);
+                    keep = true;
+                } finally {
+                    peer.giveBack(connection, keep);
+                }
+                peer.endDelivery();
+                deliverSoon(peer); // what came after the last look
+                return;
+            } catch (IOException e) {
+                if (!reused) {
+                    boolean hopeless = e instanceof PeerRefusedException || e instanceof ConnectException;
+                    LOG.debug("releases and heartbeats to {} failed: {}", peer.address(), e.toString());
+                    counters.failedNotifications.increment();
+                    peer.deliveryFailed(hopeless);
+                    return;
+                }
+            } catch (RuntimeException e) {
+                LOG.error("releases and heartbeats to {} failed", peer.address(), e);
+                counters.failedNotifications.increment();
+                peer.deliveryFailed(true);
+                return;
+            }
+        }
+    }
+
+    private static void deliverOver(PeerConnection connection, Peer peer) throws IOException {
+        for (Optional<String> next = peer.firstRelease(); next.isPresent(); next = peer.firstRelease()) {
+            connection.release(next.get());
+            peer.delivered(next.get());
+        }
+        List<String> handles = peer.takeHeartbeats();
+        for (int from = 0; from < handles.size(); from += Limits.MAX_HEARTBEAT_IDS) {
+            int to = Math.min(handles.size(), from + Limits.MAX_HEARTBEAT_IDS);
+            peer.unwatch(connection.heartbeat(handles.subList(from, to)));
+        }
+    }
+
+    /// Runs a task on a thread of this worker, or, if it has been closed meanwhile, what is left to do then.
+    private void execute(Runnable task, Runnable ifClosed) {
+        try {
+            threads.execute(task);
+        } catch (RejectedExecutionException e) {
+            ifClosed.run();
+        }
+    }
+}

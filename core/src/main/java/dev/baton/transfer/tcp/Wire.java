@@ -1,0 +1,155 @@
+package dev.baton.transfer.tcp;
+
+import java.io.Closeable;
+import java.io.EOFException;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.SocketTimeoutException;
+import java.net.StandardSocketOptions;
+import java.nio.ByteBuffer;
+import java.nio.channels.AsynchronousCloseException;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.Selector;
+import java.nio.channels.SocketChannel;
+import java.time.Duration;
+
+/// One TCP connection with a deadline on every wait.
+///
+/// Owned by one thread at a time, which reads, writes and closes; any thread may [#abort()] it, after which the owner's
+/// current and later calls throw within moments. A plain blocking channel has no deadlines, therefore the channel is
+/// non-blocking with a selector of its own that waits only when the socket has nothing to give or take.
+///
+/// Reads and writes of off-heap buffers go straight between the socket and that memory.
+final class Wire implements Closeable {
+    private final SocketChannel channel;
+    private final Selector selector;
+    private final SelectionKey key;
+    private volatile boolean aborted;
+
+    private Wire(SocketChannel channel, Selector selector, SelectionKey key) {
+        this.channel = channel;
+        this.selector = selector;
+        this.key = key;
+    }
+
+    /// Takes a channel over; it is closed if that fails.
+    static Wire over(SocketChannel channel) throws IOException {
+        Selector selector = Selector.open();
+        try {
+            channel.configureBlocking(false);
+            channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+            return new Wire(channel, selector, channel.register(selector, 0));
+        } catch (IOException e) {
+            selector.close();
+            channel.close();
+            throw e;
+        }
+    }
+
+    /// A connection that is not open yet.
+    static Wire unconnected() throws IOException {
+        return over(SocketChannel.open());
+    }
+
+    void connect(String host, int port, Duration timeout) throws IOException {
+        long deadline = deadline(timeout);
+        checkAborted();
+        if (!channel.connect(new InetSocketAddress(InetAddress.getByName(host), port))) {
+            do {
+                await(SelectionKey.OP_CONNECT, deadline);
+            } while (!channel.finishConnect());
+        }
+    }
+
+    /// Reads until the buffer is full, within the timeout as a whole.
+    void readFully(ByteBuffer target, Duration timeout) throws IOException {
+        long deadline = deadline(timeout);
+        while (target.hasRemaining()) {
+            checkAborted();
+            int n = channel.read(target);
+            if (n < 0) {
+                throw new EOFException("the peer closed the connection");
+            }
+            if (n == 0) {
+                await(SelectionKey.OP_READ, deadline);
+            }
+        }
+    }
+
+    /// Reads into the buffers in order until the first is full; the timeout begins anew with every byte that comes.
+    ///
+    /// @param targets the first must be filled; the others take what follows it
+    void readSteadily(ByteBuffer[] targets, Duration timeout) throws IOException {
+        long deadline = deadline(timeout);
+        while (targets[0].hasRemaining()) {
+            checkAborted();
+            long n = targets.length == 1 ? channel.read(targets[0]) : channel.read(targets);
+            if (n < 0) {
+                throw new EOFException("the peer closed the connection");
+            }
+            if (n == 0) {
+                await(SelectionKey.OP_READ, deadline);
+            } else {
+                deadline = deadline(timeout);
+            }
+        }
+    }
+
+    /// Writes all buffers in order; the timeout begins anew with every byte that is taken.
+    void writeSteadily(ByteBuffer[] sources, Duration timeout) throws IOException {
+        ByteBuffer last = sources[sources.length - 1];
+        long deadline = deadline(timeout);
+        while (last.hasRemaining()) {
+            checkAborted();
+            long n = sources.length == 1 ? channel.write(last) : channel.write(sources);
+            if (n == 0) {
+                await(SelectionKey.OP_WRITE, deadline);
+            } else {
+                deadline = deadline(timeout);
+            }
+        }
+    }
+
+    /// Makes the owner stop: no byte moves in a call that begins after this one returns. From any thread.
+    void abort() {
+        aborted = true;
+        selector.wakeup();
+    }
+
+    /// Owner only.
+    @Override
+    public void close() {
+        try {
+            selector.close();
+        } catch (IOException e) {
+            // nothing is left to do with it
+        }
+        try {
+            channel.close();
+        } catch (IOException e) {
+            // nothing is left to do with it
+        }
+    }
+
+    private static long deadline(Duration timeout) {
+        return System.nanoTime() + timeout.toNanos();
+    }
+
+    private void checkAborted() throws IOException {
+        if (aborted) {
+            throw new AsynchronousCloseException();
+        }
+    }
+
+    private void await(int operation, long deadlineNanos) throws IOException {
+        long millis = Math.ceilDiv(deadlineNanos - System.nanoTime(), 1_000_000L);
+        if (millis <= 0) {
+            throw new SocketTimeoutException("no progress in time");
+        }
+        key.interestOps(operation);
+        selector.select(millis);
+        selector.selectedKeys().clear();
+        checkAborted();
+    }
+}
