@@ -52,6 +52,18 @@ def password(rng):
     return rng.choice(words.SECRETS) + (digits(rng, 1, 3) if rng.random() < 0.4 else "")
 
 
+_ALL_WORDS = sorted({w for pool in (words.FOODS, words.DRINKS, words.JOBS, words.ANIMALS, words.INSTRUMENTS, words.SPORTS, words.PLANTS, words.OBJECTS,
+                                   words.SECRETS, words.COLOURS, words.SUBJECTS) for w in pool if " " not in w and len(w) > 3})
+
+
+def strange_word(rng):
+    """A word that is in no list, so that a value must be copied and cannot be chosen from those known."""
+    if rng.random() < 0.5:
+        return invented_name(rng).lower()
+    one, two = rng.choice(_ALL_WORDS), rng.choice(_ALL_WORDS)
+    return (one[:rng.randint(2, len(one) - 1)] + two[rng.randint(1, len(two) - 2):]).lower()
+
+
 class Values:
     """Draws values. mode "training" never draws a reserved one; mode "reserved" draws reserved ones alone."""
 
@@ -66,9 +78,13 @@ class Values:
     # Kinds of value that are never reserved: the closed lists, and numbers of one or two digits.
     FREE = OPEN | {"SMALL", "NUM", "AGE", "DATE"}
 
-    def __init__(self, rng, mode="training"):
+    # Kinds of fact whose value may also be a strange word.
+    WORDS = {"COL", "FOOD", "DRINK", "JOB", "ANIMAL", "INSTR", "SPORT", "PLANT", "OBJ", "PLACE", "SUBJ", "SECRET"}
+
+    def __init__(self, rng, mode="training", strange=0.0):
         self.rng = rng
         self.mode = mode
+        self.strange = strange
         self.pools = {}
         for key, pool in self.POOLS.items():
             self.pools[key] = pool if key in self.OPEN else [v for v in pool if reserved(v) == (mode == "reserved")]
@@ -80,6 +96,12 @@ class Values:
             value = draw(self.rng)
             if reserved(value) == (self.mode == "reserved"):
                 return value
+
+    def fact(self, kind):
+        """A value that will be asked for."""
+        if kind in self.WORDS and self.rng.random() < self.strange:
+            return self._until(strange_word)
+        return self.draw(kind)
 
     def draw(self, kind):
         rng = self.rng
@@ -276,6 +298,10 @@ RELATIVE = Kind("relative", "NAME", "[My {r} is called {v}.|The name of my {r} i
                 "[What is the name of my {r}?|What is my {r} called?|Do you remember the name of my {r}?|What is my {r}'s name?]",
                 "Your {r} is called {v}.", "[{v} is a lovely name.|]")
 
+NUMBERS = {"AGE", "DATE", "PIN", "NUM", "NUM3"}
+USER_NUMBERS = [k for k in USER_KINDS if k.value in NUMBERS]
+PERSON_NUMBERS = [k for k in PERSON_KINDS if k.value in NUMBERS]
+
 UNKNOWN = "You have not told me that."
 
 
@@ -302,7 +328,7 @@ class Facts:
     def user(self, kind=None):
         rng = self.values.rng
         for _ in range(50):
-            k = kind or rng.choice(USER_KINDS)
+            k = kind or (rng.choice(USER_NUMBERS) if rng.random() < 0.15 else rng.choice(USER_KINDS))
             argument = None
             if k.argument == "COUNTED":
                 argument = rng.choice(("book", "lamp", "coin", "shell", "spoon", "bottle", "candle", "stone", "marble", "stamp", "ball", "cup", "feather", "pencil"))
@@ -312,7 +338,7 @@ class Facts:
             if ident in self.used:
                 continue
             self.used.add(ident)
-            value = self._name() if k.value == "NAME" else self.values.draw(k.value)
+            value = self._name() if k.value == "NAME" else self.values.fact(k.value)
             fact = Fact(k, ident, value, {"v": value, "a": argument or ""})
             self.facts.append(fact)
             return fact
@@ -333,12 +359,12 @@ class Facts:
             if relations and not known and rng.random() < 0.3:
                 fact = Fact(RELATIVE, ("relative", r), p, {"v": p, "r": r})
             else:
-                k = rng.choice(PERSON_KINDS)
+                k = rng.choice(PERSON_NUMBERS) if rng.random() < 0.15 else rng.choice(PERSON_KINDS)
                 ident = ("person", r, k.key)
                 if ident in self.used:
                     continue
                 self.used.add(ident)
-                value = self.values.draw(k.value)
+                value = self.values.fact(k.value)
                 slots = {"v": value, "p": p, "r": r}
                 if not relations:
                     slots.update(who=p, whom=p, Whom=p)
@@ -436,7 +462,7 @@ class Story:
         s = {
             "h": hero or values.draw("NAME"), "kind": kind or (rng.choice(kinds) if rng.random() < 0.4 else values.draw("BEAST")),
             "adj": values.draw("ADJ"), "fadj": values.draw("ADJ"), "f": values.draw("NAME"), "fkind": values.draw("BEAST"),
-            "town": values.draw("CITY"), "col": values.draw("COL"), "obj": values.draw("OBJ"),
+            "town": values.draw("CITY"), "col": values.fact("COL"), "obj": values.fact("OBJ"),
             "he": "he" if he else "she", "He": "He" if he else "She", "his": "his" if he else "her", "His": "His" if he else "Her",
             "him": "him" if he else "her",
         }
@@ -515,6 +541,7 @@ SMALL_TALK = [
     ("[What comes after Monday?|Which day comes after Monday?]", "Tuesday comes after Monday."),
     ("[Count to five.|Please count to five.|Can you count to five?]", "One, two, three, four, five."),
 ]
+REPEATS = ["Repeat after me: ", "Please repeat this: ", "Say this again: ", "Repeat these words: ", "Copy this line: "]
 ACKS = ["Got it.", "I will remember that.", "Thank you, I will remember that.", "Understood.", "Noted.", "All right.", "Thanks for telling me.", "I see.", "Okay, noted."]
 ASK_LEADS = ["", "", "", "", "", "", "Tell me: ", "Quick question. ", "Now a question. ", "One more thing. ", "I forgot something. ", "Thanks. ", "Let me test you. ", "By the way. "]
 SHARES = ["Here is a story I wrote.", "Please read this story.", "Let me tell you a story.", "This is what my teacher read to us.", "I read this in a book.", "Here is a text for you."]
@@ -571,8 +598,15 @@ class Conversation:
         if r < 0.3:
             a, b = rng.randint(1, 10), rng.randint(1, 10)
             return self._turn(rng.choice((f"What is {a} plus {b}?", f"How much is {a} plus {b}?")), f"{a} plus {b} is {a + b}.")
+        if r < 0.45:
+            return self.repeat()
         user, assistant = rng.choice(SMALL_TALK)
         self._turn(expand(user, self.values, {}), expand(assistant, self.values, {}))
+
+    def repeat(self):
+        line = " ".join(self.values.draw(k) if k != "STRANGE" else self.values._until(strange_word)
+                        for k in self.rng.choices(("PIN", "NUM", "NAME", "CITY", "OBJ", "COL", "FOOD", "STRANGE"), k=self.rng.randint(1, 8)))
+        self._turn(self.rng.choice(REPEATS) + line, line)
 
     def tale(self, size):
         """The user shares a story, or the assistant tells one."""
@@ -692,7 +726,7 @@ def sheet(values, size):
         lines.append("\n" + Story(values, size - 700).text() + "\n")
     lines_text = " ".join(lines) if rng.random() < 0.6 else "\n".join(lines)
     short = rng.random() < 0.3
-    asked = rng.sample(told, min(len(told), rng.randint(2, 8)))
+    asked = rng.sample(told, min(len(told), rng.randint(3, 14)))
     qa = []
     for f in asked:
         answer = f.value if short else facts.answer(f)
@@ -700,24 +734,63 @@ def sheet(values, size):
     return lines_text + "\n\n" + "\n".join(qa)
 
 
+REGISTERS = [
+    ("the rooms", "{n} is in room {v}.", "In which room is {n}?", "NUM3"), ("the phone numbers", "{n}: {v}", "What is the phone number of {n}?", "PIN"),
+    ("the ages", "{n} is {v}", "How old is {n}?", "AGE"), ("the birthdays", "{n}: {v}", "When is the birthday of {n}?", "DATE"),
+    ("the codes", "The code of {n} is {v}.", "Which code does {n} have?", "PIN"), ("the towns", "{n} - {v}", "Which town belongs to {n}?", "CITY"),
+    ("the prices", "{n}, {v}", "What is the number of {n}?", "NUM"), ("the animals", "{n} has a {v}.", "Which animal does {n} have?", "ANIMAL"),
+    ("the words", "{n} = {v}", "What stands beside {n}?", "PASS"),
+]
+
+
+def register(values):
+    """A list of names and what belongs to each, then questions: the densest recall, of numbers above all."""
+    rng = values.rng
+    title, line, ask, kind = rng.choice(REGISTERS)
+    names = []
+    of = rng.choice(("NAME", "NAME", "OBJ", "CITY", "COL"))
+    for _ in range(rng.randint(2, 16)):
+        name = values.fact(of)
+        if name not in names:
+            names.append(name)
+    entries = [(n, values.fact(kind)) for n in names]
+    text = f"Here are {title}." + rng.choice((" ", "\n")) + rng.choice((" ", "\n", "; ")).join(expand(line, values, {"n": n, "v": v}) for n, v in entries)
+    asked = rng.sample(entries, rng.randint(1, len(entries)))
+    if rng.random() < 0.5:
+        return {"text": text + "\n\n" + "\n".join(f"Question: {expand(ask, values, {'n': n})}\nAnswer: {v}" for n, v in asked)}
+    messages = []
+    for i, (n, v) in enumerate(asked[:5]):
+        question = expand(ask, values, {"n": n})
+        messages.append({"role": "user", "content": text + "\n\n" + question if i == 0 else question})
+        messages.append({"role": "assistant", "content": v + "."})
+    return {"messages": messages}
+
+
 def document(rng, cache={}):
     """One document of the training text."""
     values = cache.get(id(rng))
     if values is None:
         cache.clear()
-        values = cache[id(rng)] = Values(rng)
+        values = cache[id(rng)] = Values(rng, strange=0.2)
     # Log-uniform lengths: from a few sentences to what fills 2,000 tokens.
-    size = int(250 * (34 ** rng.random()))
+    size = int(250 * (31 ** rng.random()))
     r = rng.random()
-    if r < 0.22:
+    if r < 0.18:
         story = Story(values, size)
         text = story.text()
         if rng.random() < 0.25:
             asked = rng.sample(story.questions(values), rng.randint(1, 3))
             text += "\n\n" + "\n".join(f"Question: {q}\nAnswer: {a}" for q, a, _ in asked)
         return {"text": text}
-    if r < 0.37:
+    if r < 0.30:
         return {"text": sheet(values, size)}
+    if r < 0.42:
+        return register(values)
+    if r < 0.44:
+        conversation = Conversation(values, rng.randint(1, 5), size)
+        for _ in range(conversation.turns):
+            conversation.repeat()
+        return {"messages": conversation.messages}
     turns = rng.choice((1, 2, 3, 4, 5, 5, 5))
     return {"messages": Conversation(values, turns, size).build()}
 
@@ -725,8 +798,13 @@ def document(rng, cache={}):
 def held_out(seed, count, mode, low=300, high=None):
     """Conversations of 100 to about 1,900 tokens; reserved values take more tokens, so their conversations have fewer characters."""
     rng = random.Random(f"held-out {mode} {seed}")
-    high = high or (7600 if mode == "training" else 6400)
-    return [held_out_conversation(rng, mode, int(low * (high / low) ** rng.random())) for _ in range(count)]
+    high = high or (7300 if mode == "training" else 6300)
+    out = []
+    while len(out) < count:
+        item = held_out_conversation(rng, mode, int(low * (high / low) ** rng.random()))
+        if sum(len(m["content"]) for m in item["messages"]) <= high:
+            out.append(item)
+    return out
 
 
 def main():
