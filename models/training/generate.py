@@ -1,7 +1,7 @@
 """Writes the training text of baton-tiny: short stories, question sheets, and conversations in which facts are told and later asked for.
 
 Everything is seeded and needs only the Python standard library. A *document* is either {"text": ...} (a story or a question sheet) or
-{"messages": [...]} (a conversation). `tokenizing.py` turns documents into tokens.
+{"messages": [...]} (a conversation). `tokenization.py` turns documents into tokens.
 
 Held out: every value whose CRC-32 ends in 7 (`reserved`) - about a tenth of all names, towns, foods, jobs, ..., of all invented names and
 of all numbers of three or more digits - never occurs in a document of the training mode. The held-out conversations come from other seeds;
@@ -81,10 +81,11 @@ class Values:
     # Kinds of fact whose value may also be a strange word.
     WORDS = {"COL", "FOOD", "DRINK", "JOB", "ANIMAL", "INSTR", "SPORT", "PLANT", "OBJ", "PLACE", "SUBJ", "SECRET"}
 
-    def __init__(self, rng, mode="training", strange=0.0):
+    def __init__(self, rng, mode="training", strange=0.0, casual=0.0):
         self.rng = rng
         self.mode = mode
-        self.strange = strange
+        self.strange = strange  # share of such values that are strange words
+        self.casual = casual  # share of conversations in small letters
         self.pools = {}
         for key, pool in self.POOLS.items():
             self.pools[key] = pool if key in self.OPEN else [v for v in pool if reserved(v) == (mode == "reserved")]
@@ -210,27 +211,27 @@ class Kind:
 # About the user. {v} is the fact, {a} an argument that lets several of a kind stand side by side.
 USER_KINDS = [
     Kind("name", "NAME", "[My name is {v}.|I am called {v}.|I'm {v}.|People call me {v}.|You can call me {v}.|Hello, I am {v}.]",
-         "[What is my name?|What's my name?|Do you remember my name?|What am I called?|Can you tell me my name?|Who am I?|Say my name, please.]",
+         "[What is my name?|What's my name?|Do you remember my name?|Do you know my name?|Tell me my name.|What am I called?|Can you tell me my name?|Who am I?|Say my name, please.]",
          "Your name is {v}.", "[Nice to meet you, {v}!|Hello, {v}!|Welcome, {v}!]"),
     Kind("city", "CITY", "[I live in {v}.|My home is in {v}.|I have a flat in {v}.|I moved to {v} last year.]",
-         "[Where do I live?|Which town do I live in?|What is the name of my town?|Do you remember where I live?|Where is my home?]",
+         "[Where do I live?|Do you know where I live?|Which city do I live in?|In which city do I live?|Which town do I live in?|What is the name of my town?|Do you remember where I live?|Where is my home?]",
          "You live in {v}.", "[{v} sounds like a nice place.|I hope you like {v}.]"),
     Kind("born", "CITY", "[I was born in {v}.|I grew up in {v}.|I come from {v}.]",
          "[Where was I born?|Where do I come from?|Which town do I come from?|Where did I grow up?]", "You come from {v}."),
     Kind("age", "AGE", "[I am {v} years old.|I turned {v} this year.|My age is {v}.]",
-         "[How old am I?|What is my age?|Do you remember how old I am?]", "You are {v} years old."),
+         "[How old am I?|Do you know how old I am?|What is my age?|Do you remember how old I am?]", "You are {v} years old."),
     Kind("birthday", "DATE", "[My birthday is on {v}.|I was born on {v}.]",
          "[When is my birthday?|What is my birthday?|On which day is my birthday?]", "Your birthday is on {v}."),
     Kind("colour", "COL", "[My favourite colour is {v}.|I love the colour {v}.|The colour I like best is {v}.]",
-         "[What is my favourite colour?|Which colour do I like best?|Do you remember my favourite colour?|What colour do I love?]",
+         "[What is my favourite colour?|What's my favourite colour?|Do you know my favourite colour?|Which colour do I like best?|Do you remember my favourite colour?|What colour do I love?]",
          "Your favourite colour is {v}.", "[{v} is a beautiful colour.|I like {v} too.]"),
     Kind("food", "FOOD", "[My favourite food is {v}.|I love to eat {v}.|The food I like best is {v}.|I could eat {v} every day.]",
-         "[What is my favourite food?|What do I love to eat?|Which food do I like best?|Do you remember what I like to eat?]",
+         "[What is my favourite food?|What's my favourite food?|What do I like to eat?|What do I love to eat?|Which food do I like best?|Do you remember what I like to eat?]",
          "Your favourite food is {v}."),
     Kind("drink", "DRINK", "[My favourite drink is {v}.|I always drink {v} in the morning.|I love to drink {v}.]",
          "[What is my favourite drink?|What do I like to drink?|Which drink do I like best?]", "Your favourite drink is {v}."),
     Kind("job", "JOB", "[I work as a {v}.|I am a {v}.|My job is {v}.|I earn my living as a {v}.]",
-         "[What is my job?|What do I do for a living?|What do I work as?|Do you remember my job?]",
+         "[What is my job?|What's my job?|What do I do for a living?|What do I work as?|Do you remember my job?]",
          "You work as a {v}.", "[Being a {v} must be interesting.|So you are a {v}.]"),
     Kind("petname", "NAME", "[My {a} is called {v}.|I have a {a} named {v}.|I have a {a}. Its name is {v}.|The name of my {a} is {v}.]",
          "[What is my {a} called?|What is the name of my {a}?|Do you remember the name of my {a}?|What's my {a}'s name?]",
@@ -249,11 +250,13 @@ USER_KINDS = [
     Kind("password", "PASS", "[The password is {v}.|Our secret word is {v}.|The secret word is {v}.|Please remember the password {v}.]",
          "[What is the password?|What is the secret word?|Which secret word did I tell you?|Do you know the password?]",
          "The password is {v}.", "[I will keep it in mind.|Your secret is safe.]"),
+    Kind("wifi", "PASS", "[The wifi password is {v}.|My wifi password is {v}.|The password for the wifi is {v}.]",
+         "[What is the wifi password?|What's the password for the wifi?|Do you know the wifi password?]", "The wifi password is {v}."),
     Kind("thingcolour", "COL", "[My {a} is {v}.|I painted my {a} {v}.|I have a {v} {a}.|The colour of my {a} is {v}.]",
          "[What colour is my {a}?|Which colour does my {a} have?|What is the colour of my {a}?|Do you remember the colour of my {a}?]",
          "Your {a} is {v}.", "[A {v} {a} sounds nice.|]", "THING"),
     Kind("hidden", "PLACE", "[I put the {a} in the {v}.|The {a} is in the {v}.|I keep my {a} in the {v}.|I hid the {a} in the {v}.]",
-         "[Where is the {a}?|Where is my {a}?|Where did I put the {a}?|Where do I find the {a}?|I cannot find my {a}. Where is it?]",
+         "[Where is the {a}?|Where's my {a}?|Where is my {a}?|Where did I put the {a}?|Where do I find the {a}?|I cannot find my {a}. Where is it?]",
          "The {a} is in the {v}.", "[In the {v}, noted.|]", "OBJ"),
     Kind("count", "NUM", "[I own {v} {a}s.|I have {v} {a}s at home.|I bought {v} {a}s.|There are {v} {a}s on my table.]",
          "[How many {a}s do I have?|How many {a}s are there?|What is the number of my {a}s?]", "You have {v} {a}s.", "",
@@ -271,6 +274,14 @@ USER_KINDS = [
     Kind("trip", "CITY", "[I will travel to {v} in {a}.|In {a} I am going to {v}.|My trip in {a} goes to {v}.]",
          "[Where am I going in {a}?|Where do I travel in {a}?|What is the destination of my trip in {a}?]", "You are going to {v} in {a}.",
          "[Have a good trip to {v}!|]", "MONTH"),
+]
+
+FAVOURITES = [("animal", "ANIMAL"), ("number", "NUM"), ("day", "DAY"), ("month", "MONTH"), ("city", "CITY"), ("word", "SECRET"), ("flower", "PLANT"),
+              ("school subject", "SUBJ"), ("toy", "OBJ"), ("meal", "FOOD"), ("book", "SHIP"), ("song", "SHIP"), ("film", "SHIP"), ("hobby", "SPORT")]
+USER_KINDS += [
+    Kind("favourite " + a, kind, f"[My favourite {a} is {{v}}.|The {a} I like best is {{v}}.|{{v}} is my favourite {a}.]",
+         f"[What is my favourite {a}?|Which {a} do I like best?|Do you remember my favourite {a}?]", f"Your favourite {a} is {{v}}.")
+    for a, kind in FAVOURITES
 ]
 
 # About other people. {p} is the name, {r} the relation; {who} becomes "my sister Lena", "my sister" or "Lena" as the sentence needs.
@@ -293,6 +304,11 @@ PERSON_KINDS = [
          "{Whom} has the number {v}."),
     Kind("subject", "SUBJ", "[{who} is studying {v}.|{who} learns {v}.]", "[What is {whom} studying?|What does {whom} learn?]", "{Whom} is studying {v}."),
     Kind("gift", "OBJ", "[{who} would like a {v} for the birthday.|{who} wants a {v}.]", "[What does {whom} want?|Which gift does {whom} want?]", "{Whom} wants a {v}."),
+]
+PERSON_KINDS += [
+    Kind("favourite " + a, kind, f"[{{who}}'s favourite {a} is {{v}}.|The favourite {a} of {{who}} is {{v}}.]",
+         f"[What is {{whom}}'s favourite {a}?|What is the favourite {a} of {{whom}}?]", f"{{Whom}}'s favourite {a} is {{v}}.")
+    for a, kind in FAVOURITES[:10]
 ]
 RELATIVE = Kind("relative", "NAME", "[My {r} is called {v}.|The name of my {r} is {v}.|My {r}'s name is {v}.]",
                 "[What is the name of my {r}?|What is my {r} called?|Do you remember the name of my {r}?|What is my {r}'s name?]",
@@ -317,10 +333,14 @@ class Facts:
         self.used = set()
         self.people = {}  # relation -> name
         self.facts = []
+        self.casual = values.rng.random() < values.casual  # the user writes in small letters
+
+    def _value(self, value):
+        return value.lower() if self.casual else value
 
     def _name(self):
         while True:
-            name = self.values.draw("NAME")
+            name = self._value(self.values.draw("NAME"))
             if ("person", name) not in self.used:
                 self.used.add(("person", name))
                 return name
@@ -338,7 +358,7 @@ class Facts:
             if ident in self.used:
                 continue
             self.used.add(ident)
-            value = self._name() if k.value == "NAME" else self.values.fact(k.value)
+            value = self._name() if k.value == "NAME" else self._value(self.values.fact(k.value))
             fact = Fact(k, ident, value, {"v": value, "a": argument or ""})
             self.facts.append(fact)
             return fact
@@ -364,7 +384,7 @@ class Facts:
                 if ident in self.used:
                     continue
                 self.used.add(ident)
-                value = self.values.fact(k.value)
+                value = self._value(self.values.fact(k.value))
                 slots = {"v": value, "p": p, "r": r}
                 if not relations:
                     slots.update(who=p, whom=p, Whom=p)
@@ -385,10 +405,29 @@ class Facts:
         return self.user() if self.values.rng.random() < 0.68 else self.person()
 
     def say(self, fact):
-        return capital(expand(fact.kind.say, self.values, fact.slots))
+        text = expand(fact.kind.say, self.values, fact.slots).replace(" of My ", " of my ")
+        return text.lower() if self.casual else capital(text)
+
+    def say_all(self, facts):
+        """Sentences, some of them joined by "and"."""
+        rng = self.values.rng
+        out = self.say(facts[0])
+        for f in facts[1:]:
+            said = self.say(f)
+            if rng.random() < 0.25 and out[-1] == ".":
+                if said.startswith(("My ", "The ", "Our ", "Please ", "Of ", "At ", "In ")):
+                    said = said[0].lower() + said[1:]
+                out = out[:-1] + rng.choice((" and ", ", and ", ", and ")) + said
+            else:
+                out += " " + said
+        return out[:-1] if self.casual and rng.random() < 0.5 else out
 
     def ask(self, fact):
-        return capital(expand(fact.kind.ask, self.values, fact.slots))
+        text = expand(fact.kind.ask, self.values, fact.slots)
+        if self.casual:
+            text = text.lower()
+            return text[:-1] if self.values.rng.random() < 0.3 else text
+        return capital(text)
 
     def answer(self, fact):
         return capital(expand(fact.kind.answer, self.values, fact.slots))
@@ -405,6 +444,10 @@ OPENINGS = [
     "In the town of {town} lived a {adj} {kind}. The name of the {kind} was {h}. {h} had a {col} {obj} and a good friend, {f} the {fkind}.",
     "{h} was a {adj} {kind} from {town}. {He} had a {col} {obj}, and {he} took it everywhere. {His} best friend was {f}, a {fadj} {fkind}.",
     "This is the story of {h}, a {adj} {kind} who lived in {town}. [Nobody|No one] in {town} had a {obj} as {col} as {his}.",
+    "[Once upon a time there|There|One day there] was a {adj} {kind} who had lost {his} {obj}. The {kind} was called {h}, and the {obj} was {col}. {h} looked for it everywhere in {town}. \"I will help you,\" said {f}, a {fadj} {fkind}.",
+    "The {kind} was {adj}. {His} name was {h}, and {he} came from {town}. {He} liked nothing better than {his} {col} {obj}. [One|A] friend of {his} was {f} the {fkind}.",
+    "[{h} and {f} were friends.|{f} and {h} were good friends.] {h} was a {kind}, and {f} was a {fkind}. They lived in {town} and shared a {col} {obj}.",
+    "[In|Near|Far away, in] {town}[,|] there was a {kind} called {h}. Everybody said that {h} was {adj}. {h} had a {col} {obj} and a friend, the {fkind} {f}.",
     "It was a [cold|warm|windy|rainy|quiet|bright] {DAY} in {town}. A {adj} {kind} named {h} was looking for a {col} {obj}. {f}, a {fadj} {fkind}, wanted to help.",
 ]
 SCENES = [
@@ -454,14 +497,18 @@ STORY_QUESTIONS = [
 ]
 
 
+HEROES = [v for v in words.HEROES if not reserved(v)]
+FRIENDS = [v for v in words.FRIENDS if not reserved(v)]
+
+
 class Story:
     def __init__(self, values, size, hero=None, kind=None):
         rng = values.rng
         he = rng.random() < 0.5
         kinds = ("boy", "man", "king", "farmer's son") if he else ("girl", "woman", "queen", "farmer's daughter")
         s = {
-            "h": hero or values.draw("NAME"), "kind": kind or (rng.choice(kinds) if rng.random() < 0.4 else values.draw("BEAST")),
-            "adj": values.draw("ADJ"), "fadj": values.draw("ADJ"), "f": values.draw("NAME"), "fkind": values.draw("BEAST"),
+            "h": hero or (rng.choice(HEROES) if rng.random() < 0.3 else values.draw("NAME")), "kind": kind or (rng.choice(kinds) if rng.random() < 0.4 else values.draw("BEAST")),
+            "adj": values.draw("ADJ"), "fadj": values.draw("ADJ"), "f": rng.choice(FRIENDS) if rng.random() < 0.3 else values.draw("NAME"), "fkind": values.draw("BEAST"),
             "town": values.draw("CITY"), "col": values.fact("COL"), "obj": values.fact("OBJ"),
             "he": "he" if he else "she", "He": "He" if he else "She", "his": "his" if he else "her", "His": "His" if he else "Her",
             "him": "him" if he else "her",
@@ -474,11 +521,13 @@ class Story:
             parts.append(expand("{h} had a friend, a {fadj} {fkind} named {f}.", values, s))
         end = expand(rng.choice(ENDINGS), values, s)
         length = len(parts[0]) + len(end)
-        order = []
+        order, links = [], []
         while length < size:
             if not order:
                 order = rng.sample(SCENES, len(SCENES))
-            s["LINK"] = expand(rng.choice(LINKS), values, s)
+            if not links:
+                links = rng.sample(LINKS, len(LINKS))
+            s["LINK"] = expand(links.pop(), values, s)
             scene = expand(order.pop(), values, s)
             parts.append(scene)
             length += len(scene) + 1
@@ -541,9 +590,16 @@ SMALL_TALK = [
     ("[What comes after Monday?|Which day comes after Monday?]", "Tuesday comes after Monday."),
     ("[Count to five.|Please count to five.|Can you count to five?]", "One, two, three, four, five."),
 ]
+# What it cannot do, so that it says so.
+BEYOND = ["[Write|Compose|Make] [a poem|a haiku|a song|an essay|a letter|a speech|a joke] [about {OBJ}s|about {CITY}|about the {BEAST}|for {NAME}|].",
+          "Write a [Java|Python|C] program that [counts words|sorts numbers|prints {NUM} lines].", "Translate {SECRET} [into|to] {SUBJ}.",
+          "What is {NUM} times {NUM}?", "[What is the weather like in {CITY}?|Will it rain in {CITY} [tomorrow|on {DAY}]?]", "How do I [cook|make] {FOOD}?",
+          "[Explain|What is] [{SUBJ}|gravity|electricity|the internet|photosynthesis|money|love]?", "What time is it[| in {CITY}]?",
+          "[Who is|Who was] the [president|king|queen|mayor] of {CITY}?", "How far is it from {CITY} to {CITY}?", "[Book|Buy] me a ticket to {CITY}."]
+SORRY = "I am sorry, I cannot do that. I can tell short stories and remember what you tell me."
 REPEATS = ["Repeat after me: ", "Please repeat this: ", "Say this again: ", "Repeat these words: ", "Copy this line: "]
 ACKS = ["Got it.", "I will remember that.", "Thank you, I will remember that.", "Understood.", "Noted.", "All right.", "Thanks for telling me.", "I see.", "Okay, noted."]
-ASK_LEADS = ["", "", "", "", "", "", "Tell me: ", "Quick question. ", "Now a question. ", "One more thing. ", "I forgot something. ", "Thanks. ", "Let me test you. ", "By the way. "]
+ASK_LEADS = ["", "", "", "", "", "", "", "", "Tell me: ", "Please tell me: ", "Hey, ", "And ", "So, ", "Okay. ", "Sorry, ", "Well, ", "Quick question. ", "Now a question. ", "One more thing. ", "I forgot something. ", "Thanks. ", "Let me test you. ", "By the way. "]
 SHARES = ["Here is a story I wrote.", "Please read this story.", "Let me tell you a story.", "This is what my teacher read to us.", "I read this in a book.", "Here is a text for you."]
 SHARE_ACKS = ["What a nice story about {h}!", "Thank you for the story about {h}.", "I like {h}, the {adj} {kind}.", "A lovely story. I like how it ends in {town}."]
 STORY_WISHES = ["[Tell me a story about a {kind}.|Can you tell me a story about a {kind}?|Please tell a story about a {kind}.|I want to hear a story about a {kind}.]",
@@ -575,7 +631,7 @@ class Conversation:
         rng = self.rng
         if facts is None:
             facts = [self.facts.any() for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
-        said = " ".join(self.facts.say(f) for f in facts)
+        said = self.facts.say_all(facts)
         if rng.random() < 0.25:
             said = rng.choice(("Hello! ", "Hi. ", "Please remember this. ", "Remember this: ", "Let me tell you about me. ", "Some news. ")) + said
         reply = ""
@@ -597,9 +653,11 @@ class Conversation:
                 return self._turn(rng.choice((f"What is the capital of {country}?", f"Which city is the capital of {country}?")), f"The capital of {country} is {city}.")
         if r < 0.3:
             a, b = rng.randint(1, 10), rng.randint(1, 10)
-            return self._turn(rng.choice((f"What is {a} plus {b}?", f"How much is {a} plus {b}?")), f"{a} plus {b} is {a + b}.")
+            return self._turn(rng.choice((f"What is {a} plus {b}?", f"How much is {a} plus {b}?", f"What is {a} + {b}?", f"{a} + {b}?", f"{a}+{b}?", f"{a}+{b}")), f"{a} plus {b} is {a + b}.")
         if r < 0.45:
             return self.repeat()
+        if r < 0.58:
+            return self._turn(expand(rng.choice(BEYOND), self.values, {}).replace(" .", "."), SORRY)
         user, assistant = rng.choice(SMALL_TALK)
         self._turn(expand(user, self.values, {}), expand(assistant, self.values, {}))
 
@@ -620,26 +678,31 @@ class Conversation:
         if self.story is None and ("person", story.slots["h"]) not in self.facts.used:
             self.story = story
 
-    def ask(self, fact=None, last=False):
+    def ask(self, fact=None):
         rng = self.rng
-        lead = rng.choice(ASK_LEADS)
         r = rng.random()
         if fact is None and self.story is not None and r < 0.2:
             question, answer, self.expected = rng.choice(self.story.questions(self.values))
-            return self._turn(lead + question, answer)
+            return self._turn(self._lead(question), answer)
         if fact is None and self.unknowns and r < 0.24:
             spare = Facts(self.values)
             spare.used = set(self.facts.used)
             never = spare.user()
             self.expected = None
-            return self._turn(lead + self.facts.ask(never), UNKNOWN)
+            return self._turn(self._lead(self.facts.ask(never)), UNKNOWN)
         if fact is None and len(self.told) > 1 and r < 0.36:
             one, two = rng.sample(self.told, 2)
             self.expected = two.value
-            return self._turn(lead + self.facts.ask(one) + " " + self.facts.ask(two), self.facts.answer(one) + " " + self.facts.answer(two))
+            return self._turn(self._lead(self.facts.ask(one)) + " " + self.facts.ask(two), self.facts.answer(one) + " " + self.facts.answer(two))
         fact = fact or rng.choice(self.told)
         self.expected = fact.value
-        self._turn(lead + self.facts.ask(fact), self.facts.answer(fact))
+        self._turn(self._lead(self.facts.ask(fact)), self.facts.answer(fact))
+
+    def _lead(self, question):
+        lead = self.rng.choice(ASK_LEADS)
+        if lead.endswith((", ", "And ")) and question.startswith(("Wh", "How", "Do ", "Can ", "In ", "On ", "At ", "Say", "Tell")):
+            question = question[0].lower() + question[1:]
+        return (lead.lower() if self.facts.casual else lead) + question
 
     def build(self):
         rng = self.rng
@@ -655,7 +718,7 @@ class Conversation:
                     middle = "\n\n" + Story(self.values, self.size - 300).text() + "\n\n"
                 else:
                     middle = " "
-                self._turn(" ".join(self.facts.say(f) for f in facts) + middle + self.facts.ask(fact), self.facts.answer(fact))
+                self._turn(self.facts.say_all(facts) + middle + self.facts.ask(fact), self.facts.answer(fact))
             elif r < 0.8:
                 self.tale(self.size)
             else:
@@ -674,7 +737,7 @@ class Conversation:
                 self.tale(left)
             else:
                 getattr(self, step)()
-        self.ask(last=True)
+        self.ask()
         return self.messages
 
 
@@ -766,12 +829,14 @@ def register(values):
     return {"messages": messages}
 
 
-def document(rng, cache={}):
+def training_values(seed):
+    """The values of a stream of training documents; the same seed always gives the same documents."""
+    return Values(random.Random(seed), strange=0.2, casual=0.1)
+
+
+def document(values):
     """One document of the training text."""
-    values = cache.get(id(rng))
-    if values is None:
-        cache.clear()
-        values = cache[id(rng)] = Values(rng, strange=0.2)
+    rng = values.rng
     # Log-uniform lengths: from a few sentences to what fills 2,000 tokens.
     size = int(250 * (31 ** rng.random()))
     r = rng.random()
@@ -817,9 +882,9 @@ def main():
         for item in held_out(arguments.seed, arguments.documents, arguments.held_out):
             print(json.dumps(item, ensure_ascii=False))
         return
-    rng = random.Random(f"training {arguments.seed}")
+    values = training_values(f"training {arguments.seed}")
     for _ in range(arguments.documents):
-        print(json.dumps(document(rng), ensure_ascii=False))
+        print(json.dumps(document(values), ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import random
 
 import generate
 
@@ -48,11 +47,11 @@ def train(documents, seed):
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    rng = random.Random(f"tokenizer {seed}")
+    values = generate.training_values(f"tokenizer {seed}")
 
     def texts():
         for _ in range(documents):
-            document = generate.document(rng)
+            document = generate.document(values)
             if "text" in document:
                 yield document["text"]
             else:

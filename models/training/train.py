@@ -12,7 +12,6 @@ import json
 import math
 import multiprocessing
 import os
-import random
 import time
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -183,10 +182,10 @@ def pack(encoded, context):
 def shard(job):
     """Rows of about 500,000 tokens; the same job always gives the same rows."""
     seed, index, size, context = job
-    rng = random.Random(f"{seed} {index}")
+    values = generate.training_values(f"{seed} {index}")
     encoded, count = [], 0
     while count < size:
-        ids = _tokenizer.encode(tokenization.render(generate.document(rng))).ids
+        ids = _tokenizer.encode(tokenization.render(generate.document(values))).ids
         encoded.append(ids)
         count += len(ids)
     tokens, owner = pack(encoded, context)
@@ -278,7 +277,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--decay", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) * 5 // 8))
     parser.add_argument("--every", type=int, default=100, help="steps between two looks at the held-out rows")
     parser.add_argument("--limit-seconds", type=float, default=1e9, help="stop and save after this long")
     parser.add_argument("--untrained", action="store_true", help="only write the model as it is before the first step")
@@ -286,6 +285,7 @@ def main():
     a = parser.parse_args()
 
     torch.manual_seed(a.seed)
+    torch.set_num_threads(2)  # the other cores write text
     c = dict(CONFIG)
     if a.tiny:
         c.update(hidden=128, heads=2, kv_heads=1, intermediate=256, layers=2)

@@ -16,6 +16,10 @@ Sylvia Tamara Tara Tariq Theo Theresa Thomas Tilda Tim Tobias Toni Tova Uma Ursu
 William Xenia Yara Yasmin Yuki Yusuf Zara Zelda Zoe José Zoë Renée Søren Björn Jürgen Łucja Márta Chloé Noël
 """.split()
 
+# Names that heroes and friends of stories bear more often than others, so that the most likely story has two different ones.
+HEROES = """Mira Tom Anna Ben Clara Oskar Lily Max Rosie Finn Emma Jonah Ella Sam Nora Hugo Maya Oscar Ada Theo Ida Jack Alma Erwin""".split()
+FRIENDS = """Pip Bramble Moss Tansy Button Clover Biscuit Pebble Hazel Rufus Sparky Willow Mittens Nutmeg Patch Smoky Ginger Fern Poppy Basil""".split()
+
 CITIES = [c.replace("_", " ") for c in """
 Aachen Aarhus Accra Adelaide Agadir Alicante Almaty Amman Amsterdam Ankara Antwerp Arequipa Athens Auckland Austin Baku Bali Bangkok Barcelona
 Basel Bath Beirut Belfast Bergen Berlin Bilbao Bogota Bologna Bonn Bordeaux Boston Brasilia Bremen Brighton Brisbane Bristol Brno Bruges Brussels
@@ -93,7 +97,7 @@ CODES = ["locker", "safe", "gate", "garage", "suitcase", "bike lock", "front doo
 VEHICLES = """bus train tram ferry plane""".split()
 
 RELATIONS = """brother sister mother father aunt uncle cousin grandmother grandfather friend neighbour teacher boss colleague daughter son niece
-nephew roommate doctor landlord""".split()
+nephew roommate doctor landlord wife husband partner girlfriend boyfriend classmate coach tutor godmother godfather""".split()
 
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
