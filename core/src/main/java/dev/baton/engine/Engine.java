@@ -9,7 +9,9 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
+import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.Map;
@@ -80,9 +82,7 @@ public final class Engine implements AutoCloseable {
     /// @param model the model; closed with the engine, but not if this throws
     /// @throws IllegalArgumentException if the configuration does not fit the model
     public static Engine start(EngineConfig config, CausalLm model) {
-        return start(config, model, (transfer, spec, pool, compatibility, sink) -> {
-            throw new IllegalArgumentException("kv_connector " + transfer.connector() + " is not in this version");
-        });
+        return start(config, model, KvConnectors::create);
     }
 
     /// Starts an engine with a connector of the caller's.
@@ -249,6 +249,11 @@ public final class Engine implements AutoCloseable {
     /// A snapshot of gauges and counters.
     public EngineStats stats() {
         return counters.snapshot(config.numBlocks());
+    }
+
+    /// What the connector has counted; all zero if there is none.
+    public KvTransferStats transferStats() {
+        return connector == null ? KvTransferStats.ZERO : connector.stats();
     }
 
     /// Checks, on the engine's thread, that every block is accounted for.

@@ -68,6 +68,7 @@ final class Scheduler {
     }
 
     void add(Request request) {
+        transfers.announce(request);
         waiting.addLast(request);
     }
 
