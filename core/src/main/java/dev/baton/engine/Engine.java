@@ -11,6 +11,7 @@ import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.Map;
@@ -248,6 +249,11 @@ public final class Engine implements AutoCloseable {
     /// A snapshot of gauges and counters.
     public EngineStats stats() {
         return counters.snapshot(config.numBlocks());
+    }
+
+    /// What the connector has counted; all zero if there is none.
+    public KvTransferStats transferStats() {
+        return connector == null ? KvTransferStats.ZERO : connector.stats();
     }
 
     /// Checks, on the engine's thread, that every block is accounted for.

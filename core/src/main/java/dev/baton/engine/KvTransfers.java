@@ -32,17 +32,24 @@ final class KvTransfers {
         return held.size();
     }
 
-    /// Asks the connector, once in a request's life, what it can load; blocks for the whole prompt are
+    /// Tells the connector of a request that has to wait: from the first question on it keeps the prefiller's lease alive.
+    void announce(Request request) {
+        if (connector != null && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
+            int _ = connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, 0);
+        }
+    }
+
+    /// Asks the connector, once in a request's life, what it is to load; blocks for the whole prompt are
     /// allocated.
     ///
     /// @return whether a load begins: the request then keeps its blocks until [#loadEnded]
     boolean beginLoad(Request request) {
         if (connector == null
-                || request.connectorAsked
+                || request.loadDecided
                 || !(request.kvTransferParams instanceof KvTransferParams.RemotePrefill source)) {
             return false;
         }
-        request.connectorAsked = true;
+        request.loadDecided = true;
         int computed = request.numComputedTokens;
         int external = isFullHit(request)
                 ? 0
@@ -98,10 +105,6 @@ final class KvTransfers {
     /// @return what a decoder needs, if the blocks are to be kept until [#leaseEnded]
     Optional<KvTransferParams.RemotePrefill> finish(Request request, boolean completed) {
         if (connector == null || request.kvTransferParams == null) {
-            return Optional.empty();
-        }
-        if (!request.connectorAsked && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
-            connector.worker().release(source);
             return Optional.empty();
         }
         // The last token that was sampled has no keys and values yet: the blocks hold the tokens before it.

@@ -42,8 +42,8 @@ final class Request {
     boolean answered;
     /// Whether the request has not yet had its first turn.
     boolean queued = true;
-    /// Whether the connector has been asked for this request; it is asked once.
-    boolean connectorAsked;
+    /// Whether it was decided what to load for this request; it is decided once, and not after a preemption.
+    boolean loadDecided;
     /// Tokens whose keys and values are in the blocks.
     int numComputedTokens;
     /// Tokens that are being loaded, beyond the computed ones.
