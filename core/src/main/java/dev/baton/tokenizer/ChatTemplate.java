@@ -10,6 +10,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// A model's chat template: turns a conversation into the prompt's text.
@@ -20,10 +21,12 @@ public final class ChatTemplate {
     private static final String CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
 
     private final Template template;
+    private final Template toolUseTemplate;
     private final Map<String, String> specialTokens;
 
-    private ChatTemplate(Template template, Map<String, String> specialTokens) {
+    private ChatTemplate(Template template, Template toolUseTemplate, Map<String, String> specialTokens) {
         this.template = template;
+        this.toolUseTemplate = toolUseTemplate;
         this.specialTokens = specialTokens;
     }
 
@@ -37,8 +40,26 @@ public final class ChatTemplate {
     }
 
     static ChatTemplate compile(String jinja, Map<String, String> specialTokens, Clock clock) {
+        Template template = template(jinja, clock);
+        return new ChatTemplate(template, template, Map.copyOf(specialTokens));
+    }
+
+    /// The template of a model that names several: `tool_use` for conversations with tools, else `default`.
+    static Optional<ChatTemplate> fromVariants(Map<String, String> templates, Map<String, String> specialTokens) {
+        String general = templates.get("default");
+        if (general == null) {
+            return Optional.empty();
+        }
+        Clock clock = Clock.system(ZoneId.systemDefault());
+        Template template = template(general, clock);
+        String toolUse = templates.get("tool_use");
+        return Optional.of(new ChatTemplate(
+                template, toolUse == null ? template : template(toolUse, clock), Map.copyOf(specialTokens)));
+    }
+
+    private static Template template(String jinja, Clock clock) {
         try {
-            return new ChatTemplate(Template.compile(jinja, clock), Map.copyOf(specialTokens));
+            return Template.compile(jinja, clock);
         } catch (JinjaException e) {
             throw new ChatTemplateException("chat template: " + e.getMessage(), e);
         }
@@ -72,7 +93,7 @@ public final class ChatTemplate {
         variables.put("add_generation_prompt", addGenerationPrompt);
         variables.put("messages", continueFinalMessage ? tagged(messages) : messages);
         try {
-            String prompt = template.render(variables);
+            String prompt = (variables.get("tools") == null ? template : toolUseTemplate).render(variables);
             return continueFinalMessage ? cutAtTag(prompt, finalText(messages)) : prompt;
         } catch (JinjaException e) {
             throw new ChatTemplateException(
