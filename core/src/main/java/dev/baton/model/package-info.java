@@ -1,4 +1,5 @@
-/// Model architectures: reads a Hugging Face folder and runs one step of a causal language model over a paged KV cache.
+/// Model architectures: reads a Hugging Face folder and runs one step of a causal language model over a paged KV
+/// cache.
 ///
 /// May depend on: `tensor`.
 @NullMarked

@@ -1,4 +1,5 @@
-/// Tensors in off-heap memory and the operations on them: the only room that knows how numbers are laid out and summed.
+/// Tensors in off-heap memory and the operations on them: the only room that knows how numbers are laid out and
+/// summed.
 ///
 /// May depend on: no other room.
 @NullMarked

@@ -13,7 +13,8 @@ import tools.jackson.databind.JsonNode;
 /// Decodes SentencePiece vocabularies (Llama 2, Mistral 7B, Gemma): words begin with U+2581, characters outside the
 /// vocabulary are spelt as byte tokens like `<0xE2>`.
 ///
-/// A run of byte tokens is text only if all of it is UTF-8, and else one U+FFFD per byte, so a stream holds the whole run
+/// A run of byte tokens is text only if all of it is UTF-8, and else one U+FFFD per byte, so a stream holds the
+/// whole run
 /// back until another token follows: that is how the Hugging Face `ByteFallback` decoder is defined.
 final class SentencePieceDecoder implements TokenDecoder {
     private final String[] pieces; // (ids)
@@ -81,7 +82,9 @@ final class SentencePieceDecoder implements TokenDecoder {
     }
 
     private static int strippedSpaces(JsonNode step, boolean fused) {
-        if (!fused || step.path("stop").asInt(0) != 0 || !step.path("content").asString("").equals(" ")) {
+        if (!fused
+                || step.path("stop").asInt(0) != 0
+                || !step.path("content").asString("").equals(" ")) {
             throw new TokenizerException(
                     "a Strip decoder other than of spaces at the beginning, after Fuse, is not supported");
         }

@@ -9,8 +9,10 @@ import org.jspecify.annotations.Nullable;
 
 /// A model's tokenizer: text to token ids and back, as Hugging Face `transformers` does it for the same folder.
 ///
-/// Encoding is the native Hugging Face library's (through DJL), from `tokenizer.json`; decoding is Baton's own, from the
-/// vocabulary in that file, because text that is streamed must hold back incomplete characters. Supported decoders are
+/// Encoding is the native Hugging Face library's (through DJL), from `tokenizer.json`; decoding is Baton's own,
+/// from the
+/// vocabulary in that file, because text that is streamed must hold back incomplete characters. Supported decoders
+/// are
 /// byte-level BPE and SentencePiece with byte fallback; another one is refused at loading.
 ///
 /// Thread-safe. Owns native memory until [#close].
@@ -36,7 +38,8 @@ public final class Tokenizer implements AutoCloseable {
     /// Loads the tokenizer of a model folder: `tokenizer.json`, and where they are there `tokenizer_config.json`,
     /// `chat_template.jinja` (which goes before the template in the configuration) and `additional_chat_templates`.
     ///
-    /// The first use on a machine unpacks a native library of 15 MB to the user's cache folder, or to `DJL_CACHE_DIR`.
+    /// The first use on a machine unpacks a native library of 15 MB to the user's cache folder, or to
+    /// `DJL_CACHE_DIR`.
     /// Nothing is fetched from the network.
     ///
     /// @throws TokenizerException with the file that is missing or what in it is not supported
@@ -77,7 +80,8 @@ public final class Tokenizer implements AutoCloseable {
     ///
     /// @param addSpecialTokens whether to add what the model expects around a text, usually a BOS token
     /// @param splitSpecialTokens whether special tokens written in the text stay ordinary text, so that a text from
-    ///     outside cannot forge the end of a turn; equals `split_special_tokens` of `transformers`. The first such call
+    ///     outside cannot forge the end of a turn; equals `split_special_tokens` of `transformers`. The first such
+    ///     call
     ///     builds a second native tokenizer
     public int[] encode(String text, boolean addSpecialTokens, boolean splitSpecialTokens) {
         NativeTokenizer used = splitSpecialTokens ? splittingEncoder() : encoder;
@@ -117,7 +121,8 @@ public final class Tokenizer implements AutoCloseable {
         return text;
     }
 
-    /// Decodes `ids` as a whole, as `transformers` does with `clean_up_tokenization_spaces=False`. Ids without a token
+    /// Decodes `ids` as a whole, as `transformers` does with `clean_up_tokenization_spaces=False`. Ids without a
+    /// token
     /// add nothing.
     public String decode(int[] ids, boolean skipSpecialTokens) {
         IncrementalDetokenizer detokenizer = detokenizer(skipSpecialTokens);
@@ -171,7 +176,8 @@ public final class Tokenizer implements AutoCloseable {
 
     /// Begins the text of one request.
     ///
-    /// @param continuing whether the text continues a prompt: with a SentencePiece vocabulary the space before its first
+    /// @param continuing whether the text continues a prompt: with a SentencePiece vocabulary the space before its
+    ///     first
     ///     word is kept then, which [#decode] strips; nothing changes for byte-level BPE
     public IncrementalDetokenizer detokenizer(boolean skipSpecialTokens, boolean continuing) {
         return new IncrementalDetokenizer(vocabulary, decoder.stream(continuing), skipSpecialTokens);

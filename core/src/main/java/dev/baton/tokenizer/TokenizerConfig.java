@@ -26,16 +26,18 @@ record TokenizerConfig(
         Optional<Boolean> addBosToken,
         Optional<Boolean> addEosToken,
         Map<String, String> chatTemplates) {
-    private static final List<String> SPECIAL_TOKENS = List.of(
-            "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
+    private static final List<String> SPECIAL_TOKENS =
+            List.of("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
 
-    /// Tokenizer classes of `transformers` that put a BOS token first unless told otherwise, whatever tokenizer.json says.
+    /// Tokenizer classes of `transformers` that put a BOS token first unless told otherwise, whatever
+    /// tokenizer.json says.
     private static final Set<String> BOS_BY_DEFAULT =
             Set.of("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer");
 
     static TokenizerConfig read(Path modelDirectory) {
         Path file = modelDirectory.resolve("tokenizer_config.json");
-        JsonNode root = Files.exists(file) ? readJson(file) : JsonMapper.shared().createObjectNode();
+        JsonNode root =
+                Files.exists(file) ? readJson(file) : JsonMapper.shared().createObjectNode();
         Map<String, String> specialTokens = new LinkedHashMap<>();
         for (String name : SPECIAL_TOKENS) {
             tokenText(root.path(name)).ifPresent(text -> specialTokens.put(name, text));
@@ -44,7 +46,8 @@ record TokenizerConfig(
         root.path("added_tokens_decoder").properties().stream()
                 .sorted((a, b) -> Integer.compare(Integer.parseInt(a.getKey()), Integer.parseInt(b.getKey())))
                 .forEach(entry -> addedTokens.put(Integer.valueOf(entry.getKey()), entry.getValue()));
-        boolean explicit = root.path("add_bos_token").isBoolean() || root.path("add_eos_token").isBoolean();
+        boolean explicit = root.path("add_bos_token").isBoolean()
+                || root.path("add_eos_token").isBoolean();
         String tokenizerClass = root.path("tokenizer_class").asString("").replaceFirst("Fast$", "");
         boolean bosByDefault = BOS_BY_DEFAULT.contains(tokenizerClass);
         boolean decides = explicit || bosByDefault;
@@ -93,7 +96,8 @@ record TokenizerConfig(
             templates.put("default", configured.asString());
         } else if (configured.isArray()) {
             for (JsonNode entry : configured) {
-                templates.put(entry.path("name").asString(""), entry.path("template").asString(""));
+                templates.put(
+                        entry.path("name").asString(""), entry.path("template").asString(""));
             }
         } else if (!configured.isMissingNode() && !configured.isNull()) {
             throw new TokenizerException(

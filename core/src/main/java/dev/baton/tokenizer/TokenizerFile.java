@@ -47,7 +47,9 @@ final class TokenizerFile {
         JsonNode vocabulary = model.path("vocab");
         Map<String, Integer> ids = HashMap.newHashMap(vocabulary.size());
         if (vocabulary.isObject()) {
-            vocabulary.properties().forEach(entry -> ids.put(entry.getKey(), entry.getValue().asInt()));
+            vocabulary
+                    .properties()
+                    .forEach(entry -> ids.put(entry.getKey(), entry.getValue().asInt()));
         } else if (vocabulary.isArray()) {
             for (int id = 0; id < vocabulary.size(); id++) {
                 ids.put(vocabulary.get(id).path(0).asString(), id);
@@ -68,8 +70,15 @@ final class TokenizerFile {
             known.put(token.path("content").asString(), token.path("id").asInt());
         }
         config.addedTokens().forEach((id, token) -> add(token.path("content").asString(""), token, known));
-        config.specialTokens().values().forEach(text -> add(
-                text, JsonMapper.shared().createObjectNode().put("special", true).put("normalized", false), known));
+        config.specialTokens()
+                .values()
+                .forEach(text -> add(
+                        text,
+                        JsonMapper.shared()
+                                .createObjectNode()
+                                .put("special", true)
+                                .put("normalized", false),
+                        known));
     }
 
     private void add(String content, JsonNode options, Map<String, Integer> known) {
@@ -80,13 +89,18 @@ final class TokenizerFile {
                 ? modelVocabulary.get(content)
                 : Math.max(
                         modelVocabulary.size(),
-                        known.values().stream().mapToInt(highest -> highest + 1).max().orElse(0));
+                        known.values().stream()
+                                .mapToInt(highest -> highest + 1)
+                                .max()
+                                .orElse(0));
         known.put(content, id);
         ObjectNode token = addedTokens().addObject().put("id", id).put("content", content);
         for (String flag : new String[] {"single_word", "lstrip", "rstrip", "special"}) {
             token.put(flag, options.path(flag).asBoolean(false));
         }
-        token.put("normalized", options.path("normalized").asBoolean(!options.path("special").asBoolean(false)));
+        token.put(
+                "normalized",
+                options.path("normalized").asBoolean(!options.path("special").asBoolean(false)));
     }
 
     private void replacePostProcessor(TokenizerConfig config) {
@@ -102,7 +116,10 @@ final class TokenizerFile {
             String sequences = form.equals("single") ? "A" : "AB";
             for (int type = 0; type < sequences.length(); type++) {
                 addPiece(pieces, bos, type);
-                pieces.addObject().putObject("Sequence").put("id", sequences.substring(type, type + 1)).put("type_id", type);
+                pieces.addObject()
+                        .putObject("Sequence")
+                        .put("id", sequences.substring(type, type + 1))
+                        .put("type_id", type);
                 addPiece(pieces, eos, type);
             }
         }
@@ -116,8 +133,8 @@ final class TokenizerFile {
     }
 
     private static void addPiece(ArrayNode pieces, Optional<String> token, int type) {
-        token.ifPresent(
-                text -> pieces.addObject().putObject("SpecialToken").put("id", text).put("type_id", type));
+        token.ifPresent(text ->
+                pieces.addObject().putObject("SpecialToken").put("id", text).put("type_id", type));
     }
 
     private void describe(ObjectNode tokens, String token) {
@@ -160,7 +177,8 @@ final class TokenizerFile {
         return root.toString();
     }
 
-    /// The file for a native tokenizer that takes special tokens in a text as ordinary text, as `transformers` does with
+    /// The file for a native tokenizer that takes special tokens in a text as ordinary text, as `transformers`
+    /// does with
     /// `split_special_tokens`: they keep their ids, but are spelt as no text can be.
     String jsonWithoutSpecialTokensInText() {
         ObjectNode copy = root.objectNode();

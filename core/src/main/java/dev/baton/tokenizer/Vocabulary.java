@@ -24,7 +24,8 @@ final class Vocabulary {
     }
 
     /// The token's spelling, or null where there is no such token.
-    @Nullable String text(int id) {
+    @Nullable
+    String text(int id) {
         return id >= 0 && id < texts.length ? texts[id] : null;
     }
 

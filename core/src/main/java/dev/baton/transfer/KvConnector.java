@@ -34,7 +34,8 @@ public interface KvConnector extends AutoCloseable {
         /// @return 0 if there is nothing to load
         int numNewMatchedTokens(String requestId, KvTransferParams params, int promptTokens, int numComputedTokens);
 
-        /// Tells which blocks were allocated for the request; the load (or, with no external tokens, the release of the
+        /// Tells which blocks were allocated for the request; the load (or, with no external tokens, the release
+        /// of the
         /// prefiller's lease) becomes part of the next [#takeLoads()].
         ///
         /// @param blockIds all blocks of the prompt, the cached ones first
@@ -58,7 +59,8 @@ public interface KvConnector extends AutoCloseable {
                 String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed);
     }
 
-    /// Moves bytes between the pool and other instances, on threads of its own, and reports through the event sink that
+    /// Moves bytes between the pool and other instances, on threads of its own, and reports through the event sink
+    /// that
     /// it
     /// was created with. Thread-safe.
     interface WorkerSide {
@@ -70,7 +72,8 @@ public interface KvConnector extends AutoCloseable {
         /// prefiller to release its lease.
         void cancelLoad(String requestId);
 
-        /// Tells a prefiller that nobody will come for its blocks, for a request that was refused or aborted before a
+        /// Tells a prefiller that nobody will come for its blocks, for a request that was refused or aborted
+        /// before a
         /// load.
         void release(KvTransferParams.RemotePrefill source);
 

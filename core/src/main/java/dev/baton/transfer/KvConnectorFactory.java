@@ -11,8 +11,8 @@ public interface KvConnectorFactory {
     /// Starts a connector over a pool that outlives it.
     ///
     /// @param pool where blocks are read from and written to; closed by its owner, after the connector
-    /// @param compatibility what must be equal on both sides beyond the layout of the pool (tokenizer
-    ///     digest, weights digest, RoPE scaling, ...), by field name
+    /// @param compatibility what must be equal on both sides beyond the layout of the pool, by field name:
+    ///     tokenizer digest, weights digest, RoPE scaling, ...
     /// @param sink takes events, from any thread; must return at once
     /// @throws TransferException if a setting is wrong or the port cannot be bound
     KvConnector create(

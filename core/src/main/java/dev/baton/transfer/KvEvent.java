@@ -10,7 +10,8 @@ public sealed interface KvEvent {
     /// @param numBytes bytes received
     record KvArrived(String requestId, long numBytes) implements KvEvent {}
 
-    /// A load ended without all blocks, because it failed or was cancelled. Nothing writes into its blocks any more.
+    /// A load ended without all blocks, because it failed or was cancelled. Nothing writes into its blocks any
+    /// more.
     ///
     /// @param reason one sentence for the log
     record KvFailed(String requestId, String reason) implements KvEvent {}

@@ -8,9 +8,9 @@ import java.util.function.Consumer;
 
 /// The right of decoders to read the blocks of one finished request, until a deadline.
 ///
-/// `HELD -> ENDING -> ENDED`: a lease that must end while somebody reads first fences the readers, and has ended only
-/// when
-/// the last of them has stopped. The end is reported exactly once, with nobody reading and nobody able to begin.
+/// `HELD -> ENDING -> ENDED`: a lease that must end while somebody reads first fences the readers, and has ended
+/// only when the last of them has stopped. The end is reported exactly once, with nobody reading and nobody able to
+/// begin.
 ///
 /// Thread-safe: one lock a lease. Fences are called under it and must return at once.
 public final class KvLease {
@@ -57,8 +57,8 @@ public final class KvLease {
         return requestId;
     }
 
-    /// The id that decoders ask with: the request's id and a generation, so that an id that is used again never lets an
-    /// old hand-off read new blocks.
+    /// The id that decoders ask with: the request's id and a generation, so that an id that is used again never
+    /// lets an old hand-off read new blocks.
     public String handle() {
         return handle;
     }
@@ -87,8 +87,8 @@ public final class KvLease {
         }
     }
 
-    /// Asks to read one block. While it is read the lease cannot end; the reader must call [#endRead] soon, and at once
-    /// after its fence was called.
+    /// Asks to read one block. While it is read the lease cannot end; the reader must call [#endRead] soon, and at
+    /// once after its fence was called.
     ///
     /// @param fence makes the reader stop; the same object ends the reading
     /// @return false if the lease has run out or has ended: nothing may be read

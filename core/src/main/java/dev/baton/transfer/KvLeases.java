@@ -11,11 +11,10 @@ import java.util.function.LongSupplier;
 
 /// The leases that a prefiller has given: who may read which blocks, and until when.
 ///
-/// Semantics of vLLM's NIXL connector (vllm#38027): a lease lasts `duration`, each heartbeat puts its deadline to at
-/// least `extension` from now, a release ends it. Only a monotonic clock is used. Each lease is reported exactly once,
-/// as
-/// [KvEvent.LeaseReleased] or [KvEvent.LeaseExpired], when nobody reads its blocks any more. Frees nothing and bounds
-/// nothing: both are the engine's business.
+/// Semantics of vLLM's NIXL connector (vllm#38027): a lease lasts `duration`, each heartbeat puts its deadline to
+/// at least `extension` from now, a release ends it. Only a monotonic clock is used. Each lease is reported exactly
+/// once, as [KvEvent.LeaseReleased] or [KvEvent.LeaseExpired], when nobody reads its blocks any more. Frees nothing
+/// and bounds nothing: both are the engine's business.
 ///
 /// Thread-safe.
 public final class KvLeases {

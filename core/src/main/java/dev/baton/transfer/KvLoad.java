@@ -4,7 +4,8 @@ package dev.baton.transfer;
 ///
 /// @param requestId the request's id inside this instance
 /// @param source where the blocks lie
-/// @param firstBlock index, in the request's block list, of the first block to load; the ones before are cached here
+/// @param firstBlock index, in the request's block list, of the first block to load; the ones before are cached
+///     here
 /// @param localBlockIds blocks to fill, for `source.blockIds()[firstBlock ...]`, in order; empty if everything is
 /// cached
 ///     here, in which case the worker only releases the lease

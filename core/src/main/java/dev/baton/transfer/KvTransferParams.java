@@ -8,7 +8,8 @@ public sealed interface KvTransferParams {
     /// Asks a prefiller to keep the blocks for a decoder (`do_remote_decode`).
     record RemoteDecode() implements KvTransferParams {}
 
-    /// Tells a decoder where the prompt's blocks lie (`do_remote_prefill`); a prefiller returns it, the router passes
+    /// Tells a decoder where the prompt's blocks lie (`do_remote_prefill`); a prefiller returns it, the router
+    /// passes
     /// it
     /// on unread.
     ///

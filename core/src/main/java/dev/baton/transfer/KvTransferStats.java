@@ -1,6 +1,7 @@
 package dev.baton.transfer;
 
-/// What a connector has done since it started; every number only grows. Named after vLLM's NIXL connector statistics.
+/// What a connector has done since it started; every number only grows. Named after vLLM's NIXL connector
+/// statistics.
 ///
 /// @param numTransfers loads that ended well
 /// @param numFailedTransfers loads that failed or were cancelled

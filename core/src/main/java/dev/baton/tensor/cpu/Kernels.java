@@ -5,7 +5,8 @@ import java.lang.foreign.MemorySegment;
 /// The loops that run on one thread. [ScalarKernels] defines what each one computes; [VectorKernels] gives the same
 /// bits.
 ///
-/// Stateless, so safe to use from several threads. Matrices are row-major: `from` is the index of the first element,
+/// Stateless, so safe to use from several threads. Matrices are row-major: `from` is the index of the first
+/// element,
 /// `stride` the distance from one row to the next, both in elements unless they are named bytes.
 interface Kernels {
     /// What runs, for the banner.
@@ -14,7 +15,8 @@ interface Kernels {
     /// Width that [PackedMatrix] shall be packed for.
     int lanes();
 
-    /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the panel, the
+    /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the panel,
+    /// the
     /// filling ones included.
     void multiplyPanel(
             float[] a,

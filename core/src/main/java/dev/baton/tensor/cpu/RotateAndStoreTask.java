@@ -6,7 +6,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/// Rotates the query and key heads of all rows, and writes keys and values into the paged cache. An item is one tile.
+/// Rotates the query and key heads of all rows, and writes keys and values into the paged cache. An item is one
+/// tile.
 final class RotateAndStoreTask implements WorkerPool.Task {
     private final Kernels kernels;
     private float[] qkv = {}; // (rows, (heads + 2 * kvHeads) * headDim)

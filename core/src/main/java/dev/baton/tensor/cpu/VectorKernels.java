@@ -10,7 +10,8 @@ import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
-/// The Vector API's versions of the loops: the same operations per element as [ScalarKernels], many elements at once.
+/// The Vector API's versions of the loops: the same operations per element as [ScalarKernels], many elements at
+/// once.
 /// What is left over at the end of a row goes to the scalar loops.
 ///
 /// Loaded only where the module `jdk.incubator.vector` is present: nothing but [CpuOps#create] may name this class.

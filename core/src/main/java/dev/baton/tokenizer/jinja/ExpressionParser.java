@@ -9,7 +9,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
 
-/// Parses expressions by recursive descent, with Jinja's precedences: from loosest to tightest the conditional, `or`,
+/// Parses expressions by recursive descent, with Jinja's precedences: from loosest to tightest the conditional,
+/// `or`,
 /// `and`, `not`, comparisons, `+ -`, `~`, `* / // %`, `**`, signs, then attributes, calls, filters and tests.
 final class ExpressionParser {
     private static final Set<String> COMPARISONS = Set.of("==", "!=", "<", "<=", ">", ">=");

@@ -5,12 +5,11 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.zip.CRC32C;
 
-/// The checksum of a block in flight: CRC-32C over what the block is (engine, request, epoch, index, tokens, size) and
-/// then its bytes, so that a right block in a wrong place is found too.
+/// The checksum of a block in flight: CRC-32C over what the block is (engine, request, epoch, index, tokens, size)
+/// and then its bytes, so that a right block in a wrong place is found too.
 ///
 /// One object a transfer; not thread-safe. CRC-32C because the JDK computes it with the processor's instruction,
-/// straight
-/// from off-heap memory.
+/// straight from off-heap memory.
 final class BlockChecksum {
     private final CRC32C crc = new CRC32C();
     private final ByteBuffer identity;

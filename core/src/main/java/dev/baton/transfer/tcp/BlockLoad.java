@@ -14,8 +14,8 @@ import org.slf4j.LoggerFactory;
 
 /// One load under way: which blocks have arrived, and what to do when something goes wrong.
 ///
-/// A block whose checksum is wrong is fetched a second time, once. A connection that breaks is replaced once, and only
-/// what is missing is asked for again; a peer that is silent is given up at once. Each attempt is a new epoch.
+/// A block whose checksum is wrong is fetched a second time, once. A connection that breaks is replaced once, and
+/// only what is missing is asked for again; a peer that is silent is given up at once. Each attempt is a new epoch.
 ///
 /// Run by one thread; [#cancel] may come from any.
 final class BlockLoad {

@@ -10,7 +10,8 @@ import java.time.Duration;
 
 /// Writes and reads frames over a [Wire]: `{u32 body length, u8 type, u8[3] zero}` and a body, little-endian.
 ///
-/// Two buffers of fixed size; no length that a peer sends is believed before it is checked. Owned by the wire's owner.
+/// Two buffers of fixed size; no length that a peer sends is believed before it is checked. Owned by the wire's
+/// owner.
 final class FrameChannel {
     private final Wire wire;
     private final ByteBuffer out = buffer();

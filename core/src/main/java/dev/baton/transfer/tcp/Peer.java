@@ -177,8 +177,8 @@ final class Peer {
         delivering = false;
     }
 
-    /// Ends a delivery that failed. What could not be released is tried again at the next heartbeat, or given up: its
-    /// lease runs out.
+    /// Ends a delivery that failed. What could not be released is tried again at the next heartbeat, or given up:
+    /// its lease runs out.
     ///
     /// @param hopeless whether trying again cannot help
     synchronized void deliveryFailed(boolean hopeless) {

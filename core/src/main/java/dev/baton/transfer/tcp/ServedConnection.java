@@ -18,8 +18,8 @@ import org.slf4j.LoggerFactory;
 
 /// The prefiller's end of one connection: answers a decoder's frames, one after the other, on a thread of its own.
 ///
-/// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing the
-/// connection) if the lease must end meanwhile.
+/// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing
+/// the connection) if the lease must end meanwhile.
 final class ServedConnection implements Runnable {
     private static final Logger LOG = LoggerFactory.getLogger(ServedConnection.class);
 

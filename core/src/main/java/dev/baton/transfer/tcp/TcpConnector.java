@@ -21,12 +21,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /// The connector that comes with Baton: a decoder pulls the blocks that it misses over TCP, each one checksummed,
-/// straight
-/// from and into the off-heap pools. `docs/tcp-connector.md` describes the protocol.
+/// straight from and into the off-heap pools. `docs/tcp-connector.md` describes the protocol.
 ///
 /// A producer listens; a consumer dials; `kv_both` does both. Semantics (leases, heartbeats, release) are those of
-/// vLLM's
-/// NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
+/// vLLM's NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
 public final class TcpConnector implements KvConnector {
     /// Its `kv_connector`.
     public static final String NAME = "TcpConnector";

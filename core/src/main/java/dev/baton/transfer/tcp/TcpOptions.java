@@ -6,7 +6,8 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 
-/// Settings of the TCP connector, from `kv_connector_extra_config`. Durations are given in seconds, fractions allowed.
+/// Settings of the TCP connector, from `kv_connector_extra_config`. Durations are given in seconds, fractions
+/// allowed.
 ///
 /// @param leaseDuration `kv_lease_duration`: how long a prefiller keeps blocks that nobody asks for
 /// @param leaseExtension `kv_lease_extension`: what one heartbeat adds, two thirds of the duration unless set

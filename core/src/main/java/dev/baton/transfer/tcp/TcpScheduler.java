@@ -24,8 +24,7 @@ import org.slf4j.LoggerFactory;
 /// The scheduler side: decides what to load and what to hold. Pure bookkeeping, engine thread only.
 ///
 /// A prefiller's lease is renewed from the first question about its request until the load has ended. A request is
-/// loaded
-/// at most once: after that, or after its load failed, there is nothing to load for it.
+/// loaded at most once: after that, or after its load failed, there is nothing to load for it.
 final class TcpScheduler implements KvConnector.SchedulerSide {
     private static final Logger LOG = LoggerFactory.getLogger(TcpScheduler.class);
 

@@ -25,11 +25,9 @@ import org.slf4j.LoggerFactory;
 
 /// The worker side over TCP: loads, heartbeats and releases, on threads of its own.
 ///
-/// Fairness: up to `kv_connections_per_peer` loads at a time from each prefiller, each on a connection of its own, so
-/// that
-/// the kernel shares the link among them and no load waits for a slow peer that is not its own; the others wait in
-/// order.
-/// Connections are kept and used again.
+/// Fairness: up to `kv_connections_per_peer` loads at a time from each prefiller, each on a connection of its own,
+/// so that the kernel shares the link among them and no load waits for a slow peer that is not its own; the others
+/// wait in order. Connections are kept and used again.
 final class TcpWorker implements KvConnector.WorkerSide {
     private static final Logger LOG = LoggerFactory.getLogger(TcpWorker.class);
 

@@ -16,9 +16,9 @@ import java.time.Duration;
 
 /// One TCP connection with a deadline on every wait.
 ///
-/// Owned by one thread at a time, which reads, writes and closes; any thread may [#abort()] it, after which the owner's
-/// current and later calls throw within moments. A plain blocking channel has no deadlines, therefore the channel is
-/// non-blocking with a selector of its own that waits only when the socket has nothing to give or take.
+/// Owned by one thread at a time, which reads, writes and closes; any thread may [#abort()] it, after which the
+/// owner's current and later calls throw within moments. A plain blocking channel has no deadlines, therefore the
+/// channel is non-blocking with a selector of its own that waits only when the socket has nothing to give or take.
 ///
 /// Reads and writes of off-heap buffers go straight between the socket and that memory.
 final class Wire implements Closeable {
