@@ -8,10 +8,8 @@ public sealed interface RopeScaling {
     /// `llama3`: low frequencies are slowed down by `factor`, high ones are kept, and between the two bounds there is a
     /// smooth passage (Llama 3.1).
     ///
-    /// @param lowFreqFactor wavelengths longer than `originalMaxPositionEmbeddings / lowFreqFactor` are
-    ///     low frequencies
-    /// @param highFreqFactor wavelengths shorter than `originalMaxPositionEmbeddings / highFreqFactor` are
-    ///     high ones
+    /// @param lowFreqFactor frequencies of fewer than this many turns in `originalMaxPositionEmbeddings` are low
+    /// @param highFreqFactor frequencies of more than this many turns are high
     record Llama3(double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositionEmbeddings)
             implements RopeScaling {
         private float scaled(float frequency) {
