@@ -9,10 +9,8 @@ public sealed interface RopeScaling {
     /// is a
     /// smooth passage (Llama 3.1).
     ///
-    /// @param lowFreqFactor wavelengths longer than `originalMaxPositionEmbeddings / lowFreqFactor` are
-    ///     low frequencies
-    /// @param highFreqFactor wavelengths shorter than `originalMaxPositionEmbeddings / highFreqFactor` are
-    ///     high ones
+    /// @param lowFreqFactor frequencies of fewer than this many turns in `originalMaxPositionEmbeddings` are low
+    /// @param highFreqFactor frequencies of more than this many turns are high
     record Llama3(double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositionEmbeddings)
             implements RopeScaling {
         private float scaled(float frequency) {

@@ -69,7 +69,7 @@ final class AttentionTask implements WorkerPool.Task {
             kernels.scale(qkv, row, group * headDim, heads.scale(), scratch.queries, r * group * headDim);
         }
         for (int from = 0; from < keys; from += KEY_TILE) {
-            turnKeys(cache, blocks, kvHead, from, Math.min(KEY_TILE, keys - from), scratch.keys(headDim));
+            turnKeys(cache, blocks, kvHead, from, Math.min(KEY_TILE, keys - from), scratch);
             kernels.multiply(
                     scratch.queries,
                     0,
@@ -105,19 +105,15 @@ final class AttentionTask implements WorkerPool.Task {
 
     /// Brings the keys of `count` positions from `from` on into the order `(headDim, KEY_TILE)`. What stands in the
     /// columns after them is left over and is not used.
-    private void turnKeys(PagedKv cache, int[] blocks, int kvHead, int from, int count, MemorySegment target) {
+    private void turnKeys(PagedKv cache, int[] blocks, int kvHead, int from, int count, Scratch scratch) {
         int blockTokens = cache.blockTokens();
-        int done = 0;
-        while (done < count) {
-            int position = from + done;
-            int inBlock = position % blockTokens;
-            int tokens = Math.min(blockTokens - inBlock, count - done);
-            long source = cache.keyOffsetBytes(blocks[position / blockTokens], layer, kvHead)
-                    + (long) inBlock * cache.headDim() * Float.BYTES;
-            kernels.transpose(
-                    cache.segment(), source, tokens, cache.headDim(), target, (long) done * Float.BYTES, KEY_TILE);
-            done += tokens;
+        long rowBytes = (long) cache.headDim() * Float.BYTES;
+        for (int i = 0; i < count; i++) {
+            int block = blocks[(from + i) / blockTokens];
+            scratch.keyRows[i] = cache.keyOffsetBytes(block, layer, kvHead) + (from + i) % blockTokens * rowBytes;
         }
+        kernels.transpose(
+                cache.segment(), scratch.keyRows, count, cache.headDim(), scratch.keys(cache.headDim()), KEY_TILE);
     }
 
     private void sumValues(
@@ -166,6 +162,7 @@ final class AttentionTask implements WorkerPool.Task {
     private static final class Scratch {
         private final Arena arena;
         private MemorySegment keys = MemorySegment.NULL; // (headDim, KEY_TILE)
+        private final long[] keyRows = new long[KEY_TILE];
         private float[] queries = {}; // (rows * group, headDim)
         private float[] scores = {}; // (rows * group, keys, rounded up)
         private float[] results = {}; // (rows * group, headDim)

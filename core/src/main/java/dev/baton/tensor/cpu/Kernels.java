@@ -49,14 +49,18 @@ interface Kernels {
             int outStride,
             boolean accumulate);
 
-    /// Copies the f32 matrix `source` of `(rows, columns)`, rows without gaps, to `target` as `(columns, rows)`.
+    /// Copies rows of f32 from anywhere in `source` to the columns of `target`, from its beginning on.
+    ///
+    /// @param rowOffsetsBytes where each row begins
+    /// @param columns elements of a row, and rows of `target`
+    /// @param targetStride distance between two rows of `target`, at least `rows` rounded up to a multiple of
+    ///     16; what stands in the columns from `rows` to there is undefined afterwards
     void transpose(
             MemorySegment source,
-            long fromBytes,
+            long[] rowOffsetsBytes,
             int rows,
             int columns,
             MemorySegment target,
-            long targetFromBytes,
             int targetStride);
 
     /// Replaces scores by `exp(score - greatest score)` and returns the sum of these.

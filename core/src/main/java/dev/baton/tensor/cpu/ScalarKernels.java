@@ -102,18 +102,26 @@ final class ScalarKernels implements Kernels {
     @Override
     public void transpose(
             MemorySegment source,
-            long fromBytes,
+            long[] rowOffsetsBytes,
             int rows,
             int columns,
             MemorySegment target,
-            long targetFromBytes,
             int targetStride) {
-        for (int c = 0; c < columns; c++) {
+        transposeColumns(source, rowOffsetsBytes, rows, 0, columns, target, targetStride);
+    }
+
+    static void transposeColumns(
+            MemorySegment source,
+            long[] rowOffsetsBytes,
+            int rows,
+            int fromColumn,
+            int columns,
+            MemorySegment target,
+            int targetStride) {
+        for (int c = fromColumn; c < columns; c++) {
             for (int r = 0; r < rows; r++) {
-                target.set(
-                        FLOAT,
-                        targetFromBytes + ((long) c * targetStride + r) * Float.BYTES,
-                        source.get(FLOAT, fromBytes + ((long) r * columns + c) * Float.BYTES));
+                float value = source.get(FLOAT, rowOffsetsBytes[r] + (long) c * Float.BYTES);
+                target.set(FLOAT, ((long) c * targetStride + r) * Float.BYTES, value);
             }
         }
     }

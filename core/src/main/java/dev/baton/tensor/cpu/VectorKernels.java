@@ -4,6 +4,7 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.TensorException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
@@ -23,6 +24,18 @@ final class VectorKernels implements Kernels {
     private static final int PANEL = PackedMatrix.PANEL_VECTORS * LANES;
     private static final int HIGH_HALF = 0xffff0000;
     private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+
+    /// Side of the squares that are transposed in registers.
+    private static final int SQUARE = 16;
+
+    private static final IntVector LOWER_8 = exchange(8, false);
+    private static final IntVector UPPER_8 = exchange(8, true);
+    private static final IntVector LOWER_4 = exchange(4, false);
+    private static final IntVector UPPER_4 = exchange(4, true);
+    private static final IntVector LOWER_2 = exchange(2, false);
+    private static final IntVector UPPER_2 = exchange(2, true);
+    private static final IntVector LOWER_1 = exchange(1, false);
+    private static final IntVector UPPER_1 = exchange(1, true);
 
     private final ScalarKernels scalar = new ScalarKernels();
 
@@ -210,6 +223,10 @@ final class VectorKernels implements Kernels {
             int outFrom,
             int outStride,
             boolean accumulate) {
+        // The loops below always go on from `out`: choosing between two vectors would put them on the heap.
+        for (int r = 0; r < rows && !accumulate; r++) {
+            Arrays.fill(out, outFrom + r * outStride, outFrom + r * outStride + columns, 0f);
+        }
         int c = 0;
         for (; c <= columns - PANEL; c += PANEL) {
             long at = bFromBytes + (long) c * Float.BYTES;
@@ -218,7 +235,7 @@ final class VectorKernels implements Kernels {
                 int aRow = aFrom + r * aStride;
                 int outRow = outFrom + r * outStride + c;
                 if (last == 0) {
-                    oneRow(a, aRow, b, at, bStride, inner, out, outRow, accumulate);
+                    oneRow(a, aRow, b, at, bStride, inner, out, outRow);
                 } else {
                     fourRows(
                             a,
@@ -234,8 +251,7 @@ final class VectorKernels implements Kernels {
                             outRow,
                             outStride,
                             Math.min(2, last) * outStride,
-                            last * outStride,
-                            accumulate);
+                            last * outStride);
                 }
             }
         }
@@ -249,8 +265,7 @@ final class VectorKernels implements Kernels {
                         bStride,
                         inner,
                         out,
-                        outFrom + r * outStride + c,
-                        accumulate);
+                        outFrom + r * outStride + c);
             }
         }
         if (c < columns) {
@@ -267,12 +282,8 @@ final class VectorKernels implements Kernels {
                     out,
                     outFrom + c,
                     outStride,
-                    accumulate);
+                    true);
         }
-    }
-
-    private static FloatVector begin(float[] out, int at, boolean accumulate) {
-        return accumulate ? FloatVector.fromArray(FLOATS, out, at) : FloatVector.zero(FLOATS);
     }
 
     private static FloatVector load(MemorySegment b, long at) {
@@ -280,16 +291,8 @@ final class VectorKernels implements Kernels {
     }
 
     private static void oneVector(
-            float[] a,
-            int a0,
-            MemorySegment b,
-            long from,
-            int bStride,
-            int inner,
-            float[] out,
-            int o0,
-            boolean accumulate) {
-        FloatVector s = begin(out, o0, accumulate);
+            float[] a, int a0, MemorySegment b, long from, int bStride, int inner, float[] out, int o0) {
+        FloatVector s = FloatVector.fromArray(FLOATS, out, o0);
         long at = from;
         for (int k = a0; k < a0 + inner; k++) {
             s = FloatVector.broadcast(FLOATS, a[k]).fma(load(b, at), s);
@@ -299,19 +302,11 @@ final class VectorKernels implements Kernels {
     }
 
     private static void oneRow(
-            float[] a,
-            int a0,
-            MemorySegment b,
-            long from,
-            int bStride,
-            int inner,
-            float[] out,
-            int o0,
-            boolean accumulate) {
-        FloatVector s0 = begin(out, o0, accumulate);
-        FloatVector s1 = begin(out, o0 + LANES, accumulate);
-        FloatVector s2 = begin(out, o0 + 2 * LANES, accumulate);
-        FloatVector s3 = begin(out, o0 + 3 * LANES, accumulate);
+            float[] a, int a0, MemorySegment b, long from, int bStride, int inner, float[] out, int o0) {
+        FloatVector s0 = FloatVector.fromArray(FLOATS, out, o0);
+        FloatVector s1 = FloatVector.fromArray(FLOATS, out, o0 + LANES);
+        FloatVector s2 = FloatVector.fromArray(FLOATS, out, o0 + 2 * LANES);
+        FloatVector s3 = FloatVector.fromArray(FLOATS, out, o0 + 3 * LANES);
         long at = from;
         for (int k = a0; k < a0 + inner; k++) {
             FloatVector x = FloatVector.broadcast(FLOATS, a[k]);
@@ -339,24 +334,23 @@ final class VectorKernels implements Kernels {
             int o0,
             int o1,
             int o2,
-            int o3,
-            boolean accumulate) {
-        FloatVector s00 = begin(out, o0, accumulate);
-        FloatVector s01 = begin(out, o0 + LANES, accumulate);
-        FloatVector s02 = begin(out, o0 + 2 * LANES, accumulate);
-        FloatVector s03 = begin(out, o0 + 3 * LANES, accumulate);
-        FloatVector s10 = begin(out, o0 + o1, accumulate);
-        FloatVector s11 = begin(out, o0 + o1 + LANES, accumulate);
-        FloatVector s12 = begin(out, o0 + o1 + 2 * LANES, accumulate);
-        FloatVector s13 = begin(out, o0 + o1 + 3 * LANES, accumulate);
-        FloatVector s20 = begin(out, o0 + o2, accumulate);
-        FloatVector s21 = begin(out, o0 + o2 + LANES, accumulate);
-        FloatVector s22 = begin(out, o0 + o2 + 2 * LANES, accumulate);
-        FloatVector s23 = begin(out, o0 + o2 + 3 * LANES, accumulate);
-        FloatVector s30 = begin(out, o0 + o3, accumulate);
-        FloatVector s31 = begin(out, o0 + o3 + LANES, accumulate);
-        FloatVector s32 = begin(out, o0 + o3 + 2 * LANES, accumulate);
-        FloatVector s33 = begin(out, o0 + o3 + 3 * LANES, accumulate);
+            int o3) {
+        FloatVector s00 = FloatVector.fromArray(FLOATS, out, o0);
+        FloatVector s01 = FloatVector.fromArray(FLOATS, out, o0 + LANES);
+        FloatVector s02 = FloatVector.fromArray(FLOATS, out, o0 + 2 * LANES);
+        FloatVector s03 = FloatVector.fromArray(FLOATS, out, o0 + 3 * LANES);
+        FloatVector s10 = FloatVector.fromArray(FLOATS, out, o0 + o1);
+        FloatVector s11 = FloatVector.fromArray(FLOATS, out, o0 + o1 + LANES);
+        FloatVector s12 = FloatVector.fromArray(FLOATS, out, o0 + o1 + 2 * LANES);
+        FloatVector s13 = FloatVector.fromArray(FLOATS, out, o0 + o1 + 3 * LANES);
+        FloatVector s20 = FloatVector.fromArray(FLOATS, out, o0 + o2);
+        FloatVector s21 = FloatVector.fromArray(FLOATS, out, o0 + o2 + LANES);
+        FloatVector s22 = FloatVector.fromArray(FLOATS, out, o0 + o2 + 2 * LANES);
+        FloatVector s23 = FloatVector.fromArray(FLOATS, out, o0 + o2 + 3 * LANES);
+        FloatVector s30 = FloatVector.fromArray(FLOATS, out, o0 + o3);
+        FloatVector s31 = FloatVector.fromArray(FLOATS, out, o0 + o3 + LANES);
+        FloatVector s32 = FloatVector.fromArray(FLOATS, out, o0 + o3 + 2 * LANES);
+        FloatVector s33 = FloatVector.fromArray(FLOATS, out, o0 + o3 + 3 * LANES);
         long at = from;
         for (int k = a0; k < a0 + inner; k++) {
             FloatVector b0 = load(b, at);
@@ -394,13 +388,145 @@ final class VectorKernels implements Kernels {
     @Override
     public void transpose(
             MemorySegment source,
-            long fromBytes,
+            long[] rowOffsetsBytes,
             int rows,
             int columns,
             MemorySegment target,
-            long targetFromBytes,
             int targetStride) {
-        scalar.transpose(source, fromBytes, rows, columns, target, targetFromBytes, targetStride);
+        int bound = LANES == SQUARE ? columns - columns % SQUARE : 0;
+        for (int r = 0; r < rows && bound > 0; r += SQUARE) {
+            for (int c = 0; c < bound; c += SQUARE) {
+                transposeSquare(source, rowOffsetsBytes, r, rows - 1, c, target, targetStride);
+            }
+        }
+        ScalarKernels.transposeColumns(source, rowOffsetsBytes, rows, bound, columns, target, targetStride);
+    }
+
+    /// Transposes 16 x 16 elements: in four steps, vectors at distance 8, 4, 2 and 1 exchange halves, quarters, and so
+    /// on. Rows after the last one are read as the last one.
+    private static void transposeSquare(
+            MemorySegment source,
+            long[] rowOffsetsBytes,
+            int row,
+            int lastRow,
+            int column,
+            MemorySegment target,
+            int targetStride) {
+        long in = (long) column * Float.BYTES;
+        IntVector a0 = loadRow(source, rowOffsetsBytes[Math.min(row + 0, lastRow)] + in);
+        IntVector a1 = loadRow(source, rowOffsetsBytes[Math.min(row + 1, lastRow)] + in);
+        IntVector a2 = loadRow(source, rowOffsetsBytes[Math.min(row + 2, lastRow)] + in);
+        IntVector a3 = loadRow(source, rowOffsetsBytes[Math.min(row + 3, lastRow)] + in);
+        IntVector a4 = loadRow(source, rowOffsetsBytes[Math.min(row + 4, lastRow)] + in);
+        IntVector a5 = loadRow(source, rowOffsetsBytes[Math.min(row + 5, lastRow)] + in);
+        IntVector a6 = loadRow(source, rowOffsetsBytes[Math.min(row + 6, lastRow)] + in);
+        IntVector a7 = loadRow(source, rowOffsetsBytes[Math.min(row + 7, lastRow)] + in);
+        IntVector a8 = loadRow(source, rowOffsetsBytes[Math.min(row + 8, lastRow)] + in);
+        IntVector a9 = loadRow(source, rowOffsetsBytes[Math.min(row + 9, lastRow)] + in);
+        IntVector a10 = loadRow(source, rowOffsetsBytes[Math.min(row + 10, lastRow)] + in);
+        IntVector a11 = loadRow(source, rowOffsetsBytes[Math.min(row + 11, lastRow)] + in);
+        IntVector a12 = loadRow(source, rowOffsetsBytes[Math.min(row + 12, lastRow)] + in);
+        IntVector a13 = loadRow(source, rowOffsetsBytes[Math.min(row + 13, lastRow)] + in);
+        IntVector a14 = loadRow(source, rowOffsetsBytes[Math.min(row + 14, lastRow)] + in);
+        IntVector a15 = loadRow(source, rowOffsetsBytes[Math.min(row + 15, lastRow)] + in);
+        IntVector b0 = LOWER_8.selectFrom(a0, a8);
+        IntVector b8 = UPPER_8.selectFrom(a0, a8);
+        IntVector b1 = LOWER_8.selectFrom(a1, a9);
+        IntVector b9 = UPPER_8.selectFrom(a1, a9);
+        IntVector b2 = LOWER_8.selectFrom(a2, a10);
+        IntVector b10 = UPPER_8.selectFrom(a2, a10);
+        IntVector b3 = LOWER_8.selectFrom(a3, a11);
+        IntVector b11 = UPPER_8.selectFrom(a3, a11);
+        IntVector b4 = LOWER_8.selectFrom(a4, a12);
+        IntVector b12 = UPPER_8.selectFrom(a4, a12);
+        IntVector b5 = LOWER_8.selectFrom(a5, a13);
+        IntVector b13 = UPPER_8.selectFrom(a5, a13);
+        IntVector b6 = LOWER_8.selectFrom(a6, a14);
+        IntVector b14 = UPPER_8.selectFrom(a6, a14);
+        IntVector b7 = LOWER_8.selectFrom(a7, a15);
+        IntVector b15 = UPPER_8.selectFrom(a7, a15);
+        IntVector c0 = LOWER_4.selectFrom(b0, b4);
+        IntVector c4 = UPPER_4.selectFrom(b0, b4);
+        IntVector c1 = LOWER_4.selectFrom(b1, b5);
+        IntVector c5 = UPPER_4.selectFrom(b1, b5);
+        IntVector c2 = LOWER_4.selectFrom(b2, b6);
+        IntVector c6 = UPPER_4.selectFrom(b2, b6);
+        IntVector c3 = LOWER_4.selectFrom(b3, b7);
+        IntVector c7 = UPPER_4.selectFrom(b3, b7);
+        IntVector c8 = LOWER_4.selectFrom(b8, b12);
+        IntVector c12 = UPPER_4.selectFrom(b8, b12);
+        IntVector c9 = LOWER_4.selectFrom(b9, b13);
+        IntVector c13 = UPPER_4.selectFrom(b9, b13);
+        IntVector c10 = LOWER_4.selectFrom(b10, b14);
+        IntVector c14 = UPPER_4.selectFrom(b10, b14);
+        IntVector c11 = LOWER_4.selectFrom(b11, b15);
+        IntVector c15 = UPPER_4.selectFrom(b11, b15);
+        IntVector d0 = LOWER_2.selectFrom(c0, c2);
+        IntVector d2 = UPPER_2.selectFrom(c0, c2);
+        IntVector d1 = LOWER_2.selectFrom(c1, c3);
+        IntVector d3 = UPPER_2.selectFrom(c1, c3);
+        IntVector d4 = LOWER_2.selectFrom(c4, c6);
+        IntVector d6 = UPPER_2.selectFrom(c4, c6);
+        IntVector d5 = LOWER_2.selectFrom(c5, c7);
+        IntVector d7 = UPPER_2.selectFrom(c5, c7);
+        IntVector d8 = LOWER_2.selectFrom(c8, c10);
+        IntVector d10 = UPPER_2.selectFrom(c8, c10);
+        IntVector d9 = LOWER_2.selectFrom(c9, c11);
+        IntVector d11 = UPPER_2.selectFrom(c9, c11);
+        IntVector d12 = LOWER_2.selectFrom(c12, c14);
+        IntVector d14 = UPPER_2.selectFrom(c12, c14);
+        IntVector d13 = LOWER_2.selectFrom(c13, c15);
+        IntVector d15 = UPPER_2.selectFrom(c13, c15);
+        IntVector e0 = LOWER_1.selectFrom(d0, d1);
+        IntVector e1 = UPPER_1.selectFrom(d0, d1);
+        IntVector e2 = LOWER_1.selectFrom(d2, d3);
+        IntVector e3 = UPPER_1.selectFrom(d2, d3);
+        IntVector e4 = LOWER_1.selectFrom(d4, d5);
+        IntVector e5 = UPPER_1.selectFrom(d4, d5);
+        IntVector e6 = LOWER_1.selectFrom(d6, d7);
+        IntVector e7 = UPPER_1.selectFrom(d6, d7);
+        IntVector e8 = LOWER_1.selectFrom(d8, d9);
+        IntVector e9 = UPPER_1.selectFrom(d8, d9);
+        IntVector e10 = LOWER_1.selectFrom(d10, d11);
+        IntVector e11 = UPPER_1.selectFrom(d10, d11);
+        IntVector e12 = LOWER_1.selectFrom(d12, d13);
+        IntVector e13 = UPPER_1.selectFrom(d12, d13);
+        IntVector e14 = LOWER_1.selectFrom(d14, d15);
+        IntVector e15 = UPPER_1.selectFrom(d14, d15);
+        long out = ((long) column * targetStride + row) * Float.BYTES;
+        long step = (long) targetStride * Float.BYTES;
+        e0.intoMemorySegment(target, out, ORDER);
+        e1.intoMemorySegment(target, out + step, ORDER);
+        e2.intoMemorySegment(target, out + 2 * step, ORDER);
+        e3.intoMemorySegment(target, out + 3 * step, ORDER);
+        e4.intoMemorySegment(target, out + 4 * step, ORDER);
+        e5.intoMemorySegment(target, out + 5 * step, ORDER);
+        e6.intoMemorySegment(target, out + 6 * step, ORDER);
+        e7.intoMemorySegment(target, out + 7 * step, ORDER);
+        e8.intoMemorySegment(target, out + 8 * step, ORDER);
+        e9.intoMemorySegment(target, out + 9 * step, ORDER);
+        e10.intoMemorySegment(target, out + 10 * step, ORDER);
+        e11.intoMemorySegment(target, out + 11 * step, ORDER);
+        e12.intoMemorySegment(target, out + 12 * step, ORDER);
+        e13.intoMemorySegment(target, out + 13 * step, ORDER);
+        e14.intoMemorySegment(target, out + 14 * step, ORDER);
+        e15.intoMemorySegment(target, out + 15 * step, ORDER);
+    }
+
+    private static IntVector loadRow(MemorySegment source, long at) {
+        return IntVector.fromMemorySegment(INTS, source, at, ORDER);
+    }
+
+    /// For two vectors side by side (indices up to twice the lanes): the lanes that the first of the two keeps or takes
+    /// over when groups of `distance` lanes change places, or with `upper` those of the second.
+    private static IntVector exchange(int distance, boolean upper) {
+        int[] lanes = new int[LANES];
+        for (int i = 0; i < LANES; i++) {
+            boolean fromSecond = (i & distance) != 0;
+            int lane = upper ? i | distance : i & ~distance;
+            lanes[i] = fromSecond ? LANES + lane : lane;
+        }
+        return IntVector.fromArray(INTS, lanes, 0);
     }
 
     @Override
