@@ -105,7 +105,6 @@ final class Scheduler {
     }
 
     private void preempt(Request request, SchedulerOutput step) {
-        LOG.debug("request {} is preempted at {} tokens", request.id, request.numComputedTokens);
         kv.free(request.blocks);
         request.numComputedTokens = 0;
         request.status = Request.Status.PREEMPTED;
