@@ -1,75 +1,296 @@
 package dev.baton.engine;
 
+import dev.baton.kvcache.BlockHasher;
+import dev.baton.kvcache.KvCacheManager;
+import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.CausalLm;
+import dev.baton.model.ModelConfig;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvConnectorFactory;
+import dev.baton.transfer.KvTransferParams;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import org.jspecify.annotations.Nullable;
 
 /// An inference engine over one model: takes requests, batches them continuously, and reports their tokens.
 ///
 /// Thread-safe: any thread may submit and abort; one platform thread, the engine's, does the work and calls the
 /// listeners. Owns the model and the KV cache's memory and closes both.
-@SuppressWarnings("DoNotCallSuggester") // signatures first; the bodies follow
 public final class Engine implements AutoCloseable {
-    private Engine() {}
+    /// Names the arrangement of a block's bytes; both sides of a transfer must agree. See [KvCacheSpec].
+    private static final String KV_LAYOUT = "1:layers,2,kv_heads,block_tokens,head_dim";
 
-    /// Starts an engine.
+    private static final DType KV_DTYPE = DType.F32;
+    private static final String KV_DTYPE_NAME = "float32";
+
+    /// How much longer than a step's deadline [#close] waits for the engine's thread.
+    private static final Duration CLOSE_GRACE = Duration.ofSeconds(10);
+
+    private final EngineConfig config;
+    private final int vocabSize;
+    private final int[] eosTokenIds;
+    private final int maxSequenceTokens;
+    private final String description;
+    private final KvCacheManager kvCache;
+    private final @Nullable KvConnector connector;
+    private final ConcurrentMap<String, Request> requests;
+    private final EngineCounters counters;
+    private final EngineLoop loop;
+    private final SecureRandom seeds = new SecureRandom();
+
+    private Engine(
+            EngineConfig config,
+            CausalLm model,
+            KvCacheSpec spec,
+            PagedKv kv,
+            Inbox inbox,
+            @Nullable KvConnector connector) {
+        this.config = config;
+        this.vocabSize = model.config().vocabSize();
+        this.eosTokenIds = model.config().eosTokenIds().stream()
+                .mapToInt(Integer::intValue)
+                .toArray();
+        this.maxSequenceTokens = (int) Math.min(config.maxModelLen(), (long) config.numBlocks() * config.blockTokens());
+        this.kvCache = new KvCacheManager(spec, config.enablePrefixCaching(), BlockHasher.DEFAULT_SEED);
+        this.connector = connector;
+        this.requests = new ConcurrentHashMap<>();
+        this.counters = new EngineCounters();
+        KvTransfers transfers = new KvTransfers(connector, spec);
+        this.loop = new EngineLoop(
+                config,
+                inbox,
+                new Scheduler(config, maxSequenceTokens, kvCache, transfers, counters, requests),
+                new ModelRunner(config, model, kv),
+                kvCache,
+                transfers,
+                counters,
+                () -> closeAll(connector, kv, model));
+        this.description = describe(config, model, spec, connector);
+    }
+
+    /// Starts an engine with the connector that its configuration names, if any.
     ///
-    /// @param model the model; closed with the engine
+    /// @param model the model; closed with the engine, but not if this throws
+    /// @throws IllegalArgumentException if the configuration does not fit the model
     public static Engine start(EngineConfig config, CausalLm model) {
-        throw new IllegalStateException("not built: " + config + model);
+        return start(config, model, (transfer, spec, pool, compatibility, sink) -> {
+            throw new IllegalArgumentException("kv_connector " + transfer.connector() + " is not in this version");
+        });
+    }
+
+    /// Starts an engine with a connector of the caller's.
+    ///
+    /// @param model the model; closed with the engine, but not if this throws
+    /// @param connectors makes the connector if `config` asks for one
+    /// @throws IllegalArgumentException if the configuration does not fit the model
+    public static Engine start(EngineConfig config, CausalLm model, KvConnectorFactory connectors) {
+        ModelConfig shape = model.config();
+        if (config.maxModelLen() > shape.maxPositionEmbeddings()) {
+            throw new IllegalArgumentException("maxModelLen is " + config.maxModelLen() + ", but the model has only "
+                    + shape.maxPositionEmbeddings() + " positions");
+        }
+        KvCacheSpec spec = new KvCacheSpec(
+                config.modelId(),
+                KV_DTYPE_NAME,
+                KV_DTYPE.bytes(),
+                shape.numLayers(),
+                shape.numKvHeads(),
+                shape.headDim(),
+                config.blockTokens(),
+                config.numBlocks());
+        PagedKv kv = new PagedKv(
+                spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), KV_DTYPE);
+        KvConnector connector = null;
+        try {
+            Inbox inbox = new Inbox();
+            if (config.kvTransfer().isPresent()) {
+                connector = connectors.create(
+                        config.kvTransfer().get(),
+                        spec,
+                        kv,
+                        compatibility(config, model),
+                        event -> inbox.post(new EngineMessage.Transferred(event)));
+            }
+            Engine engine = new Engine(config, model, spec, kv, inbox, connector);
+            engine.loop.start();
+            return engine;
+        } catch (RuntimeException | Error e) {
+            if (connector != null) {
+                connector.close();
+            }
+            kv.close();
+            throw e;
+        }
+    }
+
+    /// What both sides of a transfer must share: the model's facts, the caller's, and the shape of a block.
+    private static Map<String, String> compatibility(EngineConfig config, CausalLm model) {
+        Map<String, String> facts = new TreeMap<>(config.compatibility());
+        facts.putAll(model.fingerprint());
+        facts.put("block_size", Integer.toString(config.blockTokens()));
+        facts.put("kv_cache_dtype", KV_DTYPE_NAME);
+        facts.put("kv_layout", KV_LAYOUT);
+        return facts;
+    }
+
+    private static void closeAll(@Nullable KvConnector connector, PagedKv kv, CausalLm model) {
+        // In this order: the connector's threads and the model read and write the pool.
+        try (kv;
+                model) {
+            if (connector != null) {
+                connector.close();
+            }
+        }
+    }
+
+    private static String describe(
+            EngineConfig config, CausalLm model, KvCacheSpec spec, @Nullable KvConnector connector) {
+        return "%s (%s), %s; KV cache %d blocks x %d tokens, %.1f MiB %s, prefix caching %s; context %d; %s"
+                .formatted(
+                        config.modelId(),
+                        model.config().architecture(),
+                        model.backend(),
+                        spec.numBlocks(),
+                        spec.blockTokens(),
+                        spec.numBlocks() * spec.blockBytes() / (1024.0 * 1024.0),
+                        spec.dtype(),
+                        config.enablePrefixCaching() ? "on" : "off",
+                        config.maxModelLen(),
+                        connector == null ? "no connector" : connector.describe());
     }
 
     public EngineConfig config() {
-        throw new IllegalStateException("not built");
+        return config;
     }
 
     /// Takes a request; its outputs go to `listener` until one with a finish.
     ///
+    /// A request that is refused for what it is lets go of the prefiller's blocks that it names; one that is
+    /// refused for the moment does not, so that another try may use them.
+    ///
     /// @throws EngineException.QueueFull if too many requests wait
     /// @throws EngineException.Dead if the engine has stopped
-    /// @throws IllegalArgumentException if the prompt is empty or longer than the context or than the pool
+    /// @throws IllegalArgumentException if the prompt is empty or, with one token of output, longer than the
+    ///     context or than the pool, if a token id is not in the vocabulary, or if the id is that of a request
+    ///     in flight
     public void submit(EngineRequest request, RequestListener listener) {
-        throw new IllegalStateException("not built: " + request + listener);
+        if (loop.hasEnded()) {
+            throw loop.dead();
+        }
+        try {
+            check(request);
+        } catch (IllegalArgumentException e) {
+            if (connector != null
+                    && request.kvTransferParams().orElse(null) instanceof KvTransferParams.RemotePrefill s) {
+                connector.worker().release(s);
+            }
+            throw e;
+        }
+        if (counters.queued.incrementAndGet() > config.maxWaiting()) {
+            counters.queued.getAndDecrement();
+            throw new EngineException.QueueFull(
+                    config.maxWaiting() + " requests wait already, no more may (maxWaiting)");
+        }
+        Request state = new Request(request, listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
+        // Here rather than at the first look-up: the engine's thread has better things to do.
+        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
+        if (requests.putIfAbsent(state.id, state) != null) {
+            counters.queued.getAndDecrement();
+            throw new IllegalArgumentException("request id " + state.id + " is in flight already");
+        }
+        loop.post(new EngineMessage.Submit(state));
+        // If the engine has ended meanwhile, either it has answered this request or nobody will.
+        if (loop.hasEnded() && requests.remove(state.id, state)) {
+            throw loop.dead();
+        }
     }
 
-    /// Ends a request early: its listener gets a finish with [FinishReason#ABORT]; blocks held for a decoder are let
-    /// go.
-    /// Does nothing if there is no such request.
+    private void check(EngineRequest request) {
+        int[] prompt = request.promptTokenIds();
+        if (prompt.length == 0) {
+            throw new IllegalArgumentException("the prompt is empty; it needs at least one token");
+        }
+        if (prompt.length >= maxSequenceTokens) {
+            throw new IllegalArgumentException("the prompt has " + prompt.length
+                    + " tokens; with one token of output it must fit into " + maxSequenceTokens
+                    + " (the smaller of maxModelLen and the KV cache, numBlocks x blockTokens)");
+        }
+        for (int token : prompt) {
+            checkToken("the prompt", token);
+        }
+        for (int token : request.sampling().stopTokenIds()) {
+            checkToken("stopTokenIds", token);
+        }
+        for (int token : request.sampling().logitBias().keySet()) {
+            checkToken("logitBias", token);
+        }
+    }
+
+    private void checkToken(String where, int token) {
+        if (token < 0 || token >= vocabSize) {
+            throw new IllegalArgumentException(
+                    where + " has token id " + token + "; the vocabulary ends at " + (vocabSize - 1));
+        }
+    }
+
+    /// Ends a request early: its listener gets a finish with [FinishReason#ABORT]; blocks held for a decoder
+    /// are let go. Does nothing if there is no such request.
     public void abort(String requestId) {
-        throw new IllegalStateException("not built: " + requestId);
+        loop.post(new EngineMessage.Abort(requestId));
     }
 
     /// A snapshot of gauges and counters.
     public EngineStats stats() {
-        throw new IllegalStateException("not built");
+        return counters.snapshot(config.numBlocks());
     }
 
     /// Checks, on the engine's thread, that every block is accounted for.
     ///
     /// @return the usage; completes exceptionally with an [IllegalStateException] that names what is wrong
     public CompletableFuture<BlockUsage> checkIntegrity() {
-        throw new IllegalStateException("not built");
+        CompletableFuture<BlockUsage> answer = new CompletableFuture<>();
+        loop.post(new EngineMessage.CheckIntegrity(answer));
+        return answer;
     }
 
     /// Forgets every cached block that no request uses.
     ///
     /// @return false if a request is running, in which case nothing happens
     public CompletableFuture<Boolean> resetPrefixCache() {
-        throw new IllegalStateException("not built");
+        CompletableFuture<Boolean> answer = new CompletableFuture<>();
+        loop.post(new EngineMessage.ResetPrefixCache(answer));
+        return answer;
     }
 
-    /// Whether the engine makes progress: false once its thread has ended or a step has overrun its deadline.
+    /// Whether the engine makes progress: false once its thread has ended, and while a step has overrun its
+    /// deadline. An engine whose process was only paused is healthy again when that step is done.
     public boolean isHealthy() {
-        throw new IllegalStateException("not built");
+        return loop.isHealthy();
     }
 
     /// What runs and on what, for the start banner: model, backend, KV cache, connector.
     public String describe() {
-        throw new IllegalStateException("not built");
+        return description;
     }
 
-    /// Stops: requests in flight end with [FinishReason#ABORT], the connector, the model and the pool are closed.
+    /// Stops: requests in flight end with [FinishReason#ABORT], the connector, the model and the pool are
+    /// closed.
+    ///
+    /// @throws EngineException if a step hangs, so that the engine's thread does not end; nothing is closed
+    ///     then
     @Override
     public void close() {
-        throw new IllegalStateException("not built");
+        loop.post(new EngineMessage.Close());
+        if (!loop.awaitEnd(config.stepDeadline().plus(CLOSE_GRACE))) {
+            throw new EngineException("the engine's thread has not ended " + CLOSE_GRACE.toSeconds()
+                    + " s after the deadline of its step: the model hangs");
+        }
     }
 }

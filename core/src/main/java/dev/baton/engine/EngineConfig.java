@@ -10,14 +10,17 @@ import java.util.Optional;
 /// @param modelId name that is mixed into block hashes
 /// @param maxModelLen longest prompt plus output, in tokens
 /// @param blockTokens tokens a KV block (`--block-size`)
-/// @param numBlocks KV blocks in the pool (`--num-gpu-blocks-override`, or derived from `--kv-cache-memory-bytes`)
+/// @param numBlocks KV blocks in the pool (`--num-gpu-blocks-override`, or derived from
+///     `--kv-cache-memory-bytes`)
 /// @param maxNumSeqs most sequences in one step (`--max-num-seqs`)
 /// @param maxNumBatchedTokens tokens a step, prefill and decode together (`--max-num-batched-tokens`)
 /// @param maxWaiting most requests that wait for their turn; further ones are refused
-/// @param enablePrefixCaching whether blocks are found again by the hash of their tokens (`--enable-prefix-caching`)
-/// @param stepDeadline a step that takes longer marks the engine dead
+/// @param enablePrefixCaching whether blocks are found again by the hash of their tokens
+///     (`--enable-prefix-caching`)
+/// @param stepDeadline a step that takes longer makes the engine unhealthy for as long as it lasts
 /// @param kvTransfer how KV blocks are exchanged, if at all
-/// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to value
+/// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to
+///     value
 public record EngineConfig(
         String modelId,
         int maxModelLen,
@@ -29,4 +32,30 @@ public record EngineConfig(
         boolean enablePrefixCaching,
         Duration stepDeadline,
         Optional<KvTransferConfig> kvTransfer,
-        Map<String, String> compatibility) {}
+        Map<String, String> compatibility) {
+
+    /// @throws IllegalArgumentException if a number is not positive, or if the token budget has no room for one
+    ///     token of each sequence
+    public EngineConfig {
+        requirePositive("maxModelLen", maxModelLen);
+        requirePositive("blockTokens", blockTokens);
+        requirePositive("numBlocks", numBlocks);
+        requirePositive("maxNumSeqs", maxNumSeqs);
+        requirePositive("maxWaiting", maxWaiting);
+        if (maxNumBatchedTokens < maxNumSeqs) {
+            throw new IllegalArgumentException(
+                    "maxNumBatchedTokens is " + maxNumBatchedTokens + "; it must be at least maxNumSeqs, " + maxNumSeqs
+                            + ", so that each sequence gets on in each step");
+        }
+        if (!stepDeadline.isPositive()) {
+            throw new IllegalArgumentException("stepDeadline is " + stepDeadline + "; it must be positive");
+        }
+        compatibility = Map.copyOf(compatibility);
+    }
+
+    private static void requirePositive(String field, int value) {
+        if (value <= 0) {
+            throw new IllegalArgumentException(field + " is " + value + "; it must be positive");
+        }
+    }
+}

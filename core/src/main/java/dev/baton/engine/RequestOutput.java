@@ -7,7 +7,8 @@ import java.util.OptionalInt;
 
 /// What one step added to a request: one or more tokens, or its end, or both.
 ///
-/// @param tokenIds new tokens, at least one unless the request is finished
+/// @param tokenIds new tokens, at least one unless the request is finished; the stop token that ends a request
+///     is one of them, and whether a client sees it is not decided here
 /// @param logprobs one entry a token if asked for, else empty
 /// @param finish set on the last output of a request, and only there
 public record RequestOutput(int[] tokenIds, List<TokenLogprobs> logprobs, Optional<Finish> finish) {

@@ -34,6 +34,35 @@ public record SamplingParams(
         OptionalInt logprobs,
         Map<Integer, Float> logitBias) {
 
+    /// @throws IllegalArgumentException that names the field that is out of its range
+    public SamplingParams {
+        require(temperature >= 0 && Float.isFinite(temperature), "temperature", temperature, "at least 0");
+        require(topP > 0 && topP <= 1, "topP", topP, "in (0, 1]");
+        require(topK >= 0, "topK", topK, "at least 0");
+        require(minP >= 0 && minP <= 1, "minP", minP, "in [0, 1]");
+        require(
+                repetitionPenalty > 0 && Float.isFinite(repetitionPenalty),
+                "repetitionPenalty",
+                repetitionPenalty,
+                "above 0");
+        require(Float.isFinite(presencePenalty), "presencePenalty", presencePenalty, "finite");
+        require(Float.isFinite(frequencyPenalty), "frequencyPenalty", frequencyPenalty, "finite");
+        require(maxTokens >= 1, "maxTokens", maxTokens, "at least 1");
+        require(minTokens >= 0 && minTokens <= maxTokens, "minTokens", minTokens, "in [0, maxTokens]");
+        require(logprobs.orElse(0) >= 0, "logprobs", logprobs.orElse(0), "at least 0");
+        stopTokenIds = List.copyOf(stopTokenIds);
+        logitBias = Map.copyOf(logitBias);
+        for (Map.Entry<Integer, Float> bias : logitBias.entrySet()) {
+            require(Float.isFinite(bias.getValue()), "logitBias of token " + bias.getKey(), bias.getValue(), "finite");
+        }
+    }
+
+    private static void require(boolean right, String field, Number value, String range) {
+        if (!right) {
+            throw new IllegalArgumentException(field + " is " + value + "; it must be " + range);
+        }
+    }
+
     /// Greedy decoding of at most `maxTokens` tokens.
     public static SamplingParams greedy(int maxTokens) {
         return new SamplingParams(

@@ -1,10 +1,11 @@
 package dev.baton.kvcache;
 
-/// What one KV cache holds and in which pieces: the decision on the layout, which both sides of a transfer must share.
+/// What one KV cache holds and in which pieces: the decision on the layout, which both sides of a transfer must
+/// share.
 ///
 /// One block holds `blockTokens` tokens of all layers, keys and values, in one contiguous piece laid out as
-/// `(layers, 2, kvHeads, blockTokens, headDim)`: the fewest and longest pieces for a transfer. The memory itself is
-/// `dev.baton.tensor.PagedKv`.
+/// `(layers, 2, kvHeads, blockTokens, headDim)`: the fewest and longest pieces for a transfer. The memory
+/// itself is `dev.baton.tensor.PagedKv`.
 ///
 /// @param modelId name that is mixed into block hashes, so that caches of different models never meet
 /// @param dtype element type of keys and values, in vLLM's spelling (`float32`, `bfloat16`)

@@ -1,5 +1,5 @@
-/// The paged KV cache's bookkeeping: which block belongs to whom, which is free, which prefix is already there. Does no
-/// I/O.
+/// The paged KV cache's bookkeeping: which block belongs to whom, which is free, which prefix is already there.
+/// Does no I/O.
 ///
 /// May depend on: no other room.
 @NullMarked

@@ -1,0 +1,36 @@
+package dev.baton.engine;
+
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/// Messages for the engine's thread: left by any thread, read by that one.
+final class Inbox {
+    private final Queue<EngineMessage> messages = new ConcurrentLinkedQueue<>();
+    private volatile @Nullable Thread reader;
+
+    /// Leaves a message and wakes the reader.
+    void post(EngineMessage message) {
+        messages.add(message);
+        LockSupport.unpark(reader);
+    }
+
+    /// The oldest message, or null if there is none.
+    @Nullable
+    EngineMessage poll() {
+        return messages.poll();
+    }
+
+    /// Names the thread that is to be woken; messages may lie here already.
+    void readBy(Thread thread) {
+        reader = thread;
+    }
+
+    /// Sleeps until a message comes; returns at once if one came since the last call. Reader only.
+    void await() {
+        LockSupport.park(this);
+        // An interrupt, which nobody has reason to send, would turn sleeping into spinning.
+        Thread.interrupted();
+    }
+}

@@ -1,0 +1,135 @@
+package dev.baton.engine;
+
+import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvHold;
+import dev.baton.transfer.KvLoad;
+import dev.baton.transfer.KvTransferParams;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/// The scheduler's dealings with the connector: which requests load blocks, and which finished ones hold theirs
+/// for a decoder. Decides nothing about the queues and frees nothing. Engine thread only.
+final class KvTransfers {
+    private final @Nullable KvConnector connector;
+    private final KvCacheSpec spec;
+    private final Map<String, Request> loading = new HashMap<>();
+    private final Map<String, Request> held = new HashMap<>();
+    private boolean loadsDecided;
+
+    KvTransfers(@Nullable KvConnector connector, KvCacheSpec spec) {
+        this.connector = connector;
+        this.spec = spec;
+    }
+
+    int numLoading() {
+        return loading.size();
+    }
+
+    int numHeld() {
+        return held.size();
+    }
+
+    /// Asks the connector, once in a request's life, what it can load; blocks for the whole prompt are
+    /// allocated.
+    ///
+    /// @return whether a load begins: the request then keeps its blocks until [#loadEnded]
+    boolean beginLoad(Request request) {
+        if (connector == null
+                || request.connectorAsked
+                || !(request.kvTransferParams instanceof KvTransferParams.RemotePrefill source)) {
+            return false;
+        }
+        request.connectorAsked = true;
+        int computed = request.numComputedTokens;
+        int external = isFullHit(request)
+                ? 0
+                : connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, computed);
+        // Also without a load: the connector then lets go of the prefiller's lease.
+        int[] blockIds = request.blocks.copyOf(spec.blocksFor(request.promptTokens));
+        connector.scheduler().updateStateAfterAlloc(request.id, source, blockIds, computed, external);
+        loadsDecided = true;
+        if (external == 0) {
+            return false;
+        }
+        request.loadingTokens = external;
+        loading.put(request.id, request);
+        return true;
+    }
+
+    /// Whether the local prefix cache holds all that a prefix cache can hold of this prompt: what is left, at
+    /// most one block and at least the last token, has to be computed for its logits anyway, and costs less
+    /// than a round trip.
+    private boolean isFullHit(Request request) {
+        int left = request.promptTokens - request.numComputedTokens;
+        return left == 1 || (request.numComputedTokens > 0 && left <= spec.blockTokens());
+    }
+
+    /// Hands what was decided in this step to the moving side. Blocks freed earlier in the step may be among
+    /// the targets: nothing that is still to run in this step uses them.
+    void startLoads() {
+        if (connector != null && loadsDecided) {
+            loadsDecided = false;
+            for (KvLoad load : connector.scheduler().takeLoads()) {
+                connector.worker().startLoad(load);
+            }
+        }
+    }
+
+    /// The request whose load has ended, or null if there is none of this id.
+    @Nullable
+    Request loadEnded(String requestId) {
+        return loading.remove(requestId);
+    }
+
+    /// Ends a load early; its blocks stay in use until the connector says that nothing writes into them any
+    /// more.
+    void cancelLoad(Request request) {
+        if (connector != null) {
+            connector.worker().cancelLoad(request.id);
+        }
+    }
+
+    /// Asks the connector what becomes of the blocks of a request that ends.
+    ///
+    /// @param completed whether it ended by length or stop
+    /// @return what a decoder needs, if the blocks are to be kept until [#leaseEnded]
+    Optional<KvTransferParams.RemotePrefill> finish(Request request, boolean completed) {
+        if (connector == null || request.kvTransferParams == null) {
+            return Optional.empty();
+        }
+        if (!request.connectorAsked && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
+            connector.worker().release(source);
+            return Optional.empty();
+        }
+        // The last token that was sampled has no keys and values yet: the blocks hold the tokens before it.
+        int numTokens = request.numComputedTokens;
+        int numBlocks = Math.min(request.blocks.size(), spec.blocksFor(numTokens));
+        KvHold hold = connector
+                .scheduler()
+                .requestFinished(
+                        request.id, request.kvTransferParams, request.blocks.copyOf(numBlocks), numTokens, completed);
+        return switch (hold) {
+            case KvHold.FreeNow() -> Optional.empty();
+            case KvHold.UnderLease(KvTransferParams.RemotePrefill params) -> {
+                held.put(request.id, request);
+                yield Optional.of(params);
+            }
+        };
+    }
+
+    /// The request whose lease has ended, or null if there is none of this id.
+    @Nullable
+    Request leaseEnded(String requestId) {
+        return held.remove(requestId);
+    }
+
+    /// Ends a lease early; the blocks stay in use until the connector says that nobody reads them any more.
+    void dropLease(Request request) {
+        if (connector != null) {
+            connector.worker().dropLease(request.id);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+package dev.baton.engine;
+
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/// What one step computes: which requests, and how many tokens of each. Reused from step to step. Engine thread
+/// only.
+final class SchedulerOutput {
+    private final @Nullable Request[] requests;
+    private final int[] numScheduledTokens;
+    private int numRequests;
+    private int numPreempted;
+
+    SchedulerOutput(int maxRequests) {
+        this.requests = new @Nullable Request[maxRequests];
+        this.numScheduledTokens = new int[maxRequests];
+    }
+
+    void clear() {
+        Arrays.fill(requests, 0, numRequests, null);
+        numRequests = 0;
+        numPreempted = 0;
+    }
+
+    void add(Request request, int numTokens) {
+        requests[numRequests] = request;
+        numScheduledTokens[numRequests++] = numTokens;
+    }
+
+    void addPreempted() {
+        numPreempted++;
+    }
+
+    int numRequests() {
+        return numRequests;
+    }
+
+    /// Requests that lost their blocks in this step.
+    int numPreempted() {
+        return numPreempted;
+    }
+
+    Request request(int i) {
+        Request request = requests[i];
+        if (request == null) {
+            throw new IndexOutOfBoundsException("request " + i + " of " + numRequests);
+        }
+        return request;
+    }
+
+    int numScheduledTokens(int i) {
+        return numScheduledTokens[i];
+    }
+
+    /// Whether the step reaches the request's last token, so that the next one is sampled.
+    boolean samples(int i) {
+        Request request = request(i);
+        return request.numComputedTokens + numScheduledTokens[i] == request.numTokens();
+    }
+}

@@ -1,0 +1,56 @@
+package dev.baton.engine;
+
+import dev.baton.engine.RequestOutput.Finish;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+
+/// A listener that keeps what it gets and complains about outputs after the end.
+final class Collected implements RequestListener {
+    private final List<Integer> tokens = new ArrayList<>(); // guarded by this
+    private final List<RequestOutput.TokenLogprobs> logprobs = new ArrayList<>(); // guarded by this
+    private final CompletableFuture<Finish> finish = new CompletableFuture<>();
+    private volatile boolean late;
+
+    @Override
+    public synchronized void onOutput(RequestOutput output) {
+        late |= finish.isDone();
+        for (int token : output.tokenIds()) {
+            tokens.add(token);
+        }
+        logprobs.addAll(output.logprobs());
+        output.finish().ifPresent(finish::complete);
+    }
+
+    /// The end of the request; fails if it does not come in time.
+    Finish await() {
+        try {
+            return finish.get(20, TimeUnit.SECONDS);
+        } catch (Exception e) {
+            throw new AssertionError("no end within " + Duration.ofSeconds(20) + "; tokens so far: " + tokens(), e);
+        }
+    }
+
+    boolean isDone() {
+        return finish.isDone();
+    }
+
+    synchronized int numTokens() {
+        return tokens.size();
+    }
+
+    synchronized int[] tokens() {
+        return tokens.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    synchronized List<RequestOutput.TokenLogprobs> logprobs() {
+        return List.copyOf(logprobs);
+    }
+
+    /// Whether anything came after the finish.
+    boolean late() {
+        return late;
+    }
+}
