@@ -1,0 +1,138 @@
+package dev.baton.metrics;
+
+import io.prometheus.metrics.core.metrics.Counter;
+import io.prometheus.metrics.core.metrics.CounterWithCallback;
+import io.prometheus.metrics.core.metrics.GaugeWithCallback;
+import io.prometheus.metrics.core.metrics.Histogram;
+import io.prometheus.metrics.core.metrics.Info;
+import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
+import io.prometheus.metrics.model.registry.PrometheusRegistry;
+import io.prometheus.metrics.model.snapshots.Labels;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.util.List;
+import java.util.Map;
+import java.util.function.DoubleSupplier;
+import java.util.function.LongSupplier;
+import java.util.stream.DoubleStream;
+
+/// The metrics of one process: every series carries the same fixed labels (vLLM's `engine` and `model_name`). Names
+/// are given without the suffix `_total`, which counters get in the text form. Thread-safe.
+public final class Metrics {
+    /// The content type of [#text()].
+    public static final String CONTENT_TYPE = PrometheusTextFormatWriter.CONTENT_TYPE;
+
+    private final PrometheusRegistry registry = new PrometheusRegistry();
+    private final PrometheusTextFormatWriter writer =
+            PrometheusTextFormatWriter.builder().setIncludeCreatedTimestamps(false).build();
+    private final Labels fixed;
+
+    /// No metrics yet.
+    ///
+    /// @param fixedLabels name to value
+    public Metrics(Map<String, String> fixedLabels) {
+        List<Map.Entry<String, String>> entries =
+                fixedLabels.entrySet().stream().sorted(Map.Entry.comparingByKey()).toList();
+        this.fixed = Labels.of(
+                entries.stream().map(Map.Entry::getKey).toList(),
+                entries.stream().map(Map.Entry::getValue).toList());
+    }
+
+    /// Adds a counter.
+    ///
+    /// @param labelNames labels whose values are given with each increment
+    public Counter counter(String name, String help, String... labelNames) {
+        return Counter.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelNames)
+                .register(registry);
+    }
+
+    /// Adds a counter that is kept elsewhere and asked for when metrics are read.
+    public void counter(String name, String help, LongSupplier value) {
+        CounterWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .callback(callback -> callback.call((double) value.getAsLong()))
+                .register(registry);
+    }
+
+    /// Adds a gauge that is asked for when metrics are read.
+    public void gauge(String name, String help, DoubleSupplier value) {
+        GaugeWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .callback(callback -> callback.call(value.getAsDouble()))
+                .register(registry);
+    }
+
+    /// Adds a gauge with one more label.
+    ///
+    /// @param values label value to the gauge's value
+    public void gauge(String name, String help, String labelName, Map<String, DoubleSupplier> values) {
+        GaugeWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelName)
+                .callback(callback ->
+                        values.forEach((label, value) -> callback.call(value.getAsDouble(), label)))
+                .register(registry);
+    }
+
+    /// Adds a series that is always 1 and says something in its labels.
+    ///
+    /// @param name ends in `_info`
+    public void facts(String name, String help, Map<String, String> facts) {
+        List<Map.Entry<String, String>> entries =
+                facts.entrySet().stream().sorted(Map.Entry.comparingByKey()).toList();
+        Info.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(entries.stream().map(Map.Entry::getKey).toArray(String[]::new))
+                .register(registry)
+                .addLabelValues(entries.stream().map(Map.Entry::getValue).toArray(String[]::new));
+    }
+
+    /// Adds a histogram.
+    ///
+    /// @param upperBounds of its buckets, ascending; the infinite one is added
+    public Histogram histogram(String name, String help, double... upperBounds) {
+        return Histogram.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .classicOnly()
+                .classicUpperBounds(upperBounds)
+                .register(registry);
+    }
+
+    /// Bounds 1, 2, 5, 10, 20, 50, ... up to `max`: vLLM's buckets for numbers of tokens.
+    public static double[] oneTwoFive(int max) {
+        DoubleStream.Builder bounds = DoubleStream.builder();
+        for (long decade = 1; decade <= max; decade *= 10) {
+            for (int mantissa : new int[] {1, 2, 5}) {
+                if (mantissa * decade <= max) {
+                    bounds.add((double) (mantissa * decade));
+                }
+            }
+        }
+        return bounds.build().toArray();
+    }
+
+    /// All metrics in Prometheus' text format.
+    public byte[] text() {
+        ByteArrayOutputStream out = new ByteArrayOutputStream(16 << 10);
+        try {
+            writer.write(out, registry.scrape());
+        } catch (IOException e) {
+            throw new MetricsException("the metrics could not be written", e);
+        }
+        return out.toByteArray();
+    }
+}

@@ -1,0 +1,7 @@
+/// Metrics: counters, gauges and histograms with fixed labels, and their text form for Prometheus.
+///
+/// May depend on: no other room.
+@NullMarked
+package dev.baton.metrics;
+
+import org.jspecify.annotations.NullMarked;

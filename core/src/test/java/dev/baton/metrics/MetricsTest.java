@@ -1,0 +1,56 @@
+package dev.baton.metrics;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Test;
+
+class MetricsTest {
+    private final Metrics metrics = new Metrics(Map.of("model_name", "tiny", "engine", "0"));
+
+    private String text() {
+        return new String(metrics.text(), StandardCharsets.UTF_8);
+    }
+
+    @Test
+    void namesAndLabelsAreVllms() {
+        metrics.gauge("vllm:num_requests_running", "Running.", () -> 3);
+        metrics.counter("vllm:request_success", "Done.", "finished_reason")
+                .labelValues("stop")
+                .inc();
+        metrics.facts("vllm:cache_config_info", "Cache.", Map.of("block_size", "16"));
+        assertThat(text())
+                .contains("# TYPE vllm:num_requests_running gauge\n")
+                .contains("vllm:num_requests_running{engine=\"0\",model_name=\"tiny\"} 3.0\n")
+                .contains("# TYPE vllm:request_success_total counter\n")
+                .contains("vllm:request_success_total{engine=\"0\",finished_reason=\"stop\",model_name=\"tiny\"} 1.0\n")
+                .contains("vllm:cache_config_info{block_size=\"16\",engine=\"0\",model_name=\"tiny\"} 1\n");
+    }
+
+    @Test
+    void callbackCounterIsReadWhenAsked() {
+        AtomicLong value = new AtomicLong(5);
+        metrics.counter("vllm:prompt_tokens", "Tokens.", value::get);
+        assertThat(text()).contains("vllm:prompt_tokens_total{engine=\"0\",model_name=\"tiny\"} 5.0\n");
+        value.set(6);
+        assertThat(text()).contains("vllm:prompt_tokens_total{engine=\"0\",model_name=\"tiny\"} 6.0\n");
+    }
+
+    @Test
+    void histogramCountsInclusiveUpperBounds() {
+        metrics.histogram("vllm:time_to_first_token_seconds", "TTFT.", 0.001, 0.005, 1)
+                .observe(0.005);
+        assertThat(text())
+                .contains("vllm:time_to_first_token_seconds_bucket{engine=\"0\",model_name=\"tiny\",le=\"0.001\"} 0\n")
+                .contains("vllm:time_to_first_token_seconds_bucket{engine=\"0\",model_name=\"tiny\",le=\"0.005\"} 1\n")
+                .contains("vllm:time_to_first_token_seconds_bucket{engine=\"0\",model_name=\"tiny\",le=\"+Inf\"} 1\n")
+                .contains("vllm:time_to_first_token_seconds_count{engine=\"0\",model_name=\"tiny\"} 1\n");
+    }
+
+    @Test
+    void tokenBucketsRunInOneTwoFive() {
+        assertThat(Metrics.oneTwoFive(1024)).containsExactly(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000);
+    }
+}
