@@ -1,0 +1,278 @@
+package dev.baton.http;
+
+import io.vertx.core.Context;
+import io.vertx.core.Future;
+import io.vertx.core.Vertx;
+import io.vertx.core.buffer.Buffer;
+import io.vertx.core.http.HttpClientOptions;
+import io.vertx.core.http.HttpMethod;
+import io.vertx.core.http.PoolOptions;
+import io.vertx.core.http.RequestOptions;
+import java.io.ByteArrayOutputStream;
+import java.net.ConnectException;
+import java.net.URI;
+import java.net.UnknownHostException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/// A client with deadlines over pooled keep-alive connections. Nagle's algorithm is off. Thread-safe.
+///
+/// A call made on an event loop (inside an [HttpHandler]) stays on that loop.
+public final class HttpClient implements AutoCloseable {
+    private final Vertx vertx;
+    private final io.vertx.core.http.HttpClient client;
+
+    HttpClient(Vertx vertx, HttpClientConfig config) {
+        this.vertx = vertx;
+        HttpClientOptions options = new HttpClientOptions()
+                .setTcpNoDelay(true)
+                .setConnectTimeout(Math.toIntExact(config.connectTimeout().toMillis()))
+                .setKeepAlive(true)
+                .setKeepAliveTimeout(Math.toIntExact(config.keepAlive().toSeconds()))
+                .setDecompressionSupported(false)
+                .setPipelining(false);
+        this.client = vertx.createHttpClient(
+                options,
+                new PoolOptions().setHttp1MaxSize(config.maxConnectionsPerHost()).setMaxWaitQueueSize(-1));
+    }
+
+    /// Sends a request; the listener gets the response piece by piece.
+    public HttpCall send(HttpClientRequest request, HttpResponseListener listener) {
+        Call call = new Call(vertx, vertx.getOrCreateContext(), request, listener);
+        call.context.runOnContext(ignored -> call.start(client));
+        return call;
+    }
+
+    /// Sends a request and collects the response.
+    ///
+    /// @param maxBodyBytes largest body to take
+    /// @return completes exceptionally with an [HttpException]
+    public CompletableFuture<HttpClientResponse> exchange(HttpClientRequest request, long maxBodyBytes) {
+        CompletableFuture<HttpClientResponse> result = new CompletableFuture<>();
+        Collector collector = new Collector(maxBodyBytes, result);
+        collector.call = send(request, collector);
+        return result;
+    }
+
+    @Override
+    public void close() {
+        client.close().await();
+    }
+
+    private static final class Collector implements HttpResponseListener {
+        private final long maxBodyBytes;
+        private final CompletableFuture<HttpClientResponse> result;
+        private final ByteArrayOutputStream body = new ByteArrayOutputStream();
+        private int status;
+        private HttpHeaders headers = HttpHeaders.none();
+        private volatile @Nullable HttpCall call;
+
+        private Collector(long maxBodyBytes, CompletableFuture<HttpClientResponse> result) {
+            this.maxBodyBytes = maxBodyBytes;
+            this.result = result;
+        }
+
+        @Override
+        public void onHead(int status, HttpHeaders headers) {
+            this.status = status;
+            this.headers = headers;
+        }
+
+        @Override
+        public void onBytes(byte[] bytes) {
+            if (body.size() + (long) bytes.length > maxBodyBytes) {
+                result.completeExceptionally(new HttpException(
+                        HttpException.Kind.TOO_LARGE, "the response is larger than " + maxBodyBytes + " bytes"));
+                HttpCall running = call;
+                if (running != null) {
+                    running.cancel();
+                }
+                return;
+            }
+            body.writeBytes(bytes);
+        }
+
+        @Override
+        public void onEnd() {
+            result.complete(new HttpClientResponse(status, headers, body.toByteArray()));
+        }
+
+        @Override
+        public void onFailure(HttpException failure) {
+            result.completeExceptionally(failure);
+        }
+    }
+
+    /// One call; all state belongs to its context's event loop.
+    private static final class Call implements HttpCall {
+        private static final long NO_TIMER = -1;
+        private final Vertx vertx;
+        private final Context context;
+        private final HttpClientRequest request;
+        private final HttpResponseListener listener;
+        private io.vertx.core.http.@Nullable HttpClientRequest sent;
+        private io.vertx.core.http.@Nullable HttpClientResponse response;
+        private long timer = NO_TIMER;
+        private volatile @Nullable Thread loop;
+        private boolean paused;
+        private boolean ended;
+
+        private Call(Vertx vertx, Context context, HttpClientRequest request, HttpResponseListener listener) {
+            this.vertx = vertx;
+            this.context = context;
+            this.request = request;
+            this.listener = listener;
+        }
+
+        private void start(io.vertx.core.http.HttpClient client) {
+            loop = Thread.currentThread();
+            if (ended) {
+                return;
+            }
+            URI target = request.target();
+            if (!"http".equals(target.getScheme()) || target.getHost() == null) {
+                fail(HttpException.Kind.CONNECT, "not an http:// address: " + target, null);
+                return;
+            }
+            armTimer(request.firstByteDeadline().toMillis(), "no response");
+            String query = target.getRawQuery();
+            String path = target.getRawPath() == null || target.getRawPath().isEmpty() ? "/" : target.getRawPath();
+            RequestOptions options = new RequestOptions()
+                    .setMethod(HttpMethod.valueOf(request.method()))
+                    .setHost(target.getHost())
+                    .setPort(target.getPort() < 0 ? 80 : target.getPort())
+                    .setURI(query == null ? path : path + "?" + query);
+            client.request(options).onComplete(this::connected, e -> failed(e, true));
+        }
+
+        private void connected(io.vertx.core.http.HttpClientRequest ready) {
+            ready.exceptionHandler(e -> failed(e, false));
+            if (ended) {
+                ready.reset();
+                return;
+            }
+            sent = ready;
+            for (HttpHeaders.Field field : request.headers().fields()) {
+                ready.headers().add(field.name(), field.value());
+            }
+            Future<io.vertx.core.http.HttpClientResponse> answer = request.body().length == 0
+                            && !request.method().equals("POST")
+                    ? ready.send()
+                    : ready.send(Buffer.buffer(request.body()));
+            answer.onComplete(this::head, e -> failed(e, false));
+        }
+
+        private void head(io.vertx.core.http.HttpClientResponse head) {
+            if (ended) {
+                return;
+            }
+            response = head;
+            List<HttpHeaders.Field> fields = new ArrayList<>(head.headers().size());
+            for (Map.Entry<String, String> entry : head.headers()) {
+                fields.add(new HttpHeaders.Field(entry.getKey(), entry.getValue()));
+            }
+            head.handler(bytes -> {
+                if (!ended) {
+                    armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+                    listener.onBytes(bytes.getBytes());
+                }
+            });
+            head.endHandler(end -> {
+                if (!ended) {
+                    ended = true;
+                    cancelTimer();
+                    listener.onEnd();
+                }
+            });
+            head.exceptionHandler(e -> failed(e, false));
+            armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+            if (paused) {
+                pauseNow(head);
+            }
+            listener.onHead(head.statusCode(), HttpHeaders.of(fields));
+        }
+
+        @Override
+        public void cancel() {
+            onLoop(() -> fail(HttpException.Kind.CANCELLED, "the call was cancelled", null));
+        }
+
+        @Override
+        public void pause() {
+            onLoop(() -> {
+                paused = true;
+                if (response != null) {
+                    pauseNow(response);
+                }
+            });
+        }
+
+        /// The idle deadline is the other side's: it does not run while this side does not want to read.
+        private void pauseNow(io.vertx.core.http.HttpClientResponse head) {
+            head.pause();
+            cancelTimer();
+        }
+
+        @Override
+        public void resume() {
+            onLoop(() -> {
+                paused = false;
+                if (response != null && !ended) {
+                    armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+                    response.resume();
+                }
+            });
+        }
+
+        private void onLoop(Runnable task) {
+            Thread current = Thread.currentThread();
+            if (current.equals(loop)) {
+                task.run();
+            } else {
+                context.runOnContext(ignored -> task.run());
+            }
+        }
+
+        private void failed(Throwable cause, boolean connecting) {
+            HttpException.Kind kind = connecting
+                            || cause instanceof ConnectException
+                            || cause instanceof UnknownHostException
+                    ? HttpException.Kind.CONNECT
+                    : HttpException.Kind.CLOSED;
+            String what = kind == HttpException.Kind.CONNECT ? "cannot connect: " : "the connection ended: ";
+            fail(kind, what + cause.getMessage(), cause);
+        }
+
+        private void fail(HttpException.Kind kind, String what, @Nullable Throwable cause) {
+            if (ended) {
+                return;
+            }
+            ended = true;
+            cancelTimer();
+            if (sent != null) {
+                sent.reset();
+            }
+            String message = request.method() + " " + request.target() + ": " + what;
+            listener.onFailure(
+                    cause == null ? new HttpException(kind, message) : new HttpException(kind, message, cause));
+        }
+
+        private void armTimer(long millis, String what) {
+            cancelTimer();
+            timer = vertx.setTimer(Math.max(1, millis), id -> {
+                timer = NO_TIMER;
+                fail(HttpException.Kind.TIMEOUT, what + " within " + millis + " ms", null);
+            });
+        }
+
+        private void cancelTimer() {
+            if (timer != NO_TIMER) {
+                vertx.cancelTimer(timer);
+                timer = NO_TIMER;
+            }
+        }
+    }
+}

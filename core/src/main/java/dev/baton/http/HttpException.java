@@ -1,0 +1,39 @@
+package dev.baton.http;
+
+/// A failure of the HTTP shell: a server that cannot start, or a call that got no (complete) response. The message is
+/// one sentence for a person; [#kind()] is for the program.
+public final class HttpException extends RuntimeException {
+    /// What went wrong.
+    public enum Kind {
+        /// The server could not be started, for example because its port is taken.
+        BIND,
+        /// No connection could be made; nothing was sent.
+        CONNECT,
+        /// A deadline passed.
+        TIMEOUT,
+        /// The connection ended before the response did.
+        CLOSED,
+        /// The call was cancelled from this side.
+        CANCELLED,
+        /// The response was larger than the caller allowed.
+        TOO_LARGE,
+        /// Bytes that are not HTTP, or JSON that is not JSON.
+        PROTOCOL
+    }
+
+    private final Kind kind;
+
+    public HttpException(Kind kind, String message) {
+        super(message);
+        this.kind = kind;
+    }
+
+    public HttpException(Kind kind, String message, Throwable cause) {
+        super(message, cause);
+        this.kind = kind;
+    }
+
+    public Kind kind() {
+        return kind;
+    }
+}

@@ -1,0 +1,87 @@
+package dev.baton.http;
+
+import io.vertx.core.Vertx;
+import io.vertx.core.http.HttpServerOptions;
+import java.net.BindException;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+
+/// A listening HTTP/1.1 server with limits. Nagle's algorithm is off. Thread-safe.
+public final class HttpServer implements AutoCloseable {
+    private static final Duration START_DEADLINE = Duration.ofSeconds(20);
+
+    private final io.vertx.core.http.HttpServer server;
+    private final Connections connections;
+
+    private HttpServer(io.vertx.core.http.HttpServer server, Connections connections) {
+        this.server = server;
+        this.connections = connections;
+    }
+
+    static HttpServer start(Vertx vertx, HttpServerConfig config, HttpHandler handler) {
+        HttpServerOptions options = new HttpServerOptions()
+                .setHost(config.host())
+                .setPort(config.port())
+                .setTcpNoDelay(true)
+                .setReuseAddress(true)
+                .setAcceptBacklog(1024)
+                .setHttp2ClearTextEnabled(false)
+                .setMaxHeaderSize(config.maxHeaderBytes())
+                .setMaxInitialLineLength(8192)
+                .setHandle100ContinueAutomatically(true);
+        Connections connections = new Connections(vertx, config);
+        io.vertx.core.http.HttpServer server = vertx.createHttpServer(options)
+                .connectionHandler(connections::opened)
+                .requestHandler(request -> new RequestReader(vertx, config, connections, request, handler).start());
+        try {
+            server.listen().await(START_DEADLINE.toSeconds(), TimeUnit.SECONDS);
+        } catch (TimeoutException e) {
+            throw new HttpException(
+                    HttpException.Kind.BIND,
+                    "the server did not start listening on " + config.host() + ":" + config.port() + " within "
+                            + START_DEADLINE.toSeconds() + " s",
+                    e);
+        } catch (RuntimeException e) {
+            throw bindFailure(config, e);
+        } catch (Exception e) { // await rethrows the bind failure unwrapped and undeclared
+            throw bindFailure(config, e);
+        }
+        return new HttpServer(server, connections);
+    }
+
+    private static HttpException bindFailure(HttpServerConfig config, Exception cause) {
+        String reason = cause instanceof BindException
+                ? "port " + config.port() + " on " + config.host()
+                        + " is in use by another process or not allowed; stop that process or pass another --port"
+                : "cannot listen on " + config.host() + ":" + config.port() + ": " + cause.getMessage();
+        return new HttpException(HttpException.Kind.BIND, reason, cause);
+    }
+
+    /// The port that is bound, also if any free one was asked for.
+    public int port() {
+        return server.actualPort();
+    }
+
+    /// Connections open now.
+    public int numConnections() {
+        return connections.count();
+    }
+
+    /// Stops accepting at once, lets requests in flight end until `grace` is over, then closes every connection.
+    public void stop(Duration grace) {
+        try {
+            server.shutdown(Math.max(1, grace.toMillis()), TimeUnit.MILLISECONDS)
+                    .await(grace.toMillis() + 5_000, TimeUnit.MILLISECONDS);
+        } catch (TimeoutException e) {
+            throw new HttpException(
+                    HttpException.Kind.TIMEOUT, "the server did not stop within " + grace.toSeconds() + " s", e);
+        }
+    }
+
+    /// Stops without grace.
+    @Override
+    public void close() {
+        stop(Duration.ZERO);
+    }
+}

@@ -1,0 +1,210 @@
+package dev.baton.http;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import java.io.ByteArrayOutputStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Random;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class HttpClientTest {
+    private HttpRuntime runtime;
+    private HttpClient client;
+
+    @BeforeEach
+    void start() {
+        runtime = HttpRuntime.start(1);
+        client = runtime.client(HttpClientConfig.defaults());
+    }
+
+    @AfterEach
+    void close() {
+        client.close();
+        runtime.close();
+    }
+
+    private static URI at(int port) {
+        return URI.create("http://127.0.0.1:" + port + "/x?y=z");
+    }
+
+    private static final class Recorder implements HttpResponseListener {
+        private final ByteArrayOutputStream body = new ByteArrayOutputStream();
+        private final AtomicReference<String> end = new AtomicReference<>("");
+        private volatile int status;
+
+        @Override
+        public void onHead(int status, HttpHeaders headers) {
+            this.status = status;
+        }
+
+        @Override
+        public synchronized void onBytes(byte[] bytes) {
+            body.writeBytes(bytes);
+        }
+
+        @Override
+        public void onEnd() {
+            end.updateAndGet(s -> s + "end");
+        }
+
+        @Override
+        public void onFailure(HttpException failure) {
+            end.updateAndGet(s -> s + failure.kind());
+        }
+
+        private synchronized int size() {
+            return body.size();
+        }
+    }
+
+    @Test
+    void sendsBodyAndHeadersAndCollectsTheAnswer() throws Exception {
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0),
+                e -> e.respond(
+                        e.method().equals("POST") ? 201 : 204,
+                        HttpHeaders.of("x-was", e.header("x-mine").orElse("") + e.uri()),
+                        e.body()));
+        HttpClientResponse answer = client.exchange(
+                        HttpClientRequest.postJson(at(server.port()), "{}".getBytes(StandardCharsets.UTF_8), Duration.ofSeconds(5))
+                                .withHeader("x-mine", "1"),
+                        1000)
+                .get();
+        assertThat(answer.status()).isEqualTo(201);
+        assertThat(answer.text()).isEqualTo("{}");
+        assertThat(answer.headers().first("X-WAS")).contains("1/x?y=z");
+        assertThat(client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), 1000)
+                        .get()
+                        .status())
+                .isEqualTo(204);
+        assertThat(server.numConnections()).as("kept alive").isEqualTo(1);
+    }
+
+    @Test
+    void refusedConnectionIsAConnectFailure() throws Exception {
+        int port;
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            port = socket.getLocalPort();
+        }
+        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(port), Duration.ofSeconds(5)), 1000)
+                        .get())
+                .isInstanceOf(ExecutionException.class)
+                .cause()
+                .isInstanceOf(HttpException.class)
+                .extracting(e -> ((HttpException) e).kind())
+                .isEqualTo(HttpException.Kind.CONNECT);
+    }
+
+    @Test
+    void silentServerIsATimeout() throws Exception {
+        ConcurrentLinkedQueue<HttpExchange.Gone> gone = new ConcurrentLinkedQueue<>();
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.onGone(gone::add));
+        Recorder recorder = new Recorder();
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(200)), recorder);
+        await().atMost(Duration.ofSeconds(5)).until(() -> recorder.end.get().equals("TIMEOUT"));
+        await().atMost(Duration.ofSeconds(5)).until(() -> !gone.isEmpty());
+    }
+
+    @Test
+    void streamThatFallsSilentIsATimeout() throws Exception {
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0),
+                e -> e.startStream(200, HttpHeaders.none()).write(new byte[10]));
+        Recorder recorder = new Recorder();
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(200)), recorder);
+        await().atMost(Duration.ofSeconds(5)).until(() -> recorder.end.get().equals("TIMEOUT"));
+        assertThat(recorder.size()).isEqualTo(10);
+        assertThat(recorder.status).isEqualTo(200);
+    }
+
+    @Test
+    void cutStreamIsAFailureNotAnEnd() throws Exception {
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> {
+            e.startStream(200, HttpHeaders.none()).write(new byte[10]);
+            Thread.ofVirtual().start(() -> {
+                sleep(100);
+                e.reset();
+            });
+        });
+        Recorder recorder = new Recorder();
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder);
+        await().atMost(Duration.ofSeconds(5)).until(() -> !recorder.end.get().isEmpty());
+        assertThat(recorder.end).hasValue("CLOSED");
+    }
+
+    @Test
+    void cancelReachesTheServer() throws Exception {
+        ConcurrentLinkedQueue<HttpExchange.Gone> gone = new ConcurrentLinkedQueue<>();
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> {
+            e.onGone(gone::add);
+            e.startStream(200, HttpHeaders.none()).write(new byte[10]);
+        });
+        Recorder recorder = new Recorder();
+        HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder);
+        await().until(() -> recorder.size() == 10);
+        call.cancel();
+        await().atMost(Duration.ofSeconds(2)).until(() -> !gone.isEmpty());
+        assertThat(recorder.end).hasValue("CANCELLED");
+    }
+
+    @Test
+    void cancelBeforeTheConnectionStandsEndsTheCallOnce() {
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respondEmpty(200));
+        Recorder recorder = new Recorder();
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder)
+                .cancel();
+        await().atMost(Duration.ofSeconds(2)).until(() -> !recorder.end.get().isEmpty());
+        sleep(100);
+        assertThat(recorder.end).hasValue("CANCELLED");
+    }
+
+    @Test
+    void pausedReaderSlowsTheServerDownAndThenGetsEverything() throws Exception {
+        byte[] body = new byte[24 << 20];
+        new Random(3).nextBytes(body);
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), body));
+        Recorder recorder = new Recorder();
+        HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(400)), recorder);
+        await().until(() -> recorder.status == 200);
+        call.pause();
+        sleep(300);
+        int held = recorder.size();
+        sleep(500);
+        assertThat(recorder.size()).isEqualTo(held).isLessThan(body.length);
+        call.resume();
+        await().atMost(Duration.ofSeconds(20)).until(() -> recorder.end.get().equals("end"));
+        assertThat(recorder.body.toByteArray()).isEqualTo(body);
+    }
+
+    @Test
+    void answerOverTheLimitIsRefused() {
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), new byte[2000]));
+        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), 1000)
+                        .get())
+                .cause()
+                .hasMessageContaining("larger than 1000");
+    }
+
+    private static void sleep(long millis) {
+        try {
+            Thread.sleep(millis);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+}
