@@ -36,7 +36,9 @@ public final class HttpClient implements AutoCloseable {
                 .setPipelining(false);
         this.client = vertx.createHttpClient(
                 options,
-                new PoolOptions().setHttp1MaxSize(config.maxConnectionsPerHost()).setMaxWaitQueueSize(-1));
+                new PoolOptions()
+                        .setHttp1MaxSize(config.maxConnectionsPerHost())
+                        .setMaxWaitQueueSize(-1));
     }
 
     /// Sends a request; the listener gets the response piece by piece.
@@ -158,10 +160,10 @@ public final class HttpClient implements AutoCloseable {
             for (HttpHeaders.Field field : request.headers().fields()) {
                 ready.headers().add(field.name(), field.value());
             }
-            Future<io.vertx.core.http.HttpClientResponse> answer = request.body().length == 0
-                            && !request.method().equals("POST")
-                    ? ready.send()
-                    : ready.send(Buffer.buffer(request.body()));
+            Future<io.vertx.core.http.HttpClientResponse> answer =
+                    request.body().length == 0 && !request.method().equals("POST")
+                            ? ready.send()
+                            : ready.send(Buffer.buffer(request.body()));
             answer.onComplete(this::head, e -> failed(e, false));
         }
 
@@ -237,11 +239,10 @@ public final class HttpClient implements AutoCloseable {
         }
 
         private void failed(Throwable cause, boolean connecting) {
-            HttpException.Kind kind = connecting
-                            || cause instanceof ConnectException
-                            || cause instanceof UnknownHostException
-                    ? HttpException.Kind.CONNECT
-                    : HttpException.Kind.CLOSED;
+            HttpException.Kind kind =
+                    connecting || cause instanceof ConnectException || cause instanceof UnknownHostException
+                            ? HttpException.Kind.CONNECT
+                            : HttpException.Kind.CLOSED;
             String what = kind == HttpException.Kind.CONNECT ? "cannot connect: " : "the connection ended: ";
             fail(kind, what + cause.getMessage(), cause);
         }

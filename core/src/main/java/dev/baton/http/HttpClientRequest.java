@@ -10,7 +10,12 @@ import java.time.Duration;
 /// @param firstByteDeadline time until the head of the response, connecting included
 /// @param idleDeadline longest time between two pieces of the response's body
 public record HttpClientRequest(
-        String method, URI target, HttpHeaders headers, byte[] body, Duration firstByteDeadline, Duration idleDeadline) {
+        String method,
+        URI target,
+        HttpHeaders headers,
+        byte[] body,
+        Duration firstByteDeadline,
+        Duration idleDeadline) {
 
     /// A GET.
     public static HttpClientRequest get(URI target, Duration deadline) {

@@ -190,8 +190,10 @@ public final class HttpExchange {
     /// Answers 500 to a handler's bug.
     void fail(Throwable cause) {
         LOG.error("{} {} failed", method(), path(), cause);
-        respond(500, HttpHeaders.of("content-type", "text/plain; charset=utf-8"), "Internal Server Error".getBytes(
-                StandardCharsets.UTF_8));
+        respond(
+                500,
+                HttpHeaders.of("content-type", "text/plain; charset=utf-8"),
+                "Internal Server Error".getBytes(StandardCharsets.UTF_8));
     }
 
     void watchWrite(Future<Void> written) {

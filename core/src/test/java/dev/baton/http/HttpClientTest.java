@@ -79,7 +79,8 @@ class HttpClientTest {
                         HttpHeaders.of("x-was", e.header("x-mine").orElse("") + e.uri()),
                         e.body()));
         HttpClientResponse answer = client.exchange(
-                        HttpClientRequest.postJson(at(server.port()), "{}".getBytes(StandardCharsets.UTF_8), Duration.ofSeconds(5))
+                        HttpClientRequest.postJson(
+                                        at(server.port()), "{}".getBytes(StandardCharsets.UTF_8), Duration.ofSeconds(5))
                                 .withHeader("x-mine", "1"),
                         1000)
                 .get();
@@ -175,8 +176,8 @@ class HttpClientTest {
     void pausedReaderSlowsTheServerDownAndThenGetsEverything() throws Exception {
         byte[] body = new byte[24 << 20];
         new Random(3).nextBytes(body);
-        HttpServer server = runtime.serve(
-                HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), body));
+        HttpServer server =
+                runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), body));
         Recorder recorder = new Recorder();
         HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(400)), recorder);
         await().until(() -> recorder.status == 200);

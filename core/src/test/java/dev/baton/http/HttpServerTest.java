@@ -106,7 +106,9 @@ class HttpServerTest {
             assertThat(readSome(socket)).startsWith("HTTP/1.1 431 ");
         }
         try (Socket socket = connect(server)) {
-            send(socket, "GET / HTTP/1.1\r\nhost: x\r\nx-large: " + "y".repeat(15_000) + "\r\nconnection: close\r\n\r\n");
+            send(
+                    socket,
+                    "GET / HTTP/1.1\r\nhost: x\r\nx-large: " + "y".repeat(15_000) + "\r\nconnection: close\r\n\r\n");
             assertThat(readAll(socket)).startsWith("HTTP/1.1 200 ");
         }
     }

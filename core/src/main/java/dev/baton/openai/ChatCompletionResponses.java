@@ -1,0 +1,151 @@
+package dev.baton.openai;
+
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.core.JsonGenerator;
+
+/// The JSON of answers to `POST /v1/chat/completions`.
+public final class ChatCompletionResponses {
+    private static final String OBJECT = "chat.completion";
+    private static final String CHUNK = "chat.completion.chunk";
+
+    private ChatCompletionResponses() {}
+
+    /// A whole answer.
+    ///
+    /// @param role the role of the message, usually `assistant`
+    public static byte[] full(
+            ResponseHead head,
+            String role,
+            List<Choice> choices,
+            Usage usage,
+            Optional<KvTransferJson> kvTransferParams) {
+        return JsonOut.bytes(json -> {
+            json.writeStartObject();
+            head.write(json, OBJECT);
+            json.writeArrayPropertyStart("choices");
+            for (Choice choice : choices) {
+                json.writeStartObject();
+                json.writeNumberProperty("index", choice.index());
+                json.writeObjectPropertyStart("message");
+                json.writeStringProperty("role", role);
+                json.writeStringProperty("content", choice.text());
+                for (String absent : List.of("refusal", "annotations", "audio", "function_call", "reasoning")) {
+                    json.writeNullProperty(absent);
+                }
+                json.writeEndObject();
+                logprobs(json, choice);
+                JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+                StopReason.write(json, choice.stopReason());
+                JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                json.writeNullProperty("routed_experts");
+                json.writeEndObject();
+            }
+            json.writeEndArray();
+            json.writeNullProperty("service_tier");
+            head.writeFingerprint(json);
+            usage.writeFull(json);
+            json.writeNullProperty("prompt_logprobs");
+            Optional<int[]> prompt =
+                    choices.isEmpty() ? Optional.empty() : choices.getFirst().promptTokenIds();
+            JsonOut.intsOrNull(json, "prompt_token_ids", prompt);
+            json.writeNullProperty("prompt_text");
+            KvTransferJson.write(json, kvTransferParams);
+            json.writeNullProperty("ec_transfer_params");
+            json.writeNullProperty("metrics");
+            json.writeEndObject();
+        });
+    }
+
+    /// The first chunk of a choice: the role, and no content yet.
+    public static byte[] roleChunk(
+            ResponseHead head, int index, String role, Optional<Usage> usage, Optional<int[]> promptTokenIds) {
+        return JsonOut.bytes(json -> {
+            json.writeStartObject();
+            head.write(json, CHUNK);
+            json.writeArrayPropertyStart("choices");
+            json.writeStartObject();
+            json.writeNumberProperty("index", index);
+            json.writeObjectPropertyStart("delta");
+            json.writeStringProperty("role", role);
+            json.writeStringProperty("content", "");
+            json.writeEndObject();
+            json.writeNullProperty("logprobs");
+            json.writeNullProperty("finish_reason");
+            json.writeEndObject();
+            json.writeEndArray();
+            usage.ifPresent(u -> u.writeBrief(json));
+            JsonOut.intsOrNull(json, "prompt_token_ids", promptTokenIds);
+            json.writeNullProperty("prompt_text");
+            json.writeEndObject();
+        });
+    }
+
+    /// One chunk of a stream.
+    ///
+    /// @param usage the usage so far, if every chunk carries it
+    /// @param withFingerprint on the last chunk of a choice, unless a usage chunk follows
+    public static byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
+        return JsonOut.bytes(json -> {
+            json.writeStartObject();
+            head.write(json, CHUNK);
+            json.writeArrayPropertyStart("choices");
+            json.writeStartObject();
+            json.writeNumberProperty("index", choice.index());
+            json.writeObjectPropertyStart("delta");
+            json.writeStringProperty("content", choice.text());
+            json.writeEndObject();
+            logprobs(json, choice);
+            JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+            if (choice.finishReason().isPresent()) {
+                StopReason.write(json, choice.stopReason());
+            }
+            JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+            json.writeEndObject();
+            json.writeEndArray();
+            usage.ifPresent(u -> u.writeBrief(json));
+            if (withFingerprint) {
+                head.writeFingerprint(json);
+            }
+            json.writeEndObject();
+        });
+    }
+
+    /// The chunk that carries the usage at the end of a stream.
+    public static byte[] usageChunk(ResponseHead head, Usage usage) {
+        return head.usageChunk(CHUNK, usage);
+    }
+
+    private static void logprobs(JsonGenerator json, Choice choice) {
+        if (!choice.wantsLogprobs()) {
+            json.writeNullProperty("logprobs");
+            return;
+        }
+        json.writeObjectPropertyStart("logprobs");
+        json.writeArrayPropertyStart("content");
+        for (TokenLogprob token : choice.logprobs()) {
+            json.writeStartObject();
+            tokenFields(json, token.token(), token.logprob(), token.bytes());
+            json.writeArrayPropertyStart("top_logprobs");
+            for (TokenLogprob.Candidate candidate : token.top()) {
+                json.writeStartObject();
+                tokenFields(json, candidate.token(), candidate.logprob(), candidate.bytes());
+                json.writeEndObject();
+            }
+            json.writeEndArray();
+            json.writeEndObject();
+        }
+        json.writeEndArray();
+        json.writeEndObject();
+    }
+
+    private static void tokenFields(JsonGenerator json, String token, float logprob, byte[] bytes) {
+        json.writeStringProperty("token", token);
+        json.writeNumberProperty("logprob", logprob);
+        json.writeArrayPropertyStart("bytes");
+        for (byte b : bytes) {
+            json.writeNumber(b & 0xff);
+        }
+        json.writeEndArray();
+    }
+}

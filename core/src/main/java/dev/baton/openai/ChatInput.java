@@ -1,0 +1,156 @@
+package dev.baton.openai;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/// The part of a request that a chat template turns into a prompt.
+///
+/// @param messages at least one; plain maps, lists, strings and numbers. Content is a string: text parts are joined
+///     with line breaks, as vLLM does for templates that expect strings
+/// @param addGenerationPrompt whether the template opens the assistant's turn
+/// @param continueFinalMessage whether the last message is left open, to be gone on with
+/// @param templateFields further variables of the template (`chat_template_kwargs`, `tools`, `documents`)
+public record ChatInput(
+        List<Map<String, Object>> messages,
+        boolean addGenerationPrompt,
+        boolean continueFinalMessage,
+        Map<String, Object> templateFields) {
+
+    private static final int MAX_MESSAGES = 10_000;
+
+    static ChatInput read(Fields fields) {
+        Optional<JsonNode> list = fields.list("messages");
+        if (!fields.has("messages")) {
+            fields.missing("messages");
+        }
+        boolean addGenerationPrompt = fields.flag("add_generation_prompt", true);
+        boolean continueFinalMessage = fields.flag("continue_final_message", false);
+        Map<String, Object> extra = new LinkedHashMap<>();
+        fields.dict("chat_template_kwargs").ifPresent(kwargs -> extra.putAll(plainMap(kwargs)));
+        fields.list("documents").ifPresent(documents -> extra.put("documents", plainList(documents)));
+        fields.string("reasoning_effort").ifPresent(effort -> extra.put("reasoning_effort", effort));
+        fields.check();
+        if (fields.has("chat_template")) {
+            throw new ApiException(ApiError.badRequest(
+                    "Chat template is passed with request, but --trust-request-chat-template is not set. "
+                            + "Refused request with untrusted chat template."));
+        }
+        if (continueFinalMessage && addGenerationPrompt) {
+            throw new ApiException(ApiError.badRequest(
+                    "Cannot set both `continue_final_message` and `add_generation_prompt` to True."));
+        }
+        List<Map<String, Object>> messages = new ArrayList<>();
+        int index = 0;
+        for (JsonNode item : list.orElseThrow()) {
+            messages.add(message(fields, item, index++));
+        }
+        fields.check();
+        if (messages.size() > MAX_MESSAGES) {
+            throw new ApiException(ApiError.badRequest(
+                    "messages must have at most " + MAX_MESSAGES + " items, got " + messages.size() + ".", "messages"));
+        }
+        if (messages.isEmpty()) {
+            throw new ApiException(ApiError.badRequest(
+                    "Cannot apply chat template to an empty conversation. Provide at least one message."));
+        }
+        return new ChatInput(List.copyOf(messages), addGenerationPrompt, continueFinalMessage, extra);
+    }
+
+    ChatInput withTemplateFields(Map<String, Object> more) {
+        Map<String, Object> all = new LinkedHashMap<>(templateFields);
+        all.putAll(more);
+        return new ChatInput(messages, addGenerationPrompt, continueFinalMessage, all);
+    }
+
+    private static Map<String, Object> message(Fields fields, JsonNode item, int index) {
+        String loc = "messages." + index;
+        if (!(item instanceof ObjectNode message)) {
+            fields.wrong("dict_type", loc, "Input should be a valid dictionary", item);
+            return Map.of();
+        }
+        if (!message.path("role").isString()) {
+            fields.wrong("missing", loc + ".role", "Field required", item);
+            return Map.of();
+        }
+        Map<String, Object> plain = new LinkedHashMap<>(plainMap(message));
+        JsonNode content = message.path("content");
+        if (content.isArray()) {
+            plain.put("content", joinParts(fields, content, loc));
+        } else if (content.isMissingNode() || content.isNull()) {
+            plain.put("content", "");
+        } else if (!content.isString()) {
+            fields.wrong("string_type", loc + ".content", "Input should be a valid string", content);
+        }
+        return plain;
+    }
+
+    private static String joinParts(Fields fields, JsonNode parts, String loc) {
+        List<String> texts = new ArrayList<>();
+        int index = 0;
+        for (JsonNode part : parts) {
+            if (part.isString()) {
+                texts.add(text(part));
+            } else if (part.path("text").isString()
+                    && (part.path("type").isMissingNode()
+                            || part.path("type").asString("").endsWith("text"))) {
+                texts.add(text(part.path("text")));
+            } else if (part.isObject() && part.path("type").isString()) {
+                throw new ApiException(
+                        ApiError.badRequest("This model is not a multimodal model: content part of type `"
+                                + part.path("type").stringValue() + "` cannot be used."));
+            } else {
+                fields.wrong("dict_type", loc + ".content." + index, "Input should be a valid dictionary", part);
+            }
+            index++;
+        }
+        return String.join("\n", texts);
+    }
+
+    private static String text(JsonNode node) {
+        Text.requireWellFormed(node.stringValue(), "body.messages");
+        return node.stringValue();
+    }
+
+    static Map<String, Object> plainMap(JsonNode object) {
+        Map<String, Object> plain = new LinkedHashMap<>();
+        for (Map.Entry<String, JsonNode> entry : object.properties()) {
+            // a template tells an absent variable from one that is null; null maps to absent
+            if (!entry.getValue().isNull()) {
+                plain.put(entry.getKey(), plain(entry.getValue()));
+            }
+        }
+        return plain;
+    }
+
+    static List<Object> plainList(JsonNode array) {
+        List<Object> plain = new ArrayList<>(array.size());
+        for (JsonNode item : array) {
+            plain.add(plain(item));
+        }
+        return plain;
+    }
+
+    private static Object plain(JsonNode node) {
+        if (node.isObject()) {
+            return plainMap(node);
+        }
+        if (node.isArray()) {
+            return plainList(node);
+        }
+        if (node.isString()) {
+            return text(node);
+        }
+        if (node.isBoolean()) {
+            return node.booleanValue();
+        }
+        if (node.isIntegralNumber()) {
+            return node.canConvertToLong() ? (Object) node.longValue() : node.bigIntegerValue();
+        }
+        return node.isNumber() ? (Object) node.doubleValue() : "";
+    }
+}

@@ -1,0 +1,121 @@
+package dev.baton.openai;
+
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.core.JsonGenerator;
+
+/// The JSON of answers to `POST /v1/completions`.
+public final class CompletionResponses {
+    private static final String OBJECT = "text_completion";
+
+    private CompletionResponses() {}
+
+    /// A whole answer.
+    ///
+    /// @param kvTransferParams what a decoder needs, as JSON; from a prefiller that holds the blocks
+    public static byte[] full(
+            ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+        return JsonOut.bytes(json -> {
+            json.writeStartObject();
+            head.write(json, OBJECT);
+            json.writeArrayPropertyStart("choices");
+            for (Choice choice : choices) {
+                json.writeStartObject();
+                json.writeNumberProperty("index", choice.index());
+                json.writeStringProperty("text", choice.text());
+                logprobs(json, choice);
+                JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+                StopReason.write(json, choice.stopReason());
+                JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                json.writeNullProperty("prompt_logprobs");
+                JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
+                json.writeNullProperty("routed_experts");
+                json.writeEndObject();
+            }
+            json.writeEndArray();
+            json.writeNullProperty("service_tier");
+            head.writeFingerprint(json);
+            usage.writeFull(json);
+            KvTransferJson.write(json, kvTransferParams);
+            json.writeNullProperty("ec_transfer_params");
+            json.writeNullProperty("metrics");
+            json.writeEndObject();
+        });
+    }
+
+    /// One chunk of a stream.
+    ///
+    /// @param usage the usage so far, if every chunk carries it
+    /// @param withFingerprint on the last chunk of a choice, unless a usage chunk follows
+    public static byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
+        return JsonOut.bytes(json -> {
+            json.writeStartObject();
+            head.write(json, OBJECT);
+            json.writeArrayPropertyStart("choices");
+            json.writeStartObject();
+            json.writeNumberProperty("index", choice.index());
+            json.writeStringProperty("text", choice.text());
+            logprobs(json, choice);
+            JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+            StopReason.write(json, choice.stopReason());
+            JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
+            JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+            json.writeEndObject();
+            json.writeEndArray();
+            usage.ifPresent(u -> u.writeBrief(json));
+            if (withFingerprint) {
+                head.writeFingerprint(json);
+            }
+            json.writeEndObject();
+        });
+    }
+
+    /// The chunk that carries the usage at the end of a stream.
+    public static byte[] usageChunk(ResponseHead head, Usage usage) {
+        return head.usageChunk(OBJECT, usage);
+    }
+
+    private static void logprobs(JsonGenerator json, Choice choice) {
+        if (!choice.wantsLogprobs()) {
+            json.writeNullProperty("logprobs");
+            return;
+        }
+        List<TokenLogprob> tokens = choice.logprobs();
+        json.writeObjectPropertyStart("logprobs");
+        json.writeArrayPropertyStart("text_offset");
+        int offset = choice.textOffset();
+        for (TokenLogprob token : tokens) {
+            json.writeNumber(offset);
+            offset += token.token().length();
+        }
+        json.writeEndArray();
+        json.writeArrayPropertyStart("token_logprobs");
+        for (TokenLogprob token : tokens) {
+            json.writeNumber(token.logprob());
+        }
+        json.writeEndArray();
+        json.writeArrayPropertyStart("tokens");
+        for (TokenLogprob token : tokens) {
+            json.writeString(token.token());
+        }
+        json.writeEndArray();
+        json.writeArrayPropertyStart("top_logprobs");
+        for (TokenLogprob token : tokens) {
+            topLogprobs(json, token);
+        }
+        json.writeEndArray();
+        json.writeEndObject();
+    }
+
+    /// Keyed by text: of tokens with equal text the likeliest stays; the chosen one is always there.
+    private static void topLogprobs(JsonGenerator json, TokenLogprob token) {
+        java.util.Map<String, Float> byText = new java.util.LinkedHashMap<>();
+        byText.put(token.token(), token.logprob());
+        for (TokenLogprob.Candidate candidate : token.top()) {
+            byText.putIfAbsent(candidate.token(), candidate.logprob());
+        }
+        json.writeStartObject();
+        byText.forEach(json::writeNumberProperty);
+        json.writeEndObject();
+    }
+}
