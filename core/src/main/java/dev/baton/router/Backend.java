@@ -5,12 +5,13 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// What a kind of fleet wants written into the bodies of the two legs. One record per hand-over protocol; each rule is a
-/// pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and thread-safe.
+/// What a kind of fleet wants written into the bodies of the two legs. One record per hand-over protocol; each rule
+/// is a pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and
+/// thread-safe.
 ///
-/// Every prefill body generates exactly one token. `min_tokens` has to go with it, because an engine refuses a minimum
-/// over the maximum (llm-d-router#2041), and for chat `max_completion_tokens` has to be 1 as well, because it wins over
-/// `max_tokens` (llm-d-router#403).
+/// Every prefill body generates exactly one token. `min_tokens` has to go with it, because an engine refuses a
+/// minimum over the maximum (llm-d-router#2041), and for chat `max_completion_tokens` has to be 1 as well, because it
+/// wins over `max_tokens` (llm-d-router#403).
 public sealed interface Backend {
     /// The body of the prefill leg.
     ///
@@ -60,8 +61,8 @@ public sealed interface Backend {
     }
 
     /// Engines that share a KV store keyed by token hashes, such as vLLM with LMCache: nothing travels through the
-    /// router. LMCache's proxy leaves `stream` and `min_tokens` as the client sent them; this one does not, because the
-    /// answer is thrown away and the minimum would be refused.
+    /// router. LMCache's proxy leaves `stream` and `min_tokens` as the client sent them; this one does not, because
+    /// the answer is thrown away and the minimum would be refused.
     record SharedStore() implements Backend {
         @Override
         public ObjectNode prefillBody(ObjectNode request, boolean chat) {

@@ -11,8 +11,8 @@ import tools.jackson.databind.node.ObjectNode;
 
 /// A client's request body, parsed once, without the fields that only the router may send to engines.
 ///
-/// The decode leg gets the client's own bytes with members appended, so numbers and unknown fields arrive as they were
-/// written. Immutable; the tree is not to be changed.
+/// The decode leg gets the client's own bytes with members appended, so numbers and unknown fields arrive as they
+/// were written. Immutable; the tree is not to be changed.
 final class GenerationRequest {
     /// A client that could set these could make an engine read another request's KV cache or call any host.
     private static final List<String> INTERNAL_FIELDS = List.of(
@@ -75,9 +75,9 @@ final class GenerationRequest {
 
     /// Why this request has to go to a decoder alone.
     ///
-    /// A prefiller's answer describes the KV cache of one prompt and one sequence; what needs the logits of the prompt
-    /// can only come from the engine that computes it; and what an engine will refuse it refuses better without a
-    /// prefill before it.
+    /// A prefiller's answer describes the KV cache of one prompt and one sequence; what needs the logits of the
+    /// prompt can only come from the engine that computes it; and what an engine will refuse it refuses better
+    /// without a prefill before it.
     ///
     /// @return empty if it can be handed off
     Optional<String> handoffObstacle() {
@@ -108,7 +108,9 @@ final class GenerationRequest {
     }
 
     private static boolean hasSeveralPrompts(JsonNode prompt) {
-        return prompt.isArray() && prompt.size() > 1 && (prompt.get(0).isString() || prompt.get(0).isArray());
+        return prompt.isArray()
+                && prompt.size() > 1
+                && (prompt.get(0).isString() || prompt.get(0).isArray());
     }
 
     /// The prefill leg's body.

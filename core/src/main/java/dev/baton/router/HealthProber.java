@@ -7,21 +7,20 @@ import dev.baton.http.HttpException;
 import dev.baton.http.HttpRuntime;
 import java.time.Duration;
 import java.util.Set;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Asks every engine for `GET /health` each interval, and at once where a request broke. Any answer below 500 is alive:
-/// an engine without that path still answered. Thread-safe.
+/// Asks every engine for `GET /health` each interval, and at once where a request broke. Any answer below 500 is
+/// alive: an engine without that path still answered. Thread-safe.
 final class HealthProber implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HealthProber.class);
 
     /// Missed deadlines in a row after which an engine is down: on a busy machine one late answer means nothing.
     private static final int ENOUGH_MISSED = 3;
 
-    private static final long MAX_ANSWER_BYTES = 64 << 10;
+    private static final int MAX_ANSWER_BYTES = 64 << 10;
 
     private final HttpClient client;
     private final Duration deadline;
@@ -46,28 +45,29 @@ final class HealthProber implements AutoCloseable {
         if (!underWay.add(engine)) {
             return;
         }
-        client.exchange(HttpClientRequest.get(engine.uri("/health"), deadline), MAX_ANSWER_BYTES)
-                .whenComplete((answer, failure) -> {
-                    underWay.remove(engine);
-                    judge(engine, answer, failure);
-                });
+        client.send(
+                HttpClientRequest.get(engine.uri("/health"), deadline),
+                new WholeAnswer(
+                        MAX_ANSWER_BYTES, answer -> answered(engine, answer), failure -> failed(engine, failure)));
     }
 
-    private void judge(Upstream engine, @Nullable HttpClientResponse answer, @Nullable Throwable failure) {
-        Duration silence = interval.multipliedBy(ENOUGH_MISSED);
-        if (answer != null && answer.status() < 500) {
+    private void answered(Upstream engine, HttpClientResponse answer) {
+        underWay.remove(engine);
+        if (answer.status() < 500) {
             engine.probeSucceeded();
-        } else if (answer != null) {
-            engine.probeFailed(true, ENOUGH_MISSED, silence, "its /health answers " + answer.status());
         } else {
-            Throwable cause = failure instanceof CompletionException wrapped ? wrapped.getCause() : failure;
-            boolean refused = cause instanceof HttpException http && http.kind() == HttpException.Kind.CONNECT;
-            engine.probeFailed(refused, ENOUGH_MISSED, silence, "its health probe failed: " + message(cause));
+            engine.probeFailed(true, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());
         }
     }
 
-    private static String message(@Nullable Throwable cause) {
-        return cause == null ? "no reason given" : String.valueOf(cause.getMessage());
+    private void failed(Upstream engine, HttpException failure) {
+        underWay.remove(engine);
+        boolean refused = failure.kind() == HttpException.Kind.CONNECT;
+        engine.probeFailed(refused, ENOUGH_MISSED, silence(), "its health probe failed: " + failure.getMessage());
+    }
+
+    private Duration silence() {
+        return interval.multipliedBy(ENOUGH_MISSED);
     }
 
     @Override

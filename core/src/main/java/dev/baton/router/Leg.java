@@ -9,8 +9,8 @@ import dev.baton.http.HttpResponseListener;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
-/// One call to one engine on behalf of one request: counts it on the engine, and ends it when the engine is found dead.
-/// Started and called back on one event loop; [#loseIfSilent] may come from any thread.
+/// One call to one engine on behalf of one request: counts it on the engine, and ends it when the engine is found
+/// dead. Started and called back on one event loop; [#loseIfSilent] may come from any thread.
 final class Leg implements HttpResponseListener {
     private final Upstream engine;
     private final HttpResponseListener listener;

@@ -34,8 +34,8 @@ public record RouterConfig(
         }
     }
 
-    /// The defaults: NIXL's hand-over fields, 10,000 requests in flight, a probe each second, statistics each 5 s, access
-    /// log on.
+    /// The defaults: NIXL's hand-over fields, 10,000 requests in flight, a probe each second, statistics each 5 s,
+    /// access log on.
     public static RouterConfig of(String host, int port, StaticEngines engines) {
         return new RouterConfig(
                 HttpServerConfig.of(host, port),
@@ -64,8 +64,7 @@ public record RouterConfig(
     }
 
     public RouterConfig withMaxInFlight(int changed) {
-        return new RouterConfig(
-                server, engines, backend, deadlines, changed, probeInterval, statsInterval, accessLog);
+        return new RouterConfig(server, engines, backend, deadlines, changed, probeInterval, statsInterval, accessLog);
     }
 
     public RouterConfig withIntervals(Duration probes, Duration stats) {

@@ -19,8 +19,8 @@ public record RouterDeadlines(
         Duration passThrough,
         Duration abortNotice,
         Duration probe) {
-    /// 2 s to connect, 5 minutes for a prefill, 30 minutes for a whole answer, 2 minutes between bytes, 30 s for requests
-    /// passed on, 2 s for an abort, 1 s for a probe.
+    /// 2 s to connect, 5 minutes for a prefill, 30 minutes for a whole answer, 2 minutes between bytes, 30 s for
+    /// requests passed on, 2 s for an abort, 1 s for a probe.
     public static RouterDeadlines defaults() {
         return new RouterDeadlines(
                 Duration.ofSeconds(2),

@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineRole;
+import dev.baton.http.HttpException;
 import java.net.URI;
 import java.time.Duration;
 import java.util.Map;
@@ -100,12 +101,17 @@ final class Upstream {
     }
 
     /// A leg could not connect: nobody listens there.
-    void refused(String why) {
+    void refused(HttpException failure) {
         failures.increment();
-        move(State.DOWN, why);
+        move(State.DOWN, String.valueOf(failure.getMessage()));
     }
 
     /// A leg broke: perhaps only that request, perhaps the engine. A probe will tell.
+    void broke(HttpException failure) {
+        broke(String.valueOf(failure.getMessage()));
+    }
+
+    /// The same, for an answer that says so.
     void broke(String why) {
         failures.increment();
         if (state == State.UP) {
@@ -121,8 +127,8 @@ final class Upstream {
         }
     }
 
-    /// @param certain whether this failure says enough alone (a refused connection, a 5xx), or only several in a row do
-    ///     (deadlines: a busy machine answers late)
+    /// @param certain whether this failure says enough alone (a refused connection, a 5xx), or only several in a row
+    ///     do (deadlines: a busy machine answers late)
     /// @param enough number of uncertain failures in a row that say enough
     /// @param silence legs without a byte for so long end when the engine is taken for dead
     void probeFailed(boolean certain, int enough, Duration silence, String why) {
