@@ -1,11 +1,12 @@
 package dev.baton.router;
 
 import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.ApiException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -30,39 +31,62 @@ final class GenerationRequest {
 
     /// Reads a body.
     ///
-    /// @throws ApiFailureException 400 in vLLM's form if it is not a JSON object in UTF-8
+    /// @throws ApiException 400 in vLLM's form if it is not a JSON object in UTF-8
     static GenerationRequest parse(Endpoint endpoint, byte[] body) {
         if (body.length == 0) {
-            throw invalid("missing", "body", "Field required");
+            throw new ApiException(ApiError.missingBody());
         }
         JsonNode node;
         try {
             node = Json.parse(body);
         } catch (Json.MalformedException e) {
-            throw invalid("json_invalid", "body." + e.offsetBytes(), "JSON decode error: " + e.getMessage());
+            throw new ApiException(ApiError.invalidJson(e.offsetBytes(), String.valueOf(e.getMessage())));
         }
         if (!(node instanceof ObjectNode tree)) {
-            throw invalid("model_attributes_type", "body", "Input should be a valid dictionary or object");
+            throw invalid("Input should be a valid dictionary or object to extract fields from");
         }
+        refuseHalfPairs(body, tree);
         boolean changed = false;
         for (String field : INTERNAL_FIELDS) {
             changed |= tree.remove(field) != null;
         }
-        return new GenerationRequest(endpoint, tree, changed ? write(tree) : body);
+        return new GenerationRequest(endpoint, tree, changed ? Json.bytes(tree) : body);
     }
 
-    private static ApiFailureException invalid(String type, String location, String message) {
-        return new ApiFailureException(ApiFailure.badRequest(
-                "1 validation error:\n  {'type': '" + type + "', 'loc': '" + location + "', 'msg': '" + message + "'}",
-                Optional.of(location)));
+    private static ApiException invalid(String reason) {
+        return new ApiException(
+                new ApiError(400, "1 validation error:\n  " + reason, "Bad Request", Optional.of("body")));
     }
 
-    private static byte[] write(ObjectNode tree) {
-        try {
-            return Json.bytes(tree);
-        } catch (JacksonException e) { // half of a surrogate pair: legal JSON, no Unicode text
-            throw invalid("string_unicode", "body", "Input should be valid Unicode: " + e.getOriginalMessage());
+    /// Half of a surrogate pair is legal JSON and no Unicode text: no engine could tokenise it.
+    private static void refuseHalfPairs(byte[] body, JsonNode node) {
+        if (mayHoldHalfPairs(body) && holdsHalfPair(node)) {
+            throw invalid("Input should be valid Unicode text: half of a surrogate pair is not");
         }
+    }
+
+    /// Only an escape can write one, because the bytes are known to be UTF-8.
+    private static boolean mayHoldHalfPairs(byte[] body) {
+        for (int i = 2; i < body.length; i++) {
+            if ((body[i] == 'd' || body[i] == 'D') && body[i - 1] == 'u' && body[i - 2] == '\\') {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static boolean holdsHalfPair(JsonNode node) {
+        if (node.isString()) {
+            return isHalved(node.stringValue());
+        }
+        if (node instanceof ObjectNode object && object.propertyNames().stream().anyMatch(name -> isHalved(name))) {
+            return true;
+        }
+        return node.valueStream().anyMatch(child -> holdsHalfPair(child));
+    }
+
+    private static boolean isHalved(String text) {
+        return text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
     }
 
     Endpoint endpoint() {
@@ -114,10 +138,8 @@ final class GenerationRequest {
     }
 
     /// The prefill leg's body.
-    ///
-    /// @throws ApiFailureException 400 if the request holds text that is not Unicode
     byte[] prefillJson(Backend backend) {
-        return write(backend.prefillBody(tree, endpoint.chat()));
+        return Json.bytes(backend.prefillBody(tree, endpoint.chat()));
     }
 
     /// The decode leg's body: the client's bytes, and the given members appended.

@@ -8,9 +8,12 @@ import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpResponseListener;
 import dev.baton.http.HttpStream;
 import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.SseWriter;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -85,23 +88,19 @@ final class RoutedRequest {
         Optional<Route> route =
                 router.policy().route(request, prefillers, router.pool().availableDecoders(tried));
         if (route.isEmpty()) {
-            fail(ApiFailure.unavailable("No decoder is available. Please try again later."));
+            fail(RouterErrors.NO_DECODER);
             return;
         }
-        try {
-            switch (route.get()) {
-                case Route.Disaggregated(Upstream chosenPrefiller, Upstream chosenDecoder) ->
-                    prefill(chosenPrefiller, chosenDecoder);
-                case Route.Direct(Upstream chosenDecoder) -> {
-                    if (wantsHandoff) {
-                        router.metrics().fellBack(fallbackCause);
-                        LOG.warn("request {}: {} prefills itself: {}", id.upstream(), chosenDecoder, fallbackCause);
-                    }
-                    decode(chosenDecoder);
+        switch (route.get()) {
+            case Route.Disaggregated(Upstream chosenPrefiller, Upstream chosenDecoder) ->
+                prefill(chosenPrefiller, chosenDecoder);
+            case Route.Direct(Upstream chosenDecoder) -> {
+                if (wantsHandoff) {
+                    router.metrics().fellBack(fallbackCause);
+                    LOG.warn("request {}: {} prefills itself: {}", id.upstream(), chosenDecoder, fallbackCause);
                 }
+                decode(chosenDecoder);
             }
-        } catch (ApiFailureException e) {
-            fail(e.failure());
         }
     }
 
@@ -145,7 +144,7 @@ final class RoutedRequest {
             router.metrics().firstToken(engine, millisSinceStart() / 1e3);
             handoff = handoffOf(answer);
             if (next.state() == Upstream.State.DOWN) {
-                decodeElsewhere(ApiFailure.unavailable("No decoder is available. Please try again later."));
+                decodeElsewhere(RouterErrors.NO_DECODER);
             } else {
                 decode(next);
             }
@@ -344,23 +343,17 @@ final class RoutedRequest {
         if (started != null) {
             engine.broke(failure);
             LOG.warn("request {}: the stream of {} broke: {}", id.upstream(), engine, failure.getMessage());
-            started.write(new ApiFailure(
-                            500,
-                            "InternalServerError",
-                            "The engine stopped before the answer was complete.",
-                            Optional.empty(),
-                            Optional.empty())
-                    .event());
+            started.write(SseWriter.error(RouterErrors.STREAM_BROKE));
             started.end();
             end("stream_error");
             return;
         }
         router.metrics().legFailed(engine, word(failure));
-        ApiFailure ifNoneLeft = ApiFailure.badGateway("The engine stopped before it answered.");
+        ApiError ifNoneLeft = RouterErrors.ENGINE_DIED;
         switch (failure.kind()) {
             case CONNECT -> {
                 engine.refused(failure);
-                ifNoneLeft = ApiFailure.unavailable("No decoder is available. Please try again later.");
+                ifNoneLeft = RouterErrors.NO_DECODER;
             }
             case CLOSED -> {
                 if (mayRepeatOn(engine)) {
@@ -371,13 +364,13 @@ final class RoutedRequest {
             }
             case TIMEOUT -> {
                 engine.broke(failure);
-                fail(ApiFailure.gatewayTimeout("The engine did not answer in time."));
+                fail(RouterErrors.ANSWER_LATE);
                 return;
             }
             case TOO_LARGE, PROTOCOL, CANCELLED, BIND -> {
                 engine.broke(failure);
                 cancelLeg();
-                fail(ApiFailure.badGateway("The engine's answer cannot be passed on."));
+                fail(RouterErrors.ANSWER_UNUSABLE);
                 return;
             }
         }
@@ -387,7 +380,7 @@ final class RoutedRequest {
     }
 
     /// The hand-off stays good for another decoder as long as the prefiller's lease lasts.
-    private void decodeElsewhere(ApiFailure ifNoneLeft) {
+    private void decodeElsewhere(ApiError ifNoneLeft) {
         otherDecoder().ifPresentOrElse(this::decode, () -> fail(ifNoneLeft));
     }
 
@@ -406,17 +399,10 @@ final class RoutedRequest {
         end(Integer.toString(answer.status()));
     }
 
-    private void fail(ApiFailure failure) {
+    private void fail(ApiError error) {
         releasePrefill();
-        exchange.respond(failure.status(), failureHeaders(failure, id), failure.json());
-        end(Integer.toString(failure.status()));
-    }
-
-    static HttpHeaders failureHeaders(ApiFailure failure, RequestId id) {
-        HttpHeaders headers = HttpHeaders.of("content-type", "application/json").with(RequestId.HEADER, id.client());
-        return failure.retryAfterSeconds()
-                .map(seconds -> headers.with("retry-after", Integer.toString(seconds)))
-                .orElse(headers);
+        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+        end(Integer.toString(error.status()));
     }
 
     /// The client is gone. Closing the leg aborts it on its engine; a prefill that has ended is told, because only
@@ -425,12 +411,13 @@ final class RoutedRequest {
         if (stage == Stage.ENDED) {
             return;
         }
-        router.metrics().aborted(stage.name().toLowerCase(java.util.Locale.ROOT));
+        Stage reached = stage;
+        router.metrics().aborted(reached.name().toLowerCase(Locale.ROOT));
+        end("aborted");
         cancelLeg();
-        if (stage != Stage.STREAM && prefiller != null) {
+        if (reached != Stage.STREAM && prefiller != null) {
             sendAbort(prefiller);
         }
-        end("aborted");
     }
 
     private void cancelLeg() {

@@ -9,8 +9,11 @@ import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
 import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.ApiException;
 import java.time.Duration;
 import java.util.Iterator;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -127,9 +130,9 @@ public final class Router implements AutoCloseable {
                 passOn(exchange);
             }
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
-            refuse(exchange, ApiFailure.methodNotAllowed());
+            refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
-            refuse(exchange, ApiFailure.notFound());
+            refuse(exchange, RouterErrors.NOT_FOUND);
         }
     }
 
@@ -154,15 +157,13 @@ public final class Router implements AutoCloseable {
                     exchange,
                     endpoint,
                     id,
-                    ApiFailure.badRequest(
-                            "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed",
-                            Optional.empty()));
+                    ApiError.unsupportedMediaType());
         } else if (!context.metrics().requestStarted(context.config().maxInFlight())) {
             refuseGeneration(
                     exchange,
                     endpoint,
                     id,
-                    ApiFailure.unavailable("Too many requests are in flight. Please try again later."));
+                    RouterErrors.OVERLOADED);
         } else if (exchange.body().length < LARGE_BODY_BYTES) {
             parse(exchange, endpoint, id, startNanos);
         } else {
@@ -174,10 +175,10 @@ public final class Router implements AutoCloseable {
         try {
             GenerationRequest request = GenerationRequest.parse(endpoint, exchange.body());
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
-        } catch (ApiFailureException e) {
+        } catch (ApiException e) {
             context.metrics()
-                    .requestEnded(endpoint, "none", Integer.toString(e.failure().status()));
-            respond(exchange, id, e.failure());
+                    .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
+            respond(exchange, id, e.error());
         }
     }
 
@@ -188,17 +189,17 @@ public final class Router implements AutoCloseable {
                 .isPresent();
     }
 
-    private void refuseGeneration(HttpExchange exchange, Endpoint endpoint, RequestId id, ApiFailure failure) {
-        context.metrics().requestRefused(endpoint, failure.status());
-        respond(exchange, id, failure);
+    private void refuseGeneration(HttpExchange exchange, Endpoint endpoint, RequestId id, ApiError error) {
+        context.metrics().requestRefused(endpoint, error.status());
+        respond(exchange, id, error);
     }
 
-    private static void refuse(HttpExchange exchange, ApiFailure failure) {
-        respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), failure);
+    private static void refuse(HttpExchange exchange, ApiError error) {
+        respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), error);
     }
 
-    private static void respond(HttpExchange exchange, RequestId id, ApiFailure failure) {
-        exchange.respond(failure.status(), RoutedRequest.failureHeaders(failure, id), failure.json());
+    private static void respond(HttpExchange exchange, RequestId id, ApiError error) {
+        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
     }
 
     /// 200 while requests can be served, that is while a decoder is up.
@@ -217,7 +218,7 @@ public final class Router implements AutoCloseable {
 
     private void passOn(HttpExchange exchange, RequestId id, Iterator<Upstream> engines) {
         if (!engines.hasNext()) {
-            respond(exchange, id, ApiFailure.unavailable("No engine is available. Please try again later."));
+            respond(exchange, id, RouterErrors.NO_ENGINE);
             return;
         }
         Upstream engine = engines.next();
@@ -249,10 +250,10 @@ public final class Router implements AutoCloseable {
                 passOn(exchange, id, engines);
             }
             case CLOSED -> passOn(exchange, id, engines);
-            case TIMEOUT -> respond(exchange, id, ApiFailure.gatewayTimeout("The engine did not answer in time."));
+            case TIMEOUT -> respond(exchange, id, RouterErrors.ANSWER_LATE);
             case CANCELLED -> LOG.debug("{}: the client is gone", exchange.path());
             case TOO_LARGE, PROTOCOL, BIND ->
-                respond(exchange, id, ApiFailure.badGateway("The engine's answer cannot be passed on."));
+                respond(exchange, id, RouterErrors.ANSWER_UNUSABLE);
         }
     }
 
@@ -284,7 +285,7 @@ public final class Router implements AutoCloseable {
 
     private static ObjectNode describe(ObjectNode node, Upstream engine) {
         node.put("address", engine.address().toString());
-        node.put("state", engine.state().name().toLowerCase(java.util.Locale.ROOT));
+        node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
         node.put("requests_in_flight", engine.inFlight());
         node.put("requests", engine.requests());
         node.put("failures", engine.failures());
