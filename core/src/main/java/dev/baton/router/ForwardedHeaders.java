@@ -1,0 +1,47 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHeaders;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+
+/// Which header fields cross the router. Towards engines only a short list passes, so that no client can speak to
+/// what stands behind (addresses in ids, data-parallel ranks, priorities). Towards clients everything passes but what
+/// belongs to the connection or to the fleet.
+final class ForwardedHeaders {
+    private static final List<String> TO_ENGINES = List.of("authorization", "traceparent", "tracestate");
+
+    private static final Set<String> NOT_TO_CLIENTS = Set.of(
+            "connection",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "content-length",
+            "date",
+            "server",
+            RequestId.HEADER);
+
+    private static final String INTERNAL_PREFIX = "x-kv-";
+
+    private ForwardedHeaders() {}
+
+    static HttpHeaders toEngine(HttpExchange exchange, RequestId id) {
+        List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 2);
+        fields.add(new HttpHeaders.Field("content-type", "application/json"));
+        fields.add(new HttpHeaders.Field(RequestId.HEADER, id.upstream()));
+        for (String name : TO_ENGINES) {
+            exchange.header(name).ifPresent(value -> fields.add(new HttpHeaders.Field(name, value)));
+        }
+        return HttpHeaders.of(fields);
+    }
+
+    static HttpHeaders toClient(HttpHeaders answer, RequestId id) {
+        return answer.without(name -> NOT_TO_CLIENTS.contains(name) || name.startsWith(INTERNAL_PREFIX))
+                .with(RequestId.HEADER, id.client());
+    }
+}

@@ -1,0 +1,161 @@
+package dev.baton.router;
+
+import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.ApiException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/// A client's request body, parsed once, without the fields that only the router may send to engines.
+///
+/// The decode leg gets the client's own bytes with members appended, so numbers and unknown fields arrive as they
+/// were written. Immutable; the tree is not to be changed.
+final class GenerationRequest {
+    /// A client that could set these could make an engine read another request's KV cache or call any host.
+    private static final List<String> INTERNAL_FIELDS = List.of(
+            Backend.KV_TRANSFER_PARAMS, "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room");
+
+    private final Endpoint endpoint;
+    private final ObjectNode tree;
+    private final byte[] json;
+
+    private GenerationRequest(Endpoint endpoint, ObjectNode tree, byte[] json) {
+        this.endpoint = endpoint;
+        this.tree = tree;
+        this.json = json;
+    }
+
+    /// Reads a body.
+    ///
+    /// @throws ApiException 400 in vLLM's form if it is not a JSON object in UTF-8
+    static GenerationRequest parse(Endpoint endpoint, byte[] body) {
+        if (body.length == 0) {
+            throw new ApiException(ApiError.missingBody());
+        }
+        JsonNode node;
+        try {
+            node = Json.parse(body);
+        } catch (Json.MalformedException e) {
+            throw new ApiException(ApiError.invalidJson(e.offsetBytes(), String.valueOf(e.getMessage())));
+        }
+        if (!(node instanceof ObjectNode tree)) {
+            throw invalid("Input should be a valid dictionary or object to extract fields from");
+        }
+        refuseHalfPairs(body, tree);
+        boolean changed = false;
+        for (String field : INTERNAL_FIELDS) {
+            changed |= tree.remove(field) != null;
+        }
+        return new GenerationRequest(endpoint, tree, changed ? Json.bytes(tree) : body);
+    }
+
+    private static ApiException invalid(String reason) {
+        return new ApiException(
+                new ApiError(400, "1 validation error:\n  " + reason, "Bad Request", Optional.of("body")));
+    }
+
+    /// Half of a surrogate pair is legal JSON and no Unicode text: no engine could tokenise it.
+    private static void refuseHalfPairs(byte[] body, JsonNode node) {
+        if (mayHoldHalfPairs(body) && holdsHalfPair(node)) {
+            throw invalid("Input should be valid Unicode text: half of a surrogate pair is not");
+        }
+    }
+
+    /// Only an escape can write one, because the bytes are known to be UTF-8.
+    private static boolean mayHoldHalfPairs(byte[] body) {
+        for (int i = 2; i < body.length; i++) {
+            if ((body[i] == 'd' || body[i] == 'D') && body[i - 1] == 'u' && body[i - 2] == '\\') {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static boolean holdsHalfPair(JsonNode node) {
+        if (node.isString()) {
+            return isHalved(node.stringValue());
+        }
+        if (node instanceof ObjectNode object && object.propertyNames().stream().anyMatch(name -> isHalved(name))) {
+            return true;
+        }
+        return node.valueStream().anyMatch(child -> holdsHalfPair(child));
+    }
+
+    private static boolean isHalved(String text) {
+        return text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
+    }
+
+    Endpoint endpoint() {
+        return endpoint;
+    }
+
+    ObjectNode tree() {
+        return tree;
+    }
+
+    /// Why this request has to go to a decoder alone.
+    ///
+    /// A prefiller's answer describes the KV cache of one prompt and one sequence; what needs the logits of the
+    /// prompt can only come from the engine that computes it; and what an engine will refuse it refuses better
+    /// without a prefill before it.
+    ///
+    /// @return empty if it can be handed off
+    Optional<String> handoffObstacle() {
+        if (isOver(tree.path("n"), 1) || isOver(tree.path("best_of"), 1)) {
+            return Optional.of("several sequences");
+        }
+        if (tree.path("use_beam_search").asBoolean(false)) {
+            return Optional.of("beam search");
+        }
+        if (hasSeveralPrompts(tree.path("prompt")) || tree.hasNonNull("prompt_embeds")) {
+            return Optional.of("several prompts or embeddings");
+        }
+        if (tree.path("echo").asBoolean(false) || tree.hasNonNull("prompt_logprobs")) {
+            return Optional.of("log probabilities or text of the prompt");
+        }
+        if (isUnder(tree.path("max_tokens"), 1) || isUnder(tree.path("max_completion_tokens"), 1)) {
+            return Optional.of("a token limit that an engine refuses");
+        }
+        return Optional.empty();
+    }
+
+    private static boolean isOver(JsonNode node, int limit) {
+        return node.isNumber() && node.doubleValue() > limit;
+    }
+
+    private static boolean isUnder(JsonNode node, int limit) {
+        return node.isNumber() && node.doubleValue() < limit;
+    }
+
+    private static boolean hasSeveralPrompts(JsonNode prompt) {
+        return prompt.isArray()
+                && prompt.size() > 1
+                && (prompt.get(0).isString() || prompt.get(0).isArray());
+    }
+
+    /// The prefill leg's body.
+    byte[] prefillJson(Backend backend) {
+        return Json.bytes(backend.prefillBody(tree, endpoint.chat()));
+    }
+
+    /// The decode leg's body: the client's bytes, and the given members appended.
+    byte[] decodeJson(ObjectNode members) {
+        if (members.isEmpty()) {
+            return json;
+        }
+        byte[] added = Json.bytes(members); // {...}
+        int close = json.length - 1;
+        while (json[close] != '}') { // only white space can follow the object
+            close--;
+        }
+        byte[] separator = tree.isEmpty() ? new byte[0] : ",".getBytes(StandardCharsets.US_ASCII);
+        byte[] result = Arrays.copyOf(json, close + separator.length + added.length - 1);
+        System.arraycopy(separator, 0, result, close, separator.length);
+        System.arraycopy(added, 1, result, close + separator.length, added.length - 1);
+        return result;
+    }
+}

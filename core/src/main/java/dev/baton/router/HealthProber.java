@@ -1,0 +1,83 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClient;
+import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpClientResponse;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpRuntime;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// Asks every engine for `GET /health` each interval, and at once where a request broke. Any answer below 500 is
+/// alive: an engine without that path still answered. Thread-safe.
+final class HealthProber implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(HealthProber.class);
+
+    /// Missed deadlines in a row after which an engine is down: on a busy machine one late answer means nothing.
+    private static final int ENOUGH_MISSED = 3;
+
+    private static final int MAX_ANSWER_BYTES = 64 << 10;
+
+    private final HttpClient client;
+    private final Duration deadline;
+    private final Duration interval;
+    private final Set<Upstream> underWay = ConcurrentHashMap.newKeySet();
+    private @Nullable AutoCloseable schedule;
+
+    HealthProber(HttpClient client, Duration interval, Duration deadline) {
+        this.client = client;
+        this.interval = interval;
+        this.deadline = deadline;
+    }
+
+    /// Begins; the first probes go out at once.
+    void start(HttpRuntime runtime, EnginePool pool) {
+        pool.all().forEach(this::probe);
+        schedule = runtime.every(interval, () -> pool.all().forEach(this::probe));
+    }
+
+    /// Probes one engine, unless a probe of it is under way.
+    void probe(Upstream engine) {
+        if (!underWay.add(engine)) {
+            return;
+        }
+        client.send(
+                HttpClientRequest.get(engine.uri("/health"), deadline),
+                new WholeAnswer(
+                        MAX_ANSWER_BYTES, answer -> answered(engine, answer), failure -> failed(engine, failure)));
+    }
+
+    private void answered(Upstream engine, HttpClientResponse answer) {
+        underWay.remove(engine);
+        if (answer.status() < 500) {
+            engine.probeSucceeded();
+        } else {
+            engine.probeFailed(true, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());
+        }
+    }
+
+    private void failed(Upstream engine, HttpException failure) {
+        underWay.remove(engine);
+        boolean refused = failure.kind() == HttpException.Kind.CONNECT;
+        engine.probeFailed(refused, ENOUGH_MISSED, silence(), "its health probe failed: " + failure.getMessage());
+    }
+
+    private Duration silence() {
+        return interval.multipliedBy(ENOUGH_MISSED);
+    }
+
+    @Override
+    public void close() {
+        if (schedule != null) {
+            try {
+                schedule.close();
+            } catch (Exception e) { // AutoCloseable's signature
+                LOG.warn("the health probes did not stop", e);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpCall;
+import dev.baton.http.HttpClient;
+import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpResponseListener;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+
+/// One call to one engine on behalf of one request: counts it on the engine, and ends it when the engine is found
+/// dead. Started and called back on one event loop; [#loseIfSilent] may come from any thread.
+final class Leg implements HttpResponseListener {
+    private final Upstream engine;
+    private final HttpResponseListener listener;
+    private volatile @Nullable HttpCall call;
+    private volatile long lastBytesNanos = System.nanoTime();
+    private volatile boolean lost;
+
+    private Leg(Upstream engine, HttpResponseListener listener) {
+        this.engine = engine;
+        this.listener = listener;
+    }
+
+    static Leg start(HttpClient client, Upstream engine, HttpClientRequest request, HttpResponseListener listener) {
+        Leg leg = new Leg(engine, listener);
+        engine.legStarted(leg);
+        leg.call = client.send(request, leg);
+        return leg;
+    }
+
+    /// Ends the call and closes its connection, so that the engine aborts too.
+    void cancel() {
+        HttpCall running = call;
+        if (running != null) {
+            running.cancel();
+        }
+    }
+
+    void pause() {
+        HttpCall running = call;
+        if (running != null) {
+            running.pause();
+        }
+    }
+
+    void resume() {
+        lastBytesNanos = System.nanoTime();
+        HttpCall running = call;
+        if (running != null) {
+            running.resume();
+        }
+    }
+
+    /// Ends a call on which nothing came for so long, as if its connection had broken.
+    void loseIfSilent(Duration silence) {
+        if (System.nanoTime() - lastBytesNanos >= silence.toNanos()) {
+            lost = true;
+            cancel();
+        }
+    }
+
+    @Override
+    public void onHead(int status, HttpHeaders headers) {
+        lastBytesNanos = System.nanoTime();
+        listener.onHead(status, headers);
+    }
+
+    @Override
+    public void onBytes(byte[] bytes) {
+        lastBytesNanos = System.nanoTime();
+        listener.onBytes(bytes);
+    }
+
+    @Override
+    public void onEnd() {
+        engine.legEnded(this);
+        listener.onEnd();
+    }
+
+    @Override
+    public void onFailure(HttpException failure) {
+        engine.legEnded(this);
+        listener.onFailure(
+                lost
+                        ? new HttpException(
+                                HttpException.Kind.CLOSED, engine + " fell silent and fails its health probes", failure)
+                        : failure);
+    }
+}

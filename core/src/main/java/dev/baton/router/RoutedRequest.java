@@ -1,0 +1,477 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpClientResponse;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpResponseListener;
+import dev.baton.http.HttpStream;
+import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.SseWriter;
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
+
+/// One generation request on its way: prefill leg, decode leg, the answer, and what happens when one of them breaks.
+///
+/// Nothing is sent to the client before a decoder's answer is known to have content, so until then a broken leg is
+/// repeated elsewhere, each engine once (once more if only a kept connection had died). After that the stream can
+/// only end with an error event; `[DONE]` then never comes.
+///
+/// Everything here runs on the event loop of its exchange.
+final class RoutedRequest {
+    private static final Logger LOG = LoggerFactory.getLogger(RoutedRequest.class);
+    private static final Logger ACCESS = LoggerFactory.getLogger("dev.baton.router.access");
+
+    private static final int MAX_ANSWER_BYTES = 64 << 20;
+    private static final int MAX_EVENT_BYTES = 1 << 20;
+    private static final String ABORT_PATH = "/abort_requests";
+
+    /// How far the request is.
+    private enum Stage {
+        PREFILL,
+        DECODE,
+        STREAM,
+        ENDED
+    }
+
+    private final RouterContext router;
+    private final HttpExchange exchange;
+    private final GenerationRequest request;
+    private final RequestId id;
+    private final long startNanos;
+    private final boolean wantsHandoff;
+    private final Set<Upstream> tried = new HashSet<>();
+
+    private Stage stage = Stage.PREFILL;
+    private Optional<JsonNode> handoff = Optional.empty();
+    private String fallbackCause = "no prefiller is up";
+    private byte @Nullable [] prefillJson;
+    private @Nullable Upstream prefiller;
+    private @Nullable Upstream decoder;
+    private @Nullable Upstream repeatedOn;
+    private @Nullable Leg leg;
+    private @Nullable HttpStream stream;
+
+    RoutedRequest(
+            RouterContext router, HttpExchange exchange, GenerationRequest request, RequestId id, long startNanos) {
+        this.router = router;
+        this.exchange = exchange;
+        this.request = request;
+        this.id = id;
+        this.startNanos = startNanos;
+        this.wantsHandoff = !router.pool().prefillers().isEmpty()
+                && request.handoffObstacle().isEmpty();
+    }
+
+    /// Begins; the exchange is answered in any case.
+    void start() {
+        exchange.onGone(gone -> abort());
+        route();
+    }
+
+    private void route() {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
+        Optional<Route> route =
+                router.policy().route(request, prefillers, router.pool().availableDecoders(tried));
+        if (route.isEmpty()) {
+            fail(RouterErrors.NO_DECODER);
+            return;
+        }
+        switch (route.get()) {
+            case Route.Disaggregated(Upstream chosenPrefiller, Upstream chosenDecoder) ->
+                prefill(chosenPrefiller, chosenDecoder);
+            case Route.Direct(Upstream chosenDecoder) -> {
+                if (wantsHandoff) {
+                    router.metrics().fellBack(fallbackCause);
+                    LOG.warn("request {}: {} prefills itself: {}", id.upstream(), chosenDecoder, fallbackCause);
+                }
+                decode(chosenDecoder);
+            }
+        }
+    }
+
+    private void prefill(Upstream chosenPrefiller, Upstream chosenDecoder) {
+        byte[] body = prefillJson;
+        if (body == null) {
+            body = request.prefillJson(router.config().backend());
+            prefillJson = body;
+        }
+        prefiller = chosenPrefiller;
+        decoder = chosenDecoder;
+        Duration deadline = router.config().deadlines().prefill();
+        leg = Leg.start(
+                router.client(),
+                chosenPrefiller,
+                call(chosenPrefiller, body, deadline, deadline),
+                new WholeAnswer(
+                        MAX_ANSWER_BYTES,
+                        answer -> prefilled(chosenPrefiller, chosenDecoder, answer),
+                        failure -> prefillFailed(chosenPrefiller, chosenDecoder, failure)));
+    }
+
+    private HttpClientRequest call(Upstream engine, byte[] body, Duration answer, Duration gap) {
+        return new HttpClientRequest(
+                "POST",
+                engine.uri(request.endpoint().path()),
+                ForwardedHeaders.toEngine(exchange, id),
+                body,
+                answer,
+                gap);
+    }
+
+    private void prefilled(Upstream engine, Upstream next, HttpClientResponse answer) {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        int status = answer.status();
+        if (status >= 200 && status < 300) {
+            engine.succeeded();
+            router.ttft().add(engine.index(), millisSinceStart());
+            router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+            handoff = handoffOf(answer);
+            if (next.state() == Upstream.State.DOWN) {
+                decodeElsewhere(RouterErrors.NO_DECODER);
+            } else {
+                decode(next);
+            }
+        } else if (status >= 400 && status < 500) {
+            engine.succeeded();
+            passOn(answer);
+        } else {
+            engine.broke("it answered " + status);
+            prefillElsewhere(engine, "status");
+        }
+    }
+
+    private Optional<JsonNode> handoffOf(HttpClientResponse answer) {
+        try {
+            return router.config().backend().handoff(Json.parse(answer.body()));
+        } catch (Json.MalformedException e) {
+            LOG.warn("request {}: the answer of {} is not JSON: {}", id.upstream(), prefiller, e.getMessage());
+            return Optional.empty();
+        }
+    }
+
+    private void prefillFailed(Upstream engine, Upstream next, HttpException failure) {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        switch (failure.kind()) {
+            case CONNECT -> engine.refused(failure);
+            case CLOSED -> {
+                if (mayRepeatOn(engine)) {
+                    router.metrics().legFailed(engine, word(failure));
+                    prefill(engine, next);
+                    return;
+                }
+                engine.broke(failure);
+            }
+            case TIMEOUT -> {
+                engine.broke(failure);
+                sendAbort(engine);
+            }
+            case TOO_LARGE, PROTOCOL, CANCELLED, BIND -> {
+                engine.broke(failure);
+                cancelLeg();
+            }
+        }
+        prefillElsewhere(engine, word(failure));
+    }
+
+    /// A kept connection can die in the moment in which it is used, which says nothing about the engine; a second
+    /// death in a row does.
+    private boolean mayRepeatOn(Upstream engine) {
+        if (engine.equals(repeatedOn) || engine.state() == Upstream.State.DOWN) {
+            return false;
+        }
+        repeatedOn = engine;
+        return true;
+    }
+
+    private void prefillElsewhere(Upstream failed, String cause) {
+        LOG.warn("request {}: prefill on {} failed: {}", id.upstream(), failed.address(), cause);
+        router.metrics().legFailed(failed, cause);
+        tried.add(failed);
+        prefiller = null;
+        fallbackCause = cause;
+        route();
+    }
+
+    private void decode(Upstream chosen) {
+        stage = Stage.DECODE;
+        decoder = chosen;
+        RouterDeadlines deadlines = router.config().deadlines();
+        byte[] body = request.decodeJson(router.config().backend().decodeMembers(handoff));
+        leg = Leg.start(
+                router.client(),
+                chosen,
+                call(chosen, body, deadlines.answer(), deadlines.gap()),
+                new DecoderAnswer(chosen));
+    }
+
+    /// The decoder's answer: events are sent on as they come, anything else once it is whole.
+    private final class DecoderAnswer implements HttpResponseListener {
+        private final Upstream engine;
+        private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
+        private @Nullable WholeAnswer whole;
+        private HttpHeaders headers = HttpHeaders.none();
+
+        private DecoderAnswer(Upstream engine) {
+            this.engine = engine;
+        }
+
+        @Override
+        public void onHead(int status, HttpHeaders headers) {
+            this.headers = headers;
+            boolean events = headers.first("content-type")
+                    .filter(type -> type.startsWith("text/event-stream"))
+                    .isPresent();
+            if (status != 200 || !events) {
+                whole = new WholeAnswer(
+                        MAX_ANSWER_BYTES, answer -> decoded(engine, answer), failure -> decodeFailed(engine, failure));
+                whole.onHead(status, headers);
+            }
+        }
+
+        @Override
+        public void onBytes(byte[] bytes) {
+            if (whole != null) {
+                whole.onBytes(bytes);
+            } else if (stage != Stage.ENDED) {
+                send(frames.accept(bytes));
+            }
+        }
+
+        private void send(byte[] events) {
+            if (events.length == 0) {
+                return;
+            }
+            HttpStream started = stream;
+            if (started == null) {
+                started = startStream();
+                stream = started;
+            }
+            if (!started.write(events) && leg != null) {
+                leg.pause();
+            }
+        }
+
+        private HttpStream startStream() {
+            stage = Stage.STREAM;
+            engine.succeeded();
+            router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+            HttpStream started = exchange.startStream(200, ForwardedHeaders.toClient(headers, id));
+            started.onDrain(() -> {
+                if (leg != null && stage != Stage.ENDED) {
+                    leg.resume();
+                }
+            });
+            return started;
+        }
+
+        @Override
+        public void onEnd() {
+            if (whole != null) {
+                whole.onEnd();
+            } else if (stage != Stage.ENDED) {
+                send(frames.finish());
+                if (frames.done()) {
+                    endStream();
+                } else {
+                    decodeFailed(
+                            engine,
+                            new HttpException(HttpException.Kind.CLOSED, engine + " ended its stream without [DONE]"));
+                }
+            }
+        }
+
+        private void endStream() {
+            if (stream != null) {
+                stream.end();
+            }
+            end("200");
+        }
+
+        @Override
+        public void onFailure(HttpException failure) {
+            if (whole != null) {
+                whole.onFailure(failure);
+            } else {
+                decodeFailed(engine, failure);
+            }
+        }
+    }
+
+    private void decoded(Upstream engine, HttpClientResponse answer) {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        if (answer.status() >= 502 && answer.status() <= 504) {
+            engine.broke("it answered " + answer.status());
+            tried.add(engine);
+            Optional<Upstream> other = otherDecoder();
+            if (other.isPresent()) {
+                router.metrics().legFailed(engine, "status");
+                decode(other.get());
+                return;
+            }
+        } else if (answer.status() < 500) {
+            engine.succeeded();
+        }
+        passOn(answer);
+    }
+
+    private void decodeFailed(Upstream engine, HttpException failure) {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        HttpStream started = stream;
+        if (started != null) {
+            engine.broke(failure);
+            LOG.warn("request {}: the stream of {} broke: {}", id.upstream(), engine, failure.getMessage());
+            started.write(SseWriter.error(RouterErrors.STREAM_BROKE));
+            started.end();
+            end("stream_error");
+            return;
+        }
+        router.metrics().legFailed(engine, word(failure));
+        ApiError ifNoneLeft = RouterErrors.ENGINE_DIED;
+        switch (failure.kind()) {
+            case CONNECT -> {
+                engine.refused(failure);
+                ifNoneLeft = RouterErrors.NO_DECODER;
+            }
+            case CLOSED -> {
+                if (mayRepeatOn(engine)) {
+                    decode(engine);
+                    return;
+                }
+                engine.broke(failure);
+            }
+            case TIMEOUT -> {
+                engine.broke(failure);
+                fail(RouterErrors.ANSWER_LATE);
+                return;
+            }
+            case TOO_LARGE, PROTOCOL, CANCELLED, BIND -> {
+                engine.broke(failure);
+                cancelLeg();
+                fail(RouterErrors.ANSWER_UNUSABLE);
+                return;
+            }
+        }
+        LOG.warn("request {}: {} failed: {}", id.upstream(), engine, failure.getMessage());
+        tried.add(engine);
+        decodeElsewhere(ifNoneLeft);
+    }
+
+    /// The hand-off stays good for another decoder as long as the prefiller's lease lasts.
+    private void decodeElsewhere(ApiError ifNoneLeft) {
+        otherDecoder().ifPresentOrElse(this::decode, () -> fail(ifNoneLeft));
+    }
+
+    private Optional<Upstream> otherDecoder() {
+        return router.policy()
+                .route(request, List.of(), router.pool().availableDecoders(tried))
+                .map(Route::decoder);
+    }
+
+    /// An engine's own answer, as it is.
+    private void passOn(HttpClientResponse answer) {
+        if (answer.status() >= 400) {
+            releasePrefill();
+        }
+        exchange.respond(answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body());
+        end(Integer.toString(answer.status()));
+    }
+
+    private void fail(ApiError error) {
+        releasePrefill();
+        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+        end(Integer.toString(error.status()));
+    }
+
+    /// The client is gone. Closing the leg aborts it on its engine; a prefill that has ended is told, because only
+    /// its lease would end it otherwise.
+    private void abort() {
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        Stage reached = stage;
+        router.metrics().aborted(reached.name().toLowerCase(Locale.ROOT));
+        end("aborted");
+        cancelLeg();
+        if (reached != Stage.STREAM && prefiller != null) {
+            sendAbort(prefiller);
+        }
+    }
+
+    private void cancelLeg() {
+        if (leg != null) {
+            leg.cancel();
+        }
+    }
+
+    /// No decoder will fetch what the prefiller holds.
+    private void releasePrefill() {
+        if (prefiller != null && stage == Stage.DECODE) {
+            sendAbort(prefiller);
+        }
+    }
+
+    private void sendAbort(Upstream engine) {
+        HttpClientRequest notice = new HttpClientRequest(
+                "POST",
+                engine.uri(ABORT_PATH),
+                ForwardedHeaders.toEngine(exchange, id),
+                Json.bytes(Map.of("request_ids", List.of(id.upstream()))),
+                router.config().deadlines().abortNotice(),
+                router.config().deadlines().abortNotice());
+        router.client()
+                .send(
+                        notice,
+                        new WholeAnswer(
+                                MAX_ANSWER_BYTES,
+                                answer -> LOG.debug("request {}: {} told of the abort", id.upstream(), engine),
+                                failure -> LOG.debug("request {}: {} not told of the abort", id.upstream(), engine)));
+    }
+
+    private void end(String outcome) {
+        stage = Stage.ENDED;
+        String route = decoder == null ? "none" : prefiller == null ? "direct" : "disaggregated";
+        router.metrics().requestEnded(request.endpoint(), route, outcome);
+        if (router.config().accessLog()) {
+            ACCESS.info(
+                    "{} {} {} {} ms id={} prefiller={} decoder={}",
+                    exchange.remoteAddress(),
+                    request.endpoint().path(),
+                    outcome,
+                    Math.round(millisSinceStart()),
+                    id.upstream(),
+                    prefiller == null ? "-" : prefiller.address(),
+                    decoder == null ? "-" : decoder.address());
+        }
+    }
+
+    private double millisSinceStart() {
+        return (System.nanoTime() - startNanos) / 1e6;
+    }
+
+    private static String word(HttpException failure) {
+        return failure.kind().name().toLowerCase(java.util.Locale.ROOT);
+    }
+}

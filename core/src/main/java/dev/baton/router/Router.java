@@ -1,0 +1,294 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClient;
+import dev.baton.http.HttpClientConfig;
+import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpRuntime;
+import dev.baton.http.HttpServer;
+import dev.baton.http.Json;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.ApiException;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/// The OpenAI front of a fleet of prefillers and decoders: takes a request, runs it over both, answers with the
+/// decoder's bytes.
+///
+/// One event loop does all of it. Thread-safe. Closing it ends the requests in flight.
+public final class Router implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(Router.class);
+
+    /// Bodies from this size on are parsed on a thread of their own, so that one long prompt does not hold up the
+    /// streams.
+    private static final int LARGE_BODY_BYTES = 256 << 10;
+
+    private static final int MAX_CONNECTIONS_PER_ENGINE = 16_384;
+
+    /// Shorter than the 5 s after which vLLM's server closes an unused connection.
+    private static final Duration KEEP_ALIVE = Duration.ofSeconds(4);
+
+    private static final int MAX_PASSED_BYTES = 64 << 20;
+    private static final Set<String> GET_PATHS =
+            Set.of("/v1/models", "/health", "/ping", "/version", "/status", "/metrics");
+    private static final Set<String> POST_PATHS = Set.of("/tokenize", "/detokenize", "/ping");
+
+    private final HttpRuntime runtime;
+    private final RouterContext context;
+    private final HealthProber prober;
+    private final HttpServer server;
+
+    private Router(HttpRuntime runtime, RouterConfig config, Consumer<String> ttftReport) {
+        this.runtime = runtime;
+        HttpClient client = runtime.client(
+                new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
+        prober = new HealthProber(
+                client, config.probeInterval(), config.deadlines().probe());
+        EnginePool pool = new EnginePool(config.engines(), prober::probe);
+        TtftStats ttft = new TtftStats(pool.prefillers().size());
+        context = new RouterContext(config, pool, new RoundRobinPolicy(), client, new RouterMetrics(pool), ttft);
+        server = runtime.serve(config.server(), this::handle);
+        prober.start(runtime, pool);
+        runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+    }
+
+    /// Starts a router; TTFT statistics go to the log. Returns once it listens.
+    ///
+    /// @throws HttpException in one sentence, if it cannot listen
+    public static Router start(RouterConfig config) {
+        return start(config, LOG::info);
+    }
+
+    /// Starts a router. Returns once it listens; whether engines are up is seen from then on.
+    ///
+    /// @param ttftReport takes the report of TTFT statistics, a block of lines that begins with a line break and
+    ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
+    /// @throws HttpException in one sentence, if it cannot listen
+    public static Router start(RouterConfig config, Consumer<String> ttftReport) {
+        HttpRuntime runtime = HttpRuntime.start(1);
+        try {
+            return new Router(runtime, config, ttftReport);
+        } catch (RuntimeException e) {
+            runtime.close();
+            throw e;
+        }
+    }
+
+    /// The port it listens on.
+    public int port() {
+        return server.port();
+    }
+
+    /// Generation requests in flight.
+    public int numInFlight() {
+        return context.metrics().inFlight();
+    }
+
+    /// Connections of clients that are open.
+    public int numConnections() {
+        return server.numConnections();
+    }
+
+    /// Legs in flight on all engines.
+    public int numLegs() {
+        return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
+    }
+
+    /// Stops listening and ends what is in flight.
+    @Override
+    public void close() {
+        prober.close();
+        server.close();
+        runtime.close();
+    }
+
+    private void handle(HttpExchange exchange) {
+        long startNanos = System.nanoTime();
+        String path = exchange.path();
+        Optional<Endpoint> endpoint = Endpoint.of(path);
+        boolean get = exchange.method().equals("GET");
+        boolean post = exchange.method().equals("POST");
+        if (endpoint.isPresent() && post) {
+            generate(exchange, endpoint.get(), startNanos);
+        } else if (get && GET_PATHS.contains(path)) {
+            get(exchange, path);
+        } else if (post && POST_PATHS.contains(path)) {
+            if (path.equals("/ping")) {
+                health(exchange);
+            } else {
+                passOn(exchange);
+            }
+        } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
+            refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
+        } else {
+            refuse(exchange, RouterErrors.NOT_FOUND);
+        }
+    }
+
+    private void get(HttpExchange exchange, String path) {
+        switch (path) {
+            case "/v1/models" -> passOn(exchange);
+            case "/version" -> exchange.respondJson(200, version());
+            case "/status" -> exchange.respondJson(200, Json.bytes(status()));
+            case "/metrics" ->
+                exchange.respond(
+                        200,
+                        HttpHeaders.of("content-type", "text/plain; version=0.0.4; charset=utf-8"),
+                        context.metrics().text());
+            default -> health(exchange);
+        }
+    }
+
+    private void generate(HttpExchange exchange, Endpoint endpoint, long startNanos) {
+        RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
+        if (!hasJsonType(exchange)) {
+            refuseGeneration(
+                    exchange,
+                    endpoint,
+                    id,
+                    ApiError.unsupportedMediaType());
+        } else if (!context.metrics().requestStarted(context.config().maxInFlight())) {
+            refuseGeneration(
+                    exchange,
+                    endpoint,
+                    id,
+                    RouterErrors.OVERLOADED);
+        } else if (exchange.body().length < LARGE_BODY_BYTES) {
+            parse(exchange, endpoint, id, startNanos);
+        } else {
+            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, startNanos));
+        }
+    }
+
+    private void parse(HttpExchange exchange, Endpoint endpoint, RequestId id, long startNanos) {
+        try {
+            GenerationRequest request = GenerationRequest.parse(endpoint, exchange.body());
+            exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
+        } catch (ApiException e) {
+            context.metrics()
+                    .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
+            respond(exchange, id, e.error());
+        }
+    }
+
+    private static boolean hasJsonType(HttpExchange exchange) {
+        return exchange.header("content-type")
+                .map(type -> type.split(";", 2)[0].strip())
+                .filter("application/json"::equalsIgnoreCase)
+                .isPresent();
+    }
+
+    private void refuseGeneration(HttpExchange exchange, Endpoint endpoint, RequestId id, ApiError error) {
+        context.metrics().requestRefused(endpoint, error.status());
+        respond(exchange, id, error);
+    }
+
+    private static void refuse(HttpExchange exchange, ApiError error) {
+        respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), error);
+    }
+
+    private static void respond(HttpExchange exchange, RequestId id, ApiError error) {
+        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+    }
+
+    /// 200 while requests can be served, that is while a decoder is up.
+    private void health(HttpExchange exchange) {
+        boolean serves = !context.pool().availableDecoders(Set.of()).isEmpty();
+        exchange.respondEmpty(serves ? 200 : 503);
+    }
+
+    /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.
+    private void passOn(HttpExchange exchange) {
+        Iterator<Upstream> engines = context.pool().all().stream()
+                .filter(engine -> engine.state() != Upstream.State.DOWN)
+                .iterator();
+        passOn(exchange, RequestId.from(exchange.header(RequestId.HEADER)), engines);
+    }
+
+    private void passOn(HttpExchange exchange, RequestId id, Iterator<Upstream> engines) {
+        if (!engines.hasNext()) {
+            respond(exchange, id, RouterErrors.NO_ENGINE);
+            return;
+        }
+        Upstream engine = engines.next();
+        Duration deadline = context.config().deadlines().passThrough();
+        HttpClientRequest call = new HttpClientRequest(
+                exchange.method(),
+                engine.uri(exchange.path()),
+                ForwardedHeaders.toEngine(exchange, id),
+                exchange.body(),
+                deadline,
+                deadline);
+        Leg leg = Leg.start(
+                context.client(),
+                engine,
+                call,
+                new WholeAnswer(
+                        MAX_PASSED_BYTES,
+                        answer -> exchange.respond(
+                                answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body()),
+                        failure -> notPassedOn(exchange, id, engines, engine, failure)));
+        exchange.onGone(gone -> leg.cancel());
+    }
+
+    private void notPassedOn(
+            HttpExchange exchange, RequestId id, Iterator<Upstream> engines, Upstream engine, HttpException failure) {
+        switch (failure.kind()) {
+            case CONNECT -> {
+                engine.refused(failure);
+                passOn(exchange, id, engines);
+            }
+            case CLOSED -> passOn(exchange, id, engines);
+            case TIMEOUT -> respond(exchange, id, RouterErrors.ANSWER_LATE);
+            case CANCELLED -> LOG.debug("{}: the client is gone", exchange.path());
+            case TOO_LARGE, PROTOCOL, BIND ->
+                respond(exchange, id, RouterErrors.ANSWER_UNUSABLE);
+        }
+    }
+
+    private static byte[] version() {
+        ObjectNode version = JsonNodeFactory.instance.objectNode();
+        String own = Router.class.getPackage().getImplementationVersion();
+        version.put("version", own == null ? "development" : own);
+        return Json.bytes(version);
+    }
+
+    private ObjectNode status() {
+        ObjectNode status = JsonNodeFactory.instance.objectNode();
+        status.put("requests_in_flight", context.metrics().inFlight());
+        status.put("client_connections", server.numConnections());
+        ArrayNode prefillers = status.putArray("prefillers");
+        for (Upstream engine : context.pool().prefillers()) {
+            ObjectNode node = describe(prefillers.addObject(), engine);
+            context.ttft().summary(engine.index()).ifPresent(summary -> {
+                ObjectNode ttft = node.putObject("ttft_ms");
+                ttft.put("average", summary.averageMillis());
+                ttft.put("median", summary.medianMillis());
+                ttft.put("p99", summary.p99Millis());
+            });
+        }
+        ArrayNode decoders = status.putArray("decoders");
+        context.pool().decoders().forEach(engine -> describe(decoders.addObject(), engine));
+        return status;
+    }
+
+    private static ObjectNode describe(ObjectNode node, Upstream engine) {
+        node.put("address", engine.address().toString());
+        node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
+        node.put("requests_in_flight", engine.inFlight());
+        node.put("requests", engine.requests());
+        node.put("failures", engine.failures());
+        return node;
+    }
+}

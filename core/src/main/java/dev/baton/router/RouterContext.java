@@ -1,0 +1,12 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClient;
+
+/// What every request needs of its router. Thread-safe.
+record RouterContext(
+        RouterConfig config,
+        EnginePool pool,
+        RoutingPolicy policy,
+        HttpClient client,
+        RouterMetrics metrics,
+        TtftStats ttft) {}

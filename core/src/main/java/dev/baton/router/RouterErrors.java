@@ -1,0 +1,42 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpHeaders;
+import dev.baton.openai.ApiError;
+import java.util.Optional;
+
+/// The failures that the router itself reports to clients, in vLLM's form. None of them names an engine's address.
+final class RouterErrors {
+    /// An engine ended in the midst of a stream; sent as the stream's last event.
+    static final ApiError STREAM_BROKE = ApiError.internal("The engine stopped before the answer was complete.");
+
+    static final ApiError NO_DECODER = ApiError.unavailable("No decoder is available. Please try again later.");
+    static final ApiError NO_ENGINE = ApiError.unavailable("No engine is available. Please try again later.");
+    static final ApiError OVERLOADED =
+            ApiError.unavailable("Too many requests are in flight. Please try again later.");
+    static final ApiError ENGINE_DIED = badGateway("The engine stopped before it answered.");
+    static final ApiError ANSWER_UNUSABLE = badGateway("The engine's answer cannot be passed on.");
+    static final ApiError ANSWER_LATE = error(504, "GatewayTimeoutError", "The engine did not answer in time.");
+    static final ApiError NOT_FOUND = error(404, "NotFoundError", "Not Found");
+    static final ApiError METHOD_NOT_ALLOWED = error(405, "MethodNotAllowedError", "Method Not Allowed");
+
+    private static final String RETRY_AFTER_SECONDS = "1";
+
+    private RouterErrors() {}
+
+    private static ApiError badGateway(String message) {
+        return error(502, "BadGatewayError", message);
+    }
+
+    private static ApiError error(int status, String type, String message) {
+        return new ApiError(status, message, type, Optional.empty());
+    }
+
+    /// The header fields that go with an error: where another try may help soon, `Retry-After`.
+    static HttpHeaders headers(ApiError error, RequestId id) {
+        HttpHeaders headers =
+                HttpHeaders.of("content-type", "application/json").with(RequestId.HEADER, id.client());
+        return error.status() == 502 || error.status() == 503
+                ? headers.with("retry-after", RETRY_AFTER_SECONDS)
+                : headers;
+    }
+}
