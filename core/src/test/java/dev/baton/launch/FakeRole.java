@@ -12,7 +12,7 @@ final class FakeRole {
     private FakeRole() {}
 
     public static void main(String[] args) throws Exception {
-        System.out.println(ProcessHandle.current().pid());
+        System.out.println("pid " + ProcessHandle.current().pid());
         System.out.println("arguments " + List.of(args));
         switch (args[1]) {
             case "dies" -> {

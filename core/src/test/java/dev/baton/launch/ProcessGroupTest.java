@@ -210,8 +210,12 @@ class ProcessGroupTest {
     }
 
     private void kill(Role role) throws IOException {
-        String pid = Files.readAllLines(logs.resolve(role.name() + ".log")).getFirst();
-        ProcessHandle.of(Long.parseLong(pid)).orElseThrow().destroyForcibly();
+        long pid = Files.readAllLines(logs.resolve(role.name() + ".log")).stream()
+                .filter(line -> line.startsWith("pid "))
+                .mapToLong(line -> Long.parseLong(line.substring("pid ".length())))
+                .findFirst()
+                .orElseThrow();
+        ProcessHandle.of(pid).orElseThrow().destroyForcibly();
     }
 
     private static List<ProcessHandle> liveChildren() {
