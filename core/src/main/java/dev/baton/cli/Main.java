@@ -1,6 +1,8 @@
 package dev.baton.cli;
 
+import dev.baton.bench.BenchException;
 import dev.baton.launch.LaunchException;
+import dev.baton.tokenizer.TokenizerException;
 import java.io.PrintWriter;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
@@ -19,7 +21,7 @@ import picocli.CommandLine.Spec;
         versionProvider = VersionCommand.Provider.class,
         synopsisSubcommandLabel = "COMMAND",
         description = "Serves large language models with prefill and decode in separate processes.",
-        subcommands = {UpCommand.class, VersionCommand.class})
+        subcommands = {UpCommand.class, BenchCommand.class, VersionCommand.class})
 public final class Main implements Runnable {
     @Spec
     CommandSpec spec = CommandSpec.create();
@@ -59,7 +61,9 @@ public final class Main implements Runnable {
         if (failure instanceof LaunchException launch) {
             err.println("baton: " + launch.getMessage());
             StatusBoard.printLog(err, launch.logTail());
-        } else if (failure instanceof CliException) {
+        } else if (failure instanceof CliException
+                || failure instanceof BenchException
+                || failure instanceof TokenizerException) {
             err.println("baton: " + failure.getMessage());
         } else {
             err.println("baton: unexpected failure: " + failure);
