@@ -1,0 +1,58 @@
+package dev.baton.launch;
+
+import java.net.URISyntaxException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/// How a role's process is started: the java binary, its flags and the jar of this very process. Immutable.
+///
+/// @param java the java binary
+/// @param userFlags further JVM flags, after Baton's own, so that they win
+/// @param main what follows the flags: `-jar baton.jar`, or a class path and a class
+public record JavaCommand(Path java, List<String> userFlags, List<String> main) {
+
+    /// The command that this process was started by, with the JVM flags of the environment's `BATON_JAVA_OPTS`.
+    ///
+    /// @param mainClass the class to start if this process runs from a class folder instead of a jar
+    public static JavaCommand current(Class<?> mainClass) {
+        Path java = Path.of(System.getProperty("java.home"), "bin", "java");
+        Path code;
+        try {
+            code = Path.of(mainClass
+                    .getProtectionDomain()
+                    .getCodeSource()
+                    .getLocation()
+                    .toURI());
+        } catch (URISyntaxException e) {
+            throw new LaunchException("Baton does not find its own jar: " + e.getMessage(), e);
+        }
+        List<String> main = code.toString().endsWith(".jar")
+                ? List.of("-jar", code.toString())
+                : List.of("-cp", System.getProperty("java.class.path"), mainClass.getName());
+        String options = System.getenv().getOrDefault("BATON_JAVA_OPTS", "").strip();
+        return new JavaCommand(java, options.isEmpty() ? List.of() : List.of(options.split("\\s+")), main);
+    }
+
+    /// The whole command line of a sub-command.
+    public List<String> commandLine(Role.Kind kind, List<String> arguments) {
+        List<String> command = new ArrayList<>();
+        command.add(java.toString());
+        command.addAll(flags(kind));
+        command.addAll(userFlags);
+        command.addAll(main);
+        command.addAll(arguments);
+        return command;
+    }
+
+    /// Baton's own JVM flags. The script `baton` gives the same ones to a role that is started by hand.
+    public static List<String> flags(Role.Kind kind) {
+        List<String> flags =
+                new ArrayList<>(List.of("-XX:+ExitOnOutOfMemoryError", "--enable-native-access=ALL-UNNAMED"));
+        switch (kind) {
+            case PREFILLER, DECODER -> flags.addAll(List.of("-Xmx1g", "--add-modules", "jdk.incubator.vector"));
+            case ROUTER -> flags.add("-Xmx512m");
+        }
+        return flags;
+    }
+}

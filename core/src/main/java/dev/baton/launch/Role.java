@@ -1,0 +1,31 @@
+package dev.baton.launch;
+
+import java.net.URI;
+import java.util.List;
+
+/// One process of a deployment.
+///
+/// @param name also the name of its log file, without `.log`
+/// @param host where it listens
+/// @param port its HTTP port
+/// @param portFlag the flag of `baton up` that decides the port
+/// @param arguments its command line after `baton`
+public record Role(Kind kind, String name, String host, int port, String portFlag, List<String> arguments) {
+
+    /// What a process does. The order is the order of starting; stopping runs backwards.
+    public enum Kind {
+        PREFILLER,
+        DECODER,
+        ROUTER
+    }
+
+    /// Answers 200 once the role can work.
+    public URI healthUri() {
+        return URI.create("http://" + host + ":" + port + "/health");
+    }
+
+    /// Host and port as the router's flags take them.
+    public String address() {
+        return host + ":" + port;
+    }
+}

@@ -1,0 +1,90 @@
+package dev.baton.launch;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/// An xPyD deployment on one machine: so many prefillers, so many decoders, and a router in front. Immutable.
+///
+/// Prefillers listen on `prefillerPort`, `prefillerPort + 1`, ...; decoders likewise; ports for KV blocks are left to
+/// the
+/// system. Engines listen on the loopback interface only.
+///
+/// @param host where the router listens
+/// @param model folder of the model
+/// @param engineFlags further flags of every engine
+/// @param routerFlags further flags of the router
+public record Topology(
+        int prefillers,
+        int decoders,
+        String host,
+        int routerPort,
+        int prefillerPort,
+        int decoderPort,
+        Path model,
+        List<String> engineFlags,
+        List<String> routerFlags) {
+    private static final String LOOPBACK = "127.0.0.1";
+    private static final int HIGHEST_PORT = 65_535;
+
+    public Topology {
+        if (prefillers < 1 || decoders < 1) {
+            throw new LaunchException(
+                    "--prefillers and --decoders must be at least 1, got " + prefillers + " and " + decoders + ".");
+        }
+        checkPorts(routerPort, 1, "--port");
+        checkPorts(prefillerPort, prefillers, "--prefiller-port");
+        checkPorts(decoderPort, decoders, "--decoder-port");
+        engineFlags = List.copyOf(engineFlags);
+        routerFlags = List.copyOf(routerFlags);
+    }
+
+    /// The processes, in the order in which they are to be started.
+    public List<Role> roles() {
+        List<Role> engines = new ArrayList<>();
+        for (int i = 0; i < prefillers; i++) {
+            engines.add(engine(
+                    Role.Kind.PREFILLER, "prefiller" + (i + 1), prefillerPort + i, "--prefiller-port", "kv_producer"));
+        }
+        for (int i = 0; i < decoders; i++) {
+            engines.add(
+                    engine(Role.Kind.DECODER, "decoder" + (i + 1), decoderPort + i, "--decoder-port", "kv_consumer"));
+        }
+        List<Role> roles = new ArrayList<>(engines);
+        roles.add(router(engines));
+        return List.copyOf(roles);
+    }
+
+    private Role engine(Role.Kind kind, String name, int port, String portFlag, String kvRole) {
+        List<String> arguments = new ArrayList<>(List.of(
+                "serve",
+                model.toString(),
+                "--host",
+                LOOPBACK,
+                "--port",
+                Integer.toString(port),
+                "--kv-transfer-config",
+                "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"" + kvRole + "\",\"kv_ip\":\"" + LOOPBACK
+                        + "\",\"kv_port\":0}"));
+        arguments.addAll(engineFlags);
+        return new Role(kind, name, LOOPBACK, port, portFlag, List.copyOf(arguments));
+    }
+
+    private Role router(List<Role> engines) {
+        List<String> arguments =
+                new ArrayList<>(List.of("router", "--host", host, "--port", Integer.toString(routerPort)));
+        for (Role engine : engines) {
+            arguments.add(engine.kind() == Role.Kind.PREFILLER ? "--prefiller" : "--decoder");
+            arguments.add(engine.address());
+        }
+        arguments.addAll(routerFlags);
+        return new Role(Role.Kind.ROUTER, "router", host, routerPort, "--port", List.copyOf(arguments));
+    }
+
+    private static void checkPorts(int first, int count, String flag) {
+        if (first < 1 || first + count - 1 > HIGHEST_PORT) {
+            throw new LaunchException("%s %d leaves no room for %d port%s between 1 and %d."
+                    .formatted(flag, first, count, count == 1 ? "" : "s", HIGHEST_PORT));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+package dev.baton.launch;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class TopologyTest {
+    @Test
+    void twoPrefillersAndADecoderHaveTheUsualNamesAndPorts() {
+        List<Role> roles = topology(2, 1, 9000, 8100, 8200).roles();
+        assertThat(roles)
+                .extracting(role -> role.name() + " " + role.kind() + " " + role.port())
+                .containsExactly(
+                        "prefiller1 PREFILLER 8100",
+                        "prefiller2 PREFILLER 8101",
+                        "decoder1 DECODER 8200",
+                        "router ROUTER 9000");
+    }
+
+    @Test
+    void enginesGetTheirRoleAndTheirFlags() {
+        Role decoder = topology(1, 1, 9000, 8100, 8200).roles().get(1);
+        assertThat(decoder.arguments())
+                .containsExactly(
+                        "serve",
+                        "some/model",
+                        "--host",
+                        "127.0.0.1",
+                        "--port",
+                        "8200",
+                        "--kv-transfer-config",
+                        "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"kv_consumer\",\"kv_ip\":\"127.0.0.1\",\"kv_port\":0}",
+                        "--block-size",
+                        "8");
+    }
+
+    @Test
+    void routerKnowsEveryEngine() {
+        Role router = topology(2, 2, 9000, 8100, 8200).roles().getLast();
+        assertThat(router.arguments())
+                .containsSubsequence("--prefiller", "127.0.0.1:8100", "--prefiller", "127.0.0.1:8101")
+                .containsSubsequence("--decoder", "127.0.0.1:8200", "--decoder", "127.0.0.1:8201")
+                .endsWith("--shutdown-timeout", "5");
+    }
+
+    @Test
+    void noPrefillerIsRefused() {
+        assertThatThrownBy(() -> topology(0, 1, 9000, 8100, 8200))
+                .isInstanceOf(LaunchException.class)
+                .hasMessageContaining("--prefillers");
+    }
+
+    @Test
+    void portsBeyondTheLastAreRefused() {
+        assertThatThrownBy(() -> topology(2, 1, 9000, 65_535, 8200))
+                .isInstanceOf(LaunchException.class)
+                .hasMessageContaining("--prefiller-port 65535");
+    }
+
+    private static Topology topology(int prefillers, int decoders, int port, int prefillerPort, int decoderPort) {
+        return new Topology(
+                prefillers,
+                decoders,
+                "127.0.0.1",
+                port,
+                prefillerPort,
+                decoderPort,
+                Path.of("some/model"),
+                List.of("--block-size", "8"),
+                List.of("--shutdown-timeout", "5"));
+    }
+}
