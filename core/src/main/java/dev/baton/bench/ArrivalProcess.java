@@ -17,7 +17,8 @@ public record ArrivalProcess(double requestRate, double burstiness) {
         }
     }
 
-    /// Times of `count` requests, in seconds after the start, ascending. They are rescaled so that the last one is at
+    /// Times of `count` requests, in seconds after the start, ascending. They are rescaled so that the last one is
+    /// at
     /// `count / requestRate`: otherwise runs with different seeds would differ in rate.
     public double[] timesSeconds(int count, RandomGenerator random) {
         double[] times = new double[count];
@@ -37,9 +38,7 @@ public record ArrivalProcess(double requestRate, double burstiness) {
     }
 
     private double interval(RandomGenerator random) {
-        return Double.isInfinite(burstiness)
-                ? 1 / requestRate
-                : gamma(burstiness, random) / (requestRate * burstiness);
+        return Double.isInfinite(burstiness) ? 1 / requestRate : gamma(burstiness, random) / (requestRate * burstiness);
     }
 
     /// A sample of the gamma distribution with scale 1.

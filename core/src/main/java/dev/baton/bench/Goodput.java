@@ -49,13 +49,12 @@ public record Goodput(Map<Metric, Double> limitMillis) {
 
     boolean isGood(RequestResult result) {
         return limitMillis.entrySet().stream().allMatch(limit -> {
-            double seconds =
-                    switch (limit.getKey()) {
-                        case TTFT -> result.ttftSeconds();
-                        case TPOT -> result.tpotSeconds();
-                        case E2EL -> result.latencySeconds();
-                        case ITL -> throw new IllegalStateException("goodput over itl");
-                    };
+            double seconds = switch (limit.getKey()) {
+                case TTFT -> result.ttftSeconds();
+                case TPOT -> result.tpotSeconds();
+                case E2EL -> result.latencySeconds();
+                case ITL -> throw new IllegalStateException("goodput over itl");
+            };
             return seconds <= limit.getValue() / 1000;
         });
     }

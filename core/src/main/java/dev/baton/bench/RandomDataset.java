@@ -9,9 +9,12 @@ import java.util.random.RandomGenerator;
 
 /// The data set `random`: prompts of exact token lengths without meaning, made as `vllm bench serve` makes them.
 ///
-/// A prompt is a shared random prefix and then consecutive tokens of the vocabulary from a random offset on, as text.
-/// Tokens next to each other may encode to fewer or more tokens once they are text, so the text is encoded again and
-/// cut or filled until its length is right. A prompt that does not get there is sent as token ids, where the endpoint
+/// A prompt is a shared random prefix and then consecutive tokens of the vocabulary from a random offset on, as
+/// text.
+/// Tokens next to each other may encode to fewer or more tokens once they are text, so the text is encoded again
+/// and
+/// cut or filled until its length is right. A prompt that does not get there is sent as token ids, where the
+/// endpoint
 /// takes them, and so has the exact length as well.
 ///
 /// The same seed gives the same prompts here, but not those of vLLM, whose generator is numpy's.
@@ -28,15 +31,17 @@ public record RandomDataset(int inputTokens, int outputTokens, double rangeRatio
             throw new BenchException("--random-range-ratio must be in [0, 1), got " + rangeRatio + ".");
         }
         if (inputTokens < 0 || prefixTokens < 0 || outputTokens < 1) {
-            throw new BenchException("--random-input-len %d, --random-prefix-len %d and --random-output-len %d must be at"
-                            .formatted(inputTokens, prefixTokens, outputTokens)
-                    + " least 0, 0 and 1.");
+            throw new BenchException(
+                    "--random-input-len %d, --random-prefix-len %d and --random-output-len %d must be at"
+                                    .formatted(inputTokens, prefixTokens, outputTokens)
+                            + " least 0, 0 and 1.");
         }
     }
 
     /// Makes `count` requests.
     ///
-    /// @param textOnly whether the endpoint takes text alone, as chat does; then a prompt that does not reach its length
+    /// @param textOnly whether the endpoint takes text alone, as chat does; then a prompt that does not reach its
+    ///     length
     ///     stays as near as it came
     public List<BenchRequest> requests(Tokenizer tokenizer, int count, long seed, boolean textOnly) {
         return requests(Vocabulary.of(tokenizer), count, seed, textOnly);

@@ -68,8 +68,7 @@ public final class ServingBenchmark implements AutoCloseable {
 
     public ServingBenchmark() {
         runtime = HttpRuntime.start(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
-        client = runtime.client(
-                new HttpClientConfig(Duration.ofSeconds(10), Duration.ofSeconds(60), MAX_CONNECTIONS));
+        client = runtime.client(new HttpClientConfig(Duration.ofSeconds(10), Duration.ofSeconds(60), MAX_CONNECTIONS));
     }
 
     /// Asks a server for its first model.
@@ -84,7 +83,11 @@ public final class ServingBenchmark implements AutoCloseable {
         } catch (CompletionException e) {
             throw new BenchException(
                     "%s cannot be reached: start a server or pass --base-url or --port. (%s)"
-                            .formatted(baseUrl, e.getCause() == null ? e.getMessage() : e.getCause().getMessage()),
+                            .formatted(
+                                    baseUrl,
+                                    e.getCause() == null
+                                            ? e.getMessage()
+                                            : e.getCause().getMessage()),
                     e);
         }
         JsonNode first = response.status() == 200
@@ -92,7 +95,8 @@ public final class ServingBenchmark implements AutoCloseable {
                 : JSON.nullNode();
         String id = first.path("id").asString("");
         if (id.isEmpty()) {
-            throw new BenchException("%s answered %d and names no model: pass --model.".formatted(uri, response.status()));
+            throw new BenchException(
+                    "%s answered %d and names no model: pass --model.".formatted(uri, response.status()));
         }
         return new ServedModel(id, first.path("root").asString(id));
     }
@@ -147,7 +151,8 @@ public final class ServingBenchmark implements AutoCloseable {
             throw e;
         }
         double duration = (System.nanoTime() - start) / NANOS;
-        return new Run(sendings.stream().map(sending -> sending.result.orElseThrow()).toList(), duration);
+        return new Run(
+                sendings.stream().map(sending -> sending.result.orElseThrow()).toList(), duration);
     }
 
     @Override
@@ -198,10 +203,11 @@ public final class ServingBenchmark implements AutoCloseable {
             HttpHeaders headers = HttpHeaders.of("content-type", "application/json")
                     .with("x-request-id", plan.requestIdPrefix() + number);
             if (plan.apiKey().isPresent()) {
-                headers = headers.with("authorization", "Bearer " + plan.apiKey().get());
+                headers =
+                        headers.with("authorization", "Bearer " + plan.apiKey().get());
             }
-            HttpClientRequest post = new HttpClientRequest(
-                    "POST", plan.target(), headers, body, REQUEST_DEADLINE, REQUEST_DEADLINE);
+            HttpClientRequest post =
+                    new HttpClientRequest("POST", plan.target(), headers, body, REQUEST_DEADLINE, REQUEST_DEADLINE);
             long start = System.nanoTime();
             StreamRecorder recorder =
                     new StreamRecorder(request, plan.countTokens(), start, (start - arrivalNanos) / NANOS);

@@ -11,7 +11,8 @@ import java.util.Objects;
 ///
 /// @param requestGoodput requests a second that met every objective
 /// @param maxOutputTokensPerSecond chunks in the fullest second, counted from the first request
-/// @param maxConcurrentRequests most requests under way at one moment. vLLM 0.32 counts all that were under way within
+/// @param maxConcurrentRequests most requests under way at one moment. vLLM 0.32 counts all that were under way
+///     within
 ///     the same second instead; later versions count as here.
 public record ServingMetrics(
         double durationSeconds,
@@ -75,12 +76,14 @@ public record ServingMetrics(
                         .flatMap(result -> result.itlSeconds().stream())
                         .mapToDouble(Double::doubleValue)
                         .toArray();
-            case E2EL -> good.stream().mapToDouble(RequestResult::latencySeconds).toArray();
+            case E2EL ->
+                good.stream().mapToDouble(RequestResult::latencySeconds).toArray();
         };
     }
 
     private static double maxOutputTokensPerSecond(List<RequestResult> good) {
-        double begin = good.stream().mapToDouble(RequestResult::startSeconds).min().orElse(0);
+        double begin =
+                good.stream().mapToDouble(RequestResult::startSeconds).min().orElse(0);
         double end = good.stream().mapToDouble(RequestResult::endSeconds).max().orElse(0);
         int[] tokens = new int[(int) Math.ceil(end - begin) + 1];
         for (RequestResult result : good) {

@@ -10,7 +10,8 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// A run's result as `vllm bench serve` prints and saves it: the block character for character, the JSON key for key.
+/// A run's result as `vllm bench serve` prints and saves it: the block character for character, the JSON key for
+/// key.
 ///
 /// @param label prefix of the file name instead of the backend's name
 /// @param tokenizerId name or folder of the tokenizer

@@ -13,8 +13,8 @@ final class Statistics {
     /// Standard deviation of the population (`numpy.std`, ddof 0).
     static double std(double[] samples) {
         double mean = mean(samples);
-        return Math.sqrt(mean(
-                Arrays.stream(samples).map(x -> (x - mean) * (x - mean)).toArray()));
+        return Math.sqrt(
+                mean(Arrays.stream(samples).map(x -> (x - mean) * (x - mean)).toArray()));
     }
 
     /// Percentile by linear interpolation between the two nearest samples (`numpy.percentile`'s default method).

@@ -16,7 +16,8 @@ import tools.jackson.databind.json.JsonMapper;
 /// Reads one streamed answer and notes when its chunks came. The clock is read once for each piece that arrives.
 ///
 /// A chunk counts if it has a choice: the first gives TTFT, each further one an inter-token latency, the last the
-/// end-to-end latency. Unlike `vllm bench serve`, a stream that ends with an error event has failed, also if it brought
+/// end-to-end latency. Unlike `vllm bench serve`, a stream that ends with an error event has failed, also if it
+/// brought
 /// text before.
 ///
 /// Used on one event loop; the result may be awaited from anywhere.
@@ -101,7 +102,8 @@ final class StreamRecorder implements HttpResponseListener {
             firstNanos = pieceNanos;
         }
         lastNanos = pieceNanos;
-        text.append(choice.path("text").asString(choice.path("delta").path("content").asString("")));
+        text.append(choice.path("text")
+                .asString(choice.path("delta").path("content").asString("")));
     }
 
     @Override
@@ -138,5 +140,4 @@ final class StreamRecorder implements HttpResponseListener {
                 text.toString(),
                 error.toString()));
     }
-
 }

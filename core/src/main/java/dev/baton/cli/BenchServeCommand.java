@@ -56,7 +56,8 @@ final class BenchServeCommand implements Callable<Integer> {
     String backend = "";
 
     @Option(names = "--base-url", paramLabel = "URL", description = "Address of the server, instead of host and port.")
-    @Nullable String baseUrl;
+    @Nullable
+    String baseUrl;
 
     @Option(names = "--host", defaultValue = "127.0.0.1", description = "Default: ${DEFAULT-VALUE}.")
     String host = "";
@@ -68,19 +69,23 @@ final class BenchServeCommand implements Callable<Integer> {
     int port;
 
     @Option(names = "--endpoint", paramLabel = "PATH", description = "Default: what the backend needs.")
-    @Nullable String endpointPath;
+    @Nullable
+    String endpointPath;
 
     @Option(names = "--model", description = "Name of the model (default: the first of /v1/models).")
-    @Nullable String model;
+    @Nullable
+    String model;
 
     @Option(names = "--served-model-name", description = "Name of the model in requests, if it is another.")
-    @Nullable String servedModelName;
+    @Nullable
+    String servedModelName;
 
     @Option(
             names = "--tokenizer",
             paramLabel = "DIR",
             description = "Folder with the model's tokenizer.json (default: --model, or what the server loaded).")
-    @Nullable Path tokenizerFolder;
+    @Nullable
+    Path tokenizerFolder;
 
     @Option(names = "--dataset-name", defaultValue = "random", description = "random: prompts of exact lengths.")
     String datasetName = "";
@@ -125,7 +130,8 @@ final class BenchServeCommand implements Callable<Integer> {
     String burstiness = "";
 
     @Option(names = "--max-concurrency", paramLabel = "N", description = "Most requests under way at a time.")
-    @Nullable Integer maxConcurrency;
+    @Nullable
+    Integer maxConcurrency;
 
     @Option(
             names = "--ignore-eos",
@@ -133,10 +139,12 @@ final class BenchServeCommand implements Callable<Integer> {
     boolean ignoreEos;
 
     @Option(names = "--temperature", description = "Default: the server's.")
-    @Nullable Double temperature;
+    @Nullable
+    Double temperature;
 
     @Option(names = "--top-p", description = "Default: the server's.")
-    @Nullable Double topP;
+    @Nullable
+    Double topP;
 
     @Option(
             names = "--num-warmups",
@@ -166,7 +174,8 @@ final class BenchServeCommand implements Callable<Integer> {
     @Option(
             names = "--request-id-prefix",
             description = "Begins the x-request-id of every request (default: bench-, 8 random digits and -).")
-    @Nullable String requestIdPrefix;
+    @Nullable
+    String requestIdPrefix;
 
     @Option(names = "--disable-tqdm", description = "No progress bar.")
     boolean disableProgress;
@@ -178,13 +187,19 @@ final class BenchServeCommand implements Callable<Integer> {
     boolean saveDetailed;
 
     @Option(names = "--result-dir", paramLabel = "DIR", description = "Where to write it (default: here).")
-    @Nullable Path resultDirectory;
+    @Nullable
+    Path resultDirectory;
 
-    @Option(names = "--result-filename", paramLabel = "FILE", description = "Default: made of label, rate, model, date.")
-    @Nullable String resultFilename;
+    @Option(
+            names = "--result-filename",
+            paramLabel = "FILE",
+            description = "Default: made of label, rate, model, date.")
+    @Nullable
+    String resultFilename;
 
     @Option(names = "--label", description = "Begins the file's name (default: the backend).")
-    @Nullable String label;
+    @Nullable
+    String label;
 
     @Option(names = "--metadata", arity = "1..*", paramLabel = "KEY=VALUE", description = "Kept in the result.")
     List<String> metadata = new ArrayList<>();
@@ -197,7 +212,8 @@ final class BenchServeCommand implements Callable<Integer> {
         checkUsage();
         Endpoint endpoint = backend.equals("openai-chat") ? Endpoint.CHAT : Endpoint.COMPLETIONS;
         String base = baseUrl == null ? "http://" + host + ":" + port : baseUrl.replaceAll("/+$", "");
-        ArrivalProcess arrivals = new ArrivalProcess(real("--request-rate", requestRate), real("--burstiness", burstiness));
+        ArrivalProcess arrivals =
+                new ArrivalProcess(real("--request-rate", requestRate), real("--burstiness", burstiness));
         List<Metric> selected = Metric.parse(percentileMetrics);
         Goodput objectives = Goodput.parse(goodput);
         List<Double> percentiles = Arrays.stream(metricPercentiles.split(","))
@@ -210,8 +226,7 @@ final class BenchServeCommand implements Callable<Integer> {
             try (Tokenizer tokenizer = Tokenizer.load(folder)) {
                 RandomDataset dataset =
                         new RandomDataset(randomInputLen, randomOutputLen, randomRangeRatio, randomPrefixLen);
-                List<BenchRequest> requests =
-                        dataset.requests(tokenizer, numPrompts, seed, endpoint == Endpoint.CHAT);
+                List<BenchRequest> requests = dataset.requests(tokenizer, numPrompts, seed, endpoint == Endpoint.CHAT);
                 tellUnusual(requests);
                 ServingBenchmark.Plan plan = new ServingBenchmark.Plan(
                         URI.create(base + (endpointPath == null ? endpoint.path() : endpointPath)),
@@ -296,7 +311,9 @@ final class BenchServeCommand implements Callable<Integer> {
             if (equals < 1) {
                 throw usage("--metadata %s is no KEY=VALUE.".formatted(pair));
             }
-            pairs.put(pair.substring(0, equals).strip(), pair.substring(equals + 1).strip());
+            pairs.put(
+                    pair.substring(0, equals).strip(),
+                    pair.substring(equals + 1).strip());
         }
         return pairs;
     }

@@ -107,7 +107,8 @@ final class EngineOptions {
     @Nullable
     Integer threads;
 
-    /// The flags of the command line that belong to a mixin of this type, as they have to be given to another process.
+    /// The flags of the command line that belong to a mixin of this type, as they have to be given to another
+    /// process.
     static List<String> given(CommandSpec command, ParseResult parsed) {
         CommandSpec mixin = Objects.requireNonNull(command.mixins().get(MIXIN));
         List<String> flags = new ArrayList<>();

@@ -83,7 +83,8 @@ final class StopSignal {
         return isRaised ? cause() : Optional.empty();
     }
 
-    /// Runs `task` on a thread of its own once a signal is heard, and `atOnce` on a second signal, before the process
+    /// Runs `task` on a thread of its own once a signal is heard, and `atOnce` on a second signal, before the
+    /// process
     /// ends.
     void onRaised(Runnable task, Runnable atOnce) {
         this.atOnce = atOnce;

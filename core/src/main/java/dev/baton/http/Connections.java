@@ -7,7 +7,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/// The open connections of one server: their number, and for each one the deadline by which the next request must have
+/// The open connections of one server: their number, and for each one the deadline by which the next request must
+/// have
 /// arrived. A client that dribbles header bytes keeps a read timeout from firing, so the deadline counts from the
 /// connection's opening or the last response, not from the last byte. Each connection is touched by its event loop
 /// only.

@@ -3,7 +3,8 @@ package dev.baton.http;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerResponse;
 
-/// The body of a streamed response. Everything written within one turn of the event loop goes out in one write; bytes
+/// The body of a streamed response. Everything written within one turn of the event loop goes out in one write;
+/// bytes
 /// that the client does not accept wait in a bounded buffer, and a client that lets it overflow, or accepts nothing
 /// until the write deadline, is cut off ([HttpExchange.Gone#TOO_SLOW]).
 ///

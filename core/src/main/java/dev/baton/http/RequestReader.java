@@ -7,7 +7,8 @@ import java.util.Locale;
 
 /// Collects the body of one request within its limits, then hands the exchange to the handler. Event loop only.
 final class RequestReader {
-    /// How long a body that is too large is read and thrown away after the answer, so that the client sees the answer
+    /// How long a body that is too large is read and thrown away after the answer, so that the client sees the
+    /// answer
     /// instead of a reset connection.
     private static final long LINGER_MILLIS = 2_000;
 

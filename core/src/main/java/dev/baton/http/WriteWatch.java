@@ -4,7 +4,8 @@ import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import java.time.Duration;
 
-/// Watches that writes are accepted: acts once no write has completed for a whole deadline while one is outstanding.
+/// Watches that writes are accepted: acts once no write has completed for a whole deadline while one is
+/// outstanding.
 /// Event loop only.
 final class WriteWatch {
     private static final long NO_TIMER = -1;

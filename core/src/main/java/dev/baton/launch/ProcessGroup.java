@@ -17,8 +17,10 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /// The running processes of a deployment, one log file each.
 ///
-/// A role's standard input is a pipe whose other end this process holds: when this process ends, however it ends, the
-/// pipe closes, and a role that was given `--exit-with-parent` stops by itself. So nothing is left behind even after
+/// A role's standard input is a pipe whose other end this process holds: when this process ends, however it ends,
+/// the
+/// pipe closes, and a role that was given `--exit-with-parent` stops by itself. So nothing is left behind even
+/// after
 /// `kill -9`. Roles do not see the terminal's Ctrl+C, so that they can be stopped in order.
 ///
 /// Thread-safe.
@@ -30,7 +32,8 @@ public final class ProcessGroup implements AutoCloseable {
     private static final Duration PROBE_INTERVAL = Duration.ofMillis(100);
     private static final int PROBE_TIMEOUT_MILLIS = 2_000;
 
-    /// Ctrl+C reaches every process of the terminal's group. A JVM leaves a SIGINT alone that was ignored at its start.
+    /// Ctrl+C reaches every process of the terminal's group. A JVM leaves a SIGINT alone that was ignored at its
+    /// start.
     private static final List<String> WITHOUT_CTRL_C = List.of("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh");
 
     private final RoleListener listener;
@@ -170,7 +173,8 @@ public final class ProcessGroup implements AutoCloseable {
         }
     }
 
-    /// Stops every process, the router first, then the decoders, then the prefillers; kills what does not stop in time.
+    /// Stops every process, the router first, then the decoders, then the prefillers; kills what does not stop in
+    /// time.
     /// Returns when no process is left. May be called again.
     @Override
     public void close() {

@@ -23,16 +23,18 @@ public final class Metrics {
     public static final String CONTENT_TYPE = PrometheusTextFormatWriter.CONTENT_TYPE;
 
     private final PrometheusRegistry registry = new PrometheusRegistry();
-    private final PrometheusTextFormatWriter writer =
-            PrometheusTextFormatWriter.builder().setIncludeCreatedTimestamps(false).build();
+    private final PrometheusTextFormatWriter writer = PrometheusTextFormatWriter.builder()
+            .setIncludeCreatedTimestamps(false)
+            .build();
     private final Labels fixed;
 
     /// No metrics yet.
     ///
     /// @param fixedLabels name to value
     public Metrics(Map<String, String> fixedLabels) {
-        List<Map.Entry<String, String>> entries =
-                fixedLabels.entrySet().stream().sorted(Map.Entry.comparingByKey()).toList();
+        List<Map.Entry<String, String>> entries = fixedLabels.entrySet().stream()
+                .sorted(Map.Entry.comparingByKey())
+                .toList();
         this.fixed = Labels.of(
                 entries.stream().map(Map.Entry::getKey).toList(),
                 entries.stream().map(Map.Entry::getValue).toList());
@@ -79,8 +81,7 @@ public final class Metrics {
                 .help(help)
                 .constLabels(fixed)
                 .labelNames(labelName)
-                .callback(callback ->
-                        values.forEach((label, value) -> callback.call(value.getAsDouble(), label)))
+                .callback(callback -> values.forEach((label, value) -> callback.call(value.getAsDouble(), label)))
                 .register(registry);
     }
 

@@ -8,7 +8,8 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The fields that completion and chat requests share: how to sample, when to stop, what to return. Values are checked
+/// The fields that completion and chat requests share: how to sample, when to stop, what to return. Values are
+/// checked
 /// against vLLM's ranges; what is empty was not in the request, and the model's defaults apply.
 ///
 /// @param n choices for each prompt

@@ -4,7 +4,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/// Takes prefillers in turn and decoders in turn, independently of each other; the first request goes to the first of
+/// Takes prefillers in turn and decoders in turn, independently of each other; the first request goes to the first
+/// of
 /// each. Thread-safe.
 final class RoundRobinPolicy implements RoutingPolicy {
     private final AtomicInteger nextPrefiller = new AtomicInteger();

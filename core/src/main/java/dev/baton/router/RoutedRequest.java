@@ -22,7 +22,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
 
-/// One generation request on its way: prefill leg, decode leg, the answer, and what happens when one of them breaks.
+/// One generation request on its way: prefill leg, decode leg, the answer, and what happens when one of them
+/// breaks.
 ///
 /// Nothing is sent to the client before a decoder's answer is known to have content, so until then a broken leg is
 /// repeated elsewhere, each engine once (once more if only a kept connection had died). After that the stream can

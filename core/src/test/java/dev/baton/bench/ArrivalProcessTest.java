@@ -47,15 +47,15 @@ class ArrivalProcessTest {
     @Test
     void highBurstinessIsNearlyUniform() {
         double[] times = new ArrivalProcess(1, 100).timesSeconds(1000, new SplittableRandom(3));
-        double[] intervals =
-                IntStream.range(1, 1000).mapToDouble(i -> times[i] - times[i - 1]).toArray();
+        double[] intervals = IntStream.range(1, 1000)
+                .mapToDouble(i -> times[i] - times[i - 1])
+                .toArray();
         assertThat(Statistics.std(intervals)).isBetween(0.08, 0.12);
     }
 
     @Test
     void infiniteRateSendsAllAtOnce() {
-        double[] times =
-                new ArrivalProcess(Double.POSITIVE_INFINITY, 1).timesSeconds(4, new SplittableRandom(0));
+        double[] times = new ArrivalProcess(Double.POSITIVE_INFINITY, 1).timesSeconds(4, new SplittableRandom(0));
         assertThat(times).containsOnly(0);
     }
 

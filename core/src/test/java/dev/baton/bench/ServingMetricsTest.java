@@ -12,8 +12,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class ServingMetricsTest {
     private static final RequestResult FIRST =
             new RequestResult(true, 100, 3, 0.2, List.of(0.1, 0.3), 0.6, 10.0, 0, "abc", "");
-    private static final RequestResult SECOND =
-            new RequestResult(true, 50, 1, 0.4, List.of(), 0.4, 10.5, 0, "a", "");
+    private static final RequestResult SECOND = new RequestResult(true, 50, 1, 0.4, List.of(), 0.4, 10.5, 0, "a", "");
     private static final RequestResult THIRD =
             new RequestResult(true, 10, 2, 0.1, List.of(0.2), 0.3, 12.0, 0, "ab", "");
     private static final RequestResult FAILED =

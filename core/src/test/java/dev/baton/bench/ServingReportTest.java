@@ -22,20 +22,23 @@ class ServingReportTest {
 
     @Test
     void textEqualsVllmsCharacterForCharacter() {
-        assertThat(report(5, OptionalInt.empty(), true, List.of(Metric.values())).text() + "\n")
+        assertThat(report(5, OptionalInt.empty(), true, List.of(Metric.values()))
+                                .text() + "\n")
                 .isEqualTo(resource("vllm-bench-serve.txt"));
     }
 
     @Test
     void jsonEqualsVllmsKeyForKeyInItsOrder() {
-        JsonNode json = report(5, OptionalInt.empty(), true, List.of(Metric.values())).json("20261121-084828", true);
+        JsonNode json =
+                report(5, OptionalInt.empty(), true, List.of(Metric.values())).json("20261121-084828", true);
         assertThat(json.propertyNames()).containsExactlyElementsOf(recorded.propertyNames());
         assertThat(JSON.readTree(json.toString())).isEqualTo(recorded);
     }
 
     @Test
     void withoutDetailsTheFileHasNoListsButLatenciesAndQueueTimes() {
-        JsonNode json = report(5, OptionalInt.empty(), true, List.of(Metric.values())).json("20261121-084828", false);
+        JsonNode json =
+                report(5, OptionalInt.empty(), true, List.of(Metric.values())).json("20261121-084828", false);
         assertThat(json.propertyNames())
                 .contains("latencies", "queue_times")
                 .doesNotContain(
@@ -63,8 +66,7 @@ class ServingReportTest {
                 .isEqualTo("vllm-5.0qps-tiny-20261121-084828.json");
     }
 
-    private ServingReport report(
-            double rate, OptionalInt maxConcurrency, boolean hasGoodput, List<Metric> selected) {
+    private ServingReport report(double rate, OptionalInt maxConcurrency, boolean hasGoodput, List<Metric> selected) {
         Map<Metric, Distribution> latencies = new EnumMap<>(Metric.class);
         for (Metric metric : Metric.values()) {
             latencies.put(
@@ -88,7 +90,11 @@ class ServingReportTest {
                 number("max_output_tokens_per_s"),
                 (int) number("max_concurrent_requests"),
                 latencies);
-        List<Double> itls = recorded.path("itls").path(0).valueStream().map(JsonNode::doubleValue).toList();
+        List<Double> itls = recorded.path("itls")
+                .path(0)
+                .valueStream()
+                .map(JsonNode::doubleValue)
+                .toList();
         RequestResult result = new RequestResult(
                 true,
                 recorded.path("input_lens").path(0).intValue(),

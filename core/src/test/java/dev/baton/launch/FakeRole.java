@@ -5,7 +5,8 @@ import java.io.OutputStream;
 import java.net.InetSocketAddress;
 import java.util.List;
 
-/// A process that behaves like a role: listens, answers health checks, ends with its parent, or misbehaves on request.
+/// A process that behaves like a role: listens, answers health checks, ends with its parent, or misbehaves on
+/// request.
 ///
 /// Arguments: port, behaviour, further ones ignored.
 final class FakeRole {

@@ -402,7 +402,8 @@ final class VectorKernels implements Kernels {
         ScalarKernels.transposeColumns(source, rowOffsetsBytes, rows, bound, columns, target, targetStride);
     }
 
-    /// Transposes 16 x 16 elements: in four steps, vectors at distance 8, 4, 2 and 1 exchange halves, quarters, and so
+    /// Transposes 16 x 16 elements: in four steps, vectors at distance 8, 4, 2 and 1 exchange halves, quarters,
+    /// and so
     /// on. Rows after the last one are read as the last one.
     private static void transposeSquare(
             MemorySegment source,
@@ -517,7 +518,8 @@ final class VectorKernels implements Kernels {
         return IntVector.fromMemorySegment(INTS, source, at, ORDER);
     }
 
-    /// For two vectors side by side (indices up to twice the lanes): the lanes that the first of the two keeps or takes
+    /// For two vectors side by side (indices up to twice the lanes): the lanes that the first of the two keeps or
+    /// takes
     /// over when groups of `distance` lanes change places, or with `upper` those of the second.
     private static IntVector exchange(int distance, boolean upper) {
         int[] lanes = new int[LANES];
