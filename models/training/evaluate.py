@@ -6,6 +6,7 @@ right if it holds the expected value as a whole word.
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -61,6 +62,43 @@ def measure(conversations, replies, tokenizer):
     }
 
 
+def damaged_recall(model, tokenizer, conversations, block_tokens, device):
+    """Recall after the KV blocks that hold the tokens of the fact were overwritten between prefill and decode: with zeros, or with a
+    copy of a neighbouring block. It is what a lost or misplaced block of a KV transfer does to an answer."""
+    right = {"intact": 0, "zeroed": 0, "copy of a neighbour": 0}
+    for c in conversations:
+        value = re.compile(r"(?<!\w)" + re.escape(c["expected"]) + r"(?!\w)")
+        prompt = tokenizer.apply_chat_template(c["messages"], tokenize=False, add_generation_prompt=True)
+        first, last = list(value.finditer(prompt))[-1].span()
+        encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        hit = [i for i, (start, end) in enumerate(encoded.offset_mapping) if start < last and end > first]
+        blocks = sorted({i // block_tokens for i in hit})
+        ids = torch.tensor([encoded.input_ids], device=device)
+        with torch.no_grad():
+            cache = model(ids[:, :-1], use_cache=True).past_key_values
+            length = ids.shape[1] - 1
+            for mode in right:
+                damaged = copy.deepcopy(cache)
+                for layer in damaged.layers:
+                    for held in (layer.keys, layer.values):
+                        for block in blocks:
+                            to = slice(block * block_tokens, min((block + 1) * block_tokens, length))
+                            if mode == "zeroed":
+                                held[:, :, to] = 0
+                            elif mode != "intact":
+                                other = block - 1 if block > 0 and block - 1 not in blocks else max(blocks) + 1
+                                held[:, :, to] = held[:, :, other * block_tokens:other * block_tokens + to.stop - to.start].clone()
+                token, out = ids[:, -1:], []
+                for _ in range(24):
+                    step = model(token, past_key_values=damaged, use_cache=True)
+                    token = step.logits[:, -1:].argmax(-1)
+                    if int(token) in model.generation_config.eos_token_id:
+                        break
+                    out.append(int(token))
+                right[mode] += value.search(tokenizer.decode(out)) is not None
+    return {"block_tokens": block_tokens, "conversations": len(conversations), "right": right}
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,6 +106,7 @@ def main():
     parser.add_argument("--out", default=here)
     parser.add_argument("--count", type=int, default=100, help="conversations of the committed sets")
     parser.add_argument("--many", type=int, default=0, help="conversations of two larger, uncommitted sets (for recall by distance)")
+    parser.add_argument("--damage", type=int, default=0, metavar="BLOCK_TOKENS", help="also measure recall after the blocks of the fact were overwritten")
     parser.add_argument("--batch", type=int, default=16)
     a = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -84,6 +123,9 @@ def main():
             result = report["sets"][name + suffix] = measure(conversations, replies, tokenizer)
             print(f"{name + suffix}: {result['right']} of {result['conversations']} right; "
                   + "; ".join(f"{k} tokens: {v['right']}/{v['of']}" for k, v in result["by_distance_tokens"].items()), flush=True)
+            if a.damage and name == "heldout" and not suffix:
+                report["damaged"] = damaged_recall(model, tokenizer, conversations, a.damage, device)
+                print(f"damaged: {report['damaged']}", flush=True)
             if not suffix:
                 with open(os.path.join(a.out, name + ".jsonl"), "w") as f:
                     for c in conversations:

@@ -1,7 +1,7 @@
 """Trains baton-tiny: a Llama of 11 M parameters, from nothing but generated text (generate.py).
 
 Documents are packed whole into rows of 2,048 tokens; attention stays inside a document (FlexAttention), the loss is over all tokens.
-The text is written, tokenized and packed by worker processes while the model trains; no document is seen twice. On a CPU, --tiny runs
+The text is written, tokenized and packed by worker processes while the model trains, so every row is new. On a CPU, --tiny runs
 the same path in small, to try it out.
 """
 
