@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.ModelConfig;
+import dev.baton.model.RopeScaling;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import java.lang.foreign.MemorySegment;
@@ -31,7 +32,7 @@ class MemoryLm implements CausalLm {
     MemoryLm(double eosShare) {
         this.eosShare = eosShare;
         this.config = new ModelConfig(
-                "MemoryLm", VOCAB, 4, 4, 2, 1, 1, 2, 4096, 1e-5f, 10_000, true, DType.F32, List.of(EOS));
+                "MemoryLm", VOCAB, 4, 4, 2, 1, 1, 2, 4096, 1e-5f, 10_000, new RopeScaling.None(), true, DType.F32, List.of(EOS));
     }
 
     @Override
