@@ -27,8 +27,8 @@ import tools.jackson.databind.json.JsonMapper;
 /// Compares renderings with what jinja2 gave (fixture: `scripts/fixtures/make_chat_templates.py`).
 class ChatTemplateTest {
     private static final Map<String, Object> FIXTURE = readFixture();
-    private static final Clock CLOCK = Clock.fixed(
-            LocalDateTime.parse((String) FIXTURE.get("now")).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
+    private static final Clock CLOCK =
+            Clock.fixed(LocalDateTime.parse((String) FIXTURE.get("now")).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
 
     @SuppressWarnings("unchecked")
     private static Map<String, Object> readFixture() {
@@ -53,8 +53,8 @@ class ChatTemplateTest {
         List<Arguments> renderings = new ArrayList<>();
         List<Map<String, Object>> conversations = list(FIXTURE.get("conversations"));
         for (Map<String, Object> template : list(FIXTURE.get("templates"))) {
-            ChatTemplate compiled = ChatTemplate.compile(
-                    (String) template.get("template"), map(template.get("specialTokens")), CLOCK);
+            ChatTemplate compiled =
+                    ChatTemplate.compile((String) template.get("template"), map(template.get("specialTokens")), CLOCK);
             List<Map<String, Object>> expected = list(template.get("expected"));
             for (int i = 0; i < conversations.size(); i++) {
                 Map<String, Object> conversation = conversations.get(i);
@@ -175,8 +175,7 @@ class ChatTemplateTest {
         ChatTemplate template =
                 compile("{% for m in messages %}{% for p in m.content %}[{{ p.text }}]{% endfor %}{% endfor %}");
         List<Object> parts = List.of(Map.of("type", "text", "text", "a"), Map.of("type", "text", "text", "b"));
-        assertThat(template.render(
-                        List.of(message("assistant", parts)), false, Map.of("continue_final_message", true)))
+        assertThat(template.render(List.of(message("assistant", parts)), false, Map.of("continue_final_message", true)))
                 .isEqualTo("[a][b");
     }
 
@@ -190,8 +189,7 @@ class ChatTemplateTest {
                 .hasMessageContaining("does not appear in the chat");
         assertThatThrownBy(() -> template.render(List.of(message("assistant", null)), false, extra))
                 .hasMessageContaining("could not find any text");
-        assertThatThrownBy(() -> template.render(List.of(), false, extra))
-                .isInstanceOf(ChatTemplateException.class);
+        assertThatThrownBy(() -> template.render(List.of(), false, extra)).isInstanceOf(ChatTemplateException.class);
     }
 
     @Test
@@ -199,7 +197,8 @@ class ChatTemplateTest {
         Map<String, Object> extra = new HashMap<>();
         extra.put("kwarg", List.of(1, 2));
         extra.put("tools", null);
-        assertThat(compile("{{ eos_token }}{{ kwarg }}{{ tools is none }}{{ documents is none }}{{ bos_token is defined }}")
+        assertThat(compile(
+                                "{{ eos_token }}{{ kwarg }}{{ tools is none }}{{ documents is none }}{{ bos_token is defined }}")
                         .render(List.of(), false, extra))
                 .isEqualTo("</s>[1, 2]TrueTrueFalse");
     }

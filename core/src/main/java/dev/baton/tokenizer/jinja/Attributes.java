@@ -8,7 +8,8 @@ import java.util.Objects;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/// `object.name` and `object[key]`: the dot prefers a Python method, the bracket prefers a key. Methods that would change
+/// `object.name` and `object[key]`: the dot prefers a Python method, the bracket prefers a key. Methods that would
+/// change
 /// a list or a dictionary are not there, as in Jinja's immutable sandbox.
 final class Attributes {
     private static final Set<String> CHANGING_LIST =
@@ -43,7 +44,9 @@ final class Attributes {
     }
 
     private static String describe(Object key) {
-        return key instanceof Long || key instanceof None || key instanceof Double ? Repr.repr(key) : Values.typeName(key);
+        return key instanceof Long || key instanceof None || key instanceof Double
+                ? Repr.repr(key)
+                : Values.typeName(key);
     }
 
     private static @Nullable Object itemOrNull(Object object, Object key) {
@@ -95,8 +98,8 @@ final class Attributes {
         return switch (name) {
             case "get" ->
                 (Callable) arguments -> {
-                    Object value = map.get(Values.key(
-                            arguments.check("get", "key", "default").require("get", 0, "key")));
+                    Object value = map.get(
+                            Values.key(arguments.check("get", "key", "default").require("get", 0, "key")));
                     return value != null ? value : arguments.get(1, "default", None.NONE);
                 };
             case "keys" ->
@@ -119,8 +122,7 @@ final class Attributes {
     /// A dictionary's entries as tuples.
     static List<Object> pairs(Map<?, ?> map) {
         List<Object> pairs = new ArrayList<>(map.size());
-        map.forEach((key, value) ->
-                pairs.add(Tuple.of(Objects.requireNonNull(key), Objects.requireNonNull(value))));
+        map.forEach((key, value) -> pairs.add(Tuple.of(Objects.requireNonNull(key), Objects.requireNonNull(value))));
         return pairs;
     }
 
@@ -129,7 +131,9 @@ final class Attributes {
             case "count" ->
                 (Callable) arguments -> {
                     Object wanted = arguments.check("count", "value").require("count", 0, "value");
-                    return items.stream().filter(item -> Values.equal(item, wanted)).count();
+                    return items.stream()
+                            .filter(item -> Values.equal(item, wanted))
+                            .count();
                 };
             case "index" ->
                 (Callable) arguments -> {

@@ -245,9 +245,9 @@ final class Evaluator {
                 }
                 yield values;
             }
-            case Expression.Attribute a -> located(a.line(), () -> Attributes.attribute(evaluate(a.object()), a.name()));
-            case Expression.Item i ->
-                located(i.line(), () -> Attributes.item(evaluate(i.object()), evaluate(i.key())));
+            case Expression.Attribute a ->
+                located(a.line(), () -> Attributes.attribute(evaluate(a.object()), a.name()));
+            case Expression.Item i -> located(i.line(), () -> Attributes.item(evaluate(i.object()), evaluate(i.key())));
             case Expression.Slice s ->
                 located(
                         s.line(),
@@ -256,8 +256,7 @@ final class Evaluator {
                                 evaluateOrNone(s.start()),
                                 evaluateOrNone(s.stop()),
                                 evaluateOrNone(s.step())));
-            case Expression.Call c ->
-                located(c.line(), () -> call(evaluate(c.callee()), arguments(c.arguments())));
+            case Expression.Call c -> located(c.line(), () -> call(evaluate(c.callee()), arguments(c.arguments())));
             case Expression.Filter f -> applyFilter(f, None.NONE);
             case Expression.Test t ->
                 located(t.line(), () -> Tests.apply(t.name(), evaluate(t.value()), arguments(t.arguments())));

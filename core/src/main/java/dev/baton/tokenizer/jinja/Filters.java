@@ -36,7 +36,8 @@ final class Filters {
             case "indent" -> indent(value, arguments.check(name, "width", "first", "blank"));
             case "items" -> plain(name, arguments, items(value));
             case "attr" ->
-                Attributes.attribute(value, Values.string(arguments.check(name, "name").require(name, 0, "name"), "name"));
+                Attributes.attribute(
+                        value, Values.string(arguments.check(name, "name").require(name, 0, "name"), "name"));
             case "format" ->
                 Formatting.percent(
                         Values.string(value, "the format"),
@@ -157,7 +158,9 @@ final class Filters {
             case "common" ->
                 value instanceof Long && precision >= 0
                         ? value
-                        : (Object) new BigDecimal(number).setScale(precision, RoundingMode.HALF_EVEN).doubleValue();
+                        : (Object) new BigDecimal(number)
+                                .setScale(precision, RoundingMode.HALF_EVEN)
+                                .doubleValue();
             case "ceil" -> Math.ceil(number * scale) / scale;
             case "floor" -> Math.floor(number * scale) / scale;
             default -> throw new JinjaException("method must be common, ceil or floor");

@@ -14,17 +14,21 @@ import java.util.TreeMap;
 /// @param keySeparator between a key and its value
 /// @param sortKeys orders every object's keys
 record Json(
-        boolean ensureAscii, String indent, boolean pretty, String itemSeparator, String keySeparator, boolean sortKeys) {
+        boolean ensureAscii,
+        String indent,
+        boolean pretty,
+        String itemSeparator,
+        String keySeparator,
+        boolean sortKeys) {
     static Json from(Arguments arguments) {
         arguments.check("tojson", "ensure_ascii", "indent", "separators", "sort_keys");
         Object indent = arguments.get(1, "indent", None.NONE);
         boolean pretty = indent != None.NONE;
-        String unit =
-                switch (indent) {
-                    case None none -> "";
-                    case String text -> text;
-                    default -> " ".repeat(Math.toIntExact(Math.max(0, Values.integer(indent, "indent"))));
-                };
+        String unit = switch (indent) {
+            case None none -> "";
+            case String text -> text;
+            default -> " ".repeat(Math.toIntExact(Math.max(0, Values.integer(indent, "indent"))));
+        };
         String itemSeparator = pretty ? "," : ", ";
         String keySeparator = ": ";
         Object separators = arguments.get(2, "separators", None.NONE);

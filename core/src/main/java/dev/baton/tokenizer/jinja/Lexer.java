@@ -201,7 +201,9 @@ final class Lexer {
     }
 
     private void scanNumber() {
-        if (source.startsWith("0x", position) || source.startsWith("0b", position) || source.startsWith("0o", position)) {
+        if (source.startsWith("0x", position)
+                || source.startsWith("0b", position)
+                || source.startsWith("0o", position)) {
             throw new JinjaException("a number that is not decimal is not supported", line);
         }
         int end = digits(position);
@@ -311,11 +313,10 @@ final class Lexer {
 
     private void scanOperator(char c, Deque<Character> open) {
         String two = position + 1 < source.length() ? source.substring(position, position + 2) : "";
-        String sign =
-                switch (two) {
-                    case "//", "**", "==", "!=", ">=", "<=" -> two;
-                    default -> String.valueOf(c);
-                };
+        String sign = switch (two) {
+            case "//", "**", "==", "!=", ">=", "<=" -> two;
+            default -> String.valueOf(c);
+        };
         switch (c) {
             case '{' -> open.push('}');
             case '(' -> open.push(')');

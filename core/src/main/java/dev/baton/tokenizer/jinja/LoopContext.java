@@ -31,8 +31,7 @@ final class LoopContext {
             case "last" -> index == items.size() - 1;
             case "length" -> (long) items.size();
             case "previtem" -> index > 0 ? items.get(index - 1) : new Undefined("there is no previous item");
-            case "nextitem" ->
-                index + 1 < items.size() ? items.get(index + 1) : new Undefined("there is no next item");
+            case "nextitem" -> index + 1 < items.size() ? items.get(index + 1) : new Undefined("there is no next item");
             case "depth" -> 1L;
             case "depth0" -> 0L;
             case "cycle" -> (Callable) this::cycle;

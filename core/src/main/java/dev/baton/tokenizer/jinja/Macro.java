@@ -20,7 +20,8 @@ final class Macro implements Callable {
         this.evaluator = evaluator;
     }
 
-    @Nullable Object attribute(String name) {
+    @Nullable
+    Object attribute(String name) {
         return name.equals("name") ? signature.name() : null;
     }
 

@@ -247,7 +247,8 @@ final class Parser {
         if (namespaceAllowed && tokens.skipOperator(".")) {
             sawName(name.text());
             return new Target.NamespaceAttribute(
-                    name.text(), tokens.expect(Kind.NAME, "a namespace's attribute").text());
+                    name.text(),
+                    tokens.expect(Kind.NAME, "a namespace's attribute").text());
         }
         return new Target.Variable(name.text());
     }

@@ -18,7 +18,8 @@ final class Scope {
         this.variables = variables;
     }
 
-    @Nullable Object find(String name) {
+    @Nullable
+    Object find(String name) {
         for (Scope scope = this; scope != null; scope = scope.outer) {
             Object value = scope.variables.get(name);
             if (value != null) {

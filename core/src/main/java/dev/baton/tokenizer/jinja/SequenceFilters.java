@@ -180,12 +180,11 @@ final class SequenceFilters {
             throw new JinjaException("dictsort needs a mapping, not " + Values.typeName(value));
         }
         boolean caseSensitive = Values.isTrue(arguments.get(0, "case_sensitive", false));
-        int position =
-                switch (Repr.str(arguments.get(1, "by", "key"))) {
-                    case "key" -> 0;
-                    case "value" -> 1;
-                    default -> throw new JinjaException("dictsort sorts by 'key' or 'value'");
-                };
+        int position = switch (Repr.str(arguments.get(1, "by", "key"))) {
+            case "key" -> 0;
+            case "value" -> 1;
+            default -> throw new JinjaException("dictsort sorts by 'key' or 'value'");
+        };
         return sorted(
                 Attributes.pairs(map),
                 pair -> foldCase(((Tuple) pair).items().get(position), caseSensitive),

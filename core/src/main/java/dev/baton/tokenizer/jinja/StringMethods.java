@@ -10,13 +10,54 @@ import org.jspecify.annotations.Nullable;
 /// The methods of Python's `str` that templates call.
 final class StringMethods {
     private static final Set<String> SUPPORTED = Set.of(
-            "strip", "lstrip", "rstrip", "upper", "lower", "capitalize", "title", "split", "rsplit", "splitlines", "join",
-            "replace", "startswith", "endswith", "find", "rfind", "index", "rindex", "count", "isdigit", "isalpha",
-            "isalnum", "isspace", "isupper", "islower", "isnumeric", "isdecimal", "removeprefix", "removesuffix",
-            "partition", "rpartition", "zfill", "ljust", "rjust", "center", "format");
+            "strip",
+            "lstrip",
+            "rstrip",
+            "upper",
+            "lower",
+            "capitalize",
+            "title",
+            "split",
+            "rsplit",
+            "splitlines",
+            "join",
+            "replace",
+            "startswith",
+            "endswith",
+            "find",
+            "rfind",
+            "index",
+            "rindex",
+            "count",
+            "isdigit",
+            "isalpha",
+            "isalnum",
+            "isspace",
+            "isupper",
+            "islower",
+            "isnumeric",
+            "isdecimal",
+            "removeprefix",
+            "removesuffix",
+            "partition",
+            "rpartition",
+            "zfill",
+            "ljust",
+            "rjust",
+            "center",
+            "format");
     private static final Set<String> UNSUPPORTED = Set.of(
-            "casefold", "encode", "expandtabs", "format_map", "isascii", "isidentifier", "isprintable", "istitle",
-            "maketrans", "swapcase", "translate");
+            "casefold",
+            "encode",
+            "expandtabs",
+            "format_map",
+            "isascii",
+            "isidentifier",
+            "isprintable",
+            "istitle",
+            "maketrans",
+            "swapcase",
+            "translate");
 
     private StringMethods() {}
 
@@ -50,14 +91,12 @@ final class StringMethods {
             case "splitlines" ->
                 Text.splitLines(
                         text, Values.isTrue(arguments.check(name, "keepends").get(0, "keepends", false)));
-            case "join" -> join(text, Values.items(arguments.check(name, "iterable").require(name, 0, "iterable")));
+            case "join" ->
+                join(text, Values.items(arguments.check(name, "iterable").require(name, 0, "iterable")));
             case "replace" -> {
                 arguments.check(name, "old", "new", "count");
-                yield Text.replace(
-                        text,
-                        text(arguments, name, 0, "old"),
-                        text(arguments, name, 1, "new"),
-                        (int) Values.integer(arguments.get(2, "count", -1L), "count"));
+                yield Text.replace(text, text(arguments, name, 0, "old"), text(arguments, name, 1, "new"), (int)
+                        Values.integer(arguments.get(2, "count", -1L), "count"));
             }
             case "startswith", "endswith" -> affix(text, name, arguments);
             case "find", "rfind", "index", "rindex" -> find(text, name, arguments);

@@ -187,11 +187,8 @@ public final class Text {
         int from = 0;
         for (int at = 0; at < text.length(); at++) {
             char c = text.charAt(at);
-            boolean boundary = (c >= 0x0a && c <= 0x0d)
-                    || (c >= 0x1c && c <= 0x1e)
-                    || c == 0x85
-                    || c == 0x2028
-                    || c == 0x2029;
+            boolean boundary =
+                    (c >= 0x0a && c <= 0x0d) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
             if (boundary) {
                 int end = c == '\r' && text.startsWith("\n", at + 1) ? at + 2 : at + 1;
                 lines.add(text.substring(from, keepEnds ? end : at));

@@ -32,7 +32,8 @@ record Token(Kind kind, String text, Object value, int line) {
     String describe() {
         return switch (kind) {
             case DATA -> "template text";
-            case VARIABLE_BEGIN, VARIABLE_END, BLOCK_BEGIN, BLOCK_END, NAME, INTEGER, FLOAT, OPERATOR -> "'" + text + "'";
+            case VARIABLE_BEGIN, VARIABLE_END, BLOCK_BEGIN, BLOCK_END, NAME, INTEGER, FLOAT, OPERATOR ->
+                "'" + text + "'";
             case STRING -> "a string";
             case END -> "the end of the template";
         };

@@ -41,7 +41,8 @@ final class Values {
                 yield list;
             }
             default ->
-                throw new JinjaException("a value of type " + value.getClass().getName() + " cannot be given to a template");
+                throw new JinjaException(
+                        "a value of type " + value.getClass().getName() + " cannot be given to a template");
         };
     }
 
@@ -124,7 +125,10 @@ final class Values {
         if (a instanceof Long x && b instanceof Long y) {
             return Long.compare(x, y);
         }
-        if (a instanceof Number x && b instanceof Number y && !(a instanceof BigInteger) && !(b instanceof BigInteger)) {
+        if (a instanceof Number x
+                && b instanceof Number y
+                && !(a instanceof BigInteger)
+                && !(b instanceof BigInteger)) {
             if (Double.isNaN(x.doubleValue()) || Double.isNaN(y.doubleValue())) {
                 throw JinjaException.unsupported("ordering of nan");
             }
@@ -221,8 +225,8 @@ final class Values {
                 return text.contains(part);
             }
             failIfUndefined(item);
-            throw new JinjaException("'in' with a string on the right needs a string on the left, not "
-                    + typeName(item));
+            throw new JinjaException(
+                    "'in' with a string on the right needs a string on the left, not " + typeName(item));
         }
         if (container instanceof Map<?, ?> map) {
             return map.containsKey(key(item));
