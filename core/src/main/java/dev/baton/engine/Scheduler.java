@@ -68,6 +68,9 @@ final class Scheduler {
     }
 
     void add(Request request) {
+        if (request.status == Request.Status.FINISHED) {
+            return; // an abort from another thread overtook it on its way here
+        }
         transfers.announce(request);
         waiting.addLast(request);
     }

@@ -12,11 +12,13 @@ final class Collected implements RequestListener {
     private final List<Integer> tokens = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> logprobs = new ArrayList<>(); // guarded by this
     private final CompletableFuture<Finish> finish = new CompletableFuture<>();
-    private volatile boolean late;
+    private final List<String> late = new ArrayList<>(); // guarded by this
 
     @Override
     public synchronized void onOutput(RequestOutput output) {
-        late |= finish.isDone();
+        if (finish.isDone()) {
+            late.add(output + " after " + finish.join());
+        }
         for (int token : output.tokenIds()) {
             tokens.add(token);
         }
@@ -49,8 +51,8 @@ final class Collected implements RequestListener {
         return List.copyOf(logprobs);
     }
 
-    /// Whether anything came after the finish.
-    boolean late() {
-        return late;
+    /// What came after the finish: nothing should.
+    synchronized List<String> late() {
+        return List.copyOf(late);
     }
 }

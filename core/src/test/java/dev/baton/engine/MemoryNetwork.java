@@ -11,9 +11,11 @@ import dev.baton.transfer.KvTransferParams.RemotePrefill;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -78,6 +80,7 @@ final class MemoryNetwork implements AutoCloseable {
         private final PagedKv pool;
         private final Consumer<KvEvent> sink;
         private final List<KvLoad> decided = new ArrayList<>(); // engine thread
+        private final Set<String> told = new HashSet<>(); // engine thread; requests whose prefiller hears of their load
         private final Map<String, Lease> leases = new HashMap<>(); // guarded by this
         private final Map<String, KvLoad> loads = new HashMap<>(); // guarded by this
         private final List<String> cancelled = new ArrayList<>(); // guarded by this
@@ -143,12 +146,17 @@ final class MemoryNetwork implements AutoCloseable {
         public List<KvLoad> takeLoads() {
             List<KvLoad> taken = List.copyOf(decided);
             decided.clear();
+            taken.forEach(load -> told.add(load.requestId()));
             return taken;
         }
 
         @Override
         public KvHold requestFinished(
                 String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
+            if (params instanceof RemotePrefill source && !told.remove(requestId)) {
+                decided.removeIf(load -> load.requestId().equals(requestId));
+                release(source);
+            }
             if (!completed || !(params instanceof KvTransferParams.RemoteDecode)) {
                 return new KvHold.FreeNow();
             }
