@@ -27,17 +27,19 @@ record TokenizerConfig(
         Optional<Boolean> addBosToken,
         Optional<Boolean> addEosToken,
         Map<String, String> chatTemplates) {
-    private static final List<String> SPECIAL_TOKENS = List.of(
-            "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
+    private static final List<String> SPECIAL_TOKENS =
+            List.of("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
 
     /// The tokenizer classes of `transformers` 4 that obey `add_bos_token` and `add_eos_token`, by default with BOS and
-    /// without EOS, whatever post-processor tokenizer.json has. With every other class tokenizer.json alone decides.
+    /// without EOS, whatever post-processor tokenizer.json has. With every other class
+    /// tokenizer.json alone decides.
     private static final Set<String> CLASSES_THAT_ADD_BOS =
             Set.of("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer");
 
     static TokenizerConfig read(Path modelDirectory) {
         Path file = modelDirectory.resolve("tokenizer_config.json");
-        JsonNode root = Files.exists(file) ? readJson(file) : JsonMapper.shared().createObjectNode();
+        JsonNode root =
+                Files.exists(file) ? readJson(file) : JsonMapper.shared().createObjectNode();
         Map<String, String> specialTokens = new LinkedHashMap<>();
         for (String name : SPECIAL_TOKENS) {
             tokenText(root.path(name)).ifPresent(text -> specialTokens.put(name, text));
@@ -93,7 +95,8 @@ record TokenizerConfig(
             templates.put("default", configured.asString());
         } else if (configured.isArray()) {
             for (JsonNode entry : configured) {
-                templates.put(entry.path("name").asString(""), entry.path("template").asString(""));
+                templates.put(
+                        entry.path("name").asString(""), entry.path("template").asString(""));
             }
         } else if (!configured.isMissingNode() && !configured.isNull()) {
             throw new TokenizerException(
