@@ -1,6 +1,7 @@
 package dev.baton.tokenizer;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /// Decodes byte-level BPE (GPT-2, Llama 3, Qwen, DeepSeek): every character of a token stands for one byte.
@@ -19,7 +20,7 @@ final class ByteLevelDecoder implements TokenDecoder {
     /// GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other 68 bytes for U+0100 and up.
     private static short[] byteOfCharacter() {
         short[] bytes = new short[0x100 + 68];
-        java.util.Arrays.fill(bytes, (short) -1);
+        Arrays.fill(bytes, (short) -1);
         int next = 0x100;
         for (int value = 0; value < 0x100; value++) {
             boolean itself = (value >= '!' && value <= '~') || (value >= 0xa1 && value <= 0xac) || value >= 0xae;

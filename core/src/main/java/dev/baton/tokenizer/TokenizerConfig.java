@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -29,9 +30,10 @@ record TokenizerConfig(
     private static final List<String> SPECIAL_TOKENS =
             List.of("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
 
-    /// Tokenizer classes of `transformers` that put a BOS token first unless told otherwise, whatever
-    /// tokenizer.json says.
-    private static final Set<String> BOS_BY_DEFAULT =
+    /// The tokenizer classes of `transformers` 4 that obey `add_bos_token` and `add_eos_token`, by default with BOS and
+    /// without EOS, whatever post-processor tokenizer.json has. With every other class
+    /// tokenizer.json alone decides.
+    private static final Set<String> CLASSES_THAT_ADD_BOS =
             Set.of("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer");
 
     static TokenizerConfig read(Path modelDirectory) {
@@ -46,15 +48,12 @@ record TokenizerConfig(
         root.path("added_tokens_decoder").properties().stream()
                 .sorted((a, b) -> Integer.compare(Integer.parseInt(a.getKey()), Integer.parseInt(b.getKey())))
                 .forEach(entry -> addedTokens.put(Integer.valueOf(entry.getKey()), entry.getValue()));
-        boolean explicit = root.path("add_bos_token").isBoolean()
-                || root.path("add_eos_token").isBoolean();
         String tokenizerClass = root.path("tokenizer_class").asString("").replaceFirst("Fast$", "");
-        boolean bosByDefault = BOS_BY_DEFAULT.contains(tokenizerClass);
-        boolean decides = explicit || bosByDefault;
+        boolean decides = CLASSES_THAT_ADD_BOS.contains(tokenizerClass);
         return new TokenizerConfig(
                 Map.copyOf(specialTokens),
                 addedTokens,
-                decides ? Optional.of(root.path("add_bos_token").asBoolean(bosByDefault)) : Optional.empty(),
+                decides ? Optional.of(root.path("add_bos_token").asBoolean(true)) : Optional.empty(),
                 decides ? Optional.of(root.path("add_eos_token").asBoolean(false)) : Optional.empty(),
                 chatTemplates(modelDirectory, root.path("chat_template"), file));
     }
@@ -107,7 +106,7 @@ record TokenizerConfig(
     }
 
     private static List<Path> list(Path directory) {
-        try (java.util.stream.Stream<Path> files = Files.list(directory)) {
+        try (Stream<Path> files = Files.list(directory)) {
             return new ArrayList<>(files.sorted().toList());
         } catch (IOException e) {
             throw new TokenizerException(directory + " cannot be read", e);
