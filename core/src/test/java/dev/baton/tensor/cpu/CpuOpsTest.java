@@ -1,0 +1,138 @@
+package dev.baton.tensor.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.TensorException;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class CpuOpsTest {
+    private static final float[] NOTHING = {};
+
+    @ParameterizedTest
+    @CsvSource({"SCALAR, 1", "SCALAR, 3", "VECTOR, 1", "VECTOR, 2", "VECTOR, 5"})
+    void rowsOfAProductDoNotDependOnTheirNumberNorOnThreads(OpsChoice choice, int threads) {
+        Random random = new Random(11);
+        int inputs = 96;
+        int outputs = 200;
+        try (Arena arena = Arena.ofConfined();
+                CpuOps reference = CpuOps.create(OpsChoice.SCALAR, 1);
+                CpuOps ops = CpuOps.create(choice, threads)) {
+            Matrix matrix = new Matrix(
+                    arena.allocate((long) outputs * inputs * Float.BYTES, 64)
+                            .copyFrom(MemorySegment.ofArray(floats(random, outputs * inputs))),
+                    DType.F32,
+                    outputs,
+                    inputs);
+            float[] a = floats(random, 300 * inputs);
+            float[] expected = new float[300 * outputs];
+            reference.matmul(a, 300, reference.pack(arena, matrix), expected);
+            PackedMatrix packed = ops.pack(arena, matrix);
+            for (int rows : new int[] {1, 2, 3, 4, 5, 31, 127, 128, 129, 300}) {
+                float[] actual = new float[rows * outputs];
+                ops.matmul(a, rows, packed, actual);
+                assertThat(actual).as("%d rows", rows).containsExactly(Arrays.copyOf(expected, rows * outputs));
+            }
+        }
+    }
+
+    @Test
+    void bannerSaysWhatRunsAndWhy() {
+        try (CpuOps scalar = CpuOps.create(OpsChoice.SCALAR, 1);
+                CpuOps vector = CpuOps.create(OpsChoice.VECTOR, 2)) {
+            assertThat(scalar.backend()).isEqualTo("cpu, scalar (as asked), 1 thread");
+            assertThat(vector.backend()).matches("cpu, Vector API (128|256|512) bit, 2 threads");
+        }
+    }
+
+    @Test
+    void withoutTheIncubatorModuleTheScalarLoopsRunAndTheBannerSaysWhatToAdd() throws Exception {
+        assertThat(runWithoutModule("AUTO"))
+                .isEqualTo("cpu, scalar (module jdk.incubator.vector is missing: start with --add-modules"
+                        + " jdk.incubator.vector), 2 threads, 32.0");
+        assertThat(runWithoutModule("VECTOR"))
+                .isEqualTo("the Vector API was asked for, but the module jdk.incubator.vector is missing: start with"
+                        + " --add-modules jdk.incubator.vector");
+    }
+
+    private static String runWithoutModule(String choice) throws IOException, InterruptedException {
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        WithoutModule.class.getName(),
+                        choice)
+                .redirectErrorStream(true)
+                .start();
+        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(process.exitValue()).as(output).isZero();
+        return output.strip();
+    }
+
+    /// Started in a JVM of its own.
+    static final class WithoutModule {
+        private WithoutModule() {}
+
+        public static void main(String[] args) {
+            try (CpuOps ops = CpuOps.create(OpsChoice.valueOf(args[0]), 2);
+                    Arena arena = Arena.ofConfined()) {
+                float[] ones = new float[64];
+                Arrays.fill(ones, 1f);
+                MemorySegment data = arena.allocate(64 * Float.BYTES, 4).copyFrom(MemorySegment.ofArray(ones));
+                float[] out = new float[2];
+                ops.matmul(ones, 1, ops.pack(arena, new Matrix(data, DType.F32, 2, 32)), out);
+                System.out.println(ops.backend() + ", " + out[1]);
+            } catch (TensorException e) {
+                System.out.println(e.getMessage());
+            }
+        }
+    }
+
+    @Test
+    void cacheOfAnotherTypeOrGeometryIsRefused() {
+        AttentionShape shape = new AttentionShape(4, 2, 16, 0.25f);
+        RotaryTable table = new RotaryTable(new float[8]);
+        SequenceRows sequences = new SequenceRows();
+        try (CpuOps ops = CpuOps.create(OpsChoice.AUTO, 1);
+                PagedKv bf16 = new PagedKv(1, 1, 2, 16, 16, DType.BF16);
+                PagedKv otherHeads = new PagedKv(1, 1, 4, 16, 16, DType.F32)) {
+            assertThatThrownBy(() -> ops.rotateAndStore(NOTHING, shape, table, bf16, 0, sequences))
+                    .isInstanceOf(TensorException.class)
+                    .hasMessageContaining("BF16 is not supported");
+            assertThatThrownBy(() -> ops.attention(NOTHING, shape, otherHeads, 0, sequences, NOTHING))
+                    .isInstanceOf(TensorException.class)
+                    .hasMessageContaining("has 4 heads of 16, the model needs 2 of 16");
+        }
+    }
+
+    @Test
+    void arraysThatAreTooSmallAreRefused() {
+        try (CpuOps ops = CpuOps.create(OpsChoice.AUTO, 1)) {
+            assertThatThrownBy(() -> ops.add(new float[7], new float[8], 2, 4))
+                    .isInstanceOf(TensorException.class)
+                    .hasMessageContaining("needs 8 floats, the array has 7");
+        }
+        assertThatThrownBy(() -> CpuOps.create(OpsChoice.AUTO, 0)).hasMessageContaining("at least 1, not 0");
+    }
+
+    private static float[] floats(Random random, int count) {
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) {
+            values[i] = (float) random.nextGaussian();
+        }
+        return values;
+    }
+}
