@@ -1,7 +1,10 @@
 package dev.baton.cli;
 
 import dev.baton.bench.BenchException;
+import dev.baton.discovery.DiscoveryException;
+import dev.baton.http.HttpException;
 import dev.baton.launch.LaunchException;
+import dev.baton.router.RouterException;
 import dev.baton.tokenizer.TokenizerException;
 import java.io.PrintWriter;
 import org.slf4j.LoggerFactory;
@@ -21,7 +24,7 @@ import picocli.CommandLine.Spec;
         versionProvider = VersionCommand.Provider.class,
         synopsisSubcommandLabel = "COMMAND",
         description = "Serves large language models with prefill and decode in separate processes.",
-        subcommands = {UpCommand.class, BenchCommand.class, VersionCommand.class})
+        subcommands = {UpCommand.class, RouterCommand.class, ChatCommand.class, BenchCommand.class, VersionCommand.class})
 public final class Main implements Runnable {
     @Spec
     CommandSpec spec = CommandSpec.create();
@@ -63,6 +66,9 @@ public final class Main implements Runnable {
             StatusBoard.printLog(err, launch.logTail());
         } else if (failure instanceof CliException
                 || failure instanceof BenchException
+                || failure instanceof DiscoveryException
+                || failure instanceof HttpException
+                || failure instanceof RouterException
                 || failure instanceof TokenizerException) {
             err.println("baton: " + failure.getMessage());
         } else {

@@ -77,6 +77,12 @@ final class StopSignal {
         return Optional.ofNullable(cause.get());
     }
 
+    /// Waits for a signal.
+    Cause await() throws InterruptedException {
+        raised.await();
+        return cause().orElseThrow();
+    }
+
     /// Waits for a signal for some time.
     Optional<Cause> await(Duration time) throws InterruptedException {
         boolean isRaised = raised.await(time.toNanos(), TimeUnit.NANOSECONDS);

@@ -1,0 +1,142 @@
+package dev.baton.cli;
+
+import dev.baton.discovery.StaticEngines;
+import dev.baton.launch.ProcessGroup;
+import dev.baton.router.Backend;
+import dev.baton.router.Router;
+import dev.baton.router.RouterConfig;
+import dev.baton.router.RouterDeadlines;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/// `baton router`: the OpenAI front of prefillers and decoders that run already.
+@Command(
+        name = "router",
+        description = "Serves the OpenAI API over prefillers and decoders that run already.",
+        sortOptions = false)
+final class RouterCommand implements Callable<Integer> {
+    private static final Logger LOG = LoggerFactory.getLogger(RouterCommand.class);
+
+    /// How engines hand KV blocks over.
+    enum BackendChoice {
+        /// Baton's engines, and vLLM with NixlConnector: by `kv_transfer_params`.
+        NIXL,
+        /// Engines over one KV store, such as vLLM with LMCache: nothing travels through the router.
+        SHARED_STORE;
+
+        Backend backend() {
+            return switch (this) {
+                case NIXL -> new Backend.Nixl();
+                case SHARED_STORE -> new Backend.SharedStore();
+            };
+        }
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(java.util.Locale.ROOT).replace('_', '-');
+        }
+    }
+
+    @Option(names = "--host", defaultValue = "0.0.0.0", description = "Default: ${DEFAULT-VALUE}.")
+    String host = "";
+
+    @Option(names = "--port", defaultValue = "9000", description = "Default: ${DEFAULT-VALUE}.")
+    int port;
+
+    @Option(
+            names = {"--prefiller", "--prefillers"},
+            arity = "1..*",
+            paramLabel = "HOST:PORT",
+            description = "Prefillers; without any, decoders do everything.")
+    List<String> prefillers = new ArrayList<>();
+
+    @Option(
+            names = {"--decoder", "--decoders"},
+            arity = "1..*",
+            required = true,
+            paramLabel = "HOST:PORT",
+            description = "Decoders.")
+    List<String> decoders = new ArrayList<>();
+
+    @Option(
+            names = "--backend",
+            defaultValue = "nixl",
+            description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    BackendChoice backend = BackendChoice.NIXL;
+
+    @Option(
+            names = "--prefill-timeout",
+            defaultValue = "300",
+            paramLabel = "SECONDS",
+            description = "Time for a prefill (default: ${DEFAULT-VALUE}).")
+    int prefillTimeoutSeconds;
+
+    @Option(
+            names = "--answer-timeout",
+            defaultValue = "1800",
+            paramLabel = "SECONDS",
+            description = "Time for an answer that is not streamed (default: ${DEFAULT-VALUE}).")
+    int answerTimeoutSeconds;
+
+    @Option(
+            names = "--gap-timeout",
+            defaultValue = "120",
+            paramLabel = "SECONDS",
+            description = "Longest silence within a stream (default: ${DEFAULT-VALUE}).")
+    int gapTimeoutSeconds;
+
+    @Option(
+            names = "--max-in-flight",
+            defaultValue = "10000",
+            paramLabel = "N",
+            description = "Most requests at a time; further ones are refused with 503 (default: ${DEFAULT-VALUE}).")
+    int maxInFlight;
+
+    @Option(names = "--disable-access-log", description = "Do not log each request.")
+    boolean disableAccessLog;
+
+    @Option(
+            names = "--shutdown-timeout",
+            defaultValue = "10",
+            paramLabel = "SECONDS",
+            description = "Time that open streams get to end on SIGTERM (default: ${DEFAULT-VALUE}).")
+    int shutdownTimeoutSeconds;
+
+    @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
+    boolean exitWithParent;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        StopSignal stop = StopSignal.install();
+        if (exitWithParent) {
+            stop.watchParent();
+        }
+        RouterDeadlines deadlines = RouterDeadlines.defaults()
+                .withPrefill(Duration.ofSeconds(prefillTimeoutSeconds))
+                .withAnswer(Duration.ofSeconds(answerTimeoutSeconds))
+                .withGap(Duration.ofSeconds(gapTimeoutSeconds));
+        StaticEngines engines = StaticEngines.parse(prefillers, decoders);
+        RouterConfig config = RouterConfig.of(host, port, engines)
+                .withBackend(backend.backend())
+                .withDeadlines(deadlines)
+                .withMaxInFlight(maxInFlight)
+                .withAccessLog(!disableAccessLog);
+        try (Router router = Router.start(config)) {
+            LOG.info(
+                    "Router on http://{}:{} over prefillers {} and decoders {}",
+                    host,
+                    router.port(),
+                    engines.prefillers(),
+                    engines.decoders());
+            StopSignal.Cause cause = stop.await();
+            LOG.info("Stopping ({}); {} requests are under way", cause, router.numInFlight());
+            return cause.exitCode();
+        }
+    }
+}
