@@ -246,6 +246,14 @@ public final class Engine implements AutoCloseable {
         loop.post(new EngineMessage.Abort(requestId));
     }
 
+    /// Tells a prefiller that nobody will come for its blocks: for a request that was refused before it got here.
+    /// Does nothing without a connector.
+    public void releaseRemote(KvTransferParams.RemotePrefill source) {
+        if (connector != null) {
+            connector.worker().release(source);
+        }
+    }
+
     /// A snapshot of gauges and counters.
     public EngineStats stats() {
         return counters.snapshot(config.numBlocks());

@@ -34,6 +34,7 @@ public final class HttpExchange {
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final byte[] body;
+    private final long arrivalNanos = System.nanoTime();
     private final Context context;
     private final Thread loop;
     private final WriteWatch writeWatch;
@@ -90,6 +91,11 @@ public final class HttpExchange {
     /// The whole body; empty if there is none. Not to be changed.
     public byte[] body() {
         return body;
+    }
+
+    /// When the request was complete, by [System#nanoTime()].
+    public long arrivalNanos() {
+        return arrivalNanos;
     }
 
     /// The client's address, for the access log.

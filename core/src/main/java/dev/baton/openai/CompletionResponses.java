@@ -86,7 +86,7 @@ public final class CompletionResponses {
         int offset = choice.textOffset();
         for (TokenLogprob token : tokens) {
             json.writeNumber(offset);
-            offset += token.token().length();
+            offset += token.token().codePointCount(0, token.token().length());
         }
         json.writeEndArray();
         json.writeArrayPropertyStart("token_logprobs");

@@ -1,0 +1,398 @@
+package dev.baton.serving;
+
+import dev.baton.engine.BlockUsage;
+import dev.baton.engine.Engine;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpRuntime;
+import dev.baton.http.HttpServer;
+import dev.baton.http.Json;
+import dev.baton.metrics.Metrics;
+import dev.baton.openai.AbortRequests;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.ApiException;
+import dev.baton.openai.ChatCompletionRequest;
+import dev.baton.openai.CompletionRequest;
+import dev.baton.openai.DetokenizeRequest;
+import dev.baton.openai.GenerationOptions;
+import dev.baton.openai.ModelList;
+import dev.baton.openai.ResponseHead;
+import dev.baton.openai.TokenizeRequest;
+import dev.baton.tokenizer.Tokenizer;
+import dev.baton.transfer.KvTransferParams;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.UUID;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
+
+/// The OpenAI server of one instance: endpoints, request flow, and what is measured on the way.
+///
+/// Bodies are parsed and tokenised on virtual threads, answers are written on event loops; the engine's thread only
+/// hands its outputs over. Thread-safe. Does not own the engine and the tokenizer: they are closed after it.
+public final class EngineServer implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(EngineServer.class);
+    private static final int EVENT_LOOPS = 1;
+
+    private final EngineServerConfig config;
+    private final Engine engine;
+    private final Tokenizer tokenizer;
+    private final Prompts prompts;
+    private final AdmissionControl admission;
+    private final RequestRegistry registry = new RequestRegistry(System::nanoTime);
+    private final ServingMetrics metrics;
+    private final String fingerprint;
+    private final long createdSeconds = System.currentTimeMillis() / 1000;
+    private final ExecutorService workers = Executors.newVirtualThreadPerTaskExecutor();
+    private final Map<String, Map<String, Consumer<HttpExchange>>> routes = new HashMap<>();
+    private final HttpRuntime runtime;
+    private final HttpServer server;
+    private final AutoCloseable statsTimer;
+
+    private EngineServer(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
+        this.config = config;
+        this.engine = engine;
+        this.tokenizer = tokenizer;
+        this.prompts =
+                new Prompts(tokenizer, engine.config().maxModelLen(), config.vocabSize(), config.defaultSampling());
+        this.admission = new AdmissionControl(config.maxInFlight());
+        this.metrics = new ServingMetrics(config.servedModelName(), engine);
+        this.fingerprint = "baton-" + config.version() + "-"
+                + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
+        addRoutes();
+        this.runtime = HttpRuntime.start(EVENT_LOOPS);
+        try {
+            this.server = runtime.serve(config.http(), this::handle);
+        } catch (HttpException e) {
+            runtime.close();
+            throw e;
+        }
+        StatsLog stats = new StatsLog(
+                engine.stats(),
+                System.nanoTime(),
+                engine.config().kvTransfer().isPresent());
+        this.statsTimer = runtime.every(
+                config.logStatsInterval(),
+                () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info));
+    }
+
+    /// Starts to serve; returns once the port is bound.
+    ///
+    /// @throws HttpException of kind `BIND`, in one sentence, if it cannot be
+    public static EngineServer start(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
+        return new EngineServer(config, engine, tokenizer);
+    }
+
+    /// The port that is bound, also if any free one was asked for.
+    public int port() {
+        return server.port();
+    }
+
+    /// Stops taking requests, lets those in flight end until `grace` is over, then closes.
+    public void stop(Duration grace) {
+        try {
+            statsTimer.close();
+            server.stop(grace);
+        } catch (HttpException e) {
+            LOG.warn("{}", e.getMessage());
+        } catch (Exception e) {
+            throw new IllegalStateException("the timer could not be stopped", e);
+        } finally {
+            workers.close();
+            runtime.close();
+        }
+    }
+
+    /// Stops without grace.
+    @Override
+    public void close() {
+        stop(Duration.ZERO);
+    }
+
+    private void addRoutes() {
+        route("GET", "/health", this::health);
+        route("GET", "/ping", this::health);
+        route("POST", "/ping", this::health);
+        route("GET", "/version", exchange -> exchange.respondJson(200, Json.bytes(Map.of("version", config.version()))));
+        route(
+                "GET",
+                "/load",
+                exchange -> exchange.respondJson(200, Json.bytes(Map.of("server_load", admission.inFlight()))));
+        route("GET", "/metrics", exchange -> exchange.respond(
+                200, HttpHeaders.of("content-type", Metrics.CONTENT_TYPE), metrics.text()));
+        route("GET", "/v1/models", this::models);
+        route("POST", "/v1/completions", exchange -> work(exchange, this::completion));
+        route("POST", "/v1/chat/completions", exchange -> work(exchange, this::chatCompletion));
+        route("POST", "/tokenize", exchange -> work(exchange, this::tokenize));
+        route("POST", "/detokenize", exchange -> work(exchange, this::detokenize));
+        route("POST", "/abort_requests", exchange -> work(exchange, this::abortRequests));
+        if (config.devMode()) {
+            route("POST", "/reset_prefix_cache", this::resetPrefixCache);
+            route("GET", "/debug/integrity", this::integrity);
+        }
+    }
+
+    private void route(String method, String path, Consumer<HttpExchange> handler) {
+        routes.computeIfAbsent(path, p -> new HashMap<>()).put(method, handler);
+    }
+
+    private void handle(HttpExchange exchange) {
+        LOG.debug("{} {} from {}", exchange.method(), exchange.path(), exchange.remoteAddress());
+        Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
+        if (methods == null) {
+            exchange.respondJson(404, Json.bytes(Map.of("detail", "Not Found")));
+            return;
+        }
+        Consumer<HttpExchange> handler = methods.get(exchange.method());
+        if (handler == null) {
+            exchange.respondJson(405, Json.bytes(Map.of("detail", "Method Not Allowed")));
+            return;
+        }
+        handler.accept(exchange);
+    }
+
+    /// What is done with a body of JSON, off the event loop.
+    @FunctionalInterface
+    private interface Work {
+        void run(HttpExchange exchange, JsonNode body);
+    }
+
+    private void work(HttpExchange exchange, Work work) {
+        String type = exchange.header("content-type").orElse("").split(";", 2)[0].strip();
+        if (!type.equalsIgnoreCase("application/json")) {
+            ErrorAnswers.send(exchange, ApiError.unsupportedMediaType());
+            return;
+        }
+        if (exchange.body().length == 0) {
+            ErrorAnswers.send(exchange, ApiError.missingBody());
+            return;
+        }
+        inBackground(exchange, () -> work.run(exchange, Json.parse(exchange.body())));
+    }
+
+    private void inBackground(HttpExchange exchange, Runnable task) {
+        try {
+            workers.execute(() -> guarded(exchange, task));
+        } catch (RejectedExecutionException e) {
+            ErrorAnswers.send(exchange, ApiError.unavailable("The server is shutting down."));
+        }
+    }
+
+    /// Answers what goes wrong in a task with the status that belongs to it.
+    private static void guarded(HttpExchange exchange, Runnable task) {
+        try {
+            task.run();
+        } catch (ApiException e) {
+            ErrorAnswers.send(exchange, e.error());
+        } catch (Json.MalformedException e) {
+            ErrorAnswers.send(exchange, ApiError.invalidJson(e.offsetBytes(), String.valueOf(e.getMessage())));
+        } catch (RuntimeException | Error e) {
+            LOG.error("{} {} failed", exchange.method(), exchange.path(), e);
+            ErrorAnswers.send(exchange, ApiError.internal("Internal server error"));
+        }
+    }
+
+    private void health(HttpExchange exchange) {
+        exchange.respondEmpty(engine.isHealthy() ? 200 : 503);
+    }
+
+    private void models(HttpExchange exchange) {
+        exchange.respondJson(
+                200,
+                ModelList.of(config.servedModelName(), config.modelRoot(), prompts.maxModelLen(), createdSeconds));
+    }
+
+    private void requireModel(Optional<String> model) {
+        if (model.isPresent() && !model.get().isEmpty() && !model.get().equals(config.servedModelName())) {
+            throw new ApiException(ApiError.unknownModel(model.get(), config.servedModelName()));
+        }
+    }
+
+    private void completion(HttpExchange exchange, JsonNode body) {
+        Optional<KvTransferParams> kv = handOff(body);
+        RequestStream stream = prepare(kv, () -> {
+            CompletionRequest request = CompletionRequest.parse(body);
+            requireModel(request.model());
+            int sequences = request.prompts().size() * request.options().n();
+            return admitted(sequences, leave -> {
+                List<int[]> encoded = new ArrayList<>(request.prompts().size());
+                request.prompts().forEach(prompt -> encoded.add(prompts.encode(prompt, request.options())));
+                return stream(exchange, request.options(), new ResponseFormat.Completion(), encoded, leave);
+            });
+        });
+        stream.submit(kv);
+    }
+
+    private void chatCompletion(HttpExchange exchange, JsonNode body) {
+        Optional<KvTransferParams> kv = handOff(body);
+        RequestStream stream = prepare(kv, () -> {
+            ChatCompletionRequest request = ChatCompletionRequest.parse(body);
+            requireModel(request.model());
+            return admitted(request.options().n(), leave -> {
+                int[] encoded = prompts.encode(request.chat(), request.options());
+                String role = request.chat().addGenerationPrompt()
+                        ? "assistant"
+                        : String.valueOf(request.chat().messages().getLast().get("role"));
+                return stream(
+                        exchange, request.options(), new ResponseFormat.Chat(role), List.of(encoded), leave);
+            });
+        });
+        stream.submit(kv);
+    }
+
+    private Optional<KvTransferParams> handOff(JsonNode body) {
+        return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : Optional.empty();
+    }
+
+    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a prefiller
+    /// holds for it; one that is refused for the moment does not, so that another try may use them.
+    private RequestStream prepare(
+            Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
+        try {
+            return preparation.get();
+        } catch (ApiException e) {
+            if (e.error().status() < 500 && kv.orElse(null) instanceof KvTransferParams.RemotePrefill source) {
+                engine.releaseRemote(source);
+            }
+            throw e;
+        }
+    }
+
+    /// A step that begins with room for its sequences, and on success passes on the duty to give it back.
+    private RequestStream admitted(
+            int sequences, Function<Runnable, RequestStream> preparation) {
+        try {
+            admission.enter(sequences);
+        } catch (ApiException e) {
+            metrics.rejected("max_in_flight");
+            throw e;
+        }
+        Runnable leave = () -> admission.leave(sequences);
+        try {
+            return preparation.apply(leave);
+        } catch (RuntimeException | Error e) {
+            leave.run();
+            throw e;
+        }
+    }
+
+    private RequestStream stream(
+            HttpExchange exchange,
+            GenerationOptions options,
+            ResponseFormat format,
+            List<int[]> encoded,
+            Runnable whenOver) {
+        String requestId = requestId(exchange, options);
+        ResponseHead head = new ResponseHead(
+                format.idPrefix() + requestId,
+                System.currentTimeMillis() / 1000,
+                config.servedModelName(),
+                fingerprint);
+        RequestStream stream = new RequestStream(
+                exchange,
+                engine,
+                tokenizer,
+                registry,
+                metrics,
+                options,
+                format,
+                head,
+                requestId,
+                prompts,
+                encoded,
+                config.enablePromptTokensDetails(),
+                exchange.arrivalNanos(),
+                whenOver);
+        metrics.accepted(options);
+        return stream;
+    }
+
+    /// The client's id if it is fit to be repeated, the header before the body's field; else a new one.
+    private static String requestId(HttpExchange exchange, GenerationOptions options) {
+        Optional<String> header = exchange.header("x-request-id")
+                .filter(id -> !id.isEmpty() && id.length() <= 512 && id.chars().allMatch(c -> c > 0x20 && c < 0x7f));
+        return header.or(options::requestId).orElseGet(() -> UUID.randomUUID().toString().replace("-", ""));
+    }
+
+    private void tokenize(HttpExchange exchange, JsonNode body) {
+        TokenizeRequest request = TokenizeRequest.parse(body);
+        requireModel(request.model());
+        String text =
+                switch (request.input()) {
+                    case TokenizeRequest.Input.Text(String given) -> given;
+                    case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
+                };
+        int[] tokens = tokenizer.encode(text, request.addSpecialTokens());
+        Optional<String[]> texts = Optional.empty();
+        if (request.returnTokenStrs()) {
+            String[] strings = new String[tokens.length];
+            for (int i = 0; i < tokens.length; i++) {
+                strings[i] = tokenizer.tokenText(tokens[i]);
+            }
+            texts = Optional.of(strings);
+        }
+        exchange.respondJson(200, TokenizeRequest.answer(tokens, prompts.maxModelLen(), texts));
+    }
+
+    private void detokenize(HttpExchange exchange, JsonNode body) {
+        DetokenizeRequest request = DetokenizeRequest.parse(body);
+        requireModel(request.model());
+        int[] ids = prompts.requireInVocabulary(request.tokens());
+        exchange.respondJson(200, DetokenizeRequest.answer(tokenizer.decode(ids, false)));
+    }
+
+    /// Ends the requests with these ids, also those whose blocks are held for a decoder.
+    private void abortRequests(HttpExchange exchange, JsonNode body) {
+        for (String id : AbortRequests.parse(body).requestIds()) {
+            String bare = id.startsWith("chatcmpl-") ? id.substring(9) : id.startsWith("cmpl-") ? id.substring(5) : id;
+            List<String> engineIds = new ArrayList<>(registry.engineIds(id));
+            if (!bare.equals(id)) {
+                engineIds.addAll(registry.engineIds(bare));
+            }
+            engineIds.forEach(engine::abort);
+        }
+        exchange.respondEmpty(200);
+    }
+
+    /// Answers 200 whatever came of it, as vLLM does; the log tells.
+    private void resetPrefixCache(HttpExchange exchange) {
+        inBackground(exchange, () -> {
+            if (!engine.resetPrefixCache().join()) {
+                LOG.warn("the prefix cache was not reset: requests are running");
+            }
+            exchange.respondEmpty(200);
+        });
+    }
+
+    private void integrity(HttpExchange exchange) {
+        inBackground(exchange, () -> {
+            try {
+                BlockUsage usage = engine.checkIntegrity().join();
+                exchange.respondJson(
+                        200,
+                        Json.bytes(Map.of(
+                                "free", usage.free(),
+                                "cached", usage.cached(),
+                                "in_use", usage.inUse(),
+                                "total", usage.total())));
+            } catch (CompletionException e) {
+                ErrorAnswers.send(
+                        exchange, ApiError.internal(String.valueOf(e.getCause() == null ? e : e.getCause())));
+            }
+        });
+    }
+}

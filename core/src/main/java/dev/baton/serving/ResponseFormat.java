@@ -1,0 +1,72 @@
+package dev.baton.serving;
+
+import dev.baton.openai.ChatCompletionResponses;
+import dev.baton.openai.Choice;
+import dev.baton.openai.CompletionResponses;
+import dev.baton.openai.KvTransferJson;
+import dev.baton.openai.ResponseHead;
+import dev.baton.openai.Usage;
+import java.util.List;
+import java.util.Optional;
+
+/// The two forms that a generation is answered in.
+sealed interface ResponseFormat {
+    /// What ids begin with.
+    String idPrefix();
+
+    byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams);
+
+    byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint);
+
+    byte[] usageChunk(ResponseHead head, Usage usage);
+
+    /// `/v1/completions`.
+    record Completion() implements ResponseFormat {
+        @Override
+        public String idPrefix() {
+            return "cmpl-";
+        }
+
+        @Override
+        public byte[] full(
+                ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+            return CompletionResponses.full(head, choices, usage, kvTransferParams);
+        }
+
+        @Override
+        public byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
+            return CompletionResponses.chunk(head, choice, usage, withFingerprint);
+        }
+
+        @Override
+        public byte[] usageChunk(ResponseHead head, Usage usage) {
+            return CompletionResponses.usageChunk(head, usage);
+        }
+    }
+
+    /// `/v1/chat/completions`.
+    ///
+    /// @param role the role of the message that is generated
+    record Chat(String role) implements ResponseFormat {
+        @Override
+        public String idPrefix() {
+            return "chatcmpl-";
+        }
+
+        @Override
+        public byte[] full(
+                ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+            return ChatCompletionResponses.full(head, role, choices, usage, kvTransferParams);
+        }
+
+        @Override
+        public byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
+            return ChatCompletionResponses.chunk(head, choice, usage, withFingerprint);
+        }
+
+        @Override
+        public byte[] usageChunk(ResponseHead head, Usage usage) {
+            return ChatCompletionResponses.usageChunk(head, usage);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+package dev.baton.serving;
+
+import dev.baton.engine.Engine;
+import dev.baton.engine.EngineConfig;
+import dev.baton.engine.EngineStats;
+import dev.baton.engine.RequestOutput;
+import dev.baton.metrics.Metrics;
+import dev.baton.openai.GenerationOptions;
+import io.prometheus.metrics.core.metrics.Counter;
+import io.prometheus.metrics.core.metrics.Histogram;
+import java.util.Map;
+import java.util.function.ToDoubleFunction;
+import java.util.function.ToLongFunction;
+
+/// The instance's metrics under vLLM's names: the engine's counters, read when asked for, and what the server measures
+/// of each sequence. Thread-safe.
+final class ServingMetrics {
+    private static final double NANOS = 1e9;
+    private static final double[] TTFT_SECONDS = {
+        .001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560
+    };
+    private static final double[] TOKEN_SECONDS = {
+        .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80
+    };
+    private static final double[] REQUEST_SECONDS = {
+        .3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680
+    };
+
+    private final Metrics metrics;
+    private final Engine engine;
+    private final Histogram timeToFirstToken;
+    private final Histogram interTokenLatency;
+    private final Histogram timePerOutputToken;
+    private final Histogram e2eLatency;
+    private final Histogram promptTokens;
+    private final Histogram generationTokens;
+    private final Histogram maxTokens;
+    private final Histogram choices;
+    private final Histogram prefillComputedTokens;
+    private final Counter finished;
+    private final Counter promptTokensBySource;
+    private final Counter rejected;
+
+    ServingMetrics(String modelName, Engine engine) {
+        this.engine = engine;
+        this.metrics = new Metrics(Map.of("model_name", modelName, "engine", "0"));
+        int context = engine.config().maxModelLen();
+        timeToFirstToken = metrics.histogram(
+                "vllm:time_to_first_token_seconds", "Time from arrival to the first token.", TTFT_SECONDS);
+        interTokenLatency = metrics.histogram(
+                "vllm:inter_token_latency_seconds", "Time between two outputs of a sequence.", TOKEN_SECONDS);
+        timePerOutputToken = metrics.histogram(
+                "vllm:request_time_per_output_token_seconds",
+                "Mean time per token of a sequence, the first excluded.",
+                TOKEN_SECONDS);
+        e2eLatency = metrics.histogram(
+                "vllm:e2e_request_latency_seconds", "Time from arrival to the last token.", REQUEST_SECONDS);
+        double[] tokens = Metrics.oneTwoFive(context);
+        promptTokens = metrics.histogram("vllm:request_prompt_tokens", "Prompt tokens of a sequence.", tokens);
+        generationTokens =
+                metrics.histogram("vllm:request_generation_tokens", "Tokens generated for a sequence.", tokens);
+        maxTokens = metrics.histogram("vllm:request_params_max_tokens", "max_tokens of a request.", tokens);
+        choices = metrics.histogram("vllm:request_params_n", "n of a request.", 1, 2, 5, 10, 20);
+        prefillComputedTokens = metrics.histogram(
+                "vllm:request_prefill_kv_computed_tokens",
+                "Prompt tokens that were computed here, neither cached nor transferred.",
+                tokens);
+        finished = metrics.counter("vllm:request_success", "Sequences that ended, by reason.", "finished_reason");
+        promptTokensBySource = metrics.counter(
+                "vllm:prompt_tokens_by_source", "Prompt tokens by where their KV blocks came from.", "source");
+        rejected = metrics.counter(
+                "vllm:admission_rejections", "Requests refused because the server was full.", "reason");
+        engineMetrics();
+    }
+
+    private void engineMetrics() {
+        gauge("vllm:num_requests_running", "Sequences in the batch.", EngineStats::numRunning);
+        gauge("vllm:num_requests_waiting", "Sequences that wait for their turn.", EngineStats::numWaiting);
+        metrics.gauge(
+                "vllm:num_requests_waiting_by_reason",
+                "Sequences that wait, by what for.",
+                "reason",
+                Map.of(
+                        "capacity",
+                        () -> engine.stats().numWaiting() - engine.stats().numLoading(),
+                        "deferred",
+                        () -> engine.stats().numLoading()));
+        gauge("vllm:kv_cache_usage_perc", "Share of the KV cache's blocks in use, 1 for all.", ServingMetrics::usage);
+        counter("vllm:prefix_cache_queries", "Tokens looked up.", EngineStats::prefixCacheQueriedTokens);
+        counter("vllm:prefix_cache_hits", "Tokens found.", EngineStats::prefixCacheHitTokens);
+        counter(
+                "vllm:external_prefix_cache_queries",
+                "Tokens asked of other instances.",
+                EngineStats::externalQueriedTokens);
+        counter(
+                "vllm:external_prefix_cache_hits",
+                "Tokens that arrived from other instances.",
+                EngineStats::externalHitTokens);
+        counter(
+                "vllm:prompt_tokens_cached",
+                "Prompt tokens that were not computed here.",
+                stats -> stats.prefixCacheHitTokens() + stats.externalHitTokens());
+        counter("vllm:num_preemptions", "Sequences that were put back.", EngineStats::preemptions);
+        counter("vllm:prompt_tokens", "Prompt tokens prefilled.", EngineStats::promptTokens);
+        counter("vllm:generation_tokens", "Tokens generated.", EngineStats::generationTokens);
+        counter("baton:engine_steps", "Steps of the engine.", EngineStats::steps);
+        counter("baton:kv_load_failures", "Loads of KV blocks that failed.", EngineStats::kvLoadFailures);
+        gauge("baton:num_requests_held", "Finished sequences whose blocks wait for a decoder.", EngineStats::numHeld);
+        metrics.gauge(
+                "baton:kv_blocks",
+                "Blocks of the KV cache, by state.",
+                "state",
+                Map.of(
+                        "free",
+                        () -> engine.stats().blocks().free(),
+                        "cached",
+                        () -> engine.stats().blocks().cached(),
+                        "in_use",
+                        () -> engine.stats().blocks().inUse()));
+        EngineConfig config = engine.config();
+        metrics.facts(
+                "vllm:cache_config_info",
+                "How the KV cache is set up.",
+                Map.of(
+                        "block_size",
+                        Integer.toString(config.blockTokens()),
+                        "num_gpu_blocks",
+                        Integer.toString(config.numBlocks()),
+                        "enable_prefix_caching",
+                        config.enablePrefixCaching() ? "True" : "False"));
+    }
+
+    static double usage(EngineStats stats) {
+        return stats.blocks().total() == 0
+                ? 0
+                : (double) stats.blocks().inUse() / stats.blocks().total();
+    }
+
+    private void gauge(String name, String help, ToDoubleFunction<EngineStats> value) {
+        metrics.gauge(name, help, () -> value.applyAsDouble(engine.stats()));
+    }
+
+    private void counter(String name, String help, ToLongFunction<EngineStats> value) {
+        metrics.counter(name, help, () -> value.applyAsLong(engine.stats()));
+    }
+
+    byte[] text() {
+        return metrics.text();
+    }
+
+    void accepted(GenerationOptions options) {
+        choices.observe(options.n());
+        options.maxTokens().ifPresent(maxTokens::observe);
+    }
+
+    void rejected(String reason) {
+        rejected.labelValues(reason).inc();
+    }
+
+    void firstToken(long nanosSinceArrival) {
+        timeToFirstToken.observe(nanosSinceArrival / NANOS);
+    }
+
+    void nextOutput(long nanosSinceLast) {
+        interTokenLatency.observe(nanosSinceLast / NANOS);
+    }
+
+    /// Notes the end of a sequence.
+    ///
+    /// @param decodeNanos time from the first token to the last
+    void finished(String reason, RequestOutput.Finish finish, int generated, long totalNanos, long decodeNanos) {
+        finished.labelValues(reason).inc();
+        e2eLatency.observe(totalNanos / NANOS);
+        promptTokens.observe(finish.promptTokens());
+        generationTokens.observe(generated);
+        if (generated > 1) {
+            timePerOutputToken.observe(decodeNanos / NANOS / (generated - 1));
+        }
+        int computed = finish.promptTokens() - finish.cachedTokens() - finish.externalTokens();
+        prefillComputedTokens.observe(computed);
+        promptTokensBySource.labelValues("local_compute").inc(computed);
+        promptTokensBySource.labelValues("local_cache_hit").inc(finish.cachedTokens());
+        promptTokensBySource.labelValues("external_kv_transfer").inc(finish.externalTokens());
+    }
+}
