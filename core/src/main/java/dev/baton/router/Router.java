@@ -153,17 +153,9 @@ public final class Router implements AutoCloseable {
     private void generate(HttpExchange exchange, Endpoint endpoint, long startNanos) {
         RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
         if (!hasJsonType(exchange)) {
-            refuseGeneration(
-                    exchange,
-                    endpoint,
-                    id,
-                    ApiError.unsupportedMediaType());
+            refuseGeneration(exchange, endpoint, id, ApiError.unsupportedMediaType());
         } else if (!context.metrics().requestStarted(context.config().maxInFlight())) {
-            refuseGeneration(
-                    exchange,
-                    endpoint,
-                    id,
-                    RouterErrors.OVERLOADED);
+            refuseGeneration(exchange, endpoint, id, RouterErrors.OVERLOADED);
         } else if (exchange.body().length < LARGE_BODY_BYTES) {
             parse(exchange, endpoint, id, startNanos);
         } else {
@@ -252,8 +244,7 @@ public final class Router implements AutoCloseable {
             case CLOSED -> passOn(exchange, id, engines);
             case TIMEOUT -> respond(exchange, id, RouterErrors.ANSWER_LATE);
             case CANCELLED -> LOG.debug("{}: the client is gone", exchange.path());
-            case TOO_LARGE, PROTOCOL, BIND ->
-                respond(exchange, id, RouterErrors.ANSWER_UNUSABLE);
+            case TOO_LARGE, PROTOCOL, BIND -> respond(exchange, id, RouterErrors.ANSWER_UNUSABLE);
         }
     }
 

@@ -11,8 +11,7 @@ final class RouterErrors {
 
     static final ApiError NO_DECODER = ApiError.unavailable("No decoder is available. Please try again later.");
     static final ApiError NO_ENGINE = ApiError.unavailable("No engine is available. Please try again later.");
-    static final ApiError OVERLOADED =
-            ApiError.unavailable("Too many requests are in flight. Please try again later.");
+    static final ApiError OVERLOADED = ApiError.unavailable("Too many requests are in flight. Please try again later.");
     static final ApiError ENGINE_DIED = badGateway("The engine stopped before it answered.");
     static final ApiError ANSWER_UNUSABLE = badGateway("The engine's answer cannot be passed on.");
     static final ApiError ANSWER_LATE = error(504, "GatewayTimeoutError", "The engine did not answer in time.");
@@ -33,8 +32,7 @@ final class RouterErrors {
 
     /// The header fields that go with an error: where another try may help soon, `Retry-After`.
     static HttpHeaders headers(ApiError error, RequestId id) {
-        HttpHeaders headers =
-                HttpHeaders.of("content-type", "application/json").with(RequestId.HEADER, id.client());
+        HttpHeaders headers = HttpHeaders.of("content-type", "application/json").with(RequestId.HEADER, id.client());
         return error.status() == 502 || error.status() == 503
                 ? headers.with("retry-after", RETRY_AFTER_SECONDS)
                 : headers;

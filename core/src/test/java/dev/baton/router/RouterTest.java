@@ -261,13 +261,13 @@ class RouterTest {
 
     @Test
     void ttftIsReportedInTheFormOfTheSeeds() throws Exception {
-        try (Fleet fleet = new Fleet(
-                2, 1, config -> config.withIntervals(Duration.ofMillis(100), Duration.ofMillis(300)))) {
+        try (Fleet fleet =
+                new Fleet(2, 1, config -> config.withIntervals(Duration.ofMillis(100), Duration.ofMillis(300)))) {
             for (int i = 0; i < 3; i++) {
                 fleet.complete("{\"prompt\":\"x\"}");
             }
-            await().atMost(Duration.ofSeconds(5)).until(() -> fleet.reports.stream()
-                    .anyMatch(report -> report.contains("Num requests: 3\n")));
+            await().atMost(Duration.ofSeconds(5))
+                    .until(() -> fleet.reports.stream().anyMatch(report -> report.contains("Num requests: 3\n")));
             String ruler = "=".repeat(31);
             String block = "TTFT stats:\n - Average \\(ms\\): \\d+\\.\\d\n - Median \\(ms\\): \\d+\\.\\d\n"
                     + " - 99th Percentile \\(ms\\): \\d+\\.\\d\n";
@@ -334,7 +334,8 @@ class RouterTest {
         try (Fleet fleet = new Fleet(1, 1)) {
             HttpResponse<String> answer = fleet.complete(body);
             assertThat(answer.statusCode()).isEqualTo(400);
-            JsonNode error = Json.parse(answer.body().getBytes(StandardCharsets.UTF_8)).path("error");
+            JsonNode error =
+                    Json.parse(answer.body().getBytes(StandardCharsets.UTF_8)).path("error");
             assertThat(error.path("code").asInt()).isEqualTo(400);
             assertThat(error.path("type").asString()).isEqualTo("Bad Request");
             assertThat(fleet.prefiller(0).received).isEmpty();
@@ -345,7 +346,8 @@ class RouterTest {
     @Test
     void deepNestingInvalidUtf8AndWrongTypesAre400() throws Exception {
         try (Fleet fleet = new Fleet(1, 1)) {
-            assertThat(fleet.complete("{\"x\":" + "[".repeat(10_000) + "]".repeat(10_000) + "}").statusCode())
+            assertThat(fleet.complete("{\"x\":" + "[".repeat(10_000) + "]".repeat(10_000) + "}")
+                            .statusCode())
                     .isEqualTo(400);
             byte[] latin1 = "{\"prompt\":\"é\"}".getBytes(StandardCharsets.ISO_8859_1);
             assertThat(fleet.send(fleet.request("/v1/completions")
@@ -363,9 +365,10 @@ class RouterTest {
 
     @Test
     void bodyAndHeaderLimitsHold() throws Exception {
-        try (Fleet fleet = new Fleet(
-                1, 1, config -> config.withServer(config.server().withMaxBodyBytes(1000)))) {
-            assertThat(fleet.complete("{\"prompt\":\"" + "x".repeat(1000) + "\"}").statusCode())
+        try (Fleet fleet =
+                new Fleet(1, 1, config -> config.withServer(config.server().withMaxBodyBytes(1000)))) {
+            assertThat(fleet.complete("{\"prompt\":\"" + "x".repeat(1000) + "\"}")
+                            .statusCode())
                     .isEqualTo(413);
             assertThat(fleet.send(fleet.request("/v1/completions")
                                     .header("content-type", "application/json")

@@ -305,8 +305,8 @@ final class StubEngine implements AutoCloseable {
 
         void require(boolean holds, String violation) {
             if (!holds) {
-                engine.violations.add((engine.prefiller ? "prefiller: " : "decoder: ") + violation + " in "
-                        + request.text());
+                engine.violations.add(
+                        (engine.prefiller ? "prefiller: " : "decoder: ") + violation + " in " + request.text());
             }
         }
 
@@ -320,7 +320,8 @@ final class StubEngine implements AutoCloseable {
                 wrong = "Stream options can only be defined when `stream=True`.";
             } else if (body.path("max_tokens").asInt(16) < 1) {
                 wrong = "max_tokens must be at least 1, got " + body.path("max_tokens") + ".";
-            } else if (body.path("min_tokens").asInt(0) > body.path("max_tokens").asInt(16)) {
+            } else if (body.path("min_tokens").asInt(0)
+                    > body.path("max_tokens").asInt(16)) {
                 wrong = "min_tokens must be less than or equal to max_tokens.";
             } else if (body.path("prompt").asString("").equals("too long")) {
                 wrong = "This model's maximum context length is 99 tokens.";
