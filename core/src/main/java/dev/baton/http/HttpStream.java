@@ -19,6 +19,7 @@ public final class HttpStream {
     private Buffer pending = Buffer.buffer();
     private boolean flushScheduled;
     private boolean ending;
+    private boolean sourceTold;
     // event loop only
     private boolean waitsForDrain;
     private Runnable whenDrained = () -> {};
@@ -45,6 +46,7 @@ public final class HttpStream {
             overflow = waiting > config.maxStreamBufferBytes();
             schedule = !flushScheduled;
             flushScheduled = true;
+            sourceTold |= waiting > config.maxStreamBufferBytes() / 4;
         }
         if (overflow) {
             exchange.cutOff(HttpExchange.Gone.TOO_SLOW);
@@ -80,6 +82,9 @@ public final class HttpStream {
             drop();
             return;
         }
+        if (response.ended()) {
+            return;
+        }
         if (response.writeQueueFull()) {
             awaitDrain();
             return;
@@ -92,10 +97,34 @@ public final class HttpStream {
             last = ending;
             flushScheduled = false;
         }
-        exchange.watchWrite(last ? response.end(bytes) : response.write(bytes));
+        if (last) {
+            exchange.watchWrite(response.end(bytes));
+            return;
+        }
+        if (bytes.length() > 0) {
+            exchange.watchWrite(response.write(bytes));
+        }
+        resumeSource();
     }
 
-    /// Keeps `flushScheduled` set, so that writes only add to the buffer meanwhile.
+    /// A source that was told to wait has to hear when to go on, also if its bytes came in one turn of the event loop
+    /// and so never met a full queue.
+    private void resumeSource() {
+        if (response.writeQueueFull()) {
+            awaitDrain();
+            return;
+        }
+        boolean told;
+        synchronized (lock) {
+            told = sourceTold;
+            sourceTold = false;
+        }
+        if (told) {
+            whenDrained.run();
+        }
+    }
+
+    /// Until then writes only add to the buffer.
     private void awaitDrain() {
         if (waitsForDrain) {
             return;
@@ -104,7 +133,6 @@ public final class HttpStream {
         response.drainHandler(drained -> {
             waitsForDrain = false;
             flush();
-            whenDrained.run();
         });
     }
 

@@ -108,6 +108,15 @@ final class Fleet implements AutoCloseable {
         return socket;
     }
 
+    /// Lets time pass in an engine's script.
+    static void pause(Duration time) {
+        try {
+            Thread.sleep(time);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
     @Override
     public void close() throws IOException {
         try {

@@ -1,0 +1,140 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import java.net.Socket;
+import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/// A client that leaves is felt by both engines within 200 ms, wherever its request is.
+@Timeout(60)
+class RouterAbortTest {
+    private static final Duration LIMIT = Duration.ofMillis(200);
+    private static final String STREAM = "{\"prompt\":\"x\",\"max_tokens\":3,\"stream\":true}";
+
+    private static void assertFelt(StubEngine engine, long leftNanos) {
+        await().pollInterval(Duration.ofMillis(5))
+                .untilAsserted(() -> assertThat(engine.disconnects).hasValue(1));
+        assertThat(Duration.ofNanos(engine.disconnectedNanos.get() - leftNanos)).isLessThan(LIMIT);
+    }
+
+    private static void assertTold(StubEngine prefiller) {
+        await().pollInterval(Duration.ofMillis(5))
+                .atMost(LIMIT)
+                .untilAsserted(() -> assertThat(prefiller.aborts)
+                        .singleElement()
+                        .satisfies(notice -> assertThat(notice.text())
+                                .isEqualTo("{\"request_ids\":[\""
+                                        + prefiller.received.element().requestId() + "\"]}")));
+    }
+
+    private static long leave(Socket client) throws Exception {
+        long now = System.nanoTime();
+        client.close();
+        return now;
+    }
+
+    @Test
+    void duringPrefill() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.prefiller(0).script = StubEngine.Call::stall;
+            Socket client = fleet.startRaw(STREAM);
+            await().until(() -> !fleet.prefiller(0).received.isEmpty());
+            long left = leave(client);
+            assertTold(fleet.prefiller(0));
+            assertFelt(fleet.prefiller(0), left);
+            assertThat(fleet.decoder(0).received).isEmpty();
+        }
+    }
+
+    /// Between the legs: the prefiller is done, the decoder has not answered yet.
+    @Test
+    void beforeTheDecodersAnswer() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.decoder(0).script = StubEngine.Call::stall;
+            Socket client = fleet.startRaw(STREAM);
+            await().until(() -> !fleet.decoder(0).received.isEmpty());
+            long left = leave(client);
+            assertTold(fleet.prefiller(0));
+            assertFelt(fleet.decoder(0), left);
+        }
+    }
+
+    /// The client leaves while the prefiller's answer is on its way, so that the router learns of both at about the
+    /// same time: in any order, the prefiller is told and the decoder is left alone or aborted.
+    @Test
+    void whileThePrefillersAnswerIsOnItsWay() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            for (int i = 0; i < 30; i++) {
+                CountDownLatch reached = new CountDownLatch(1);
+                CountDownLatch go = new CountDownLatch(1);
+                fleet.prefiller(0).received.clear();
+                fleet.prefiller(0).aborts.clear();
+                fleet.decoder(0).script = StubEngine.Call::stall;
+                fleet.prefiller(0).script = call -> {
+                    reached.countDown();
+                    try {
+                        go.await();
+                    } catch (InterruptedException e) {
+                        Thread.currentThread().interrupt();
+                    }
+                    StubEngine.prefill(call);
+                };
+                Socket client = fleet.startRaw(STREAM);
+                assertThat(reached.await(5, TimeUnit.SECONDS)).isTrue();
+                go.countDown();
+                client.close();
+                await().pollInterval(Duration.ofMillis(5))
+                        .untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
+                await().pollInterval(Duration.ofMillis(5))
+                        .untilAsserted(() -> assertThat(fleet.router.numLegs()).isZero());
+            }
+        }
+    }
+
+    @Test
+    void beforeAnAnswerThatIsNotStreamed() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.decoder(0).script = StubEngine.Call::stall;
+            Socket client = fleet.startRaw("{\"prompt\":\"x\"}");
+            await().until(() -> !fleet.decoder(0).received.isEmpty());
+            long left = leave(client);
+            assertTold(fleet.prefiller(0));
+            assertFelt(fleet.decoder(0), left);
+        }
+    }
+
+    @Test
+    void duringAStream() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.decoder(0).script = call -> {
+                call.startEvents();
+                call.event("{\"n\":1}");
+                call.stall();
+            };
+            Socket client = fleet.startRaw(STREAM);
+            assertThat(client.getInputStream().read()).isEqualTo('H');
+            long left = leave(client);
+            assertFelt(fleet.decoder(0), left);
+            assertThat(fleet.get("/metrics").body()).contains("baton_router_aborts_total{stage=\"stream\"} 1.0");
+        }
+    }
+
+    @Test
+    void whileARequestIsPassedOn() throws Exception {
+        try (Fleet fleet = new Fleet(0, 1)) {
+            fleet.decoder(0).script = StubEngine.Call::stall;
+            Socket client = fleet.connect();
+            client.getOutputStream()
+                    .write("POST /detokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+                            .getBytes(java.nio.charset.StandardCharsets.US_ASCII));
+            await().until(() -> !fleet.decoder(0).received.isEmpty());
+            long left = leave(client);
+            assertFelt(fleet.decoder(0), left);
+        }
+    }
+}
