@@ -32,16 +32,20 @@ final class ChatCommand implements Callable<Integer> {
     String baseUrl = "";
 
     @Option(names = "--model", description = "Default: the server's first.")
-    @Nullable String model;
+    @Nullable
+    String model;
 
     @Option(names = "--system", paramLabel = "TEXT", description = "Said to the model before the conversation.")
-    @Nullable String system;
+    @Nullable
+    String system;
 
     @Option(names = "--temperature", description = "Default: the server's.")
-    @Nullable Double temperature;
+    @Nullable
+    Double temperature;
 
     @Option(names = "--max-tokens", description = "Longest answer (default: what fits).")
-    @Nullable Integer maxTokens;
+    @Nullable
+    Integer maxTokens;
 
     @Spec
     CommandSpec spec = CommandSpec.create();

@@ -45,7 +45,10 @@ final class ChatSession implements AutoCloseable {
     /// @param model empty: the server's first
     /// @param system said before the conversation
     record Settings(
-            Optional<String> model, Optional<String> system, Optional<Double> temperature, Optional<Integer> maxTokens) {}
+            Optional<String> model,
+            Optional<String> system,
+            Optional<Double> temperature,
+            Optional<Integer> maxTokens) {}
 
     /// How an answer ended.
     enum Ending {
@@ -86,7 +89,8 @@ final class ChatSession implements AutoCloseable {
         }
     }
 
-    /// Asks and passes the answer on as it comes. An interrupted answer stays in the conversation as far as it came; a
+    /// Asks and passes the answer on as it comes. An interrupted answer stays in the conversation as far as it
+    /// came; a
     /// question that failed does not.
     ///
     /// @param onText called on another thread
@@ -208,7 +212,8 @@ final class ChatSession implements AutoCloseable {
             if (failure.kind() == HttpException.Kind.CANCELLED) {
                 ending.complete(Ending.INTERRUPTED);
             } else {
-                ending.completeExceptionally(new CliException("The answer broke off: " + failure.getMessage(), failure));
+                ending.completeExceptionally(
+                        new CliException("The answer broke off: " + failure.getMessage(), failure));
             }
         }
     }

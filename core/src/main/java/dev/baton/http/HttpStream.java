@@ -107,7 +107,8 @@ public final class HttpStream {
         resumeSource();
     }
 
-    /// A source that was told to wait has to hear when to go on, also if its bytes came in one turn of the event loop
+    /// A source that was told to wait has to hear when to go on, also if its bytes came in one turn of the event
+    /// loop
     /// and so never met a full queue.
     private void resumeSource() {
         if (response.writeQueueFull()) {

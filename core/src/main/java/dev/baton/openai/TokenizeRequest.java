@@ -7,8 +7,7 @@ import tools.jackson.databind.JsonNode;
 /// The body of `POST /tokenize`: a text, or a conversation.
 ///
 /// @param returnTokenStrs whether the answer has the tokens' texts as well
-public record TokenizeRequest(
-        Optional<String> model, Input input, boolean addSpecialTokens, boolean returnTokenStrs) {
+public record TokenizeRequest(Optional<String> model, Input input, boolean addSpecialTokens, boolean returnTokenStrs) {
 
     /// What is to be tokenised.
     public sealed interface Input {

@@ -82,9 +82,7 @@ public final class EngineServer implements AutoCloseable {
             throw e;
         }
         StatsLog stats = new StatsLog(
-                engine.stats(),
-                System.nanoTime(),
-                engine.config().kvTransfer().isPresent());
+                engine.stats(), System.nanoTime(), engine.config().kvTransfer().isPresent());
         this.statsTimer = runtime.every(
                 config.logStatsInterval(),
                 () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info));
@@ -127,13 +125,19 @@ public final class EngineServer implements AutoCloseable {
         route("GET", "/health", this::health);
         route("GET", "/ping", this::health);
         route("POST", "/ping", this::health);
-        route("GET", "/version", exchange -> exchange.respondJson(200, Json.bytes(Map.of("version", config.version()))));
+        route(
+                "GET",
+                "/version",
+                exchange -> exchange.respondJson(200, Json.bytes(Map.of("version", config.version()))));
         route(
                 "GET",
                 "/load",
                 exchange -> exchange.respondJson(200, Json.bytes(Map.of("server_load", admission.inFlight()))));
-        route("GET", "/metrics", exchange -> exchange.respond(
-                200, HttpHeaders.of("content-type", Metrics.CONTENT_TYPE), metrics.text()));
+        route(
+                "GET",
+                "/metrics",
+                exchange ->
+                        exchange.respond(200, HttpHeaders.of("content-type", Metrics.CONTENT_TYPE), metrics.text()));
         route("GET", "/v1/models", this::models);
         route("POST", "/v1/completions", exchange -> work(exchange, this::completion));
         route("POST", "/v1/chat/completions", exchange -> work(exchange, this::chatCompletion));
@@ -172,7 +176,8 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void work(HttpExchange exchange, Work work) {
-        String type = exchange.header("content-type").orElse("").split(";", 2)[0].strip();
+        String type =
+                exchange.header("content-type").orElse("").split(";", 2)[0].strip();
         if (!type.equalsIgnoreCase("application/json")) {
             ErrorAnswers.send(exchange, ApiError.unsupportedMediaType());
             return;
@@ -212,8 +217,7 @@ public final class EngineServer implements AutoCloseable {
 
     private void models(HttpExchange exchange) {
         exchange.respondJson(
-                200,
-                ModelList.of(config.servedModelName(), config.modelRoot(), prompts.maxModelLen(), createdSeconds));
+                200, ModelList.of(config.servedModelName(), config.modelRoot(), prompts.maxModelLen(), createdSeconds));
     }
 
     private void requireModel(Optional<String> model) {
@@ -247,8 +251,7 @@ public final class EngineServer implements AutoCloseable {
                 String role = request.chat().addGenerationPrompt()
                         ? "assistant"
                         : String.valueOf(request.chat().messages().getLast().get("role"));
-                return stream(
-                        exchange, request.options(), new ResponseFormat.Chat(role), List.of(encoded), leave);
+                return stream(exchange, request.options(), new ResponseFormat.Chat(role), List.of(encoded), leave);
             });
         });
         stream.submit(kv);
@@ -258,10 +261,10 @@ public final class EngineServer implements AutoCloseable {
         return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : Optional.empty();
     }
 
-    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a prefiller
+    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a
+    /// prefiller
     /// holds for it; one that is refused for the moment does not, so that another try may use them.
-    private RequestStream prepare(
-            Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
+    private RequestStream prepare(Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
         try {
             return preparation.get();
         } catch (ApiException e) {
@@ -273,8 +276,7 @@ public final class EngineServer implements AutoCloseable {
     }
 
     /// A step that begins with room for its sequences, and on success passes on the duty to give it back.
-    private RequestStream admitted(
-            int sequences, Function<Runnable, RequestStream> preparation) {
+    private RequestStream admitted(int sequences, Function<Runnable, RequestStream> preparation) {
         try {
             admission.enter(sequences);
         } catch (ApiException e) {
@@ -325,17 +327,17 @@ public final class EngineServer implements AutoCloseable {
     private static String requestId(HttpExchange exchange, GenerationOptions options) {
         Optional<String> header = exchange.header("x-request-id")
                 .filter(id -> !id.isEmpty() && id.length() <= 512 && id.chars().allMatch(c -> c > 0x20 && c < 0x7f));
-        return header.or(options::requestId).orElseGet(() -> UUID.randomUUID().toString().replace("-", ""));
+        return header.or(options::requestId)
+                .orElseGet(() -> UUID.randomUUID().toString().replace("-", ""));
     }
 
     private void tokenize(HttpExchange exchange, JsonNode body) {
         TokenizeRequest request = TokenizeRequest.parse(body);
         requireModel(request.model());
-        String text =
-                switch (request.input()) {
-                    case TokenizeRequest.Input.Text(String given) -> given;
-                    case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
-                };
+        String text = switch (request.input()) {
+            case TokenizeRequest.Input.Text(String given) -> given;
+            case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
+        };
         int[] tokens = tokenizer.encode(text, request.addSpecialTokens());
         Optional<String[]> texts = Optional.empty();
         if (request.returnTokenStrs()) {
@@ -390,8 +392,7 @@ public final class EngineServer implements AutoCloseable {
                                 "in_use", usage.inUse(),
                                 "total", usage.total())));
             } catch (CompletionException e) {
-                ErrorAnswers.send(
-                        exchange, ApiError.internal(String.valueOf(e.getCause() == null ? e : e.getCause())));
+                ErrorAnswers.send(exchange, ApiError.internal(String.valueOf(e.getCause() == null ? e : e.getCause())));
             }
         });
     }

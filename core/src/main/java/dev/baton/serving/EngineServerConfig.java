@@ -30,16 +30,7 @@ public record EngineServerConfig(
     /// An instance with vLLM's defaults and room for 4,096 sequences.
     public static EngineServerConfig of(HttpServerConfig http, String model, int vocabSize) {
         return new EngineServerConfig(
-                http,
-                model,
-                model,
-                vocabSize,
-                "dev",
-                DefaultSampling.VLLM,
-                false,
-                false,
-                4096,
-                Duration.ofSeconds(10));
+                http, model, model, vocabSize, "dev", DefaultSampling.VLLM, false, false, 4096, Duration.ofSeconds(10));
     }
 
     public EngineServerConfig withModelRoot(String root) {

@@ -59,8 +59,8 @@ final class KvParams {
 
     private static int number(JsonNode value, String key, int least) {
         if (!value.isIntegralNumber() || !value.canConvertToInt() || value.intValue() < least) {
-            throw new IllegalArgumentException(key + " must be an integer of at least " + least + ", got "
-                    + brief(value));
+            throw new IllegalArgumentException(
+                    key + " must be an integer of at least " + least + ", got " + brief(value));
         }
         return value.intValue();
     }
@@ -82,7 +82,9 @@ final class KvParams {
         if (value.isMissingNode()) {
             return "nothing";
         }
-        return value.isContainer() ? value.getNodeType().toString().toLowerCase(java.util.Locale.ROOT) : value.toString();
+        return value.isContainer()
+                ? value.getNodeType().toString().toLowerCase(java.util.Locale.ROOT)
+                : value.toString();
     }
 
     static KvTransferJson toJson(KvTransferParams.RemotePrefill params) {

@@ -55,11 +55,10 @@ final class Prompts {
     ///
     /// @throws ApiException if it does not fit into the context
     int[] encode(Prompt prompt, GenerationOptions options) {
-        int[] ids =
-                switch (prompt) {
-                    case Prompt.Text(String text) -> encode(text, options.addSpecialTokens(), options);
-                    case Prompt.Tokens(int[] given) -> requireInVocabulary(given);
-                };
+        int[] ids = switch (prompt) {
+            case Prompt.Text(String text) -> encode(text, options.addSpecialTokens(), options);
+            case Prompt.Tokens(int[] given) -> requireInVocabulary(given);
+        };
         return fit(ids, options);
     }
 
@@ -165,7 +164,8 @@ final class Prompts {
     /// @param choice index among the choices of the prompt; each draws its own numbers
     SamplingParams sampling(GenerationOptions options, int promptTokens, int choice) {
         int room = maxModelLen - promptTokens;
-        int maxTokens = Math.min(room, options.maxTokens().orElse(defaults.maxTokens().orElse(room)));
+        int maxTokens =
+                Math.min(room, options.maxTokens().orElse(defaults.maxTokens().orElse(room)));
         OptionalLong seed = options.seed().isPresent()
                 ? OptionalLong.of(options.seed().getAsLong() + choice)
                 : OptionalLong.empty();

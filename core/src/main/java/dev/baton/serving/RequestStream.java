@@ -32,10 +32,12 @@ import org.jspecify.annotations.Nullable;
 
 /// One HTTP request that generates: its sequences in the engine, and its answer, whole or streamed.
 ///
-/// [#submit] runs on the thread that tokenised the prompts; everything after that on the exchange's event loop, where
+/// [#submit] runs on the thread that tokenised the prompts; everything after that on the exchange's event loop,
+/// where
 /// the engine's outputs are handed over to. The engine's thread is never made to wait.
 ///
-/// The head of a stream goes out with the first token, so that what fails before gets a status of its own; what fails
+/// The head of a stream goes out with the first token, so that what fails before gets a status of its own; what
+/// fails
 /// after is an error event, and never a normal end.
 final class RequestStream {
     private final HttpExchange exchange;
@@ -353,11 +355,12 @@ final class RequestStream {
                 options.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
                 promptHere ? Optional.of(sequence.prompt) : Optional.empty());
         for (TokenLogprob token : delta.logprobs()) {
-            sequence.shownCharacters += token.token().codePointCount(0, token.token().length());
+            sequence.shownCharacters +=
+                    token.token().codePointCount(0, token.token().length());
         }
         boolean usageFollows = options.streamOptions().includeUsage();
-        out.write(SseWriter.event(format.chunk(
-                head, choice, runningUsage(sequence, sequence.text.numTokens()), last && !usageFollows)));
+        out.write(SseWriter.event(
+                format.chunk(head, choice, runningUsage(sequence, sequence.text.numTokens()), last && !usageFollows)));
     }
 
     private void writeRoles(HttpStream out) {
@@ -391,8 +394,7 @@ final class RequestStream {
                 }
             }
         }
-        return new Usage(
-                promptTokens, generated, promptTokensDetails ? OptionalInt.of(cached) : OptionalInt.empty());
+        return new Usage(promptTokens, generated, promptTokensDetails ? OptionalInt.of(cached) : OptionalInt.empty());
     }
 
     private void complete() {

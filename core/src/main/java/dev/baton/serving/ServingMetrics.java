@@ -12,7 +12,8 @@ import java.util.Map;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
 
-/// The instance's metrics under vLLM's names: the engine's counters, read when asked for, and what the server measures
+/// The instance's metrics under vLLM's names: the engine's counters, read when asked for, and what the server
+/// measures
 /// of each sequence. Thread-safe.
 final class ServingMetrics {
     private static final double NANOS = 1e9;
@@ -68,8 +69,8 @@ final class ServingMetrics {
         finished = metrics.counter("vllm:request_success", "Sequences that ended, by reason.", "finished_reason");
         promptTokensBySource = metrics.counter(
                 "vllm:prompt_tokens_by_source", "Prompt tokens by where their KV blocks came from.", "source");
-        rejected = metrics.counter(
-                "vllm:admission_rejections", "Requests refused because the server was full.", "reason");
+        rejected =
+                metrics.counter("vllm:admission_rejections", "Requests refused because the server was full.", "reason");
         engineMetrics();
     }
 

@@ -3,7 +3,8 @@ package dev.baton.serving;
 import java.util.List;
 import java.util.Optional;
 
-/// Finds the first stop text in a text that grows, also where it spans several tokens, and holds back what may still
+/// Finds the first stop text in a text that grows, also where it spans several tokens, and holds back what may
+/// still
 /// become one. One thread.
 final class StopMatcher {
     private final List<String> stops;

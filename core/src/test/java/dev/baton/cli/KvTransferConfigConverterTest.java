@@ -17,8 +17,7 @@ class KvTransferConfigConverterTest {
 
     @Test
     void everyKeyOfVllmIsRead() {
-        KvTransferConfig config = converter.convert(
-                """
+        KvTransferConfig config = converter.convert("""
                 {"kv_connector": "TcpConnector", "kv_role": "kv_producer", "engine_id": "p1", "kv_ip": "10.0.0.1",
                  "kv_port": "14579", "kv_load_failure_policy": "fail", "kv_buffer_size": "1e9", "kv_rank": 0,
                  "kv_buffer_device": "cuda", "kv_parallel_size": 2, "kv_connector_extra_config": {"lease_s": 5}}
@@ -41,7 +40,8 @@ class KvTransferConfigConverterTest {
         assertThat(config.ip()).isEqualTo("127.0.0.1");
         assertThat(config.loadFailurePolicy()).isEqualTo(KvLoadFailurePolicy.RECOMPUTE);
         assertThat(config.engineId())
-                .isNotEqualTo(converter.convert("{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"kv_both\"}")
+                .isNotEqualTo(converter
+                        .convert("{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"kv_both\"}")
                         .engineId());
     }
 

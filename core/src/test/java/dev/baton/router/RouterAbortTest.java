@@ -89,7 +89,8 @@ class RouterAbortTest {
                 go.countDown();
                 client.close();
                 await().pollInterval(Duration.ofMillis(5))
-                        .untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
+                        .untilAsserted(
+                                () -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
                 await().pollInterval(Duration.ofMillis(5))
                         .untilAsserted(() -> assertThat(fleet.router.numLegs()).isZero());
             }

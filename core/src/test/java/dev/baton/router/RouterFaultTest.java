@@ -21,7 +21,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// What happens when engines refuse, die, stall or answer nonsense. Every request ends, and no failure looks like an
+/// What happens when engines refuse, die, stall or answer nonsense. Every request ends, and no failure looks like
+/// an
 /// answer.
 @Timeout(60)
 class RouterFaultTest {
@@ -87,9 +88,7 @@ class RouterFaultTest {
     @ValueSource(strings = {"refuses", "dies", "500", "503", "302", "stalls", "half"})
     void withNoPrefillerLeftTheDecoderPrefills(String fault) throws Exception {
         try (Fleet fleet = new Fleet(
-                2,
-                1,
-                config -> config.withDeadlines(config.deadlines().withPrefill(Duration.ofMillis(300))))) {
+                2, 1, config -> config.withDeadlines(config.deadlines().withPrefill(Duration.ofMillis(300))))) {
             for (StubEngine prefiller : fleet.prefillers) {
                 switch (fault) {
                     case "refuses" -> prefiller.kill();
@@ -101,8 +100,7 @@ class RouterFaultTest {
                             call.raw("{\"kv_transfer_params\":");
                             call.die();
                         };
-                    default ->
-                        prefiller.script = call -> call.respond(Integer.parseInt(fault), "text/plain", "no");
+                    default -> prefiller.script = call -> call.respond(Integer.parseInt(fault), "text/plain", "no");
                 }
             }
             HttpResponse<String> answer = fleet.complete(REQUEST);
@@ -113,13 +111,16 @@ class RouterFaultTest {
                     .contains("route=\"direct\"");
             if (fault.equals("stalls")) {
                 for (StubEngine prefiller : fleet.prefillers) {
-                    await().untilAsserted(() -> assertThat(prefiller.disconnects).hasValue(1));
+                    await().untilAsserted(
+                                    () -> assertThat(prefiller.disconnects).hasValue(1));
                     await().untilAsserted(() -> assertThat(prefiller.aborts).hasSize(1));
                 }
             }
             if (fault.equals("dies")) {
                 for (StubEngine prefiller : fleet.prefillers) {
-                    assertThat(prefiller.received).as("a dying engine is tried twice at most").hasSize(2);
+                    assertThat(prefiller.received)
+                            .as("a dying engine is tried twice at most")
+                            .hasSize(2);
                 }
             }
         }
@@ -271,7 +272,9 @@ class RouterFaultTest {
             assertThat(answer.headers().firstValue("retry-after")).hasValue("1");
             assertThat(answer.body()).contains("\"type\":\"ServiceUnavailableError\"", "\"code\":503");
             assertThat(fleet.prefiller(0).received).isEmpty();
-            assertThat(fleet.get("/v1/models").statusCode()).as("any engine will do").isEqualTo(200);
+            assertThat(fleet.get("/v1/models").statusCode())
+                    .as("any engine will do")
+                    .isEqualTo(200);
 
             fleet.decoder(1).restart();
             await().atMost(Duration.ofSeconds(2))
@@ -282,8 +285,8 @@ class RouterFaultTest {
 
     @Test
     void decodersThatDieBeforeAnyProbeAre503WithRetryAfter() throws Exception {
-        try (Fleet fleet = new Fleet(
-                1, 1, config -> config.withIntervals(Duration.ofMinutes(1), Duration.ofSeconds(5)))) {
+        try (Fleet fleet =
+                new Fleet(1, 1, config -> config.withIntervals(Duration.ofMinutes(1), Duration.ofSeconds(5)))) {
             await().until(() -> fleet.decoder(0).probes.get() == 1);
             fleet.decoder(0).kill();
             HttpResponse<String> answer = fleet.complete(REQUEST);
@@ -310,8 +313,7 @@ class RouterFaultTest {
     void engineThatSaysItIsDeadGetsNothing() throws Exception {
         try (Fleet fleet = new Fleet(1, 2)) {
             fleet.decoder(0).healthStatus = 503;
-            await().untilAsserted(
-                    () -> assertThat(fleet.get("/status").body()).contains("\"down\""));
+            await().untilAsserted(() -> assertThat(fleet.get("/status").body()).contains("\"down\""));
             for (int i = 0; i < 4; i++) {
                 assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
             }
@@ -342,7 +344,8 @@ class RouterFaultTest {
                 await().until(() -> sent.get() > 10);
                 Fleet.pause(Duration.ofSeconds(1));
                 assertThat(sent.get()).as("the engine is held back").isLessThan(events);
-                assertThat(fleet.complete("{\"prompt\":\"other\"}").statusCode()).isEqualTo(200);
+                assertThat(fleet.complete("{\"prompt\":\"other\"}").statusCode())
+                        .isEqualTo(200);
                 long read = readUntilLastChunk(client.getInputStream());
                 assertThat(read).isGreaterThan((long) events * (payload.length() + 8));
             }
@@ -374,8 +377,8 @@ class RouterFaultTest {
             };
             try (Socket client = fleet.startRaw(STREAM)) {
                 await().atMost(Duration.ofSeconds(10))
-                        .untilAsserted(() ->
-                                assertThat(fleet.decoder(0).disconnects).hasValue(1));
+                        .untilAsserted(
+                                () -> assertThat(fleet.decoder(0).disconnects).hasValue(1));
                 assertThat(client.isConnected()).isTrue();
             }
         }

@@ -14,7 +14,8 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/// Several processes that unpack the native library into one empty cache at the same time, as `baton up` starts them.
+/// Several processes that unpack the native library into one empty cache at the same time, as `baton up` starts
+/// them.
 class TokenizerProcessesTest {
     /// What each process runs: loads the tokenizer and prints a text's ids.
     static final class Main {
