@@ -97,7 +97,7 @@ public final class TcpConnector implements KvConnector {
     }
 
     /// Everything that two instances must share, by vLLM's names where it has them.
-    private static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
+    static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
         SortedMap<String, String> fields = new TreeMap<>(compatibility);
         fields.put("model", spec.modelId());
         fields.put("cache_dtype", spec.dtype());

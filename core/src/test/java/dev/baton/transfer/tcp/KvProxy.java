@@ -40,9 +40,9 @@ final class KvProxy implements Closeable {
     private final Set<Socket> sockets = ConcurrentHashMap.newKeySet();
     private volatile boolean silent;
 
-    KvProxy(TestInstance prefiller, RemotePrefill params, OnBlock onBlock) throws IOException {
+    KvProxy(long blockBytes, RemotePrefill params, OnBlock onBlock) throws IOException {
         this.target = params.port();
-        this.blockBytes = Math.toIntExact(prefiller.pool.blockBytes());
+        this.blockBytes = Math.toIntExact(blockBytes);
         this.onBlock = onBlock;
         this.listener = new ServerSocket(0, 16, InetAddress.getLoopbackAddress());
         Thread.ofVirtual().start(this::accept);
@@ -86,16 +86,24 @@ final class KvProxy implements Closeable {
             while (true) {
                 Socket decoder = listener.accept();
                 decoder.setTcpNoDelay(true);
-                Socket prefiller = new Socket(InetAddress.getLoopbackAddress(), target);
-                prefiller.setTcpNoDelay(true);
                 sockets.add(decoder);
-                sockets.add(prefiller);
                 connections.incrementAndGet();
-                Thread.ofVirtual().start(() -> up(decoder, prefiller));
-                Thread.ofVirtual().start(() -> down(prefiller, decoder));
+                join(decoder);
             }
         } catch (IOException e) {
             // the end of the test
+        }
+    }
+
+    private void join(Socket decoder) throws IOException {
+        try {
+            Socket prefiller = new Socket(InetAddress.getLoopbackAddress(), target);
+            prefiller.setTcpNoDelay(true);
+            sockets.add(prefiller);
+            Thread.ofVirtual().start(() -> up(decoder, prefiller));
+            Thread.ofVirtual().start(() -> down(prefiller, decoder));
+        } catch (IOException e) {
+            decoder.close(); // the prefiller is dead
         }
     }
 

@@ -95,6 +95,18 @@ final class TestInstance implements AutoCloseable {
         return this;
     }
 
+    /// Fills the pool with one byte.
+    void fillWith(int value) {
+        pool.segment().fill((byte) value);
+    }
+
+    /// Whether the whole pool holds that byte and nothing else.
+    boolean holdsOnly(int value) {
+        MemorySegment segment = pool.segment();
+        return segment.get(ValueLayout.JAVA_BYTE, 0) == (byte) value
+                && segment.asSlice(1).mismatch(segment.asSlice(0, segment.byteSize() - 1)) == -1;
+    }
+
     byte[] block(int id) {
         return pool.block(id).toArray(ValueLayout.JAVA_BYTE);
     }

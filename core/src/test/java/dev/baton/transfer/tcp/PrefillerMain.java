@@ -1,0 +1,27 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import java.util.Map;
+import java.util.stream.IntStream;
+
+/// A prefiller in a process of its own: fills its pool, holds all of it as one request, prints where it listens and
+/// under what handle, and waits until its input ends.
+final class PrefillerMain {
+    static final int BLOCKS = 32;
+    static final int BLOCK_TOKENS = 2048; // 1 MiB a block: more in all than sockets hold
+    static final long SEED = 11;
+
+    private PrefillerMain() {}
+
+    public static void main(String[] args) throws Exception {
+        try (TestInstance prefiller =
+                TestInstance.prefiller(BLOCK_TOKENS, BLOCKS, Map.of()).fill(SEED)) {
+            RemotePrefill params =
+                    prefiller.hold("r", IntStream.range(0, BLOCKS).toArray(), BLOCKS * BLOCK_TOKENS);
+            System.out.println(params.port() + " " + params.requestId());
+            System.in.read();
+            prefiller.worker().dropLease("r");
+            prefiller.events.clear();
+        }
+    }
+}
