@@ -32,7 +32,8 @@ final class KvTransfers {
         return held.size();
     }
 
-    /// Tells the connector of a request that has to wait: from the first question on it keeps the prefiller's lease alive.
+    /// Tells the connector of a request that has to wait: from the first question on it keeps the prefiller's
+    /// lease alive.
     void announce(Request request) {
         if (connector != null && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
             int _ = connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, 0);

@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 class EngineScenarioTest {
     static List<Long> seeds() {
-        return new Random(42).longs(60).boxed().toList();
+        return new Random(42).longs(40).boxed().toList();
     }
 
     @ParameterizedTest
@@ -151,10 +151,12 @@ class EngineScenarioTest {
 
     /// Waits until nothing runs and nothing is held, then looks where the blocks are.
     static void quiet(Engine engine) {
-        await().atMost(Duration.ofSeconds(10)).until(() -> {
-            EngineStats stats = engine.stats();
-            return stats.numRunning() + stats.numWaiting() + stats.numHeld() + stats.numLoading() == 0;
-        });
+        await().atMost(Duration.ofSeconds(10))
+                .pollInterval(Duration.ofMillis(2))
+                .until(() -> {
+                    EngineStats stats = engine.stats();
+                    return stats.numRunning() + stats.numWaiting() + stats.numHeld() + stats.numLoading() == 0;
+                });
         BlockUsage usage =
                 engine.checkIntegrity().orTimeout(5, TimeUnit.SECONDS).join();
         assertThat(usage.inUse()).isZero();

@@ -32,7 +32,21 @@ class MemoryLm implements CausalLm {
     MemoryLm(double eosShare) {
         this.eosShare = eosShare;
         this.config = new ModelConfig(
-                "MemoryLm", VOCAB, 4, 4, 2, 1, 1, 2, 4096, 1e-5f, 10_000, new RopeScaling.None(), true, DType.F32, List.of(EOS));
+                "MemoryLm",
+                VOCAB,
+                4,
+                4,
+                2,
+                1,
+                1,
+                2,
+                4096,
+                1e-5f,
+                10_000,
+                new RopeScaling.None(),
+                true,
+                DType.F32,
+                List.of(EOS));
     }
 
     @Override
