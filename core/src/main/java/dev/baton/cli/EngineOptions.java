@@ -1,9 +1,17 @@
 package dev.baton.cli;
 
+import dev.baton.engine.EngineConfig;
+import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelConfig;
+import dev.baton.tensor.cpu.OpsChoice;
+import dev.baton.transfer.KvTransferConfig;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
-import java.util.OptionalInt;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -20,9 +28,9 @@ final class EngineOptions {
     @Option(
             names = "--served-model-name",
             paramLabel = "NAME",
-            arity = "1..*",
-            description = "Names that requests may use for the model; answers carry the first one.")
-    List<String> servedModelNames = new ArrayList<>();
+            description = "Name of the model in requests and answers (default: as given to serve; with up, the last"
+                    + " name of the folder).")
+    @Nullable String servedModelName;
 
     @Option(
             names = "--max-model-len",
@@ -64,7 +72,7 @@ final class EngineOptions {
     @Option(
             names = "--kv-cache-memory-bytes",
             paramLabel = "BYTES",
-            defaultValue = "1GiB",
+            defaultValue = "512MiB",
             converter = HumanReadableInt.class,
             description = "Memory of the KV cache (default: ${DEFAULT-VALUE}).")
     long kvCacheMemoryBytes;
@@ -99,6 +107,25 @@ final class EngineOptions {
     String dtype = "";
 
     @Option(
+            names = "--load-format",
+            paramLabel = "FORMAT",
+            defaultValue = "auto",
+            description = "auto or safetensors: the folder's weights; dummy: random ones, for speed tests.")
+    String loadFormat = "";
+
+    @Option(
+            names = "--seed",
+            defaultValue = "0",
+            description = "Seed of the weights with --load-format dummy (default: ${DEFAULT-VALUE}).")
+    long seed;
+
+    @Option(
+            names = "--ops",
+            defaultValue = "auto",
+            description = "How the CPU computes: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    OpsChoice ops = OpsChoice.AUTO;
+
+    @Option(
             names = "--enable-prompt-tokens-details",
             description = "Report cached prompt tokens in usage.prompt_tokens_details.")
     boolean enablePromptTokensDetails;
@@ -130,7 +157,74 @@ final class EngineOptions {
         return flags;
     }
 
-    OptionalInt threads() {
-        return threads == null ? OptionalInt.empty() : OptionalInt.of(threads);
+    /// How the model is to be loaded.
+    ///
+    /// @throws CliException if a flag asks for what there is not
+    LoadOptions loadOptions() {
+        if (!dtype.equals("auto") && !dtype.equals("float32") && !dtype.equals("float")) {
+            throw new CliException("--dtype %s is not there: the CPU computes in float32.".formatted(dtype));
+        }
+        LoadOptions options = LoadOptions.defaults()
+                .withFormat(
+                        switch (loadFormat) {
+                            case "auto", "safetensors" -> LoadOptions.LoadFormat.AUTO;
+                            case "dummy" -> LoadOptions.LoadFormat.DUMMY;
+                            default ->
+                                throw new CliException("--load-format %s is not there: choose from auto, safetensors, dummy."
+                                        .formatted(loadFormat));
+                        })
+                .withOps(ops)
+                .withSeed(seed);
+        return threads == null ? options : options.withCpuThreads(threads);
+    }
+
+    /// The engine's set-up for a model.
+    ///
+    /// @param compatibility see [EngineConfig#compatibility()]
+    /// @throws CliException if the flags and the model do not fit
+    EngineConfig engineConfig(
+            String modelId,
+            ModelConfig model,
+            Optional<KvTransferConfig> kvTransfer,
+            Map<String, String> compatibility) {
+        long longest = maxModelLen == null ? model.maxPositionEmbeddings() : maxModelLen;
+        if (longest < 1 || longest > model.maxPositionEmbeddings()) {
+            throw new CliException("--max-model-len %d does not fit the model, which has %d positions."
+                    .formatted(longest, model.maxPositionEmbeddings()));
+        }
+        try {
+            return new EngineConfig(
+                    modelId,
+                    (int) longest,
+                    blockSize,
+                    numBlocks(model, longest),
+                    maxNumSeqs,
+                    Math.toIntExact(maxNumBatchedTokens),
+                    maxWaiting,
+                    enablePrefixCaching,
+                    Duration.ofSeconds(stepDeadlineSeconds),
+                    kvTransfer,
+                    compatibility);
+        } catch (IllegalArgumentException | ArithmeticException e) {
+            throw new CliException("The engine cannot be set up so: " + e.getMessage() + ".", e);
+        }
+    }
+
+    /// As many blocks as the memory holds, but no more than the largest batch can use.
+    private int numBlocks(ModelConfig model, long longest) {
+        if (numBlocksOverride != null) {
+            return numBlocksOverride;
+        }
+        if (blockSize < 1) {
+            throw new CliException("--block-size must be at least 1, got " + blockSize + ".");
+        }
+        KvCacheSpec block = new KvCacheSpec(
+                "", "float32", Float.BYTES, model.numLayers(), model.numKvHeads(), model.headDim(), blockSize, 1);
+        long affordable = kvCacheMemoryBytes / block.blockBytes();
+        if (affordable < 1) {
+            throw new CliException("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
+                    .formatted(kvCacheMemoryBytes, block.blockBytes()));
+        }
+        return (int) Math.min(affordable, (long) maxNumSeqs * block.blocksFor((int) longest));
     }
 }

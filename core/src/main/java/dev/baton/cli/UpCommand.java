@@ -102,7 +102,7 @@ final class UpCommand implements Callable<Integer> {
         String shutdown = Integer.toString(shutdownTimeoutSeconds);
         ParseResult parsed = spec.commandLine().getParseResult();
         List<String> engineFlags = new ArrayList<>(EngineOptions.given(spec, parsed));
-        if (engine.servedModelNames.isEmpty()) {
+        if (engine.servedModelName == null) {
             engineFlags.addAll(List.of("--served-model-name", ModelFolder.nameOf(modelDirectory)));
         }
         engineFlags.addAll(List.of("--shutdown-timeout", shutdown));
@@ -148,9 +148,7 @@ final class UpCommand implements Callable<Integer> {
     }
 
     private void printInvitation(PrintWriter out, Topology topology) {
-        String name = engine.servedModelNames.isEmpty()
-                ? ModelFolder.nameOf(topology.model())
-                : engine.servedModelNames.getFirst();
+        String name = engine.servedModelName == null ? ModelFolder.nameOf(topology.model()) : engine.servedModelName;
         String address =
                 "http://" + (host.equals("0.0.0.0") || host.equals("127.0.0.1") ? "localhost" : host) + ":" + port;
         out.printf(

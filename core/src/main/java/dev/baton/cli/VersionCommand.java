@@ -14,11 +14,16 @@ final class VersionCommand implements Callable<Integer> {
         return Exit.OK;
     }
 
-    private static String text() {
+    /// This program's version, as the jar says it.
+    static String version() {
         String version = Main.class.getPackage().getImplementationVersion();
+        return version == null ? "dev" : version;
+    }
+
+    private static String text() {
         return "Baton %s, Java %s (%s), %s %s"
                 .formatted(
-                        version == null ? "(not packaged)" : version,
+                        version(),
                         Runtime.version(),
                         System.getProperty("java.vendor"),
                         System.getProperty("os.name"),
