@@ -92,10 +92,18 @@ final class FrameChannel {
         ByteBuffer slice = in.slice(in.position(), bytes);
         in.position(in.position() + bytes);
         try {
-            return StandardCharsets.UTF_8.newDecoder().decode(slice).toString();
+            String text = StandardCharsets.UTF_8.newDecoder().decode(slice).toString();
+            if (hasControls(text)) {
+                throw new ProtocolException("a string with control characters"); // it may go into a log
+            }
+            return text;
         } catch (CharacterCodingException e) {
             throw (ProtocolException) new ProtocolException("a string that is not UTF-8").initCause(e);
         }
+    }
+
+    static boolean hasControls(String text) {
+        return text.chars().anyMatch(Character::isISOControl);
     }
 
     void expectEnd() throws ProtocolException {

@@ -115,6 +115,10 @@ public final class TcpConnector implements KvConnector {
             int name = field.getKey().getBytes(StandardCharsets.UTF_8).length;
             int value = field.getValue().getBytes(StandardCharsets.UTF_8).length;
             total += name + value + 2 * Short.BYTES;
+            if (FrameChannel.hasControls(field.getKey() + field.getValue())) {
+                throw new TransferException(
+                        "compatibility field \"%s\" has control characters; use a digest".formatted(field.getKey()));
+            }
             if (name > Limits.MAX_FIELD_NAME_BYTES || value > Limits.MAX_FIELD_VALUE_BYTES) {
                 throw new TransferException(
                         "compatibility field \"%s\" is too long: name %d bytes of %d, value %d of %d"
@@ -127,9 +131,9 @@ public final class TcpConnector implements KvConnector {
             }
         }
         int engine = self.engineId().getBytes(StandardCharsets.UTF_8).length;
-        if (engine == 0 || engine > Limits.MAX_ID_BYTES) {
-            throw new TransferException(
-                    "engine_id has %d bytes; needed: 1 to %d".formatted(engine, Limits.MAX_ID_BYTES));
+        if (engine == 0 || engine > Limits.MAX_ID_BYTES || FrameChannel.hasControls(self.engineId())) {
+            throw new TransferException("engine_id has %d bytes; needed: 1 to %d without control characters"
+                    .formatted(engine, Limits.MAX_ID_BYTES));
         }
         if (self.compatibility().size() > Limits.MAX_FIELDS
                 || total > FrameType.HELLO.maxBodyBytes() - 3 * Limits.MAX_ID_BYTES) {

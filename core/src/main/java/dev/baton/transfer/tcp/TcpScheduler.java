@@ -115,14 +115,16 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
                     "remote_host \"%s\" and remote_port %d are no address".formatted(source.host(), source.port()));
         }
         if (!fits(source.engineId()) || !fits(source.requestId())) {
-            return Optional.of(
-                    "remote_engine_id or remote_request_id is longer than %d bytes".formatted(Limits.MAX_ID_BYTES));
+            return Optional.of("remote_engine_id or remote_request_id is longer than %d bytes or has control characters"
+                    .formatted(Limits.MAX_ID_BYTES));
         }
         return Optional.empty();
     }
 
     private static boolean fits(String id) {
-        return id.length() <= Limits.MAX_ID_BYTES && id.getBytes(StandardCharsets.UTF_8).length <= Limits.MAX_ID_BYTES;
+        return !FrameChannel.hasControls(id)
+                && id.length() <= Limits.MAX_ID_BYTES
+                && id.getBytes(StandardCharsets.UTF_8).length <= Limits.MAX_ID_BYTES;
     }
 
     @Override

@@ -41,7 +41,7 @@ class FuzzTest {
 
     @Test
     void randomAndMutatedFramesAtThePortDoNoHarm() throws Exception {
-        Map<String, Object> extra = Map.of("kv_peer_timeout", 10, "kv_connect_timeout", 10, "kv_send_timeout", 1);
+        Map<String, Object> extra = Map.of("kv_lease_duration", 600, "kv_send_timeout", 1);
         try (TestInstance prefiller = new TestInstance(KvRole.KV_PRODUCER, "p", 16, 4, extra).fill(1);
                 TestInstance decoder = TestInstance.decoder(16, 4, Map.of())) {
             RemotePrefill kept = prefiller.hold("kept", new int[] {0, 1}, 32);

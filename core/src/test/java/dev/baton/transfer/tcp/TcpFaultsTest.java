@@ -7,7 +7,9 @@ import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.KvFailed;
 import dev.baton.transfer.KvEvent.LeaseExpired;
 import dev.baton.transfer.KvEvent.LeaseReleased;
+import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferParams.RemoteDecode;
 import dev.baton.transfer.KvTransferParams.RemotePrefill;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
@@ -443,6 +445,29 @@ class TcpFaultsTest {
             decoder.load("d", forged, new int[] {0, 1}, 0);
             assertThat(decoder.nextFailure("d")).contains("is not 7");
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+        }
+    }
+
+    @Test
+    void requestWithAnIdThatCannotTravelIsNotHeld() {
+        try (TestInstance prefiller = prefiller(Map.of())) {
+            for (String id : List.of("a\nb", "x".repeat(600))) {
+                assertThat(prefiller.scheduler().requestFinished(id, new RemoteDecode(), new int[] {0}, 16, true))
+                        .isEqualTo(new KvHold.FreeNow());
+            }
+        }
+    }
+
+    @Test
+    void onlyACompletedRequestOfAProducerIsHeld() {
+        try (TestInstance prefiller = prefiller(Map.of());
+                TestInstance decoder = decoder(Map.of())) {
+            for (KvHold hold : List.of(
+                    prefiller.scheduler().requestFinished("r", new RemoteDecode(), new int[] {0}, 16, false),
+                    prefiller.scheduler().requestFinished("r", new RemoteDecode(), new int[0], 0, true),
+                    decoder.scheduler().requestFinished("r", new RemoteDecode(), new int[] {0}, 16, true))) {
+                assertThat(hold).isEqualTo(new KvHold.FreeNow());
+            }
         }
     }
 }
