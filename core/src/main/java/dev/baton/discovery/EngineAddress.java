@@ -9,7 +9,7 @@ import java.util.regex.Pattern;
 /// @param host name, IPv4 address, or IPv6 address without brackets; in lower case
 /// @param port 1 to 65535
 public record EngineAddress(String host, int port) {
-    private static final Pattern NAME = Pattern.compile("[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?");
+    private static final Pattern NAME = Pattern.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?");
     private static final Pattern IPV6 = Pattern.compile("[0-9a-f:]*:[0-9a-f:.]*(%[a-z0-9_.-]+)?");
     private static final Pattern DIGITS = Pattern.compile("[0-9]{1,5}");
     private static final int MAX_PORT = 65_535;
@@ -18,7 +18,8 @@ public record EngineAddress(String host, int port) {
     public EngineAddress {
         host = host.toLowerCase(Locale.ROOT);
         if (!NAME.matcher(host).matches() && !IPV6.matcher(host).matches()) {
-            throw new DiscoveryException("'" + host + "' is not a host name, IPv4 or IPv6 address");
+            throw new DiscoveryException("'" + host + "' is not a host name (letters, digits, '-' and '.'), IPv4 or "
+                    + "IPv6 address");
         }
         if (port < 1 || port > MAX_PORT) {
             throw new DiscoveryException("port " + port + " of " + host + " is not between 1 and " + MAX_PORT);

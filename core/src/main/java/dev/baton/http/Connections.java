@@ -6,6 +6,8 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// The open connections of one server: their number, and for each one the deadline by which the next request must
 /// have
@@ -13,6 +15,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 /// connection's opening or the last response, not from the last byte. Each connection is touched by its event loop
 /// only.
 final class Connections {
+    private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
+
     private final Vertx vertx;
     private final HttpServerConfig config;
     private final Map<HttpConnection, Watch> watches = new ConcurrentHashMap<>();
@@ -41,6 +45,7 @@ final class Connections {
         }
         Watch watch = new Watch();
         watches.put(connection, watch);
+        connection.exceptionHandler(e -> LOG.debug("a client's connection broke: {}", e.toString()));
         connection.closeHandler(closed -> {
             cancel(watch);
             watches.remove(connection);

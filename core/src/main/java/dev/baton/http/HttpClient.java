@@ -17,11 +17,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// A client with deadlines over pooled keep-alive connections. Nagle's algorithm is off. Thread-safe.
 ///
 /// A call made on an event loop (inside an [HttpHandler]) stays on that loop.
 public final class HttpClient implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(HttpClient.class);
+
     private final Vertx vertx;
     private final io.vertx.core.http.HttpClient client;
 
@@ -34,11 +38,15 @@ public final class HttpClient implements AutoCloseable {
                 .setKeepAliveTimeout(Math.toIntExact(config.keepAlive().toSeconds()))
                 .setDecompressionSupported(false)
                 .setPipelining(false);
-        this.client = vertx.createHttpClient(
-                options,
-                new PoolOptions()
+        this.client = vertx.httpClientBuilder()
+                .with(options)
+                .with(new PoolOptions()
                         .setHttp1MaxSize(config.maxConnectionsPerHost())
-                        .setMaxWaitQueueSize(-1));
+                        .setMaxWaitQueueSize(-1))
+                // An unused connection that breaks is no error; a used one reports to its call as well.
+                .withConnectHandler(
+                        connection -> connection.exceptionHandler(e -> LOG.debug("a connection broke: {}", e.toString())))
+                .build();
     }
 
     /// Sends a request; the listener gets the response piece by piece.

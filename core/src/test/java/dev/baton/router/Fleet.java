@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.IntSupplier;
 import java.util.function.UnaryOperator;
 
 /// Stub engines with a router before them. Closing it checks what must hold after every test: no request and no
@@ -120,13 +121,10 @@ final class Fleet implements AutoCloseable {
     @Override
     public void close() throws IOException {
         try {
-            await().atMost(Duration.ofSeconds(5))
-                    .untilAsserted(() -> assertThat(router.numInFlight()).isZero());
-            await().atMost(Duration.ofSeconds(5))
-                    .untilAsserted(() -> assertThat(router.numLegs()).isZero());
+            assertBecomesZero(router::numInFlight, "requests in flight");
+            assertBecomesZero(router::numLegs, "legs in flight");
             client.close();
-            await().atMost(Duration.ofSeconds(5))
-                    .untilAsserted(() -> assertThat(router.numConnections()).isZero());
+            assertBecomesZero(router::numConnections, "connections of clients");
             assertThat(StubEngine.allViolations(engines())).isEmpty();
         } finally {
             router.close();
@@ -134,5 +132,12 @@ final class Fleet implements AutoCloseable {
                 engine.close();
             }
         }
+    }
+
+    private static void assertBecomesZero(IntSupplier number, String what) {
+        await().atMost(Duration.ofSeconds(5))
+                .pollDelay(Duration.ZERO)
+                .pollInterval(Duration.ofMillis(5))
+                .untilAsserted(() -> assertThat(number.getAsInt()).as(what).isZero());
     }
 }

@@ -1,9 +1,17 @@
 package dev.baton.router;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.StaticEngines;
 import dev.baton.http.Json;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
@@ -13,6 +21,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -198,12 +207,12 @@ class RouterTest {
                 call.raw("ta: [DONE]\n\n");
                 call.endEvents();
             };
-            try (java.net.Socket client = fleet.startRaw("{\"prompt\":\"x\",\"stream\":true}")) {
+            try (Socket client = fleet.startRaw("{\"prompt\":\"x\",\"stream\":true}")) {
                 await().until(() -> !fleet.decoder(0).received.isEmpty());
                 client.setSoTimeout(200);
-                org.assertj.core.api.Assertions.assertThatThrownBy(
+                assertThatThrownBy(
                                 () -> client.getInputStream().read())
-                        .isInstanceOf(java.net.SocketTimeoutException.class);
+                        .isInstanceOf(SocketTimeoutException.class);
                 client.setSoTimeout(10_000);
                 first.complete(null);
                 String head = readUntil(client, "\n\n\r\n");
@@ -214,7 +223,7 @@ class RouterTest {
         }
     }
 
-    private static String readUntil(java.net.Socket socket, String end) throws java.io.IOException {
+    private static String readUntil(Socket socket, String end) throws IOException {
         StringBuilder text = new StringBuilder();
         while (!text.toString().endsWith(end)) {
             int b = socket.getInputStream().read();
@@ -383,12 +392,36 @@ class RouterTest {
     void requestsOverTheLimitAreShedAtOnce() throws Exception {
         try (Fleet fleet = new Fleet(1, 1, config -> config.withMaxInFlight(1))) {
             fleet.decoder(0).script = StubEngine.Call::stall;
-            java.net.Socket first = fleet.startRaw("{\"prompt\":\"x\"}");
+            Socket first = fleet.startRaw("{\"prompt\":\"x\"}");
             await().until(() -> !fleet.decoder(0).received.isEmpty());
             HttpResponse<String> second = fleet.complete("{\"prompt\":\"x\"}");
             assertThat(second.statusCode()).isEqualTo(503);
             assertThat(second.headers().firstValue("retry-after")).hasValue("1");
             first.close();
+        }
+    }
+
+    @Test
+    void enginesOnIpv6AreReached() throws Exception {
+        try (ServerSocket engine = listenOnIpv6();
+                Router router = Router.start(RouterConfig.of(
+                        "127.0.0.1",
+                        0,
+                        new StaticEngines(List.of(), List.of(new EngineAddress("::1", engine.getLocalPort())))))) {
+            assertThat(router.port()).isPositive();
+            engine.setSoTimeout(10_000);
+            try (Socket probe = engine.accept()) {
+                byte[] start = probe.getInputStream().readNBytes(12);
+                assertThat(new String(start, StandardCharsets.US_ASCII)).isEqualTo("GET /health ");
+            }
+        }
+    }
+
+    private static ServerSocket listenOnIpv6() {
+        try {
+            return new ServerSocket(0, 50, InetAddress.getByName("::1"));
+        } catch (IOException e) {
+            return Assumptions.abort("this machine has no IPv6 loopback: " + e.getMessage());
         }
     }
 

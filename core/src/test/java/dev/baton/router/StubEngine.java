@@ -129,6 +129,9 @@ final class StubEngine implements AutoCloseable {
                     Socket socket = listening.accept();
                     socket.setTcpNoDelay(true);
                     connections.add(socket);
+                    if (listening.isClosed()) { // killed between the two lines above
+                        socket.close();
+                    }
                     Thread.ofVirtual().start(() -> converse(socket));
                 } catch (IOException e) {
                     return; // killed

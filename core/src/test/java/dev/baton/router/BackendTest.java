@@ -1,0 +1,80 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.http.Json;
+import java.nio.charset.StandardCharsets;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/// The rewriting rules as tables. `K` stands for the six members that a NIXL prefiller is sent.
+class BackendTest {
+    private static final String SIX_KEYS = "{'do_remote_decode':true,'do_remote_prefill':false,"
+            + "'remote_engine_id':null,'remote_block_ids':null,'remote_host':null,'remote_port':null}";
+
+    private static ObjectNode json(String singleQuoted) {
+        return (ObjectNode) Json.parse(singleQuoted.replace('\'', '"').getBytes(StandardCharsets.UTF_8));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                // client's body | chat | prefill body
+                "{'prompt':'x'} | false | {'prompt':'x','max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'prompt':'x','max_tokens':99} | false | {'prompt':'x','max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'prompt':'x','max_completion_tokens':9} | false | {'prompt':'x','max_completion_tokens':1,'max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'prompt':'x','min_tokens':5,'min_completion_tokens':5} | false | {'prompt':'x','max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'prompt':'x','stream':true,'stream_options':{'include_usage':true}} | false | {'prompt':'x','max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'messages':[]} | true | {'messages':[],'max_tokens':1,'max_completion_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'messages':[],'max_completion_tokens':7} | true | {'messages':[],'max_completion_tokens':1,'max_tokens':1,'stream':false,'kv_transfer_params':K}",
+                "{'prompt':[1,2],'seed':3,'unknown':{'a':[null]}} | false | {'prompt':[1,2],'seed':3,'unknown':{'a':[null]},'max_tokens':1,'stream':false,'kv_transfer_params':K}",
+            })
+    void nixlPrefillBody(String request, boolean chat, String expected) {
+        ObjectNode body = json(request);
+        ObjectNode before = body.deepCopy();
+        assertThat(new Backend.Nixl().prefillBody(body, chat)).isEqualTo(json(expected.replace("K", SIX_KEYS)));
+        assertThat(body).as("the client's body").isEqualTo(before);
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "{'prompt':'x','stream':true,'stream_options':{},'min_tokens':2} | false | {'prompt':'x','stream':false,'max_tokens':1}",
+                "{'messages':[],'max_tokens':5} | true | {'messages':[],'max_tokens':1,'max_completion_tokens':1,'stream':false}",
+            })
+    void sharedStorePrefillBody(String request, boolean chat, String expected) {
+        assertThat(new Backend.SharedStore().prefillBody(json(request), chat)).isEqualTo(json(expected));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "{'kv_transfer_params':{'a':[[1]],'b':null}} | {'kv_transfer_params':{'a':[[1]],'b':null}}",
+                "{'kv_transfer_params':{}} | {}",
+                "{'kv_transfer_params':null} | {}",
+                "{'kv_transfer_params':'text'} | {}",
+                "{'choices':[]} | {}",
+            })
+    void nixlHandoffGoesToTheDecoderAsItIs(String answer, String members) {
+        Backend backend = new Backend.Nixl();
+        assertThat(backend.decodeMembers(backend.handoff(json(answer)))).isEqualTo(json(members));
+    }
+
+    @Test
+    void sharedStoreHandsNothingOver() {
+        Backend backend = new Backend.SharedStore();
+        Optional<JsonNode> handoff = backend.handoff(json("{'kv_transfer_params':{'a':1}}"));
+        assertThat(handoff).isEmpty();
+        assertThat(backend.decodeMembers(handoff)).isEmpty();
+    }
+}

@@ -1,0 +1,73 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class TtftStatsTest {
+    @Test
+    void reportHasTheFormOfTheSeeds() {
+        TtftStats stats = new TtftStats(2);
+        for (double value : new double[] {30, 10, 20, 40}) {
+            stats.add(0, value);
+        }
+        stats.add(1, 42.34);
+        stats.add(1, 43.36);
+        assertThat(stats.reportIfTraffic()).hasValue("""
+
+                ===============================
+                Num requests: 6
+                Prefiller 1 TTFT stats:
+                 - Average (ms): 25.0
+                 - Median (ms): 25.0
+                 - 99th Percentile (ms): 39.7
+                Prefiller 2 TTFT stats:
+                 - Average (ms): 42.9
+                 - Median (ms): 42.9
+                 - 99th Percentile (ms): 43.3
+                ===============================""");
+    }
+
+    @Test
+    void silentWithoutNewRequests() {
+        TtftStats stats = new TtftStats(2);
+        assertThat(stats.reportIfTraffic()).isEmpty();
+        stats.add(1, 5);
+        assertThat(stats.reportIfTraffic()).hasValueSatisfying(report -> assertThat(report)
+                .contains("Prefiller 2")
+                .doesNotContain("Prefiller 1"));
+        assertThat(stats.reportIfTraffic()).isEmpty();
+    }
+
+    /// Expected values are those of `numpy.percentile(values, percent)`.
+    @ParameterizedTest
+    @CsvSource({"0, 1", "50, 3", "99, 4.96", "100, 5", "10, 1.4", "62.5, 3.5"})
+    void percentileInterpolatesAsNumpyDoes(double percent, double expected) {
+        assertThat(TtftStats.percentile(new double[] {1, 2, 3, 4, 5}, percent))
+                .isEqualTo(expected, org.assertj.core.data.Offset.offset(1e-12));
+    }
+
+    @Test
+    void percentileOfOneValueIsThatValue() {
+        assertThat(TtftStats.percentile(new double[] {7}, 99)).isEqualTo(7);
+        assertThat(TtftStats.percentile(new double[0], 99)).isNaN();
+    }
+
+    @Test
+    void olderValuesAreForgottenButStillCounted() {
+        TtftStats stats = new TtftStats(1);
+        for (int i = 0; i < TtftStats.WINDOW; i++) {
+            stats.add(0, 1000);
+        }
+        for (int i = 0; i < TtftStats.WINDOW; i++) {
+            stats.add(0, 1);
+        }
+        TtftStats.Summary summary = stats.summary(0).orElseThrow();
+        assertThat(summary.requests()).isEqualTo(2L * TtftStats.WINDOW);
+        assertThat(summary.p99Millis()).isEqualTo(1);
+        stats.add(0, 1e9);
+        assertThat(stats.summary(0).orElseThrow().averageMillis()).isGreaterThan(1);
+    }
+}
