@@ -33,6 +33,8 @@ final class MemoryNetwork implements AutoCloseable {
     private final long leaseMillis;
     /// While true, loads begin but do not end.
     volatile boolean stalled;
+    /// While true, loads do not notice that they were cancelled.
+    volatile boolean ignoreCancels;
 
     MemoryNetwork(long seed, double failureShare, int maxDelayMicros, long leaseMillis) {
         this.random = new Random(seed);
@@ -188,7 +190,7 @@ final class MemoryNetwork implements AutoCloseable {
                 if (!loads.containsKey(load.requestId())) {
                     return;
                 }
-                wanted = !cancelled.contains(load.requestId());
+                wanted = ignoreCancels || !cancelled.contains(load.requestId());
             }
             if (stalled && wanted) {
                 thread.schedule(() -> carryOut(load), 1, TimeUnit.MILLISECONDS);

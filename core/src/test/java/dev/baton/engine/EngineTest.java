@@ -1,0 +1,639 @@
+package dev.baton.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import dev.baton.engine.RequestOutput.Finish;
+import dev.baton.model.ForwardBatch;
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// What an engine promises to its callers, one promise a test.
+@Timeout(value = 60, unit = TimeUnit.SECONDS)
+class EngineTest {
+    private static final int BLOCK = 4;
+
+    private final MemoryLm model = new MemoryLm(0);
+
+    @BeforeAll
+    static void lookOften() {
+        Awaitility.setDefaultPollInterval(Duration.ofMillis(2));
+    }
+
+    @AfterAll
+    static void lookAsBefore() {
+        Awaitility.reset();
+    }
+
+    private static EngineConfig config(int numBlocks, Optional<KvTransferConfig> transfer) {
+        return new EngineConfig(
+                "memory", 64, BLOCK, numBlocks, 4, 16, 8, true, Duration.ofSeconds(10), transfer, Map.of());
+    }
+
+    private static Engine start(MemoryLm model) {
+        return Engine.start(config(32, Optional.empty()), model);
+    }
+
+    private static EngineRequest request(String id, int[] prompt, int maxTokens) {
+        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.empty());
+    }
+
+    private static int[] prompt(int length) {
+        return EngineScenarioTest.prompt(new Random(length), length, length);
+    }
+
+    private static Collected submit(Engine engine, String id, int[] prompt, int maxTokens) {
+        Collected answer = new Collected();
+        engine.submit(request(id, prompt, maxTokens), answer);
+        return answer;
+    }
+
+    @Test
+    void requestEndsByLength() {
+        try (Engine engine = start(model)) {
+            Collected answer = submit(engine, "a", prompt(9), 5);
+            Finish finish = answer.await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(finish.promptTokens()).isEqualTo(9);
+            assertThat(answer.tokens()).isEqualTo(model.reference(prompt(9), 5, 64));
+            assertThat(engine.stats().generationTokens()).isEqualTo(5);
+            assertThat(engine.stats().promptTokens()).isEqualTo(9);
+        }
+    }
+
+    @Test
+    void contextEndsARequest() {
+        try (Engine engine = start(model)) {
+            Collected answer = submit(engine, "a", prompt(60), 50);
+            assertThat(answer.await().reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(answer.tokens()).hasSize(4);
+        }
+    }
+
+    @Test
+    void poolSmallerThanTheContextEndsARequestInsteadOfStarvingIt() {
+        try (Engine engine = Engine.start(config(3, Optional.empty()), model)) {
+            Collected answer = submit(engine, "a", prompt(9), 50);
+            assertThat(answer.await().reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(answer.tokens()).isEqualTo(model.reference(prompt(9), 3, 64));
+            assertThatThrownBy(() -> submit(engine, "b", prompt(12), 1))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("12 tokens")
+                    .hasMessageContaining("numBlocks");
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void stopTokenEndsARequestAndIsNamedUnlessItIsEndOfSequence() {
+        int[] expected = model.reference(prompt(9), 20, 64);
+        SamplingParams greedy = SamplingParams.greedy(20);
+        int stop = expected[6];
+        int firstAt = 0;
+        while (expected[firstAt] != stop) {
+            firstAt++;
+        }
+        try (Engine engine = start(model)) {
+            Collected answer = new Collected();
+            engine.submit(
+                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), Optional.empty()), answer);
+            Finish finish = answer.await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
+            assertThat(finish.stopTokenId()).isEqualTo(OptionalInt.of(stop));
+            assertThat(answer.tokens()).isEqualTo(Arrays.copyOf(expected, firstAt + 1));
+        }
+        MemoryLm ending = new MemoryLm(1);
+        try (Engine engine = start(ending)) {
+            Collected answer = submit(engine, "b", prompt(9), 20);
+            Finish finish = answer.await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
+            assertThat(finish.stopTokenId()).isEmpty();
+            assertThat(answer.tokens()).containsExactly(MemoryLm.EOS);
+        }
+    }
+
+    private static SamplingParams with(SamplingParams base, List<Integer> stop, int minTokens, int logprobs) {
+        return new SamplingParams(
+                base.temperature(),
+                base.topP(),
+                base.topK(),
+                base.minP(),
+                base.repetitionPenalty(),
+                base.presencePenalty(),
+                base.frequencyPenalty(),
+                OptionalLong.empty(),
+                base.maxTokens(),
+                minTokens,
+                base.ignoreEos(),
+                stop,
+                logprobs == 0 ? OptionalInt.empty() : OptionalInt.of(logprobs),
+                base.logitBias());
+    }
+
+    @Test
+    void endOfSequenceWaitsForMinTokens() {
+        MemoryLm ending = new MemoryLm(1);
+        try (Engine engine = start(ending)) {
+            Collected answer = new Collected();
+            SamplingParams sampling = with(SamplingParams.greedy(20), List.of(), 4, 3);
+            engine.submit(new EngineRequest("a", prompt(9), sampling, Optional.empty()), answer);
+            answer.await();
+            assertThat(answer.tokens()).hasSize(5).endsWith(MemoryLm.EOS);
+            assertThat(Arrays.copyOf(answer.tokens(), 4)).doesNotContain(MemoryLm.EOS);
+            assertThat(answer.logprobs()).hasSize(5).allSatisfy(logprobs -> {
+                assertThat(logprobs.topTokenIds()).hasSize(3);
+                assertThat(logprobs.topTokenIds()[0]).isEqualTo(MemoryLm.EOS);
+            });
+        }
+    }
+
+    @Test
+    void secondRequestReusesTheBlocksOfTheFirst() {
+        try (Engine engine = start(model)) {
+            assertThat(submit(engine, "a", prompt(16), 5).await().cachedTokens()).isZero();
+            long rows = model.rows;
+            Collected again = submit(engine, "b", prompt(16), 5);
+            assertThat(again.await().cachedTokens()).isEqualTo(12);
+            assertThat(again.tokens()).isEqualTo(model.reference(prompt(16), 5, 64));
+            assertThat(model.rows - rows).isEqualTo(4 + 4);
+            assertThat(engine.stats().prefixCacheQueriedTokens()).isEqualTo(32);
+            assertThat(engine.stats().prefixCacheHitTokens()).isEqualTo(12);
+            assertThat(engine.resetPrefixCache().join()).isTrue();
+            assertThat(submit(engine, "c", prompt(16), 5).await().cachedTokens()).isZero();
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void refusalsSayWhatIsWrong() {
+        try (Engine engine = start(model)) {
+            assertThatThrownBy(() -> submit(engine, "a", new int[0], 1)).hasMessageContaining("empty");
+            assertThatThrownBy(() -> submit(engine, "a", prompt(64), 1)).hasMessageContaining("64 tokens");
+            assertThatThrownBy(() -> submit(engine, "a", new int[] {1, MemoryLm.VOCAB}, 1))
+                    .hasMessageContaining("token id 61");
+            assertThatThrownBy(() -> submit(engine, "a", new int[] {-1}, 1)).hasMessageContaining("token id -1");
+            assertThat(submit(engine, "a", prompt(63), 9).await().reason()).isEqualTo(FinishReason.LENGTH);
+        }
+    }
+
+    @Test
+    void queueIsBoundedAndAnIdIsInFlightOnce() {
+        SlowLm slow = new SlowLm();
+        try (Engine engine = start(slow)) {
+            Collected first = submit(engine, "first", prompt(3), 1);
+            await().until(() -> slow.forwards == 1);
+            assertThatThrownBy(() -> submit(engine, "first", prompt(3), 1)).hasMessageContaining("in flight");
+            for (int i = 0; i < 8; i++) {
+                submit(engine, "r" + i, prompt(3), 1);
+            }
+            assertThatThrownBy(() -> submit(engine, "one too many", prompt(3), 1))
+                    .isInstanceOf(EngineException.QueueFull.class)
+                    .hasMessageContaining("maxWaiting");
+            slow.go.countDown();
+            first.await();
+            submit(engine, "first", prompt(3), 1).await();
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void stepThatOverrunsItsDeadlineMakesTheEngineUnhealthyUntilItIsDone() {
+        SlowLm slow = new SlowLm();
+        EngineConfig config = new EngineConfig(
+                "memory", 64, BLOCK, 8, 4, 16, 8, true, Duration.ofMillis(50), Optional.empty(), Map.of());
+        try (Engine engine = Engine.start(config, slow)) {
+            assertThat(engine.isHealthy()).isTrue();
+            Collected answer = submit(engine, "a", prompt(3), 1);
+            await().until(() -> !engine.isHealthy());
+            slow.go.countDown();
+            answer.await();
+            await().until(engine::isHealthy);
+        }
+    }
+
+    /// A model that waits to be let go.
+    private static class SlowLm extends MemoryLm {
+        final CountDownLatch go = new CountDownLatch(1);
+
+        SlowLm() {
+            super(0);
+        }
+
+        @Override
+        public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+            super.forward(batch, kv, logits);
+            try {
+                go.await();
+            } catch (InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        }
+    }
+
+    @Test
+    void modelThatThrowsEndsAllRequestsWithAnErrorAndTheEngine() {
+        SlowLm broken = new SlowLm() {
+            @Override
+            public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+                super.forward(batch, kv, logits);
+                if (forwards == 3) {
+                    throw new IllegalStateException("out of order");
+                }
+            }
+        };
+        try (Engine engine = start(broken)) {
+            Collected a = submit(engine, "a", prompt(9), 50);
+            Collected b = submit(engine, "b", prompt(5), 50);
+            broken.go.countDown();
+            for (Collected answer : List.of(a, b)) {
+                Finish finish = answer.await();
+                assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
+                assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("out of order"));
+            }
+            await().until(() -> broken.closed);
+            assertThat(engine.isHealthy()).isFalse();
+            assertThatThrownBy(() -> submit(engine, "c", prompt(5), 1))
+                    .isInstanceOf(EngineException.Dead.class)
+                    .hasMessageContaining("out of order");
+            assertThat(engine.checkIntegrity()).isCompletedExceptionally();
+            engine.abort("a");
+        }
+    }
+
+    @Test
+    void logitsThatAreNotFiniteEndTheRequestWithAnErrorAndLeaveNothingInTheCache() {
+        MemoryLm poisoned = new MemoryLm(0) {
+            @Override
+            public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+                super.forward(batch, kv, logits);
+                for (int i = 0; i < batch.numLogits(); i++) {
+                    if (batch.position(batch.logitsRow(i)) == 20) {
+                        logits[i * VOCAB + 3] = Float.NaN;
+                    }
+                }
+            }
+        };
+        try (Engine engine = start(poisoned)) {
+            Collected healthy = submit(engine, "healthy", prompt(3), 10);
+            Collected sick = submit(engine, "sick", prompt(18), 10);
+            Finish finish = sick.await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
+            assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("not finite"));
+            assertThat(sick.tokens()).isEqualTo(model.reference(prompt(18), 3, 64));
+            assertThat(healthy.await().reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(healthy.tokens()).isEqualTo(model.reference(prompt(3), 10, 64));
+            assertThat(submit(engine, "again", prompt(18), 1).await().cachedTokens()).isZero();
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void listenerThatThrowsEndsItsOwnRequestOnly() {
+        try (Engine engine = start(model)) {
+            engine.submit(request("bad", prompt(9), 50), output -> {
+                throw new IllegalStateException("listener");
+            });
+            engine.submit(request("bad at the end", prompt(7), 1), output -> {
+                throw new AssertionError("listener");
+            });
+            Collected good = submit(engine, "good", prompt(9), 20);
+            good.await();
+            assertThat(good.tokens()).isEqualTo(model.reference(prompt(9), 20, 64));
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void abortEndsRunningAndWaitingRequests() {
+        SlowLm slow = new SlowLm();
+        try (Engine engine = start(slow)) {
+            Collected[] answers = new Collected[8];
+            for (int i = 0; i < 8; i++) {
+                answers[i] = submit(engine, "r" + i, prompt(10), 50);
+            }
+            await().until(() -> slow.forwards == 1);
+            for (int i = 0; i < 8; i++) {
+                engine.abort("r" + i);
+            }
+            engine.abort("nobody");
+            slow.go.countDown();
+            for (Collected answer : answers) {
+                assertThat(answer.await().reason()).isEqualTo(FinishReason.ABORT);
+            }
+            EngineScenarioTest.quiet(engine);
+        }
+    }
+
+    @Test
+    void closeAnswersEveryoneAndRefusesWhoComesLater() {
+        Engine engine = start(model);
+        Collected answer = submit(engine, "a", prompt(9), 50_000);
+        engine.close();
+        engine.close();
+        assertThat(answer.await().reason()).isIn(FinishReason.ABORT, FinishReason.LENGTH);
+        assertThat(model.closed).isTrue();
+        assertThatThrownBy(() -> submit(engine, "b", prompt(9), 1))
+                .isInstanceOf(EngineException.Dead.class)
+                .hasMessageContaining("closed");
+        assertThat(engine.isHealthy()).isFalse();
+    }
+
+    @Test
+    void descriptionNamesModelCacheAndConnector() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+                Engine engine = Engine.start(
+                        config(32, Optional.of(EngineScenarioTest.transfer("P"))), model, network.factory())) {
+            assertThat(engine.describe()).contains("memory (MemoryLm)", "32 blocks x 4 tokens", "MemoryNetwork P");
+        }
+    }
+
+    @Test
+    void configurationThatDoesNotFitTheModelIsRefused() {
+        EngineConfig config = new EngineConfig(
+                "memory", 5_000, BLOCK, 8, 4, 16, 8, true, Duration.ofSeconds(1), Optional.empty(), Map.of());
+        assertThatThrownBy(() -> Engine.start(config, model)).hasMessageContaining("4096 positions");
+    }
+
+    /* Hand-off: a prefiller P and a decoder D. */
+
+    private static Collected prefill(Engine prefiller, String id, int[] prompt) {
+        Collected answer = new Collected();
+        prefiller.submit(
+                new EngineRequest(
+                        id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                answer);
+        return answer;
+    }
+
+    private static Collected decode(Engine decoder, String id, int[] prompt, int maxTokens, RemotePrefill params) {
+        Collected answer = new Collected();
+        decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.of(params)), answer);
+        return answer;
+    }
+
+    private Engine node(MemoryNetwork network, String id, KvLoadFailurePolicy policy, MemoryLm lm) {
+        KvTransferConfig transfer =
+                new KvTransferConfig("MemoryNetwork", KvRole.KV_BOTH, id, "memory", 0, policy, Map.of());
+        return Engine.start(config(32, Optional.of(transfer)), lm, network.factory());
+    }
+
+    private Engine node(MemoryNetwork network, String id) {
+        return node(network, id, KvLoadFailurePolicy.RECOMPUTE, model);
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63})
+    void decoderComputesOneRowOfAPromptThatArrived(int length) {
+        MemoryLm decodeModel = new MemoryLm(0);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 10_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, decodeModel)) {
+            Collected first = prefill(prefiller, "a", prompt(length));
+            RemotePrefill params = first.await().kvTransferParams().orElseThrow();
+            assertThat(params.numTokens()).isEqualTo(length);
+            assertThat(params.blockIds()).hasSize((length + BLOCK - 1) / BLOCK);
+            assertThat(prefiller.checkIntegrity().join().inUse()).isEqualTo(params.blockIds().size());
+            Collected answer = decode(decoder, "a", prompt(length), 1, params);
+            Finish finish = answer.await();
+            assertThat(answer.tokens()).isEqualTo(first.tokens());
+            assertThat(decodeModel.rows).isEqualTo(1);
+            assertThat(finish.externalTokens()).isEqualTo(length == 1 ? 0 : length);
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void onlyMissingBlocksAreLoaded() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 10_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            submit(decoder, "before", Arrays.copyOf(prompt(30), 12), 1).await();
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            Collected answer = decode(decoder, "a", prompt(30), 10, params);
+            Finish finish = answer.await();
+            assertThat(finish.cachedTokens()).isEqualTo(12);
+            assertThat(finish.externalTokens()).isEqualTo(18);
+            assertThat(network.node("D").blocksLoaded).isEqualTo(8 - 3);
+            assertThat(answer.tokens()).isEqualTo(model.reference(prompt(30), 10, 64));
+            assertThat(decoder.stats().externalQueriedTokens()).isEqualTo(18);
+            assertThat(decoder.stats().externalHitTokens()).isEqualTo(18);
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {29, 30, 32})
+    void fullHitOnTheDecoderLoadsNothingAndReleasesThePrefiller(int length) {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            submit(decoder, "before", prompt(length), 1).await();
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(length)).await().kvTransferParams().orElseThrow();
+            Collected answer = decode(decoder, "a", prompt(length), 10, params);
+            Finish finish = answer.await();
+            assertThat(finish.externalTokens()).isZero();
+            assertThat(finish.cachedTokens()).isEqualTo(28);
+            assertThat(network.node("D").emptyLoads).isEqualTo(1);
+            assertThat(answer.tokens()).isEqualTo(model.reference(prompt(length), 10, 64));
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void firstTokenEndOfSequenceIsHandedOverToo() {
+        MemoryLm ending = new MemoryLm(1);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
+                Engine prefiller = node(network, "P", KvLoadFailurePolicy.RECOMPUTE, ending);
+                Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, new MemoryLm(1))) {
+            Finish first = prefill(prefiller, "a", prompt(10)).await();
+            assertThat(first.reason()).isEqualTo(FinishReason.STOP);
+            Collected answer =
+                    decode(decoder, "a", prompt(10), 9, first.kvTransferParams().orElseThrow());
+            assertThat(answer.await().reason()).isEqualTo(FinishReason.STOP);
+            assertThat(answer.tokens()).containsExactly(MemoryLm.EOS);
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void blocksThatNobodyFetchesComeBackWhenTheLeaseExpires() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            await().until(() -> prefiller.stats().numHeld() == 1);
+            EngineScenarioTest.quiet(prefiller);
+            Collected late = decode(decoder, "a", prompt(30), 5, params);
+            assertThat(late.await().reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(late.tokens()).isEqualTo(model.reference(prompt(30), 5, 64));
+            assertThat(decoder.stats().kvLoadFailures()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void abortLetsGoOfHeldBlocks() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P")) {
+            prefill(prefiller, "a", prompt(30)).await();
+            assertThat(prefiller.checkIntegrity().join().inUse()).isEqualTo(8);
+            prefiller.abort("a");
+            EngineScenarioTest.quiet(prefiller);
+        }
+    }
+
+    @Test
+    void abortedLoadKeepsItsBlocksUntilNothingWritesIntoThem() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            network.stalled = true;
+            network.ignoreCancels = true;
+            Collected answer = decode(decoder, "a", prompt(30), 5, params);
+            await().until(() -> decoder.stats().numLoading() == 1);
+            decoder.abort("a");
+            assertThat(answer.await().reason()).isEqualTo(FinishReason.ABORT);
+            assertThat(decoder.checkIntegrity().join().inUse()).isEqualTo(8);
+            network.ignoreCancels = false;
+            EngineScenarioTest.quiet(decoder);
+            EngineScenarioTest.quiet(prefiller);
+            assertThat(answer.late()).isEmpty();
+        }
+    }
+
+    @Test
+    void abortBeforeTheLoadReleasesThePrefiller() {
+        SlowLm slow = new SlowLm();
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, slow)) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            submit(decoder, "first", prompt(3), 1);
+            await().until(() -> slow.forwards == 1);
+            Collected answer = decode(decoder, "a", prompt(30), 5, params);
+            decoder.abort("a");
+            slow.go.countDown();
+            assertThat(answer.await().reason()).isEqualTo(FinishReason.ABORT);
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void refusedRequestReleasesThePrefiller() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            assertThatThrownBy(() -> decode(decoder, "a", prompt(64), 5, params)).hasMessageContaining("64 tokens");
+            EngineScenarioTest.quiet(prefiller);
+        }
+    }
+
+    @Test
+    void failedLoadEndsTheRequestIfThePolicySaysSo() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 1, 0, 60_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, new MemoryLm(0))) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            Finish finish = decode(decoder, "a", prompt(30), 5, params).await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
+            assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("chance"));
+            // Nothing of the torn blocks is found.
+            Collected again = submit(decoder, "b", prompt(30), 5);
+            assertThat(again.await().cachedTokens()).isZero();
+            assertThat(again.tokens()).isEqualTo(model.reference(prompt(30), 5, 64));
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void loadsThatTakeAllBlocksStopNothingForGood() {
+        // 32 blocks: three loads of 8 blocks each and a running request that needs the rest and more.
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            Collected[] loads = new Collected[3];
+            RemotePrefill[] params = new RemotePrefill[3];
+            int[][] prompts = new int[3][];
+            for (int i = 0; i < 3; i++) {
+                prompts[i] = prompt(29 + i);
+                params[i] = prefill(prefiller, "l" + i, prompts[i])
+                        .await()
+                        .kvTransferParams()
+                        .orElseThrow();
+            }
+            network.stalled = true;
+            for (int i = 0; i < 3; i++) {
+                loads[i] = decode(decoder, "l" + i, prompts[i], 30, params[i]);
+            }
+            await().until(() -> decoder.stats().numLoading() == 3);
+            Collected local = submit(decoder, "local", prompt(20), 40);
+            // It runs beside the loads, grows into all blocks that are left, and is put off.
+            await().until(() -> decoder.stats().preemptions() > 0);
+            assertThat(decoder.checkIntegrity().join().inUse()).isEqualTo(24);
+            long steps = decoder.stats().steps();
+            await().pollDelay(Duration.ofMillis(50)).until(() -> true);
+            assertThat(decoder.stats().steps()).isEqualTo(steps); // waits, and does not try again and again
+            assertThat(local.isDone()).isFalse();
+            network.stalled = false;
+            for (int i = 0; i < 3; i++) {
+                loads[i].await();
+                assertThat(loads[i].tokens()).isEqualTo(model.reference(prompts[i], 30, 64));
+            }
+            local.await();
+            assertThat(local.tokens()).isEqualTo(model.reference(prompt(20), 40, 64));
+            EngineScenarioTest.quiet(decoder);
+            EngineScenarioTest.quiet(prefiller);
+        }
+    }
+
+    @Test
+    void loadsDoNotHoldUpLocalRequestsBehindThem() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            RemotePrefill params =
+                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            network.stalled = true;
+            Collected loading = decode(decoder, "a", prompt(30), 5, params);
+            assertThat(submit(decoder, "b", prompt(10), 5).await().reason()).isEqualTo(FinishReason.LENGTH);
+            assertThat(loading.isDone()).isFalse();
+            network.stalled = false;
+            loading.await();
+        }
+    }
+}
