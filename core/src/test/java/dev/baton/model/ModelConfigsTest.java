@@ -85,6 +85,7 @@ class ModelConfigsTest {
     @ParameterizedTest
     @CsvSource(
             delimiter = '|',
+            quoteCharacter = '`',
             value = {
                 "'hidden_act': 'gelu' | hidden_act is \"gelu\", which is not supported; supported: silu",
                 "'attention_bias': true | attention_bias is true, which is not supported; supported: false",

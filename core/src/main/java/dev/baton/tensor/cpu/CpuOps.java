@@ -79,6 +79,8 @@ public final class CpuOps implements AutoCloseable {
 
     /// Packs one weight matrix, or several of the same number of columns one below the other, for [#matmul].
     ///
+    /// All memory must be accessible from every thread: from a shared or the global arena.
+    ///
     /// @param target gives the memory, and ends it
     public PackedMatrix pack(Arena target, Matrix... parts) {
         return PackedMatrix.pack(target, kernels.lanes(), pool, parts);

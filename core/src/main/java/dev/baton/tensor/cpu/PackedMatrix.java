@@ -23,6 +23,7 @@ public final class PackedMatrix {
 
     private static final long ALIGNMENT_BYTES = 64;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
 
     private final int outputs;
     private final int inputs;
@@ -59,34 +60,40 @@ public final class PackedMatrix {
     }
 
     private void packPanel(int panel, Matrix[] parts) {
-        int columns = panelColumns();
-        int used = Math.min(columns, outputs - panel * columns);
-        Matrix[] matrix = new Matrix[used];
-        int[] row = new int[used];
-        for (int c = 0; c < used; c++) {
-            int output = panel * columns + c;
+        int used = Math.min(panelColumns(), outputs - panel * panelColumns());
+        for (int column = 0; column < used; column++) {
+            int row = panel * panelColumns() + column;
             int part = 0;
-            while (output >= parts[part].rows()) {
-                output -= parts[part++].rows();
+            while (row >= parts[part].rows()) {
+                row -= parts[part++].rows();
             }
-            matrix[c] = parts[part];
-            row[c] = output;
-        }
-        for (int k = 0; k < inputs; k++) {
-            for (int c = 0; c < used; c++) {
-                if (dtype == DType.BF16) {
-                    long at = bf16WordBytes(panel, k, c);
-                    int half = matrix[c].bits16(row[c], k) & 0xffff;
-                    int word = data.get(INT, at);
-                    data.set(INT, at, c / lanes % 2 == 0 ? word | half : word | half << 16);
-                } else {
-                    data.set(
-                            ValueLayout.JAVA_FLOAT,
-                            panelOffsetBytes(panel) + ((long) k * columns + c) * Float.BYTES,
-                            matrix[c].get(row[c], k));
-                }
+            if (dtype == DType.BF16) {
+                packBf16Row(panel, column, parts[part], row);
+            } else {
+                packF32Row(panel, column, parts[part], row);
             }
         }
+    }
+
+    private void packF32Row(int panel, int column, Matrix matrix, int row) {
+        long at = panelOffsetBytes(panel) + (long) column * Float.BYTES;
+        long step = (long) panelColumns() * Float.BYTES;
+        for (int k = 0; k < inputs; k++, at += step) {
+            data.set(FLOAT, at, matrix.get(row, k));
+        }
+    }
+
+    private void packBf16Row(int panel, int column, Matrix matrix, int row) {
+        long at = bf16WordBytes(panel, 0, column);
+        long step = (long) panelColumns() / 2 * Integer.BYTES;
+        int shift = inLowHalf(column) ? 0 : Short.SIZE;
+        for (int k = 0; k < inputs; k++, at += step) {
+            data.set(INT, at, data.get(INT, at) | (matrix.bits16(row, k) & 0xffff) << shift);
+        }
+    }
+
+    private boolean inLowHalf(int column) {
+        return column / lanes % 2 == 0;
     }
 
     private long bf16WordBytes(int panel, int k, int column) {
@@ -94,17 +101,15 @@ public final class PackedMatrix {
         return panelOffsetBytes(panel) + ((long) k * panelColumns() / 2 + word) * Integer.BYTES;
     }
 
-    /// One weight, for tests and for the scalar reference's expansion.
+    /// One weight.
     float get(int output, int input) {
         int panel = output / panelColumns();
         int column = output % panelColumns();
         if (dtype == DType.BF16) {
             int word = data.get(INT, bf16WordBytes(panel, input, column));
-            return Float.intBitsToFloat(column / lanes % 2 == 0 ? word << 16 : word & 0xffff0000);
+            return Float.intBitsToFloat(inLowHalf(column) ? word << Short.SIZE : word & 0xffff0000);
         }
-        return data.get(
-                ValueLayout.JAVA_FLOAT,
-                panelOffsetBytes(panel) + ((long) input * panelColumns() + column) * Float.BYTES);
+        return data.get(FLOAT, panelOffsetBytes(panel) + ((long) input * panelColumns() + column) * Float.BYTES);
     }
 
     /// Number of outputs: columns of the product.

@@ -1,5 +1,6 @@
 package dev.baton.tensor.cpu;
 
+import dev.baton.tensor.TensorException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
@@ -85,7 +86,7 @@ final class WorkerPool implements AutoCloseable {
         Throwable thrown = failure;
         if (thrown != null) {
             failure = null;
-            throw new IllegalStateException("a worker thread failed", thrown);
+            throw new TensorException("a computation failed: " + thrown, thrown);
         }
     }
 

@@ -27,7 +27,7 @@ class CpuOpsTest {
         Random random = new Random(11);
         int inputs = 96;
         int outputs = 200;
-        try (Arena arena = Arena.ofConfined();
+        try (Arena arena = Arena.ofShared();
                 CpuOps reference = CpuOps.create(OpsChoice.SCALAR, 1);
                 CpuOps ops = CpuOps.create(choice, threads)) {
             Matrix matrix = new Matrix(
@@ -88,7 +88,7 @@ class CpuOpsTest {
 
         public static void main(String[] args) {
             try (CpuOps ops = CpuOps.create(OpsChoice.valueOf(args[0]), 2);
-                    Arena arena = Arena.ofConfined()) {
+                    Arena arena = Arena.ofShared()) {
                 float[] ones = new float[64];
                 Arrays.fill(ones, 1f);
                 MemorySegment data = arena.allocate(64 * Float.BYTES, 4).copyFrom(MemorySegment.ofArray(ones));

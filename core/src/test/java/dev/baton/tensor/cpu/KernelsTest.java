@@ -39,8 +39,8 @@ class KernelsTest {
             value = DType.class,
             names = {"F32", "BF16"})
     void panelProductsGiveTheSameBitsForEveryShape(DType dtype) {
-        for (int inputs : new int[] {1, 2, 15, 16, 17, 64, 65, 128}) {
-            for (int outputs : new int[] {1, 15, 16, 63, 64, 65, 128, 130}) {
+        for (int inputs : new int[] {1, 15, 16, 17, 65}) {
+            for (int outputs : new int[] {1, 16, 63, 64, 65, 130}) {
                 Matrix matrix = matrix(dtype, outputs, inputs);
                 PackedMatrix packed = PackedMatrix.pack(arena, vector.lanes(), pool, matrix);
                 for (int rows = 1; rows <= 70; rows += rows < 9 ? 1 : 12) {

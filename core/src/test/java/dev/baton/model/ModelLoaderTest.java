@@ -1,0 +1,148 @@
+package dev.baton.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.sun.management.ThreadMXBean;
+import dev.baton.model.LoadOptions.LoadFormat;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.cpu.OpsChoice;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// Loading from a configuration alone, and what instances compare before they exchange KV blocks.
+class ModelLoaderTest {
+    private static final String CONFIG = """
+            {"architectures": ["LlamaForCausalLM"], "vocab_size": 100, "hidden_size": 48, "intermediate_size": 72,
+             "num_hidden_layers": 2, "num_attention_heads": 3, "num_key_value_heads": 1, "max_position_embeddings": 512,
+             "rms_norm_eps": 1e-6, "dtype": "bfloat16", "rope_theta": 20000.0}""";
+
+    private static final LoadOptions DUMMY =
+            LoadOptions.defaults().withFormat(LoadFormat.DUMMY).withCpuThreads(2);
+
+    @TempDir
+    Path directory;
+
+    @BeforeEach
+    void writeConfig() throws IOException {
+        Files.writeString(directory.resolve("config.json"), CONFIG);
+    }
+
+    private float[] logits(LoadOptions options) {
+        try (CausalLm model = ModelLoader.load(directory, options);
+                PagedKv kv = cache(model)) {
+            ForwardBatch batch = new ForwardBatch(5, 1);
+            batch.add(new int[] {1, 2, 3, 4, 99}, 0, 5, new int[] {1}, true);
+            float[] logits = new float[100];
+            model.forward(batch, kv, logits);
+            return logits;
+        }
+    }
+
+    private static PagedKv cache(CausalLm model) {
+        return new PagedKv(
+                2,
+                model.config().numLayers(),
+                model.config().numKvHeads(),
+                16,
+                model.config().headDim(),
+                DType.F32);
+    }
+
+    @Test
+    void dummyWeightsAreDrawnFromTheSeed() {
+        float[] first = logits(DUMMY.withSeed(1));
+        assertThat(logits(DUMMY.withSeed(1).withOps(OpsChoice.SCALAR))).containsExactly(first);
+        assertThat(logits(DUMMY.withSeed(2))).isNotEqualTo(first);
+        double squares = 0;
+        for (float logit : first) {
+            assertThat(logit).isFinite();
+            squares += logit * logit;
+        }
+        assertThat(squares).isPositive();
+    }
+
+    @Test
+    void fingerprintNamesWhatTheKvCacheDependsOn() {
+        try (CausalLm model = ModelLoader.load(directory, DUMMY.withSeed(4))) {
+            assertThat(model.fingerprint())
+                    .containsEntry("architecture", "LlamaForCausalLM")
+                    .containsEntry("layers", "2")
+                    .containsEntry("kv_heads", "1")
+                    .containsEntry("head_dim", "16")
+                    .containsEntry("rope_theta", "20000.0")
+                    .containsEntry("rope_scaling", "default")
+                    .containsEntry("vocab_size", "100")
+                    .containsEntry("dtype", "F32")
+                    .containsEntry("weights_digest", "dummy-4")
+                    .hasSize(9);
+        }
+    }
+
+    @Test
+    void withoutWeightsOnlyTheDummyFormatLoads() {
+        assertThatThrownBy(() ->
+                        ModelLoader.load(directory, LoadOptions.defaults()).close())
+                .isInstanceOf(ModelException.class)
+                .hasMessageContaining("choose the load format dummy");
+    }
+
+    @Test
+    void tokenOutsideTheVocabularyIsRefused() {
+        try (CausalLm model = ModelLoader.load(directory, DUMMY);
+                PagedKv kv = cache(model)) {
+            ForwardBatch batch = new ForwardBatch(1, 1);
+            batch.add(new int[] {100}, 0, 1, new int[] {0}, true);
+            assertThatThrownBy(() -> model.forward(batch, kv, new float[100]))
+                    .isInstanceOf(ModelException.class)
+                    .hasMessageContaining("token 100 is not in the vocabulary of 100");
+        }
+    }
+
+    @Test
+    void warmUpEndsAndLeavesResultsAlone() {
+        try (CausalLm model = ModelLoader.load(directory, DUMMY.withSeed(1));
+                PagedKv kv = cache(model)) {
+            assertThat(WarmUp.run(model, Duration.ofMillis(300))).isPositive();
+            ForwardBatch batch = new ForwardBatch(5, 1);
+            batch.add(new int[] {1, 2, 3, 4, 99}, 0, 5, new int[] {1}, true);
+            float[] logits = new float[100];
+            model.forward(batch, kv, logits);
+            assertThat(logits).containsExactly(logits(DUMMY.withSeed(1)));
+        }
+    }
+
+    /// Scalar, as the virtual machine keeps vectors on the heap until it has compiled their loop.
+    @Test
+    void stepAllocatesNothingOnceBuffersHaveGrown() {
+        ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        try (CausalLm model = ModelLoader.load(
+                        directory, DUMMY.withOps(OpsChoice.SCALAR).withCpuThreads(1));
+                PagedKv kv = cache(model)) {
+            int[] tokens = new int[32];
+            Arrays.fill(tokens, 7);
+            int[] table = {0, 1};
+            ForwardBatch batch = new ForwardBatch(32, 1);
+            float[] logits = new float[100];
+            long least = Long.MAX_VALUE;
+            for (int round = 0; round < 50 && least > 0; round++) {
+                long before = threads.getCurrentThreadAllocatedBytes();
+                for (int from = 0; from < 32; from += 8) {
+                    batch.clear();
+                    batch.add(tokens, from, 8, table, true);
+                    model.forward(batch, kv, logits);
+                }
+                least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
+            }
+            assertThat(least).as("bytes allocated by the best of 50 rounds").isZero();
+        }
+    }
+}
