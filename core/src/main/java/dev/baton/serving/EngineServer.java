@@ -70,7 +70,7 @@ public final class EngineServer implements AutoCloseable {
         this.prompts =
                 new Prompts(tokenizer, engine.config().maxModelLen(), config.vocabSize(), config.defaultSampling());
         this.admission = new AdmissionControl(config.maxInFlight());
-        this.metrics = new ServingMetrics(config.servedModelName(), engine);
+        this.metrics = new ServingMetrics(config.modelName(), engine);
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -217,12 +217,15 @@ public final class EngineServer implements AutoCloseable {
 
     private void models(HttpExchange exchange) {
         exchange.respondJson(
-                200, ModelList.of(config.servedModelName(), config.modelRoot(), prompts.maxModelLen(), createdSeconds));
+                200,
+                ModelList.of(config.servedModelNames(), config.modelRoot(), prompts.maxModelLen(), createdSeconds));
     }
 
     private void requireModel(Optional<String> model) {
-        if (model.isPresent() && !model.get().isEmpty() && !model.get().equals(config.servedModelName())) {
-            throw new ApiException(ApiError.unknownModel(model.get(), config.servedModelName()));
+        if (model.isPresent()
+                && !model.get().isEmpty()
+                && !config.servedModelNames().contains(model.get())) {
+            throw new ApiException(ApiError.unknownModel(model.get(), String.join(", ", config.servedModelNames())));
         }
     }
 
@@ -261,8 +264,7 @@ public final class EngineServer implements AutoCloseable {
         return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : Optional.empty();
     }
 
-    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a
-    /// prefiller
+    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a prefiller
     /// holds for it; one that is refused for the moment does not, so that another try may use them.
     private RequestStream prepare(Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
         try {
@@ -300,10 +302,7 @@ public final class EngineServer implements AutoCloseable {
             Runnable whenOver) {
         String requestId = requestId(exchange, options);
         ResponseHead head = new ResponseHead(
-                format.idPrefix() + requestId,
-                System.currentTimeMillis() / 1000,
-                config.servedModelName(),
-                fingerprint);
+                format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
         RequestStream stream = new RequestStream(
                 exchange,
                 engine,

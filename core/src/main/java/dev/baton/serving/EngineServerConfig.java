@@ -2,11 +2,12 @@ package dev.baton.serving;
 
 import dev.baton.http.HttpServerConfig;
 import java.time.Duration;
+import java.util.List;
 
 /// How one instance is served.
 ///
 /// @param http address and limits
-/// @param servedModelName the name that requests give as `model` (`--served-model-name`)
+/// @param servedModelNames names that requests may give as `model`; answers carry the first (`--served-model-name`)
 /// @param modelRoot the folder or name that the model was loaded from, for `/v1/models`
 /// @param vocabSize number of token ids that the model takes
 /// @param version this program's version
@@ -17,7 +18,7 @@ import java.time.Duration;
 /// @param logStatsInterval time between two lines of statistics while there is traffic
 public record EngineServerConfig(
         HttpServerConfig http,
-        String servedModelName,
+        List<String> servedModelNames,
         String modelRoot,
         int vocabSize,
         String version,
@@ -27,16 +28,52 @@ public record EngineServerConfig(
         int maxInFlight,
         Duration logStatsInterval) {
 
+    /// @throws IllegalArgumentException if there is no name
+    public EngineServerConfig {
+        if (servedModelNames.isEmpty()) {
+            throw new IllegalArgumentException("servedModelNames is empty; pass --served-model-name");
+        }
+        servedModelNames = List.copyOf(servedModelNames);
+    }
+
+    /// The name that answers carry.
+    public String modelName() {
+        return servedModelNames.getFirst();
+    }
+
     /// An instance with vLLM's defaults and room for 4,096 sequences.
     public static EngineServerConfig of(HttpServerConfig http, String model, int vocabSize) {
         return new EngineServerConfig(
-                http, model, model, vocabSize, "dev", DefaultSampling.VLLM, false, false, 4096, Duration.ofSeconds(10));
+                http,
+                List.of(model),
+                model,
+                vocabSize,
+                "dev",
+                DefaultSampling.VLLM,
+                false,
+                false,
+                4096,
+                Duration.ofSeconds(10));
+    }
+
+    public EngineServerConfig withServedModelNames(List<String> names) {
+        return new EngineServerConfig(
+                http,
+                names,
+                modelRoot,
+                vocabSize,
+                version,
+                defaultSampling,
+                enablePromptTokensDetails,
+                devMode,
+                maxInFlight,
+                logStatsInterval);
     }
 
     public EngineServerConfig withModelRoot(String root) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 root,
                 vocabSize,
                 version,
@@ -50,7 +87,7 @@ public record EngineServerConfig(
     public EngineServerConfig withVersion(String number) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 modelRoot,
                 vocabSize,
                 number,
@@ -64,7 +101,7 @@ public record EngineServerConfig(
     public EngineServerConfig withDefaultSampling(DefaultSampling sampling) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 modelRoot,
                 vocabSize,
                 version,
@@ -78,7 +115,7 @@ public record EngineServerConfig(
     public EngineServerConfig withPromptTokensDetails(boolean enabled) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 modelRoot,
                 vocabSize,
                 version,
@@ -92,7 +129,7 @@ public record EngineServerConfig(
     public EngineServerConfig withDevMode(boolean enabled) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 modelRoot,
                 vocabSize,
                 version,
@@ -106,7 +143,7 @@ public record EngineServerConfig(
     public EngineServerConfig withMaxInFlight(int sequences) {
         return new EngineServerConfig(
                 http,
-                servedModelName,
+                servedModelNames,
                 modelRoot,
                 vocabSize,
                 version,
