@@ -105,7 +105,13 @@ public final class Router implements AutoCloseable {
         return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
     }
 
-    /// Stops listening and ends what is in flight.
+    /// Stops listening at once, lets requests in flight end until `grace` is over, then ends them.
+    public void stop(Duration grace) {
+        server.stop(grace);
+        close();
+    }
+
+    /// Stops without grace.
     @Override
     public void close() {
         prober.close();

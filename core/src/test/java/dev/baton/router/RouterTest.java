@@ -426,6 +426,30 @@ class RouterTest {
     }
 
     @Test
+    void stopLetsAStreamInFlightEnd() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            CompletableFuture<Void> go = new CompletableFuture<>();
+            fleet.decoder(0).script = call -> {
+                call.startEvents();
+                call.event("{}");
+                go.join();
+                call.event("[DONE]");
+                call.endEvents();
+            };
+            try (Socket client = fleet.startRaw("{\"prompt\":\"x\",\"stream\":true}")) {
+                readUntil(client, "data: {}\n\n\r\n");
+                CompletableFuture<Void> stopped =
+                        CompletableFuture.runAsync(() -> fleet.router.stop(Duration.ofSeconds(10)));
+                await().untilAsserted(() ->
+                        assertThatThrownBy(() -> fleet.connect().close()).isInstanceOf(IOException.class));
+                go.complete(null);
+                assertThat(readUntil(client, "0\r\n\r\n")).contains("data: [DONE]\n\n");
+                stopped.get(5, TimeUnit.SECONDS);
+            }
+        }
+    }
+
+    @Test
     void engineWithASharedStoreGetsNoParams() throws Exception {
         try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new Backend.SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{\"choices\":[]}");
