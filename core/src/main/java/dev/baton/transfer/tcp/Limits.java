@@ -1,5 +1,7 @@
 package dev.baton.transfer.tcp;
 
+import java.nio.charset.StandardCharsets;
+
 /// Bounds of the wire protocol: nothing that a peer says makes this side allocate or loop beyond them.
 final class Limits {
     /// Length, type, reserved.
@@ -21,4 +23,12 @@ final class Limits {
     static final int MAX_PEERS = 256;
 
     private Limits() {}
+
+    /// Whether a text may travel as the id of an engine or a request.
+    static boolean isId(String text) {
+        return !text.isEmpty()
+                && text.length() <= MAX_ID_BYTES
+                && text.getBytes(StandardCharsets.UTF_8).length <= MAX_ID_BYTES
+                && !FrameChannel.hasControls(text);
+    }
 }

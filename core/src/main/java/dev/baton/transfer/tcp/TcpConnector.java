@@ -130,10 +130,9 @@ public final class TcpConnector implements KvConnector {
                                         Limits.MAX_FIELD_VALUE_BYTES));
             }
         }
-        int engine = self.engineId().getBytes(StandardCharsets.UTF_8).length;
-        if (engine == 0 || engine > Limits.MAX_ID_BYTES || FrameChannel.hasControls(self.engineId())) {
-            throw new TransferException("engine_id has %d bytes; needed: 1 to %d without control characters"
-                    .formatted(engine, Limits.MAX_ID_BYTES));
+        if (!Limits.isId(self.engineId())) {
+            throw new TransferException("engine_id \"%s\": needed are 1 to %d bytes without control characters"
+                    .formatted(self.engineId(), Limits.MAX_ID_BYTES));
         }
         if (self.compatibility().size() > Limits.MAX_FIELDS
                 || total > FrameType.HELLO.maxBodyBytes() - 3 * Limits.MAX_ID_BYTES) {

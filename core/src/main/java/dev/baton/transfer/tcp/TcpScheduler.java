@@ -11,7 +11,6 @@ import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferParams.RemoteDecode;
 import dev.baton.transfer.KvTransferParams.RemotePrefill;
 import dev.baton.transfer.TransferException;
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -99,32 +98,13 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (source.tpSize() != 1) {
             return Optional.of("tp_size is %d; only 1 is supported".formatted(source.tpSize()));
         }
-        return unreachable(source).or(() -> {
+        return PeerAddress.problem(source).or(() -> {
             if (source.numTokens() < 0 || source.blockIds().size() < spec.blocksFor(source.numTokens())) {
                 return Optional.of("remote_block_ids has %d blocks, remote_num_tokens is %d, block_size %d"
                         .formatted(source.blockIds().size(), source.numTokens(), spec.blockTokens()));
             }
             return Optional.empty();
         });
-    }
-
-    /// Why the prefiller cannot even be told, if it cannot.
-    private static Optional<String> unreachable(RemotePrefill source) {
-        if (source.host().isEmpty() || source.port() < 1 || source.port() > 65_535) {
-            return Optional.of(
-                    "remote_host \"%s\" and remote_port %d are no address".formatted(source.host(), source.port()));
-        }
-        if (!fits(source.engineId()) || !fits(source.requestId())) {
-            return Optional.of("remote_engine_id or remote_request_id is longer than %d bytes or has control characters"
-                    .formatted(Limits.MAX_ID_BYTES));
-        }
-        return Optional.empty();
-    }
-
-    private static boolean fits(String id) {
-        return !FrameChannel.hasControls(id)
-                && id.length() <= Limits.MAX_ID_BYTES
-                && id.getBytes(StandardCharsets.UTF_8).length <= Limits.MAX_ID_BYTES;
     }
 
     @Override
@@ -145,7 +125,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
                     .formatted(
                             requestId, end, blockIds.length, source.blockIds().size()));
         }
-        if (unreachable(source).isPresent()) {
+        if (PeerAddress.problem(source).isPresent()) {
             return;
         }
         progress.put(requestId, Progress.DECIDED);
@@ -172,7 +152,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             case RemoteDecode ignored -> new KvHold.FreeNow();
             case RemotePrefill source -> {
                 Progress reached = progress.remove(requestId);
-                if (reached != Progress.TAKEN && unreachable(source).isEmpty()) {
+                if (reached != Progress.TAKEN && PeerAddress.problem(source).isEmpty()) {
                     decided.removeIf(load -> load.requestId().equals(requestId));
                     worker.release(source);
                 }
@@ -184,7 +164,9 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     private KvHold hold(String requestId, int[] blockIds, int numComputedTokens) {
         int blocks = spec.blocksFor(numComputedTokens);
         // The handle adds a generation to the id.
-        if (blocks == 0 || blocks > blockIds.length || !fits(requestId + "#" + Long.toString(Long.MAX_VALUE, 36))) {
+        if (blocks == 0
+                || blocks > blockIds.length
+                || !Limits.isId(requestId + "#" + Long.toString(Long.MAX_VALUE, 36))) {
             LOG.warn(
                     "request {}: not held for a decoder: {} tokens in {} blocks, id of {} characters",
                     requestId,

@@ -112,6 +112,11 @@ final class TcpWorker implements KvConnector.WorkerSide {
             leases.release(source.requestId());
             return;
         }
+        Optional<String> problem = PeerAddress.problem(source);
+        if (problem.isPresent()) {
+            LOG.warn("kv_transfer_params not used: {}", problem.get());
+            return;
+        }
         peer(source, it -> it.addRelease(source.requestId())).ifPresent(this::deliverSoon);
     }
 

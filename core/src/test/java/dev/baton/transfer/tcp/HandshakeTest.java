@@ -186,6 +186,10 @@ class HandshakeTest {
             RemotePrefill params = new RemotePrefill("p", "r", List.of(0), host, port, tpSize, numTokens);
             assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 16, 0))
                     .isZero();
+            // what the engine does next must not trouble the connector either
+            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {0}, 0, 0);
+            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
+            decoder.worker().release(params);
         }
     }
 }

@@ -75,10 +75,11 @@ final class KvProxy implements Closeable {
 
     /// Closes all connections; new ones are welcome.
     void cut() throws IOException {
-        for (Socket socket : sockets) {
+        Set<Socket> open = Set.copyOf(sockets); // those that come while these are closed stay open
+        sockets.removeAll(open);
+        for (Socket socket : open) {
             socket.close();
         }
-        sockets.clear();
     }
 
     private void accept() {
