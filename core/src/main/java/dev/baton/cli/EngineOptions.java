@@ -30,7 +30,8 @@ final class EngineOptions {
             paramLabel = "NAME",
             description = "Name of the model in requests and answers (default: as given to serve; with up, the last"
                     + " name of the folder).")
-    @Nullable String servedModelName;
+    @Nullable
+    String servedModelName;
 
     @Option(
             names = "--max-model-len",
@@ -170,8 +171,9 @@ final class EngineOptions {
                             case "auto", "safetensors" -> LoadOptions.LoadFormat.AUTO;
                             case "dummy" -> LoadOptions.LoadFormat.DUMMY;
                             default ->
-                                throw new CliException("--load-format %s is not there: choose from auto, safetensors, dummy."
-                                        .formatted(loadFormat));
+                                throw new CliException(
+                                        "--load-format %s is not there: choose from auto, safetensors, dummy."
+                                                .formatted(loadFormat));
                         })
                 .withOps(ops)
                 .withSeed(seed);

@@ -24,7 +24,13 @@ import picocli.CommandLine.Spec;
         versionProvider = VersionCommand.Provider.class,
         synopsisSubcommandLabel = "COMMAND",
         description = "Serves large language models with prefill and decode in separate processes.",
-        subcommands = {UpCommand.class, RouterCommand.class, ChatCommand.class, BenchCommand.class, VersionCommand.class
+        subcommands = {
+            UpCommand.class,
+            ServeCommand.class,
+            RouterCommand.class,
+            ChatCommand.class,
+            BenchCommand.class,
+            VersionCommand.class
         })
 public final class Main implements Runnable {
     @Spec

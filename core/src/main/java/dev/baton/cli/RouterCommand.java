@@ -127,7 +127,8 @@ final class RouterCommand implements Callable<Integer> {
                 .withDeadlines(deadlines)
                 .withMaxInFlight(maxInFlight)
                 .withAccessLog(!disableAccessLog);
-        try (Router router = Router.start(config)) {
+        Router router = Router.start(config);
+        try {
             LOG.info(
                     "Router on http://{}:{} over prefillers {} and decoders {}",
                     host,
@@ -135,8 +136,10 @@ final class RouterCommand implements Callable<Integer> {
                     engines.prefillers(),
                     engines.decoders());
             StopSignal.Cause cause = stop.await();
-            LOG.info("Stopping ({}); {} requests are under way", cause, router.numInFlight());
+            LOG.info("Stopping ({}); {} requests get {} s to end", cause, router.numInFlight(), shutdownTimeoutSeconds);
             return cause.exitCode();
+        } finally {
+            router.stop(Duration.ofSeconds(shutdownTimeoutSeconds));
         }
     }
 }

@@ -105,18 +105,17 @@ public final class Router implements AutoCloseable {
         return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
     }
 
-    /// Stops listening at once, lets requests in flight end until `grace` is over, then ends them.
+    /// Stops taking requests, lets those in flight end until `grace` is over, then ends what is left.
     public void stop(Duration grace) {
         server.stop(grace);
-        close();
+        prober.close();
+        runtime.close();
     }
 
     /// Stops without grace.
     @Override
     public void close() {
-        prober.close();
-        server.close();
-        runtime.close();
+        stop(Duration.ZERO);
     }
 
     private void handle(HttpExchange exchange) {

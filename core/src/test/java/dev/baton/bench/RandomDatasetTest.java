@@ -31,9 +31,10 @@ class RandomDatasetTest {
     void promptHasExactlyTheTokensAskedForIncludingTheServersSpecialOnes(int length) {
         List<BenchRequest> requests = new RandomDataset(length, 5, 0, 0).requests(MERGING, 20, 1, true);
         assertThat(requests).hasSize(20).allSatisfy(request -> {
-            assertThat(request.prompt()).isInstanceOfSatisfying(Prompt.Text.class, text -> assertThat(
-                            encode(text.text()))
-                    .hasSize(length - 1));
+            assertThat(request.prompt())
+                    .isInstanceOfSatisfying(
+                            Prompt.Text.class,
+                            text -> assertThat(encode(text.text())).hasSize(length - 1));
             assertThat(request.promptTokens()).isEqualTo(length - 1);
             assertThat(request.outputTokens()).isEqualTo(5);
         });
@@ -42,10 +43,12 @@ class RandomDatasetTest {
     @Test
     void promptWithoutAFittingTextIsSentAsTokens() {
         List<BenchRequest> requests = new RandomDataset(9, 1, 0, 0).requests(SWALLOWING, 3, 1, false);
-        assertThat(requests).allSatisfy(request -> assertThat(request.prompt())
-                .isInstanceOfSatisfying(Prompt.Tokens.class, tokens -> assertThat(tokens.tokenIds())
-                        .hasSize(9)
-                        .startsWith(0)));
+        assertThat(requests)
+                .allSatisfy(request -> assertThat(request.prompt())
+                        .isInstanceOfSatisfying(
+                                Prompt.Tokens.class,
+                                tokens ->
+                                        assertThat(tokens.tokenIds()).hasSize(9).startsWith(0)));
     }
 
     @Test
@@ -73,9 +76,9 @@ class RandomDatasetTest {
                 .requests(plain, 10, 3, true).stream()
                         .map(request -> ((Prompt.Text) request.prompt()).text())
                         .toList();
-        assertThat(texts).allSatisfy(text -> assertThat(text)
-                .hasSize(17)
-                .startsWith(texts.getFirst().substring(0, 6)));
+        assertThat(texts)
+                .allSatisfy(text ->
+                        assertThat(text).hasSize(17).startsWith(texts.getFirst().substring(0, 6)));
         assertThat(texts).doesNotHaveDuplicates();
     }
 
@@ -118,7 +121,8 @@ class RandomDatasetTest {
             int best = 0;
             for (int id = 1; id < TOKENS.size(); id++) {
                 if (text.startsWith(TOKENS.get(id), at)
-                        && (best == 0 || TOKENS.get(id).length() > TOKENS.get(best).length())) {
+                        && (best == 0
+                                || TOKENS.get(id).length() > TOKENS.get(best).length())) {
                     best = id;
                 }
             }

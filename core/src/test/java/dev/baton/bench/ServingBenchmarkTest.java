@@ -78,12 +78,15 @@ class ServingBenchmarkTest {
             assertThat(result.promptTokens()).isEqualTo(31);
             assertThat(result.outputTokens()).isEqualTo(8);
             assertThat(result.ttftSeconds()).isBetween(0.039, 0.5);
-            assertThat(result.itlSeconds()).hasSize(3).allSatisfy(itl -> assertThat(itl)
-                    .isBetween(0.02, 0.5));
+            assertThat(result.itlSeconds())
+                    .hasSize(3)
+                    .allSatisfy(itl -> assertThat(itl).isBetween(0.02, 0.5));
             assertThat(result.latencySeconds())
                     .isEqualTo(
                             result.ttftSeconds()
-                                    + result.itlSeconds().stream().mapToDouble(x -> x).sum(),
+                                    + result.itlSeconds().stream()
+                                            .mapToDouble(x -> x)
+                                            .sum(),
                             within(1e-6));
         });
         assertThat(progress).hasValue(3);
@@ -94,10 +97,7 @@ class ServingBenchmarkTest {
     void bodyIsWhatVllmSends() throws Exception {
         serve("/v1/completions", (exchange, out) -> answer(out));
         run(Endpoint.COMPLETIONS, 1, Double.POSITIVE_INFINITY, OptionalInt.empty());
-        assertThat(bodies.getFirst())
-                .isEqualTo(
-                        JSON.readTree(
-                                """
+        assertThat(bodies.getFirst()).isEqualTo(JSON.readTree("""
                                 {"model": "tiny", "prompt": "hello 0", "repetition_penalty": 1.0, "max_tokens": 4,
                                  "logprobs": null, "stream": true, "stream_options": {"include_usage": true},
                                  "ignore_eos": true, "temperature": 0.0}
@@ -112,17 +112,16 @@ class ServingBenchmarkTest {
             event(out, "[DONE]");
         });
         ServingBenchmark.Run run = run(Endpoint.CHAT, 1, Double.POSITIVE_INFINITY, OptionalInt.empty());
-        assertThat(bodies.getFirst())
-                .isEqualTo(
-                        JSON.readTree(
-                                """
+        assertThat(bodies.getFirst()).isEqualTo(JSON.readTree("""
                                 {"model": "tiny",
                                  "messages": [{"role": "user", "content": [{"type": "text", "text": "hello 0"}]}],
                                  "max_completion_tokens": 4, "stream": true, "stream_options": {"include_usage": true},
                                  "ignore_eos": true, "temperature": 0.0}
                                 """));
         assertThat(run.results().getFirst().text()).isEqualTo("hi");
-        assertThat(run.results().getFirst().outputTokens()).as("tokens of the text, for want of usage").isEqualTo(2);
+        assertThat(run.results().getFirst().outputTokens())
+                .as("tokens of the text, for want of usage")
+                .isEqualTo(2);
     }
 
     @Test
@@ -176,7 +175,8 @@ class ServingBenchmarkTest {
         assertThat(errors).anyMatch(error -> error.contains("decoder died"));
         assertThat(errors).anyMatch(error -> error.contains("no chunk"));
         assertThat(errors).anyMatch(error -> error.contains("connection"));
-        assertThat(ServingMetrics.of(run.results(), 1, List.of(99.0), Goodput.none()).failed())
+        assertThat(ServingMetrics.of(run.results(), 1, List.of(99.0), Goodput.none())
+                        .failed())
                 .isEqualTo(4);
     }
 
@@ -188,8 +188,12 @@ class ServingBenchmarkTest {
         });
         ServingBenchmark.Run run = run(Endpoint.COMPLETIONS, 6, Double.POSITIVE_INFINITY, OptionalInt.of(2));
         assertThat(mostUnderWay).hasValue(2);
-        assertThat(run.results()).allSatisfy(result -> assertThat(result.success()).isTrue());
-        assertThat(run.results().stream().mapToDouble(RequestResult::queueSeconds).max().orElseThrow())
+        assertThat(run.results())
+                .allSatisfy(result -> assertThat(result.success()).isTrue());
+        assertThat(run.results().stream()
+                        .mapToDouble(RequestResult::queueSeconds)
+                        .max()
+                        .orElseThrow())
                 .isGreaterThan(0.15);
         assertThat(run.durationSeconds()).isGreaterThan(0.29);
     }

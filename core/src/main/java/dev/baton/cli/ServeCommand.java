@@ -1,0 +1,141 @@
+package dev.baton.cli;
+
+import dev.baton.engine.Engine;
+import dev.baton.engine.EngineConfig;
+import dev.baton.http.HttpServerConfig;
+import dev.baton.launch.ProcessGroup;
+import dev.baton.model.CausalLm;
+import dev.baton.model.ModelLoader;
+import dev.baton.serving.EngineServer;
+import dev.baton.serving.EngineServerConfig;
+import dev.baton.tokenizer.Tokenizer;
+import dev.baton.transfer.KvTransferConfig;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.util.HexFormat;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/// `baton serve`: one instance, with vLLM's flags.
+@Command(name = "serve", description = "Serves the OpenAI API over one model.", sortOptions = false)
+final class ServeCommand implements Callable<Integer> {
+    private static final Logger LOG = LoggerFactory.getLogger(ServeCommand.class);
+    private static final Duration HEALTH_INTERVAL = Duration.ofSeconds(1);
+
+    /// An engine that has been unhealthy for so long does not come back; better no process than half a one.
+    private static final int UNHEALTHY_CHECKS = 10;
+
+    @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face model.")
+    Path model = Path.of("");
+
+    @Option(names = "--host", defaultValue = "0.0.0.0", description = "Default: ${DEFAULT-VALUE}.")
+    String host = "";
+
+    @Option(names = "--port", defaultValue = "8000", description = "Default: ${DEFAULT-VALUE}.")
+    int port;
+
+    @Mixin
+    EngineOptions engine = new EngineOptions();
+
+    @Option(
+            names = "--kv-transfer-config",
+            paramLabel = "JSON",
+            converter = KvTransferConfigConverter.class,
+            description = "How KV blocks are exchanged, for example"
+                    + " '{\"kv_connector\": \"TcpConnector\", \"kv_role\": \"kv_producer\"}'.")
+    @Nullable
+    KvTransferConfig kvTransfer;
+
+    @Option(
+            names = "--shutdown-timeout",
+            defaultValue = "10",
+            paramLabel = "SECONDS",
+            description = "Time that requests get to end on SIGTERM (default: ${DEFAULT-VALUE}).")
+    int shutdownTimeoutSeconds;
+
+    @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
+    boolean exitWithParent;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        StopSignal stop = StopSignal.install();
+        if (exitWithParent) {
+            stop.watchParent();
+        }
+        ModelFolder.check(model, "MODEL");
+        String name = engine.servedModelName == null ? model.toString() : engine.servedModelName;
+        try (Tokenizer tokenizer = Tokenizer.load(model)) {
+            CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
+            EngineServerConfig served = serverConfig(name, loaded.config().vocabSize());
+            try (Engine running = startEngine(name, loaded)) {
+                EngineServer server = EngineServer.start(served, running, tokenizer);
+                try {
+                    LOG.info("Serving {} on http://{}:{}: {}", name, host, server.port(), running.describe());
+                    return await(stop, running);
+                } finally {
+                    server.stop(Duration.ofSeconds(running.isHealthy() ? shutdownTimeoutSeconds : 0));
+                }
+            }
+        }
+    }
+
+    /// Starts the engine, which owns the model from then on; closes the model if it does not start.
+    private Engine startEngine(String name, CausalLm loaded) {
+        try {
+            EngineConfig config = engine.engineConfig(
+                    name,
+                    loaded.config(),
+                    Optional.ofNullable(kvTransfer),
+                    Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))));
+            return Engine.start(config, loaded);
+        } catch (RuntimeException | Error e) {
+            loaded.close();
+            throw e;
+        }
+    }
+
+    private EngineServerConfig serverConfig(String name, int vocabSize) {
+        return EngineServerConfig.of(HttpServerConfig.of(host, port), name, vocabSize)
+                .withModelRoot(model.toString())
+                .withVersion(VersionCommand.version())
+                .withDefaultSampling(GenerationDefaults.read(model))
+                .withPromptTokensDetails(engine.enablePromptTokensDetails)
+                .withDevMode("1".equals(System.getenv("VLLM_SERVER_DEV_MODE")));
+    }
+
+    private int await(StopSignal stop, Engine running) throws InterruptedException {
+        int unhealthy = 0;
+        while (unhealthy < UNHEALTHY_CHECKS) {
+            Optional<StopSignal.Cause> cause = stop.await(HEALTH_INTERVAL);
+            if (cause.isPresent()) {
+                LOG.info("Stopping ({}); requests get {} s to end", cause.get(), shutdownTimeoutSeconds);
+                return cause.get().exitCode();
+            }
+            unhealthy = running.isHealthy() ? 0 : unhealthy + 1;
+        }
+        LOG.error("The engine makes no progress; this instance ends itself");
+        return Exit.FAILURE;
+    }
+
+    private static String sha256(Path file) {
+        try {
+            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file)));
+        } catch (IOException e) {
+            throw new CliException("%s cannot be read: %s".formatted(file, e.getMessage()), e);
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+}
