@@ -4,6 +4,8 @@ import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
 import java.util.Locale;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// Collects the body of one request within its limits, then hands the exchange to the handler. Event loop only.
 final class RequestReader {
@@ -13,7 +15,9 @@ final class RequestReader {
     private static final long LINGER_MILLIS = 2_000;
 
     private static final byte[] EMPTY = {};
+    private static final Logger LOG = LoggerFactory.getLogger(RequestReader.class);
 
+    private final long startNanos = System.nanoTime();
     private final Vertx vertx;
     private final HttpServerConfig config;
     private final Connections connections;
@@ -38,7 +42,16 @@ final class RequestReader {
 
     void start() {
         connections.requestStarted(request.connection());
-        request.response().endHandler(end -> connections.requestEnded(request.connection()));
+        request.response().endHandler(end -> {
+            connections.requestEnded(request.connection());
+            LOG.debug(
+                    "{} {} {} {} in {} ms",
+                    request.remoteAddress(),
+                    request.method(),
+                    request.path(),
+                    request.response().getStatusCode(),
+                    (System.nanoTime() - startNanos) / 1_000_000);
+        });
         String length = request.getHeader("content-length");
         if (length == null && request.getHeader("transfer-encoding") == null) {
             finish(EMPTY);

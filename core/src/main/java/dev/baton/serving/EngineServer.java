@@ -155,7 +155,6 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void handle(HttpExchange exchange) {
-        LOG.debug("{} {} from {}", exchange.method(), exchange.path(), exchange.remoteAddress());
         Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
         if (methods == null) {
             exchange.respondJson(404, Json.bytes(Map.of("detail", "Not Found")));

@@ -6,6 +6,7 @@ import dev.baton.engine.EngineStats;
 import dev.baton.engine.RequestOutput;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.GenerationOptions;
+import dev.baton.transfer.KvTransferStats;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
 import java.util.Map;
@@ -118,6 +119,7 @@ final class ServingMetrics {
                         () -> engine.stats().blocks().cached(),
                         "in_use",
                         () -> engine.stats().blocks().inUse()));
+        transferMetrics();
         EngineConfig config = engine.config();
         metrics.facts(
                 "vllm:cache_config_info",
@@ -129,6 +131,27 @@ final class ServingMetrics {
                         Integer.toString(config.numBlocks()),
                         "enable_prefix_caching",
                         config.enablePrefixCaching() ? "True" : "False"));
+    }
+
+    /// Under the names that vLLM gives to what its NIXL connector counts.
+    private void transferMetrics() {
+        if (engine.config().kvTransfer().isEmpty()) {
+            return;
+        }
+        transfer("vllm:nixl_num_failed_transfers", "Loads that failed.", KvTransferStats::numFailedTransfers);
+        transfer(
+                "vllm:nixl_num_failed_notifications",
+                "Releases and heartbeats that could not be delivered.",
+                KvTransferStats::numFailedNotifications);
+        transfer("vllm:nixl_num_kv_expired_reqs", "Leases that ran out.", KvTransferStats::numKvExpiredReqs);
+        transfer("baton:kv_transfers", "Loads that ended well.", KvTransferStats::numTransfers);
+        transfer("baton:kv_received_bytes", "Bytes of blocks received.", KvTransferStats::bytesTransferred);
+        transfer("baton:kv_sent_bytes", "Bytes of blocks sent.", KvTransferStats::bytesSent);
+        transfer("baton:kv_checksum_errors", "Blocks with a wrong checksum.", KvTransferStats::numChecksumErrors);
+    }
+
+    private void transfer(String name, String help, ToLongFunction<KvTransferStats> value) {
+        metrics.counter(name, help, () -> value.applyAsLong(engine.transferStats()));
     }
 
     static double usage(EngineStats stats) {
