@@ -18,8 +18,8 @@ public record EngineAddress(String host, int port) {
     public EngineAddress {
         host = host.toLowerCase(Locale.ROOT);
         if (!NAME.matcher(host).matches() && !IPV6.matcher(host).matches()) {
-            throw new DiscoveryException("'" + host + "' is not a host name (letters, digits, '-' and '.'), IPv4 or "
-                    + "IPv6 address");
+            throw new DiscoveryException(
+                    "'" + host + "' is not a host name (letters, digits, '-' and '.'), IPv4 or " + "IPv6 address");
         }
         if (port < 1 || port > MAX_PORT) {
             throw new DiscoveryException("port " + port + " of " + host + " is not between 1 and " + MAX_PORT);

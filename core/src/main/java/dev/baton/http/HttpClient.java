@@ -44,8 +44,8 @@ public final class HttpClient implements AutoCloseable {
                         .setHttp1MaxSize(config.maxConnectionsPerHost())
                         .setMaxWaitQueueSize(-1))
                 // An unused connection that breaks is no error; a used one reports to its call as well.
-                .withConnectHandler(
-                        connection -> connection.exceptionHandler(e -> LOG.debug("a connection broke: {}", e.toString())))
+                .withConnectHandler(connection ->
+                        connection.exceptionHandler(e -> LOG.debug("a connection broke: {}", e.toString())))
                 .build();
     }
 

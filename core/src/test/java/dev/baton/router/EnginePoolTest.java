@@ -19,8 +19,8 @@ class EnginePoolTest {
     private static final HttpException REFUSED = new HttpException(HttpException.Kind.CONNECT, "refused");
 
     private final List<Upstream> probed = new ArrayList<>();
-    private final EnginePool pool = new EnginePool(
-            StaticEngines.parse(List.of("p1:1", "p2:1", "p3:1"), List.of("d1:1", "d2:1")), probed::add);
+    private final EnginePool pool =
+            new EnginePool(StaticEngines.parse(List.of("p1:1", "p2:1", "p3:1"), List.of("d1:1", "d2:1")), probed::add);
     private final RoundRobinPolicy policy = new RoundRobinPolicy();
 
     private String next() {

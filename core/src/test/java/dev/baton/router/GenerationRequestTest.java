@@ -46,17 +46,13 @@ class GenerationRequestTest {
     @Test
     void withoutMembersTheBodyIsTheClients() {
         String body = " {\"prompt\" : \"é\\u00e9\"}\r\n";
-        assertThat(decodeText(parse(body), JsonNodeFactory.instance.objectNode())).isEqualTo(body);
+        assertThat(decodeText(parse(body), JsonNodeFactory.instance.objectNode()))
+                .isEqualTo(body);
     }
 
     @ParameterizedTest
     @ValueSource(
-            strings = {
-                "kv_transfer_params",
-                "ec_transfer_params",
-                "bootstrap_host",
-                "bootstrap_port",
-                "bootstrap_room"
+            strings = {"kv_transfer_params", "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room"
             })
     void fleetsFieldsAreTakenOutAlsoIfTheyComeTwice(String field) {
         GenerationRequest request =
@@ -113,6 +109,7 @@ class GenerationRequestTest {
     @Test
     void wholeSurrogatePairsAndOtherEscapesPass() {
         String body = "{\"prompt\":\"\\ud83d\\ude00 \\u00dd \\\\ud800\"}";
-        assertThat(decodeText(parse(body), JsonNodeFactory.instance.objectNode())).isEqualTo(body);
+        assertThat(decodeText(parse(body), JsonNodeFactory.instance.objectNode()))
+                .isEqualTo(body);
     }
 }

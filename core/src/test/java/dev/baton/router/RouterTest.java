@@ -210,9 +210,7 @@ class RouterTest {
             try (Socket client = fleet.startRaw("{\"prompt\":\"x\",\"stream\":true}")) {
                 await().until(() -> !fleet.decoder(0).received.isEmpty());
                 client.setSoTimeout(200);
-                assertThatThrownBy(
-                                () -> client.getInputStream().read())
-                        .isInstanceOf(SocketTimeoutException.class);
+                assertThatThrownBy(() -> client.getInputStream().read()).isInstanceOf(SocketTimeoutException.class);
                 client.setSoTimeout(10_000);
                 first.complete(null);
                 String head = readUntil(client, "\n\n\r\n");

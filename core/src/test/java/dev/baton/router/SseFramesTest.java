@@ -42,7 +42,10 @@ class SseFramesTest {
             String newline = random.nextBoolean() ? "\n" : "\r\n";
             StringBuilder stream = new StringBuilder();
             for (int i = random.nextInt(6); i >= 0; i--) {
-                stream.append("data: ").append("é".repeat(random.nextInt(9))).append(newline).append(newline);
+                stream.append("data: ")
+                        .append("é".repeat(random.nextInt(9)))
+                        .append(newline)
+                        .append(newline);
             }
             stream.append("data: [DONE]").append(newline).append(newline);
             byte[] all = bytes(stream.toString());
@@ -51,7 +54,8 @@ class SseFramesTest {
             for (int at = 0; at < all.length; ) {
                 int end = Math.min(all.length, at + 1 + random.nextInt(12));
                 byte[] ready = frames.accept(Arrays.copyOfRange(all, at, end));
-                assertThat(ready.length == 0 || text(ready).endsWith(newline + newline)).isTrue();
+                assertThat(ready.length == 0 || text(ready).endsWith(newline + newline))
+                        .isTrue();
                 out.writeBytes(ready);
                 assertThat(frames.done()).isEqualTo(end == all.length);
                 at = end;

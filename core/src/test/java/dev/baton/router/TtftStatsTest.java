@@ -35,9 +35,9 @@ class TtftStatsTest {
         TtftStats stats = new TtftStats(2);
         assertThat(stats.reportIfTraffic()).isEmpty();
         stats.add(1, 5);
-        assertThat(stats.reportIfTraffic()).hasValueSatisfying(report -> assertThat(report)
-                .contains("Prefiller 2")
-                .doesNotContain("Prefiller 1"));
+        assertThat(stats.reportIfTraffic())
+                .hasValueSatisfying(
+                        report -> assertThat(report).contains("Prefiller 2").doesNotContain("Prefiller 1"));
         assertThat(stats.reportIfTraffic()).isEmpty();
     }
 
