@@ -1,7 +1,6 @@
 package dev.baton.engine;
 
 import dev.baton.engine.RequestOutput.TokenLogprobs;
-import java.util.Arrays;
 
 /// Chooses the next token from a row of logits, by vLLM's definitions and in vLLM's order: stop tokens masked
 /// before `minTokens`, logit bias, repetition, frequency and presence penalty, then greedy, or temperature,
@@ -26,14 +25,14 @@ final class Sampler {
     private final int vocabSize;
     private final float[] logits; // (vocabSize), a copy to change
     private final double[] weights; // (vocabSize), exp((logit - highest) / temperature)
-    private final long[] candidates; // (vocabSize), sort keys
+    private final Candidates candidates;
     private final int[] counts; // (vocabSize), all 0 between calls
 
     Sampler(int vocabSize) {
         this.vocabSize = vocabSize;
         this.logits = new float[vocabSize];
         this.weights = new double[vocabSize];
-        this.candidates = new long[vocabSize];
+        this.candidates = new Candidates(vocabSize);
         this.counts = new int[vocabSize];
     }
 
@@ -133,25 +132,33 @@ final class Sampler {
         if (!topK && params.topP() >= 1) {
             return invert(uniform * total);
         }
-        int limit = topK ? params.topK() : vocabSize;
-        int count = gather(params, highest, topK ? limit : Integer.MAX_VALUE, params.topP() * total);
-        Arrays.sort(candidates, 0, count);
-        int kept = Math.min(count, limit);
-        double mass = topK ? massOf(kept) : total;
+        gather(params, highest, topK ? params.topK() : Integer.MAX_VALUE, params.topP() * total);
+        int limit = topK ? Math.min(params.topK(), candidates.size()) : candidates.size();
+        // With both, top-p cuts the mass of the top-k candidates.
+        double mass = topK ? weightOfBest(limit) : total;
         double nucleus = 0;
         int n = 0;
-        while (n < kept && (n == 0 || nucleus < params.topP() * mass)) {
-            nucleus += weights[(int) candidates[n++]];
+        while (n < limit && (n == 0 || nucleus < params.topP() * mass)) {
+            nucleus += weights[candidates.ranked(n++)];
         }
         double target = uniform * nucleus;
         double cumulated = 0;
         for (int i = 0; i < n - 1; i++) {
-            cumulated += weights[(int) candidates[i]];
+            int token = candidates.ranked(i);
+            cumulated += weights[token];
             if (cumulated > target) {
-                return (int) candidates[i];
+                return token;
             }
         }
-        return (int) candidates[n - 1];
+        return candidates.ranked(n - 1);
+    }
+
+    private double weightOfBest(int count) {
+        double sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += weights[candidates.ranked(i)];
+        }
+        return sum;
     }
 
     /// The first token, in order of ids, at which the cumulated weight exceeds `target`.
@@ -173,44 +180,27 @@ final class Sampler {
     /// Collects all tokens above some logit, enough of them that the `limit` likeliest, or the likeliest ones
     /// that weigh `mass` together, are among them: sorting a whole vocabulary for each token costs more than
     /// the rest of sampling.
-    ///
-    /// @return the number of candidates
-    private int gather(SamplingParams params, float highest, int limit, double mass) {
+    private void gather(SamplingParams params, float highest, int limit, double mass) {
         for (double reach = FIRST_REACH; ; reach *= reach) {
             double lowest = highest - reach * params.temperature();
-            int count = 0;
+            candidates.clear();
             int weighty = 0;
             double gathered = 0;
             for (int i = 0; i < vocabSize; i++) {
                 if (weights[i] > 0) {
                     weighty++;
                     if (logits[i] >= lowest) {
-                        candidates[count++] = sortKey(logits[i], i);
+                        candidates.add(logits[i], i);
                         gathered += weights[i];
                     }
                 }
             }
             // The sum runs in another order than the total: a rounding error must not cut a candidate off.
-            boolean enough = limit == Integer.MAX_VALUE ? gathered > mass * (1 + 1e-9) : count >= limit;
-            if (enough || count == weighty) {
-                return count;
+            boolean enough = limit == Integer.MAX_VALUE ? gathered > mass * (1 + 1e-9) : candidates.size() >= limit;
+            if (enough || candidates.size() == weighty) {
+                return;
             }
         }
-    }
-
-    private double massOf(int count) {
-        double mass = 0;
-        for (int i = 0; i < count; i++) {
-            mass += weights[(int) candidates[i]];
-        }
-        return mass;
-    }
-
-    /// Orders by descending logit, then ascending token id, which is the low half.
-    private static long sortKey(float logit, int token) {
-        int bits = Float.floatToRawIntBits(logit + 0f); // -0 becomes 0
-        int ascending = bits ^ ((bits >> 31) & Integer.MAX_VALUE);
-        return ((long) ~ascending << 32) | token;
     }
 
     /// The log-probability of a token and of the `count` likeliest ones under the model's own logits.

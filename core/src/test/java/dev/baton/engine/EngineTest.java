@@ -172,7 +172,8 @@ class EngineTest {
     @Test
     void secondRequestReusesTheBlocksOfTheFirst() {
         try (Engine engine = start(model)) {
-            assertThat(submit(engine, "a", prompt(16), 5).await().cachedTokens()).isZero();
+            assertThat(submit(engine, "a", prompt(16), 5).await().cachedTokens())
+                    .isZero();
             long rows = model.rows;
             Collected again = submit(engine, "b", prompt(16), 5);
             assertThat(again.await().cachedTokens()).isEqualTo(12);
@@ -181,7 +182,8 @@ class EngineTest {
             assertThat(engine.stats().prefixCacheQueriedTokens()).isEqualTo(32);
             assertThat(engine.stats().prefixCacheHitTokens()).isEqualTo(12);
             assertThat(engine.resetPrefixCache().join()).isTrue();
-            assertThat(submit(engine, "c", prompt(16), 5).await().cachedTokens()).isZero();
+            assertThat(submit(engine, "c", prompt(16), 5).await().cachedTokens())
+                    .isZero();
             EngineScenarioTest.quiet(engine);
         }
     }
@@ -270,7 +272,8 @@ class EngineTest {
             for (Collected answer : List.of(a, b)) {
                 Finish finish = answer.await();
                 assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
-                assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("out of order"));
+                assertThat(finish.error())
+                        .hasValueSatisfying(error -> assertThat(error).contains("out of order"));
             }
             await().until(() -> broken.closed);
             assertThat(engine.isHealthy()).isFalse();
@@ -300,11 +303,13 @@ class EngineTest {
             Collected sick = submit(engine, "sick", prompt(18), 10);
             Finish finish = sick.await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
-            assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("not finite"));
+            assertThat(finish.error())
+                    .hasValueSatisfying(error -> assertThat(error).contains("not finite"));
             assertThat(sick.tokens()).isEqualTo(model.reference(prompt(18), 3, 64));
             assertThat(healthy.await().reason()).isEqualTo(FinishReason.LENGTH);
             assertThat(healthy.tokens()).isEqualTo(model.reference(prompt(3), 10, 64));
-            assertThat(submit(engine, "again", prompt(18), 1).await().cachedTokens()).isZero();
+            assertThat(submit(engine, "again", prompt(18), 1).await().cachedTokens())
+                    .isZero();
             EngineScenarioTest.quiet(engine);
         }
     }
@@ -414,7 +419,8 @@ class EngineTest {
             RemotePrefill params = first.await().kvTransferParams().orElseThrow();
             assertThat(params.numTokens()).isEqualTo(length);
             assertThat(params.blockIds()).hasSize((length + BLOCK - 1) / BLOCK);
-            assertThat(prefiller.checkIntegrity().join().inUse()).isEqualTo(params.blockIds().size());
+            assertThat(prefiller.checkIntegrity().join().inUse())
+                    .isEqualTo(params.blockIds().size());
             Collected answer = decode(decoder, "a", prompt(length), 1, params);
             Finish finish = answer.await();
             assertThat(answer.tokens()).isEqualTo(first.tokens());
@@ -431,8 +437,10 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", Arrays.copyOf(prompt(30), 12), 1).await();
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             Collected answer = decode(decoder, "a", prompt(30), 10, params);
             Finish finish = answer.await();
             assertThat(finish.cachedTokens()).isEqualTo(12);
@@ -453,8 +461,10 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", prompt(length), 1).await();
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(length)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(length))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             Collected answer = decode(decoder, "a", prompt(length), 10, params);
             Finish finish = answer.await();
             assertThat(finish.externalTokens()).isZero();
@@ -488,8 +498,10 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             await().until(() -> prefiller.stats().numHeld() == 1);
             EngineScenarioTest.quiet(prefiller);
             Collected late = decode(decoder, "a", prompt(30), 5, params);
@@ -515,8 +527,10 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             network.stalled = true;
             network.ignoreCancels = true;
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -537,8 +551,10 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, slow)) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             submit(decoder, "first", prompt(3), 1);
             await().until(() -> slow.forwards == 1);
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -555,9 +571,12 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
-            assertThatThrownBy(() -> decode(decoder, "a", prompt(64), 5, params)).hasMessageContaining("64 tokens");
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
+            assertThatThrownBy(() -> decode(decoder, "a", prompt(64), 5, params))
+                    .hasMessageContaining("64 tokens");
             EngineScenarioTest.quiet(prefiller);
         }
     }
@@ -567,11 +586,14 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 1, 0, 60_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, new MemoryLm(0))) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             Finish finish = decode(decoder, "a", prompt(30), 5, params).await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
-            assertThat(finish.error()).hasValueSatisfying(error -> assertThat(error).contains("chance"));
+            assertThat(finish.error())
+                    .hasValueSatisfying(error -> assertThat(error).contains("chance"));
             // Nothing of the torn blocks is found.
             Collected again = submit(decoder, "b", prompt(30), 5);
             assertThat(again.await().cachedTokens()).isZero();
@@ -626,8 +648,10 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params =
-                    prefill(prefiller, "a", prompt(30)).await().kvTransferParams().orElseThrow();
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
             network.stalled = true;
             Collected loading = decode(decoder, "a", prompt(30), 5, params);
             assertThat(submit(decoder, "b", prompt(10), 5).await().reason()).isEqualTo(FinishReason.LENGTH);

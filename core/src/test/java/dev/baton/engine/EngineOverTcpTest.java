@@ -1,0 +1,80 @@
+package dev.baton.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// A prefiller and a decoder with the connector that they have in production, over real sockets.
+@Timeout(value = 60, unit = TimeUnit.SECONDS)
+class EngineOverTcpTest {
+    private static Engine start(String engineId, KvRole role, int blockTokens, MemoryLm model) {
+        KvTransferConfig transfer = new KvTransferConfig(
+                "TcpConnector", role, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, Map.of());
+        EngineConfig config = new EngineConfig(
+                "memory",
+                200,
+                blockTokens,
+                600 / blockTokens,
+                8,
+                32,
+                100,
+                true,
+                Duration.ofSeconds(10),
+                Optional.of(transfer),
+                Map.of("tokenizer", "none"));
+        return Engine.start(config, model);
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {8, 16, 32})
+    void tokensEqualThoseOfOneEngineForEveryResidueOfTheBlockSize(int blockTokens) {
+        MemoryLm prefillModel = new MemoryLm(0);
+        MemoryLm decodeModel = new MemoryLm(0);
+        Random random = new Random(blockTokens);
+        try (Engine prefiller = start("P", KvRole.KV_PRODUCER, blockTokens, prefillModel);
+                Engine decoder = start("D", KvRole.KV_CONSUMER, blockTokens, decodeModel)) {
+            int[] shared = EngineScenarioTest.prompt(random, 0, 3 * blockTokens);
+            int external = 0;
+            for (int length = 1; length <= 2 * blockTokens + 1; length++) {
+                int[] prompt = EngineScenarioTest.prompt(random, length, length);
+                int common = length % 3 == 0 ? Math.min(shared.length, length) : 0;
+                System.arraycopy(shared, 0, prompt, 0, common);
+                Collected first = new Collected();
+                String id = "r" + length;
+                prefiller.submit(
+                        new EngineRequest(
+                                id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                        first);
+                RemotePrefill params = first.await().kvTransferParams().orElseThrow();
+                Collected answer = new Collected();
+                long rows = decodeModel.rows;
+                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), Optional.of(params)), answer);
+                RequestOutput.Finish finish = answer.await();
+                assertThat(finish.error()).isEmpty();
+                assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
+                if (finish.externalTokens() > 0) {
+                    assertThat(finish.cachedTokens() + finish.externalTokens()).isEqualTo(length);
+                    assertThat(decodeModel.rows - rows).isEqualTo(12);
+                }
+                external += finish.externalTokens();
+            }
+            assertThat(external).isPositive();
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+            assertThat(decoder.transferStats().numTransfers()).isPositive();
+            assertThat(prefiller.transferStats().numKvExpiredReqs()).isZero();
+        }
+    }
+}
