@@ -246,8 +246,8 @@ public final class Engine implements AutoCloseable {
         loop.post(new EngineMessage.Abort(requestId));
     }
 
-    /// Tells a prefiller that nobody will come for its blocks: for a request that was refused before it got here.
-    /// Does nothing without a connector.
+    /// Tells a prefiller that nobody will come for its blocks: for a request that was refused before it got
+    /// here. Does nothing without a connector.
     public void releaseRemote(KvTransferParams.RemotePrefill source) {
         if (connector != null) {
             connector.worker().release(source);
