@@ -73,7 +73,7 @@ final class EngineOptions {
     @Option(
             names = "--kv-cache-memory-bytes",
             paramLabel = "BYTES",
-            defaultValue = "512MiB",
+            defaultValue = "256MiB",
             converter = HumanReadableInt.class,
             description = "Memory of the KV cache (default: ${DEFAULT-VALUE}).")
     long kvCacheMemoryBytes;

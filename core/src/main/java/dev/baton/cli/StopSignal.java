@@ -66,9 +66,9 @@ final class StopSignal {
     private void raise(Cause newCause) {
         if (cause.compareAndSet(null, newCause)) {
             raised.countDown();
-        } else if (newCause != Cause.PARENT_GONE) {
+        } else if (newCause != Cause.PARENT_GONE && cause.get() != Cause.PARENT_GONE) {
             atOnce.run();
-            Runtime.getRuntime().halt(newCause == Cause.INTERRUPT ? Cause.INTERRUPT.exitCode() : 1);
+            Runtime.getRuntime().halt(newCause == Cause.INTERRUPT ? Cause.INTERRUPT.exitCode() : Exit.FAILURE);
         }
     }
 

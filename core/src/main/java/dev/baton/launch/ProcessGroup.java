@@ -205,7 +205,8 @@ public final class ProcessGroup implements AutoCloseable {
     }
 
     private void stop(List<Member> stage) {
-        stage.forEach(member -> member.process.destroy());
+        // By its handle: Process.destroy closes the role's standard input as well, which would look like our own end.
+        stage.forEach(member -> member.process.toHandle().destroy());
         long deadline = System.nanoTime() + stopDeadline.toNanos();
         boolean interrupted = false;
         for (Member member : stage) {

@@ -1,0 +1,179 @@
+package dev.baton.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// `baton up` as a person runs it, over the embedded model.
+class UpProcessTest {
+    private static final Duration LONG = Duration.ofSeconds(120);
+
+    @TempDir
+    Path folder;
+
+    private final int port = freePort();
+    private final int prefillerPort = freePort();
+    private final int decoderPort = freePort();
+
+    @BeforeEach
+    void theModelIsThere() {
+        Assumptions.assumeTrue(
+                Files.exists(Baton.repository().resolve("models/baton-tiny/model.safetensors")),
+                "the embedded model is not there");
+    }
+
+    @Test
+    void answersReportsADeadPrefillerAndLeavesNoProcessAfterCtrlC() throws Exception {
+        try (Baton up = up()) {
+            awaitReady(up);
+            assertThat(complete()).isEqualTo(200);
+            List<ProcessHandle> children = up.children();
+            assertThat(children).hasSize(3);
+            for (String log : List.of("prefiller1.log", "decoder1.log", "router.log")) {
+                assertThat(folder.resolve(log)).isNotEmptyFile();
+            }
+
+            child(children, "prefiller1").destroyForcibly();
+            await().atMost(LONG).untilAsserted(() -> assertThat(up.output()).contains("prefiller1 died (signal 9)."));
+            assertThat(complete()).isEqualTo(200);
+            assertThat(up.isAlive()).isTrue();
+
+            up.signal("INT");
+            assertThat(up.awaitExit()).as("a role died").isEqualTo(1);
+            assertThat(children).noneMatch(ProcessHandle::isAlive);
+            assertThat(folder.resolve("router.log")).content().contains("Stopping (TERMINATE)");
+        }
+    }
+
+    @Test
+    void ctrlCEndsWith130AndKilledLauncherLeavesNoProcess() throws Exception {
+        try (Baton up = up()) {
+            awaitReady(up);
+            List<ProcessHandle> children = up.children();
+            up.signal("INT");
+            assertThat(up.awaitExit()).isEqualTo(130);
+            assertThat(children).hasSize(3).noneMatch(ProcessHandle::isAlive);
+        }
+        try (Baton up = up()) {
+            awaitReady(up);
+            List<ProcessHandle> children = up.children();
+            up.signal("KILL");
+            await().atMost(LONG).untilAsserted(() -> assertThat(children).noneMatch(ProcessHandle::isAlive));
+            assertThat(folder.resolve("decoder1.log")).content().contains("Stopping (PARENT_GONE)");
+        }
+    }
+
+    @Test
+    void engineThatCannotStartIsNamedWithTheEndOfItsLogAndTheOthersAreStopped() throws Exception {
+        try (Baton up = up("--max-model-len", "4096")) {
+            assertThat(up.awaitExit()).isEqualTo(1);
+            assertThat(up.output())
+                    .containsPattern("baton: (prefiller1|decoder1) ended with exit code 1 before it was ready")
+                    .contains("  | baton: --max-model-len 4096 does not fit the model, which has 2048 positions.");
+        }
+        for (int free : List.of(port, prefillerPort, decoderPort)) {
+            new ServerSocket(free, 1, InetAddress.getByName("127.0.0.1")).close(); // throws if something listens there
+        }
+    }
+
+    @Test
+    void takenPortIsOneSentence() throws Exception {
+        try (ServerSocket taken = new ServerSocket(decoderPort, 1, InetAddress.getByName("127.0.0.1"));
+                Baton up = up()) {
+            assertThat(up.awaitExit()).isEqualTo(1);
+            assertThat(up.output())
+                    .startsWith("baton: Port " + taken.getLocalPort() + ", which decoder1 needs")
+                    .hasLineCount(1)
+                    .contains("--decoder-port");
+        }
+    }
+
+    @Test
+    void missingModelIsOneSentence() throws Exception {
+        try (Baton up = up("--model", "nowhere")) {
+            assertThat(up.awaitExit()).isEqualTo(1);
+            assertThat(up.output())
+                    .startsWith("baton: There is no model in nowhere")
+                    .hasLineCount(1)
+                    .contains("--model");
+        }
+    }
+
+    private Baton up(String... flags) {
+        List<String> arguments = new ArrayList<>(List.of(
+                "up",
+                "--prefillers",
+                "1",
+                "--port",
+                Integer.toString(port),
+                "--prefiller-port",
+                Integer.toString(prefillerPort),
+                "--decoder-port",
+                Integer.toString(decoderPort),
+                "--num-gpu-blocks-override",
+                "64"));
+        arguments.addAll(List.of(flags));
+        return Baton.start(folder, arguments.toArray(String[]::new));
+    }
+
+    private static void awaitReady(Baton up) {
+        await().atMost(LONG).untilAsserted(() -> {
+            assertThat(up.isAlive()).as(up.output()).isTrue();
+            assertThat(up.output()).contains("Ctrl+C stops everything.");
+        });
+    }
+
+    private ProcessHandle child(List<ProcessHandle> children, String role) {
+        String marker = role.startsWith("prefiller") ? Integer.toString(prefillerPort) : Integer.toString(decoderPort);
+        return children.stream()
+                .filter(child -> commandLine(child).contains("\0--port\0" + marker + "\0"))
+                .findFirst()
+                .orElseThrow();
+    }
+
+    /// The JDK shows no more than a page of a command line; Linux shows all of it.
+    private static String commandLine(ProcessHandle process) {
+        Path file = Path.of("/proc/" + process.pid() + "/cmdline");
+        Assumptions.assumeTrue(Files.exists(file), "command lines are read from /proc, which is not here");
+        try {
+            return Files.readString(file);
+        } catch (IOException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    private int complete() throws IOException, InterruptedException {
+        try (HttpClient client = HttpClient.newHttpClient()) {
+            HttpRequest request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + "/v1/completions"))
+                    .header("content-type", "application/json")
+                    .POST(HttpRequest.BodyPublishers.ofString(
+                            "{\"model\": \"baton-tiny\", \"prompt\": \"Once upon a time\", \"max_tokens\": 4}"))
+                    .build();
+            return client.send(request, HttpResponse.BodyHandlers.ofString()).statusCode();
+        }
+    }
+
+    private static int freePort() {
+        try (ServerSocket socket = new ServerSocket(0)) {
+            return socket.getLocalPort();
+        } catch (IOException e) {
+            throw new AssertionError(e);
+        }
+    }
+}
