@@ -179,12 +179,19 @@ class HttpClientTest {
         HttpServer server =
                 runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), body));
         Recorder recorder = new Recorder();
-        HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(400)), recorder);
+        HttpClientRequest request = new HttpClientRequest(
+                "GET",
+                at(server.port()),
+                HttpHeaders.none(),
+                new byte[0],
+                Duration.ofSeconds(20),
+                Duration.ofSeconds(1));
+        HttpCall call = client.send(request, recorder);
         await().until(() -> recorder.status == 200);
         call.pause();
         sleep(300);
         int held = recorder.size();
-        sleep(500);
+        sleep(1200);
         assertThat(recorder.size()).isEqualTo(held).isLessThan(body.length);
         call.resume();
         await().atMost(Duration.ofSeconds(20)).until(() -> recorder.end.get().equals("end"));
