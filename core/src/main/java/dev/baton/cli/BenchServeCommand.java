@@ -350,7 +350,8 @@ final class BenchServeCommand implements Callable<Integer> {
             benchmark.warmUp(plan, requests.getFirst(), numWarmups, () -> {});
         }
         out.println("Starting main benchmark run...");
-        out.println("Traffic request rate: " + requestRate);
+        double rate = plan.arrivals().requestRate();
+        out.println("Traffic request rate: " + (Double.isInfinite(rate) ? "inf" : rate));
         out.println("Burstiness factor: " + plan.arrivals().burstiness()
                 + (plan.arrivals().burstiness() == 1 ? " (Poisson process)" : " (Gamma distribution)"));
         out.println("Maximum request concurrency: " + (maxConcurrency == null ? "None" : maxConcurrency));
