@@ -6,6 +6,7 @@ import dev.baton.http.HttpServerConfig;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelLoader;
+import dev.baton.model.WarmUp;
 import dev.baton.serving.EngineServer;
 import dev.baton.serving.EngineServerConfig;
 import dev.baton.tokenizer.Tokenizer;
@@ -33,6 +34,9 @@ import picocli.CommandLine.Parameters;
 final class ServeCommand implements Callable<Integer> {
     private static final Logger LOG = LoggerFactory.getLogger(ServeCommand.class);
     private static final Duration HEALTH_INTERVAL = Duration.ofSeconds(1);
+
+    /// The first request would otherwise pay for compiling the vector loops; see [WarmUp].
+    private static final Duration WARM_UP_LIMIT = Duration.ofSeconds(4);
 
     /// An engine that has been unhealthy for so long does not come back; better no process than half a one.
     private static final int UNHEALTHY_CHECKS = 10;
@@ -78,6 +82,7 @@ final class ServeCommand implements Callable<Integer> {
         String name = engine.servedModelName == null ? model.toString() : engine.servedModelName;
         try (Tokenizer tokenizer = Tokenizer.load(model)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
+            LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
             EngineServerConfig served = serverConfig(name, loaded.config().vocabSize());
             try (Engine running = startEngine(name, loaded)) {
                 EngineServer server = EngineServer.start(served, running, tokenizer);

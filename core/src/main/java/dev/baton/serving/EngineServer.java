@@ -263,7 +263,8 @@ public final class EngineServer implements AutoCloseable {
         return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : Optional.empty();
     }
 
-    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a prefiller
+    /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a
+    /// prefiller
     /// holds for it; one that is refused for the moment does not, so that another try may use them.
     private RequestStream prepare(Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
         try {

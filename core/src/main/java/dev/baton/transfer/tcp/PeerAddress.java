@@ -11,7 +11,8 @@ record PeerAddress(String host, int port, String engineId) {
         return new PeerAddress(source.host(), source.port(), source.engineId());
     }
 
-    /// Why the prefiller that the parameters name cannot even be told anything, if it cannot: they come with a request,
+    /// Why the prefiller that the parameters name cannot even be told anything, if it cannot: they come with a
+    /// request,
     /// and may be anything.
     static Optional<String> problem(KvTransferParams.RemotePrefill source) {
         if (source.host().isEmpty()
