@@ -17,9 +17,8 @@ public record ArrivalProcess(double requestRate, double burstiness) {
         }
     }
 
-    /// Times of `count` requests, in seconds after the start, ascending. They are rescaled so that the last one is
-    /// at
-    /// `count / requestRate`: otherwise runs with different seeds would differ in rate.
+    /// Times of `count` requests, in seconds after the start, ascending. They are rescaled so that the last one
+    /// is at `count / requestRate`: otherwise runs with different seeds would differ in rate.
     public double[] timesSeconds(int count, RandomGenerator random) {
         double[] times = new double[count];
         if (Double.isInfinite(requestRate)) {

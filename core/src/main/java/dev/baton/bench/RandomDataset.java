@@ -10,12 +10,9 @@ import java.util.random.RandomGenerator;
 /// The data set `random`: prompts of exact token lengths without meaning, made as `vllm bench serve` makes them.
 ///
 /// A prompt is a shared random prefix and then consecutive tokens of the vocabulary from a random offset on, as
-/// text.
-/// Tokens next to each other may encode to fewer or more tokens once they are text, so the text is encoded again
-/// and
-/// cut or filled until its length is right. A prompt that does not get there is sent as token ids, where the
-/// endpoint
-/// takes them, and so has the exact length as well.
+/// text. Tokens next to each other may encode to fewer or more tokens once they are text, so the text is
+/// encoded again and cut or filled until its length is right. A prompt that does not get there is sent as token
+/// ids, where the endpoint takes them, and so has the exact length as well.
 ///
 /// The same seed gives the same prompts here, but not those of vLLM, whose generator is numpy's.
 ///
@@ -40,9 +37,8 @@ public record RandomDataset(int inputTokens, int outputTokens, double rangeRatio
 
     /// Makes `count` requests.
     ///
-    /// @param textOnly whether the endpoint takes text alone, as chat does; then a prompt that does not reach its
-    ///     length
-    ///     stays as near as it came
+    /// @param textOnly whether the endpoint takes text alone, as chat does; then a prompt that does not reach
+    ///     its length stays as near as it came
     public List<BenchRequest> requests(Tokenizer tokenizer, int count, long seed, boolean textOnly) {
         return requests(Vocabulary.of(tokenizer), count, seed, textOnly);
     }

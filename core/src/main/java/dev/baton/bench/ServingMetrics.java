@@ -12,8 +12,7 @@ import java.util.Objects;
 /// @param requestGoodput requests a second that met every objective
 /// @param maxOutputTokensPerSecond chunks in the fullest second, counted from the first request
 /// @param maxConcurrentRequests most requests under way at one moment. vLLM 0.32 counts all that were under way
-///     within
-///     the same second instead; later versions count as here.
+///     within the same second instead; later versions count as here.
 public record ServingMetrics(
         double durationSeconds,
         int completed,

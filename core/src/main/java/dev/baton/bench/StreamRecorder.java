@@ -15,10 +15,9 @@ import tools.jackson.databind.json.JsonMapper;
 
 /// Reads one streamed answer and notes when its chunks came. The clock is read once for each piece that arrives.
 ///
-/// A chunk counts if it has a choice: the first gives TTFT, each further one an inter-token latency, the last the
-/// end-to-end latency. Unlike `vllm bench serve`, a stream that ends with an error event has failed, also if it
-/// brought
-/// text before.
+/// A chunk counts if it has a choice: the first gives TTFT, each further one an inter-token latency, the last
+/// the end-to-end latency. Unlike `vllm bench serve`, a stream that ends with an error event has failed, also
+/// if it brought text before.
 ///
 /// Used on one event loop; the result may be awaited from anywhere.
 final class StreamRecorder implements HttpResponseListener {

@@ -90,8 +90,7 @@ final class ChatSession implements AutoCloseable {
     }
 
     /// Asks and passes the answer on as it comes. An interrupted answer stays in the conversation as far as it
-    /// came; a
-    /// question that failed does not.
+    /// came; a question that failed does not.
     ///
     /// @param onText called on another thread
     /// @throws CliException if there is no (whole) answer

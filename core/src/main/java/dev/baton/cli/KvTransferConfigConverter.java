@@ -18,11 +18,9 @@ import tools.jackson.databind.json.JsonMapper;
 
 /// Reads vLLM's `--kv-transfer-config '{...}'`.
 ///
-/// Differences: `kv_port` is any free port unless given, because each instance has one of its own and says it in
-/// the
-/// hand-off; `kv_load_failure_policy` is `recompute` unless given. Keys of vLLM that mean nothing here are
-/// accepted, so
-/// that its command lines work; keys that nobody knows are refused.
+/// Differences: `kv_port` is any free port unless given, because each instance has one of its own and says it
+/// in the hand-off; `kv_load_failure_policy` is `recompute` unless given. Keys of vLLM that mean nothing here
+/// are accepted, so that its command lines work; keys that nobody knows are refused.
 final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig> {
     private static final Set<String> USED = Set.of(
             "kv_connector",

@@ -90,8 +90,7 @@ final class StopSignal {
     }
 
     /// Runs `task` on a thread of its own once a signal is heard, and `atOnce` on a second signal, before the
-    /// process
-    /// ends.
+    /// process ends.
     void onRaised(Runnable task, Runnable atOnce) {
         this.atOnce = atOnce;
         Thread.ofPlatform().name("baton-stop").daemon().start(() -> {

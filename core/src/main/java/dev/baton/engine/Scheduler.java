@@ -90,7 +90,8 @@ final class Scheduler {
         int budget = maxNumBatchedTokens;
         for (int i = 0; i < running.size() && budget > 0; i++) {
             Request request = running.get(i);
-            // A long prompt leaves each running request behind it one token, so that it never stalls their decoding.
+            // A long prompt leaves each running request behind it one token, so that it never stalls their
+            // decoding.
             int reserved = running.size() - 1 - i;
             int missing = request.numTokens() - request.numComputedTokens;
             int numTokens = Math.min(missing, Math.max(1, budget - reserved));
@@ -300,9 +301,9 @@ final class Scheduler {
     private void loadArrived(Request request) {
         request.externalTokens = request.loadingTokens;
         EngineCounters.add(counters.externalHit, request.loadingTokens);
-        // The last token of the prompt is computed again, for its logits. That rewrites its keys and values in place,
-        // with
-        // the same bits; still, its block is published only after that step, so that no shared block is ever written.
+        // The last token of the prompt is computed again, for its logits. That rewrites its keys and values in
+        // place, with the same bits; still, its block is published only after that step, so that no shared
+        // block is ever written.
         request.numComputedTokens =
                 Math.min(request.numComputedTokens + request.loadingTokens, request.promptTokens - 1);
         kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);

@@ -9,11 +9,10 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The open connections of one server: their number, and for each one the deadline by which the next request must
-/// have
-/// arrived. A client that dribbles header bytes keeps a read timeout from firing, so the deadline counts from the
-/// connection's opening or the last response, not from the last byte. Each connection is touched by its event loop
-/// only.
+/// The open connections of one server: their number, and for each one the deadline by which the next request
+/// must have arrived. A client that dribbles header bytes keeps a read timeout from firing, so the deadline
+/// counts from the connection's opening or the last response, not from the last byte. Each connection is
+/// touched by its event loop only.
 final class Connections {
     private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
 

@@ -1,8 +1,7 @@
 package dev.baton.http;
 
-/// A failure of the HTTP shell: a server that cannot start, or a call that got no (complete) response. The message
-/// is
-/// one sentence for a person; [#kind()] is for the program.
+/// A failure of the HTTP shell: a server that cannot start, or a call that got no (complete) response. The
+/// message is one sentence for a person; [#kind()] is for the program.
 public final class HttpException extends RuntimeException {
     /// What went wrong.
     public enum Kind {

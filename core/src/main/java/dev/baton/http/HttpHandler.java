@@ -1,8 +1,7 @@
 package dev.baton.http;
 
-/// Answers requests. Called on an event loop once the whole body is there, so it must not block: work that takes
-/// long
-/// goes to another thread, which may answer through the exchange from there.
+/// Answers requests. Called on an event loop once the whole body is there, so it must not block: work that
+/// takes long goes to another thread, which may answer through the exchange from there.
 @FunctionalInterface
 public interface HttpHandler {
     void handle(HttpExchange exchange);

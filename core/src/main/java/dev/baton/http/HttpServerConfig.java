@@ -26,9 +26,8 @@ public record HttpServerConfig(
         int maxStreamBufferBytes,
         int maxConnections) {
 
-    /// The defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle, 30 s for a
-    /// write,
-    /// 1 MiB of waiting bytes a stream, 10,000 connections.
+    /// The defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle, 30 s for
+    /// a write, 1 MiB of waiting bytes a stream, 10,000 connections.
     public static HttpServerConfig of(String host, int port) {
         return new HttpServerConfig(
                 host,

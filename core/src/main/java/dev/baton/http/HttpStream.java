@@ -4,9 +4,8 @@ import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerResponse;
 
 /// The body of a streamed response. Everything written within one turn of the event loop goes out in one write;
-/// bytes
-/// that the client does not accept wait in a bounded buffer, and a client that lets it overflow, or accepts nothing
-/// until the write deadline, is cut off ([HttpExchange.Gone#TOO_SLOW]).
+/// bytes that the client does not accept wait in a bounded buffer, and a client that lets it overflow, or
+/// accepts nothing until the write deadline, is cut off ([HttpExchange.Gone#TOO_SLOW]).
 ///
 /// Thread-safe; writes of one thread stay in order. Writes after the end, or to a client that is gone, are dropped.
 public final class HttpStream {
@@ -107,9 +106,8 @@ public final class HttpStream {
         resumeSource();
     }
 
-    /// A source that was told to wait has to hear when to go on, also if its bytes came in one turn of the event
-    /// loop
-    /// and so never met a full queue.
+    /// A source that was told to wait has to hear when to go on, also if its bytes came in one turn of the
+    /// event loop and so never met a full queue.
     private void resumeSource() {
         if (response.writeQueueFull()) {
             awaitDrain();

@@ -10,8 +10,7 @@ import org.slf4j.LoggerFactory;
 /// Collects the body of one request within its limits, then hands the exchange to the handler. Event loop only.
 final class RequestReader {
     /// How long a body that is too large is read and thrown away after the answer, so that the client sees the
-    /// answer
-    /// instead of a reset connection.
+    /// answer instead of a reset connection.
     private static final long LINGER_MILLIS = 2_000;
 
     private static final byte[] EMPTY = {};

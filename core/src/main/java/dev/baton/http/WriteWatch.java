@@ -5,8 +5,7 @@ import io.vertx.core.Vertx;
 import java.time.Duration;
 
 /// Watches that writes are accepted: acts once no write has completed for a whole deadline while one is
-/// outstanding.
-/// Event loop only.
+/// outstanding. Event loop only.
 final class WriteWatch {
     private static final long NO_TIMER = -1;
 

@@ -17,11 +17,9 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /// The running processes of a deployment, one log file each.
 ///
-/// A role's standard input is a pipe whose other end this process holds: when this process ends, however it ends,
-/// the
-/// pipe closes, and a role that was given `--exit-with-parent` stops by itself. So nothing is left behind even
-/// after
-/// `kill -9`. Roles do not see the terminal's Ctrl+C, so that they can be stopped in order.
+/// A role's standard input is a pipe whose other end this process holds: when this process ends, however it
+/// ends, the pipe closes, and a role that was given `--exit-with-parent` stops by itself. So nothing is left
+/// behind even after `kill -9`. Roles do not see the terminal's Ctrl+C, so that they can be stopped in order.
 ///
 /// Thread-safe.
 public final class ProcessGroup implements AutoCloseable {
@@ -173,9 +171,8 @@ public final class ProcessGroup implements AutoCloseable {
         }
     }
 
-    /// Stops every process, the router first, then the decoders, then the prefillers; kills what does not stop in
-    /// time.
-    /// Returns when no process is left. May be called again.
+    /// Stops every process, the router first, then the decoders, then the prefillers; kills what does not stop
+    /// in time. Returns when no process is left. May be called again.
     @Override
     public void close() {
         lock.lock();
@@ -205,7 +202,8 @@ public final class ProcessGroup implements AutoCloseable {
     }
 
     private void stop(List<Member> stage) {
-        // By its handle: Process.destroy closes the role's standard input as well, which would look like our own end.
+        // By its handle: Process.destroy closes the role's standard input as well, which would look like our
+        // own end.
         stage.forEach(member -> member.process.toHandle().destroy());
         long deadline = System.nanoTime() + stopDeadline.toNanos();
         boolean interrupted = false;

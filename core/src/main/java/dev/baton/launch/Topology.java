@@ -6,10 +6,8 @@ import java.util.List;
 
 /// An xPyD deployment on one machine: so many prefillers, so many decoders, and a router in front. Immutable.
 ///
-/// Prefillers listen on `prefillerPort`, `prefillerPort + 1`, ...; decoders likewise; ports for KV blocks are left
-/// to
-/// the
-/// system. Engines listen on the loopback interface only.
+/// Prefillers listen on `prefillerPort`, `prefillerPort + 1`, ...; decoders likewise; ports for KV blocks are
+/// left to the system. Engines listen on the loopback interface only.
 ///
 /// @param host where the router listens
 /// @param model folder of the model

@@ -6,8 +6,7 @@ import java.util.Map;
 import java.util.TreeSet;
 
 /// The model families that can be run, by the name that `architectures` in `config.json` says. A new one is one
-/// class
-/// and one line here.
+/// class and one line here.
 final class Architectures {
     /// Builds a model.
     interface Factory {

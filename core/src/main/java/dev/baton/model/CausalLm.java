@@ -5,25 +5,22 @@ import java.util.Map;
 
 /// A causal language model: maps a batch of tokens to logits and keeps its keys and values in a paged KV cache.
 ///
-/// Used from one thread, the engine's. A row's result depends on its own sequence alone: the same token at the same
-/// position over the same keys and values gives the same bits, whatever else is in the batch, however the prompt
-/// is cut
-/// into chunks, and whatever the block size is.
+/// Used from one thread, the engine's. A row's result depends on its own sequence alone: the same token at the
+/// same position over the same keys and values gives the same bits, whatever else is in the batch, however the
+/// prompt is cut into chunks, and whatever the block size is.
 public interface CausalLm extends AutoCloseable {
     ModelConfig config();
 
-    /// Runs one step: writes the keys and values of every token of the batch into `kv`, and the logits of the rows
-    /// that
-    /// the batch asks for into `logits`.
+    /// Runs one step: writes the keys and values of every token of the batch into `kv`, and the logits of the
+    /// rows that the batch asks for into `logits`.
     ///
     /// @param batch the tokens of this step
     /// @param kv the paged KV cache, with this model's geometry
     /// @param logits receives `(batch.numLogits, vocabSize)`, row after row
     void forward(ForwardBatch batch, PagedKv kv, float[] logits);
 
-    /// What must be equal on two instances that exchange KV blocks: field name to value, for example `rope_theta`
-    /// and
-    /// `weights_digest`. Stable across processes.
+    /// What must be equal on two instances that exchange KV blocks: field name to value, for example
+    /// `rope_theta` and `weights_digest`. Stable across processes.
     Map<String, String> fingerprint();
 
     /// Which path computes and why, for the start banner, for example `cpu, Vector API 512 bit, 2 threads`.

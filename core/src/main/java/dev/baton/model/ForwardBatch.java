@@ -2,9 +2,8 @@ package dev.baton.model;
 
 import java.util.Arrays;
 
-/// The tokens of one step, flattened: the sequences' new tokens lie one after the other. Reused from step to step,
-/// so
-/// that a step allocates nothing.
+/// The tokens of one step, flattened: the sequences' new tokens lie one after the other. Reused from step to
+/// step, so that a step allocates nothing.
 ///
 /// Filled and read by the engine's thread only.
 public final class ForwardBatch {

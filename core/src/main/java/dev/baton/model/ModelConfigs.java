@@ -11,9 +11,8 @@ import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// Reads a [ModelConfig] from a Hugging Face folder, in the spelling of transformers 4 and of transformers 5. What
-/// a
-/// configuration asks for and is not built is refused by name.
+/// Reads a [ModelConfig] from a Hugging Face folder, in the spelling of transformers 4 and of transformers 5.
+/// What a configuration asks for and is not built is refused by name.
 public final class ModelConfigs {
     private static final String CONFIG = "config.json";
     private static final String GENERATION_CONFIG = "generation_config.json";

@@ -5,9 +5,8 @@ public sealed interface RopeScaling {
     /// `default`: not at all.
     record None() implements RopeScaling {}
 
-    /// `llama3`: low frequencies are slowed down by `factor`, high ones are kept, and between the two bounds there
-    /// is a
-    /// smooth passage (Llama 3.1).
+    /// `llama3`: low frequencies are slowed down by `factor`, high ones are kept, and between the two bounds
+    /// there is a smooth passage (Llama 3.1).
     ///
     /// @param lowFreqFactor frequencies of fewer than this many turns in `originalMaxPositionEmbeddings` are low
     /// @param highFreqFactor frequencies of more than this many turns are high

@@ -4,9 +4,8 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import java.time.Duration;
 
-/// Runs a model on tokens of no meaning until the virtual machine has compiled it: before that, a vector operation
-/// costs
-/// hundreds of times what it costs afterwards, and the first request would pay for it.
+/// Runs a model on tokens of no meaning until the virtual machine has compiled it: before that, a vector
+/// operation costs hundreds of times what it costs afterwards, and the first request would pay for it.
 ///
 /// Uses a small KV cache of its own; the model is the same as before, except that its buffers have grown a little.
 public final class WarmUp {

@@ -13,9 +13,8 @@ public interface Weights extends AutoCloseable {
     /// @throws ModelException if it is missing or has another shape: the message names both
     Tensor tensor(String name, int... shape);
 
-    /// SHA-256 over the names, types, shapes and bytes of the tensors, in hexadecimal. Of a tensor larger than 4
-    /// MiB
-    /// only the first and last 64 KiB go in, so that large checkpoints start quickly.
+    /// SHA-256 over the names, types, shapes and bytes of the tensors, in hexadecimal. Of a tensor larger than
+    /// 4 MiB only the first and last 64 KiB go in, so that large checkpoints start quickly.
     String digest();
 
     @Override

@@ -7,9 +7,8 @@ import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
 import java.util.HexFormat;
 
-/// Builds [Weights#digest]: tensors are added in the order of their names, so that the same weights in one file or
-/// in
-/// several have the same digest.
+/// Builds [Weights#digest]: tensors are added in the order of their names, so that the same weights in one file
+/// or in several have the same digest.
 public final class WeightsDigest {
     private static final long WHOLE_UP_TO_BYTES = 4 << 20;
     private static final long EDGE_BYTES = 64 << 10;

@@ -14,9 +14,8 @@ import java.util.Set;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Reads the fields of one JSON object with the leniency of vLLM's validator (`"5"` and `5.0` are integers, `null`
-/// is
-/// absent) and collects what does not fit. One thread.
+/// Reads the fields of one JSON object with the leniency of vLLM's validator (`"5"` and `5.0` are integers,
+/// `null` is absent) and collects what does not fit. One thread.
 final class Fields {
     private static final Set<String> TRUE_WORDS = Set.of("1", "1.0", "true", "t", "yes", "y", "on");
     private static final Set<String> FALSE_WORDS = Set.of("0", "0.0", "false", "f", "no", "n", "off");

@@ -9,8 +9,7 @@ import java.util.OptionalLong;
 import tools.jackson.databind.node.ObjectNode;
 
 /// The fields that completion and chat requests share: how to sample, when to stop, what to return. Values are
-/// checked
-/// against vLLM's ranges; what is empty was not in the request, and the model's defaults apply.
+/// checked against vLLM's ranges; what is empty was not in the request, and the model's defaults apply.
 ///
 /// @param n choices for each prompt
 /// @param maxTokens most tokens to generate; empty: as many as the context holds

@@ -5,8 +5,7 @@ import java.util.Arrays;
 import java.util.function.Consumer;
 
 /// Takes a stream of server-sent events apart, whatever pieces it arrives in. Understands LF, CR and CRLF line
-/// ends,
-/// comments, and events of several `data` lines; ignores other fields.
+/// ends, comments, and events of several `data` lines; ignores other fields.
 ///
 /// Source: WHATWG HTML, 9.2.6 "Interpreting an event stream". One thread.
 public final class SseReader {

@@ -10,9 +10,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// thread-safe.
 ///
 /// Every prefill body generates exactly one token. `min_tokens` has to go with it, because an engine refuses a
-/// minimum over the maximum (llm-d-router#2041), and for chat `max_completion_tokens` has to be 1 as well, because
-/// it
-/// wins over `max_tokens` (llm-d-router#403).
+/// minimum over the maximum (llm-d-router#2041), and for chat `max_completion_tokens` has to be 1 as well,
+/// because it wins over `max_tokens` (llm-d-router#403).
 public sealed interface Backend {
     /// The body of the prefill leg.
     ///

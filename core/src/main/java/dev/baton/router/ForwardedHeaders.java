@@ -6,10 +6,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 
-/// Which header fields cross the router. Towards engines only a short list passes, so that no client can speak to
-/// what stands behind (addresses in ids, data-parallel ranks, priorities). Towards clients everything passes but
-/// what
-/// belongs to the connection or to the fleet.
+/// Which header fields cross the router. Towards engines only a short list passes, so that no client can speak
+/// to what stands behind (addresses in ids, data-parallel ranks, priorities). Towards clients everything passes
+/// but what belongs to the connection or to the fleet.
 final class ForwardedHeaders {
     private static final List<String> TO_ENGINES = List.of("authorization", "traceparent", "tracestate");
 

@@ -4,9 +4,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/// Takes prefillers in turn and decoders in turn, independently of each other; the first request goes to the first
-/// of
-/// each. Thread-safe.
+/// Takes prefillers in turn and decoders in turn, independently of each other; the first request goes to the
+/// first of each. Thread-safe.
 final class RoundRobinPolicy implements RoutingPolicy {
     private final AtomicInteger nextPrefiller = new AtomicInteger();
     private final AtomicInteger nextDecoder = new AtomicInteger();

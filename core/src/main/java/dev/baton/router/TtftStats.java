@@ -7,8 +7,7 @@ import java.util.Locale;
 import java.util.Optional;
 
 /// Times to the prefiller's answer, per prefiller, and their report in the form of LMCache's proxies: average,
-/// median
-/// and 99th percentile (linear interpolation, as `numpy.percentile`) in milliseconds.
+/// median and 99th percentile (linear interpolation, as `numpy.percentile`) in milliseconds.
 ///
 /// Kept for each prefiller are its last [#WINDOW] values (512 KiB at most); the number of requests counts all, also
 /// older ones. Thread-safe.

@@ -127,9 +127,8 @@ final class Upstream {
         }
     }
 
-    /// @param certain whether this failure says enough alone (a refused connection, a 5xx), or only several in a
-    ///     row
-    ///     do (deadlines: a busy machine answers late)
+    /// @param certain whether this failure says enough alone (a refused connection, a 5xx), or only several in
+    ///     a row do (deadlines: a busy machine answers late)
     /// @param enough number of uncertain failures in a row that say enough
     /// @param silence legs without a byte for so long end when the engine is taken for dead
     void probeFailed(boolean certain, int enough, Duration silence, String why) {

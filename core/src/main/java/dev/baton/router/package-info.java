@@ -2,10 +2,9 @@
 /// decoder's bytes. `kv_transfer_params` are opaque JSON here, so the router runs without a model and drives other
 /// engines too.
 ///
-/// Start reading at `Router` (routes), then `RoutedRequest` (one request over its two legs and what happens when
-/// one
-/// breaks), `Backend` (what each kind of fleet wants written into the two bodies), `RoutingPolicy` and `EnginePool`
-/// (which engine).
+/// Start reading at `Router` (routes), then `RoutedRequest` (one request over its two legs and what happens
+/// when one breaks), `Backend` (what each kind of fleet wants written into the two bodies), `RoutingPolicy` and
+/// `EnginePool` (which engine).
 ///
 /// May depend on: `openai`, `http`, `discovery`, `metrics`.
 @NullMarked

@@ -264,8 +264,7 @@ public final class EngineServer implements AutoCloseable {
     }
 
     /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a
-    /// prefiller
-    /// holds for it; one that is refused for the moment does not, so that another try may use them.
+    /// prefiller holds for it; one that is refused for the moment does not, so that another try may use them.
     private RequestStream prepare(Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
         try {
             return preparation.get();

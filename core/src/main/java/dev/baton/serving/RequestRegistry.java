@@ -12,10 +12,8 @@ import java.util.TreeSet;
 import java.util.function.LongSupplier;
 
 /// Knows which sequences of the engine belong to which request id, so that a request can be aborted by its id:
-/// while it
-/// runs, and on a prefiller also afterwards, while its blocks are held for a decoder. Several requests may carry
-/// the
-/// same id; all of them are meant then. Thread-safe.
+/// while it runs, and on a prefiller also afterwards, while its blocks are held for a decoder. Several requests
+/// may carry the same id; all of them are meant then. Thread-safe.
 final class RequestRegistry {
     /// Held requests are forgotten after this time; their leases have run out long before.
     private static final Duration HELD_MEMORY = Duration.ofMinutes(10);

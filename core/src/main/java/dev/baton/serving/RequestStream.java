@@ -33,12 +33,10 @@ import org.jspecify.annotations.Nullable;
 /// One HTTP request that generates: its sequences in the engine, and its answer, whole or streamed.
 ///
 /// [#submit] runs on the thread that tokenised the prompts; everything after that on the exchange's event loop,
-/// where
-/// the engine's outputs are handed over to. The engine's thread is never made to wait.
+/// where the engine's outputs are handed over to. The engine's thread is never made to wait.
 ///
 /// The head of a stream goes out with the first token, so that what fails before gets a status of its own; what
-/// fails
-/// after is an error event, and never a normal end.
+/// fails after is an error event, and never a normal end.
 final class RequestStream {
     private final HttpExchange exchange;
     private final Engine engine;

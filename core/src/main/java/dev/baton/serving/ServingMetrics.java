@@ -14,8 +14,7 @@ import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
 
 /// The instance's metrics under vLLM's names: the engine's counters, read when asked for, and what the server
-/// measures
-/// of each sequence. Thread-safe.
+/// measures of each sequence. Thread-safe.
 final class ServingMetrics {
     private static final double NANOS = 1e9;
     private static final double[] TTFT_SECONDS = {

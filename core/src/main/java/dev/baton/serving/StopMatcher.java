@@ -4,8 +4,7 @@ import java.util.List;
 import java.util.Optional;
 
 /// Finds the first stop text in a text that grows, also where it spans several tokens, and holds back what may
-/// still
-/// become one. One thread.
+/// still become one. One thread.
 final class StopMatcher {
     private final List<String> stops;
     private final boolean includeStop;

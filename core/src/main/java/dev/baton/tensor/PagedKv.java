@@ -5,13 +5,9 @@ import java.lang.foreign.MemorySegment;
 
 /// The memory of a paged KV cache: one off-heap pool of equally large blocks.
 ///
-/// Layout of the pool: `(blocks, layers, 2, kvHeads, blockTokens, headDim)`, keys before values. All layers of a
-/// block
-/// lie
-/// side by side, so that a block is one contiguous piece for a transfer, and the tokens of one head lie side by
-/// side,
-/// so
-/// that attention streams them.
+/// Layout of the pool: `(blocks, layers, 2, kvHeads, blockTokens, headDim)`, keys before values. All layers of
+/// a block lie side by side, so that a block is one contiguous piece for a transfer, and the tokens of one head
+/// lie side by side, so that attention streams them.
 ///
 /// The engine creates and closes it; model and transfer read and write through [#segment()]. Concurrent access to
 /// different blocks is safe; that nobody touches a block that is not theirs is the business of the KV cache

@@ -67,17 +67,14 @@ public final class ChatTemplate {
 
     /// Renders a conversation.
     ///
-    /// @param messages OpenAI-style messages; values are JSON-like (maps, lists, strings, numbers, booleans, null)
-    ///     and
-    ///     are not changed
+    /// @param messages OpenAI-style messages; values are JSON-like (maps, lists, strings, numbers, booleans,
+    ///     null) and are not changed
     /// @param addGenerationPrompt whether the prompt ends with the beginning of an assistant's message
     /// @param extra further variables: `tools`, `documents`, and whatever `chat_template_kwargs` holds. The key
     ///     `continue_final_message` is not passed on: true ends the prompt inside the last message's text, and
-    ///     excludes
-    ///     `addGenerationPrompt`
-    /// @throws ChatTemplateException with the template's own words where it refuses the conversation, else naming
-    ///     the
-    ///     construct and the line
+    ///     excludes `addGenerationPrompt`
+    /// @throws ChatTemplateException with the template's own words where it refuses the conversation, else
+    ///     naming the construct and the line
     public String render(List<Map<String, Object>> messages, boolean addGenerationPrompt, Map<String, Object> extra) {
         boolean continueFinalMessage = Boolean.TRUE.equals(extra.get("continue_final_message"));
         if (continueFinalMessage && addGenerationPrompt) {

@@ -2,10 +2,9 @@ package dev.baton.tokenizer;
 
 /// Turns one request's tokens into text as they come; bytes of an incomplete character are held back.
 ///
-/// The texts of all calls together equal [Tokenizer#decode] of all tokens, wherever a character's bytes are split
-/// between
-/// tokens. A SentencePiece vocabulary's byte tokens are held back until another token follows. One request, one
-/// thread.
+/// The texts of all calls together equal [Tokenizer#decode] of all tokens, wherever a character's bytes are
+/// split between tokens. A SentencePiece vocabulary's byte tokens are held back until another token follows.
+/// One request, one thread.
 public final class IncrementalDetokenizer {
     private final Vocabulary vocabulary;
     private final TokenDecoder.Stream stream;

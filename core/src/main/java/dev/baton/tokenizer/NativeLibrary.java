@@ -14,10 +14,8 @@ import org.slf4j.LoggerFactory;
 /// The native Hugging Face tokenizers library that DJL ships inside its jar, unpacked once per user.
 ///
 /// DJL writes it to a temporary folder first and renames that, so several processes may start at once. Its own
-/// defaults
-/// are not taken: on a machine with a GPU it would look for a CUDA build on the network, and it would write to the
-/// home
-/// folder itself. `DJL_CACHE_DIR` (environment or system property) names another place.
+/// defaults are not taken: on a machine with a GPU it would look for a CUDA build on the network, and it would
+/// write to the home folder itself. `DJL_CACHE_DIR` (environment or system property) names another place.
 final class NativeLibrary {
     private static final Logger LOG = LoggerFactory.getLogger(NativeLibrary.class);
 
@@ -75,9 +73,8 @@ final class NativeLibrary {
         return system.startsWith("mac") ? home.resolve("Library").resolve("Caches") : home.resolve(".cache");
     }
 
-    /// A folder of this process alone: a shared temporary folder with a name that others can guess is no place to
-    /// load
-    /// code from.
+    /// A folder of this process alone: a shared temporary folder with a name that others can guess is no place
+    /// to load code from.
     private static Path temporaryDirectory(Path unusable) {
         try {
             Path directory = Files.createTempDirectory("baton-natives-");

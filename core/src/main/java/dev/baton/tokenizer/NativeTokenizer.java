@@ -6,9 +6,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
 
 /// One native tokenizer, for encoding. Thread-safe; owns its native memory until [#close].
 ///
-/// Calls DJL's native methods rather than its `HuggingFaceTokenizer`, which copies texts, offsets and masks that
-/// Baton
-/// does not look at, and reports its use over the network.
+/// Calls DJL's native methods rather than its `HuggingFaceTokenizer`, which copies texts, offsets and masks
+/// that Baton does not look at, and reports its use over the network.
 final class NativeTokenizer implements AutoCloseable {
     private final TokenizersLibrary library;
     private final ReadWriteLock lock = new ReentrantReadWriteLock();

@@ -14,8 +14,7 @@ import tools.jackson.databind.JsonNode;
 /// vocabulary are spelt as byte tokens like `<0xE2>`.
 ///
 /// A run of byte tokens is text only if all of it is UTF-8, and else one U+FFFD per byte, so a stream holds the
-/// whole run
-/// back until another token follows: that is how the Hugging Face `ByteFallback` decoder is defined.
+/// whole run back until another token follows: that is how the Hugging Face `ByteFallback` decoder is defined.
 final class SentencePieceDecoder implements TokenDecoder {
     private final String[] pieces; // (ids)
     private final short[] fallbackBytes; // (ids), -1 for a token that is not a byte

@@ -10,10 +10,9 @@ import org.jspecify.annotations.Nullable;
 /// A model's tokenizer: text to token ids and back, as Hugging Face `transformers` does it for the same folder.
 ///
 /// Encoding is the native Hugging Face library's (through DJL), from `tokenizer.json`; decoding is Baton's own,
-/// from the
-/// vocabulary in that file, because text that is streamed must hold back incomplete characters. Supported decoders
-/// are
-/// byte-level BPE and SentencePiece with byte fallback; another one is refused at loading.
+/// from the vocabulary in that file, because text that is streamed must hold back incomplete characters.
+/// Supported decoders are byte-level BPE and SentencePiece with byte fallback; another one is refused at
+/// loading.
 ///
 /// Thread-safe. Owns native memory until [#close].
 public final class Tokenizer implements AutoCloseable {
@@ -39,8 +38,7 @@ public final class Tokenizer implements AutoCloseable {
     /// `chat_template.jinja` (which goes before the template in the configuration) and `additional_chat_templates`.
     ///
     /// The first use on a machine unpacks a native library of 15 MB to the user's cache folder, or to
-    /// `DJL_CACHE_DIR`.
-    /// Nothing is fetched from the network.
+    /// `DJL_CACHE_DIR`. Nothing is fetched from the network.
     ///
     /// @throws TokenizerException with the file that is missing or what in it is not supported
     public static Tokenizer load(Path modelDirectory) {
@@ -79,10 +77,9 @@ public final class Tokenizer implements AutoCloseable {
     /// A lone surrogate, which is no character, is encoded as U+FFFD.
     ///
     /// @param addSpecialTokens whether to add what the model expects around a text, usually a BOS token
-    /// @param splitSpecialTokens whether special tokens written in the text stay ordinary text, so that a text from
-    ///     outside cannot forge the end of a turn; equals `split_special_tokens` of `transformers`. The first such
-    ///     call
-    ///     builds a second native tokenizer
+    /// @param splitSpecialTokens whether special tokens written in the text stay ordinary text, so that a text
+    ///     from outside cannot forge the end of a turn; equals `split_special_tokens` of `transformers`. The
+    ///     first such call builds a second native tokenizer
     public int[] encode(String text, boolean addSpecialTokens, boolean splitSpecialTokens) {
         NativeTokenizer used = splitSpecialTokens ? splittingEncoder() : encoder;
         return used.encode(withoutLoneSurrogates(text), addSpecialTokens);
@@ -121,9 +118,8 @@ public final class Tokenizer implements AutoCloseable {
         return text;
     }
 
-    /// Decodes `ids` as a whole, as `transformers` does with `clean_up_tokenization_spaces=False`. Ids without a
-    /// token
-    /// add nothing.
+    /// Decodes `ids` as a whole, as `transformers` does with `clean_up_tokenization_spaces=False`. Ids without
+    /// a token add nothing.
     public String decode(int[] ids, boolean skipSpecialTokens) {
         IncrementalDetokenizer detokenizer = detokenizer(skipSpecialTokens);
         StringBuilder text = new StringBuilder(4 * ids.length);
@@ -176,9 +172,8 @@ public final class Tokenizer implements AutoCloseable {
 
     /// Begins the text of one request.
     ///
-    /// @param continuing whether the text continues a prompt: with a SentencePiece vocabulary the space before its
-    ///     first
-    ///     word is kept then, which [#decode] strips; nothing changes for byte-level BPE
+    /// @param continuing whether the text continues a prompt: with a SentencePiece vocabulary the space before
+    ///     its first word is kept then, which [#decode] strips; nothing changes for byte-level BPE
     public IncrementalDetokenizer detokenizer(boolean skipSpecialTokens, boolean continuing) {
         return new IncrementalDetokenizer(vocabulary, decoder.stream(continuing), skipSpecialTokens);
     }

@@ -31,9 +31,8 @@ record TokenizerConfig(
             List.of("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token");
 
     /// The tokenizer classes of `transformers` 4 that obey `add_bos_token` and `add_eos_token`, by default with
-    /// BOS and
-    /// without EOS, whatever post-processor tokenizer.json has. With every other class
-    /// tokenizer.json alone decides.
+    /// BOS and without EOS, whatever post-processor tokenizer.json has. With every other class tokenizer.json
+    /// alone decides.
     private static final Set<String> CLASSES_THAT_ADD_BOS =
             Set.of("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer");
 

@@ -178,8 +178,7 @@ final class TokenizerFile {
     }
 
     /// The file for a native tokenizer that takes special tokens in a text as ordinary text, as `transformers`
-    /// does with
-    /// `split_special_tokens`: they keep their ids, but are spelt as no text can be.
+    /// does with `split_special_tokens`: they keep their ids, but are spelt as no text can be.
     String jsonWithoutSpecialTokensInText() {
         ObjectNode copy = root.objectNode();
         root.properties().forEach(entry -> copy.set(entry.getKey(), entry.getValue()));

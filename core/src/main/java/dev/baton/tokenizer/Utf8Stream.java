@@ -1,8 +1,7 @@
 package dev.baton.tokenizer;
 
 /// Decodes UTF-8 byte by byte; what is not UTF-8 becomes U+FFFD, one for each maximal part of a character, as
-/// Unicode
-/// recommends and as Rust's `String::from_utf8_lossy` does. One thread.
+/// Unicode recommends and as Rust's `String::from_utf8_lossy` does. One thread.
 ///
 /// The state machine is that of the WHATWG Encoding Standard's UTF-8 decoder.
 final class Utf8Stream {

@@ -2,9 +2,8 @@ package dev.baton.transfer;
 
 import java.util.List;
 
-/// A way to exchange KV blocks with other instances, in vLLM's division: a scheduler side that decides and a worker
-/// side
-/// that moves bytes.
+/// A way to exchange KV blocks with other instances, in vLLM's division: a scheduler side that decides and a
+/// worker side that moves bytes.
 public interface KvConnector extends AutoCloseable {
     /// The deciding side; engine thread only.
     SchedulerSide scheduler();
@@ -34,9 +33,8 @@ public interface KvConnector extends AutoCloseable {
         /// @return 0 if there is nothing to load
         int numNewMatchedTokens(String requestId, KvTransferParams params, int promptTokens, int numComputedTokens);
 
-        /// Tells which blocks were allocated for the request; the load (or, with no external tokens, the release
-        /// of the
-        /// prefiller's lease) becomes part of the next [#takeLoads()].
+        /// Tells which blocks were allocated for the request; the load (or, with no external tokens, the
+        /// release of the prefiller's lease) becomes part of the next [#takeLoads()].
         ///
         /// @param blockIds all blocks of the prompt, the cached ones first
         /// @param numComputedTokens tokens that the local prefix cache holds, a multiple of the block size
@@ -59,10 +57,8 @@ public interface KvConnector extends AutoCloseable {
                 String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed);
     }
 
-    /// Moves bytes between the pool and other instances, on threads of its own, and reports through the event sink
-    /// that
-    /// it
-    /// was created with. Thread-safe.
+    /// Moves bytes between the pool and other instances, on threads of its own, and reports through the event
+    /// sink that it was created with. Thread-safe.
     interface WorkerSide {
         /// Begins a load; ends in exactly one [KvEvent.KvArrived] or [KvEvent.KvFailed], unless it had no blocks to
         /// load.
@@ -73,8 +69,7 @@ public interface KvConnector extends AutoCloseable {
         void cancelLoad(String requestId);
 
         /// Tells a prefiller that nobody will come for its blocks, for a request that was refused or aborted
-        /// before a
-        /// load.
+        /// before a load.
         void release(KvTransferParams.RemotePrefill source);
 
         /// Ends the lease on a request that this instance holds, because its client is gone. Ends in a

@@ -6,7 +6,6 @@ package dev.baton.transfer;
 /// @param source where the blocks lie
 /// @param firstBlock index, in the request's block list, of the first block to load; the ones before are cached
 ///     here
-/// @param localBlockIds blocks to fill, for `source.blockIds()[firstBlock ...]`, in order; empty if everything is
-/// cached
-///     here, in which case the worker only releases the lease
+/// @param localBlockIds blocks to fill, for `source.blockIds()[firstBlock ...]`, in order; empty if everything
+///     is cached here, in which case the worker only releases the lease
 public record KvLoad(String requestId, KvTransferParams.RemotePrefill source, int firstBlock, int[] localBlockIds) {}

@@ -9,9 +9,7 @@ public sealed interface KvTransferParams {
     record RemoteDecode() implements KvTransferParams {}
 
     /// Tells a decoder where the prompt's blocks lie (`do_remote_prefill`); a prefiller returns it, the router
-    /// passes
-    /// it
-    /// on unread.
+    /// passes it on unread.
     ///
     /// @param engineId the prefiller's `remote_engine_id`; a restarted prefiller has another one
     /// @param requestId the request's id inside the prefiller (`remote_request_id`)

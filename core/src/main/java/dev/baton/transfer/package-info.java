@@ -1,6 +1,5 @@
-/// Moves KV blocks between instances: what a hand-off is, who may read until when, and the connectors that carry
-/// the
-/// bytes. Never frees a block.
+/// Moves KV blocks between instances: what a hand-off is, who may read until when, and the connectors that
+/// carry the bytes. Never frees a block.
 ///
 /// May depend on: `kvcache`, `tensor`, `metrics`.
 @NullMarked

@@ -23,10 +23,8 @@ import org.junit.jupiter.api.Assumptions;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
 
-/// Real processes for a test: instances over the embedded model, and a router in front, each a JVM of its own with
-/// a
-/// log
-/// file. [#close()] checks that no instance has lost a block, and leaves no process behind.
+/// Real processes for a test: instances over the embedded model, and a router in front, each a JVM of its own
+/// with a log file. [#close()] checks that no instance has lost a block, and leaves no process behind.
 final class Deployment implements AutoCloseable {
     static final ObjectMapper JSON = new ObjectMapper();
     static final Path MODEL = repository().resolve("models/baton-tiny");

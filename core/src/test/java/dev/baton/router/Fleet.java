@@ -21,8 +21,7 @@ import java.util.function.IntSupplier;
 import java.util.function.UnaryOperator;
 
 /// Stub engines with a router before them. Closing it checks what must hold after every test: no request and no
-/// leg in
-/// flight, no connection left, and no engine got anything that it must not get.
+/// leg in flight, no connection left, and no engine got anything that it must not get.
 final class Fleet implements AutoCloseable {
     final List<StubEngine> prefillers = new ArrayList<>();
     final List<StubEngine> decoders = new ArrayList<>();

@@ -21,9 +21,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// What happens when engines refuse, die, stall or answer nonsense. Every request ends, and no failure looks like
-/// an
-/// answer.
+/// What happens when engines refuse, die, stall or answer nonsense. Every request ends, and no failure looks
+/// like an answer.
 @Timeout(60)
 class RouterFaultTest {
     private static final String REQUEST = "{\"prompt\":\"x\",\"max_tokens\":3}";

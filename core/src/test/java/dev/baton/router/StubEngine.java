@@ -29,8 +29,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /// A scripted engine on a real socket, as strict as vLLM about what a prefill and a decode leg may say. Plain
-/// sockets
-/// instead of an HTTP library, so that it can die at any byte and sees at once when its client leaves.
+/// sockets instead of an HTTP library, so that it can die at any byte and sees at once when its client leaves.
 final class StubEngine implements AutoCloseable {
     static final Set<String> PREFILL_PARAMS = Set.of(
             "do_remote_decode",

@@ -12,12 +12,10 @@ import java.util.List;
 import java.util.Map;
 
 /// A model that says its prompt's script over and over: the script is everything up to the first line break. A
-/// byte 4
-/// in the script is said as end of sequence. Without a line break it says `a`.
+/// byte 4 in the script is said as end of sequence. Without a line break it says `a`.
 ///
 /// Keeps tokens in the KV cache and reads them back from there, so that it sees prefix hits, preemptions and
-/// transfers
-/// as a real model does.
+/// transfers as a real model does.
 final class EchoLm implements CausalLm {
     private static final int NEWLINE = ByteTokenizer.idOf((byte) '\n');
     private static final int END_MARK = ByteTokenizer.idOf((byte) 4);

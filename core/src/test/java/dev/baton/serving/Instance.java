@@ -28,9 +28,8 @@ import org.awaitility.Awaitility;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
 
-/// A whole instance inside the test: the real engine over [EchoLm], the real tokenizer, the real server on a real
-/// port.
-/// Closing it checks that no block is lost and that nothing is running.
+/// A whole instance inside the test: the real engine over [EchoLm], the real tokenizer, the real server on a
+/// real port. Closing it checks that no block is lost and that nothing is running.
 final class Instance implements AutoCloseable {
     static final ObjectMapper JSON = new ObjectMapper();
     static final int CONTEXT = 1024;

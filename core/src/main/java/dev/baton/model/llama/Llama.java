@@ -18,9 +18,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/// A Llama model (`LlamaForCausalLM`: Llama 2 and 3, and what shares their shape) on the CPU, in f32 over weights
-/// in
-/// the checkpoint's type.
+/// A Llama model (`LlamaForCausalLM`: Llama 2 and 3, and what shares their shape) on the CPU, in f32 over
+/// weights in the checkpoint's type.
 ///
 /// Prefill and decode are one code path: rows are tokens, wherever they come from. In the last layer only the rows
 /// whose logits are wanted go on after their keys and values are written. Buffers grow to the largest step and are

@@ -21,14 +21,12 @@ import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// One safetensors file, mapped into memory: eight bytes with the length of the header, the header in JSON, then
-/// the
-/// tensors side by side.
+/// One safetensors file, mapped into memory: eight bytes with the length of the header, the header in JSON,
+/// then the tensors side by side.
 ///
 /// Everything that the header says is checked before anything is handed out: the format's own rules (offsets in
-/// order,
-/// without overlap and without holes) and that the file is as long as they say. The memory is valid as long as the
-/// arena that the file was opened with; the file must not be cut short meanwhile.
+/// order, without overlap and without holes) and that the file is as long as they say. The memory is valid as
+/// long as the arena that the file was opened with; the file must not be cut short meanwhile.
 final class SafetensorsFile {
     private static final int LENGTH_BYTES = Long.BYTES;
 

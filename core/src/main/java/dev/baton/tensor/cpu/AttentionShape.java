@@ -1,8 +1,8 @@
 package dev.baton.tensor.cpu;
 
 /// The heads of an attention layer, and where they stand in a row of queries, keys and values: all query heads,
-/// then
-/// all key heads, then all value heads. Query heads `g * heads / kvHeads` and following share the key head `g`.
+/// then all key heads, then all value heads. Query heads `g * heads / kvHeads` and following share the key head
+/// `g`.
 ///
 /// @param scale factor on the scores, usually `1 / sqrt(headDim)`
 public record AttentionShape(int heads, int kvHeads, int headDim, float scale) {

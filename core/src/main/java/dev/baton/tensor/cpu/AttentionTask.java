@@ -9,12 +9,10 @@ import org.jspecify.annotations.Nullable;
 
 /// Causal attention over the paged cache. An item is one tile of rows with the query heads of one key head.
 ///
-/// Per query head and key: the score is one chain of multiply-adds over the head's dimensions. Per query head: the
-/// greatest score, then `exp(score - greatest)` and their sum (see [Sums], indexed by position), then per
-/// dimension one
-/// chain of multiply-adds over the positions from 0 on, divided by the sum. None of these knows of blocks, of
-/// tiles or
-/// of where a chunk of the prompt begins.
+/// Per query head and key: the score is one chain of multiply-adds over the head's dimensions. Per query head:
+/// the greatest score, then `exp(score - greatest)` and their sum (see [Sums], indexed by position), then per
+/// dimension one chain of multiply-adds over the positions from 0 on, divided by the sum. None of these knows
+/// of blocks, of tiles or of where a chunk of the prompt begins.
 final class AttentionTask implements WorkerPool.Task {
     /// Keys that are turned round at a time, a multiple of every panel's width; `(headDim, 64)` floats stay in
     /// cache.

@@ -7,11 +7,9 @@ import java.lang.foreign.Arena;
 
 /// The operations of a transformer step on the CPU: f32 activations in arrays, weights and KV cache off-heap.
 ///
-/// Activations are row-major without gaps, `(rows, columns)`. A row's result does not depend on the other rows, on
-/// the
-/// number of threads or on the implementation (see the package). Nothing is allocated once the buffers have grown
-/// to
-/// the largest step.
+/// Activations are row-major without gaps, `(rows, columns)`. A row's result does not depend on the other rows,
+/// on the number of threads or on the implementation (see the package). Nothing is allocated once the buffers
+/// have grown to the largest step.
 ///
 /// Owns its threads and scratch memory, and lends its arena's lifetime to no one. Used from one thread at a time.
 public final class CpuOps implements AutoCloseable {

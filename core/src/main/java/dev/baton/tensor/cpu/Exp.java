@@ -1,13 +1,11 @@
 package dev.baton.tensor.cpu;
 
 /// The exponential function in f32 as a fixed sequence of operations, so that scalar and vector code agree in
-/// every bit
-/// (the platform's own versions do not).
+/// every bit (the platform's own versions do not).
 ///
-/// `exp(x) = 2^n * exp(r)` with `|r| <= ln(2) / 2`, and a polynomial of degree 6 for `exp(r)`: the reduction and
-/// the
-/// coefficients are those of Cephes' `expf` (S. L. Moshier). Relative error below 2e-7. Arguments are clamped to
-/// `[-87, 88]`, so results are always normal numbers; NaN stays NaN.
+/// `exp(x) = 2^n * exp(r)` with `|r| <= ln(2) / 2`, and a polynomial of degree 6 for `exp(r)`: the reduction
+/// and the coefficients are those of Cephes' `expf` (S. L. Moshier). Relative error below 2e-7. Arguments are
+/// clamped to `[-87, 88]`, so results are always normal numbers; NaN stays NaN.
 final class Exp {
     static final float LOW = -87f;
     static final float HIGH = 88f;

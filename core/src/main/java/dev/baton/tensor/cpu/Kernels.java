@@ -6,8 +6,7 @@ import java.lang.foreign.MemorySegment;
 /// bits.
 ///
 /// Stateless, so safe to use from several threads. Matrices are row-major: `from` is the index of the first
-/// element,
-/// `stride` the distance from one row to the next, both in elements unless they are named bytes.
+/// element, `stride` the distance from one row to the next, both in elements unless they are named bytes.
 interface Kernels {
     /// What runs, for the banner.
     String description();
@@ -15,9 +14,8 @@ interface Kernels {
     /// Width that [PackedMatrix] shall be packed for.
     int lanes();
 
-    /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the panel,
-    /// the
-    /// filling ones included.
+    /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the
+    /// panel, the filling ones included.
     void multiplyPanel(
             float[] a,
             int aFrom,

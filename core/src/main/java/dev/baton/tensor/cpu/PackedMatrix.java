@@ -9,16 +9,14 @@ import java.lang.foreign.ValueLayout;
 /// A weight matrix `(outputs, inputs)` in the order in which a matrix product reads it: panels of [#panelColumns()]
 /// outputs, in each the values of input 0, then of input 1, and so on. The last panel is filled up with zeros.
 ///
-/// Stored as f32, or as bf16 where the checkpoint is bf16 (half the bytes to read, and expanding is exact, so the
-/// results are the same). A bf16 panel keeps two outputs in one 32-bit word: of the columns `c` and `c + lanes`,
-/// the
-/// first in the low half. One shift and one mask then give two vectors of floats.
+/// Stored as f32, or as bf16 where the checkpoint is bf16 (half the bytes to read, and expanding is exact, so
+/// the results are the same). A bf16 panel keeps two outputs in one 32-bit word: of the columns `c` and `c +
+/// lanes`, the first in the low half. One shift and one mask then give two vectors of floats.
 ///
 /// Immutable once packed; the memory belongs to the arena that was passed in.
 public final class PackedMatrix {
-    /// Vectors side by side in a panel: with four rows they make sixteen independent sums, which hides the latency
-    /// of
-    /// a multiply-add.
+    /// Vectors side by side in a panel: with four rows they make sixteen independent sums, which hides the
+    /// latency of a multiply-add.
     static final int PANEL_VECTORS = 4;
 
     private static final long ALIGNMENT_BYTES = 64;

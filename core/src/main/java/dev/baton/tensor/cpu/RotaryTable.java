@@ -2,9 +2,8 @@ package dev.baton.tensor.cpu;
 
 /// Cosines and sines of rotary position embeddings, one row a position; grows when a later position is asked for.
 ///
-/// Angles are f32 products of position and inverse frequency, as Hugging Face computes them; cosine and sine come
-/// from
-/// `StrictMath`, so that the table is the same on every machine.
+/// Angles are f32 products of position and inverse frequency, as Hugging Face computes them; cosine and sine
+/// come from `StrictMath`, so that the table is the same on every machine.
 ///
 /// [#ensure] is called by one thread while no other reads.
 public final class RotaryTable {

@@ -5,8 +5,8 @@ import java.util.Arrays;
 /// Which rows of a step belong to which sequence, where in the sequence they begin, and in which KV blocks it lies.
 ///
 /// Rows of one sequence are cut into tiles of at most [#TILE_ROWS] rows, the pieces of work that threads share.
-/// Results
-/// do not depend on the cut. Reused from step to step; filled and read by one thread, read by the pool's.
+/// Results do not depend on the cut. Reused from step to step; filled and read by one thread, read by the
+/// pool's.
 public final class SequenceRows {
     /// Rows that attend together: enough to make reading the keys cheap, few enough that their scores stay in
     /// cache.

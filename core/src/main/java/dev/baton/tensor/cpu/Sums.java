@@ -1,8 +1,8 @@
 package dev.baton.tensor.cpu;
 
-/// The fixed order in which plain sums are taken: element `i` goes to partial sum `i % 16`, then the partial sums
-/// are
-/// folded in halves. Sixteen is the width of the widest vectors used, so every width can follow the same order.
+/// The fixed order in which plain sums are taken: element `i` goes to partial sum `i % 16`, then the partial
+/// sums are folded in halves. Sixteen is the width of the widest vectors used, so every width can follow the
+/// same order.
 final class Sums {
     /// Number of partial sums.
     static final int PARTIALS = 16;

@@ -12,8 +12,7 @@ import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
 /// The Vector API's versions of the loops: the same operations per element as [ScalarKernels], many elements at
-/// once.
-/// What is left over at the end of a row goes to the scalar loops.
+/// once. What is left over at the end of a row goes to the scalar loops.
 ///
 /// Loaded only where the module `jdk.incubator.vector` is present: nothing but [CpuOps#create] may name this class.
 final class VectorKernels implements Kernels {
@@ -403,8 +402,7 @@ final class VectorKernels implements Kernels {
     }
 
     /// Transposes 16 x 16 elements: in four steps, vectors at distance 8, 4, 2 and 1 exchange halves, quarters,
-    /// and so
-    /// on. Rows after the last one are read as the last one.
+    /// and so on. Rows after the last one are read as the last one.
     private static void transposeSquare(
             MemorySegment source,
             long[] rowOffsetsBytes,
@@ -518,9 +516,8 @@ final class VectorKernels implements Kernels {
         return IntVector.fromMemorySegment(INTS, source, at, ORDER);
     }
 
-    /// For two vectors side by side (indices up to twice the lanes): the lanes that the first of the two keeps or
-    /// takes
-    /// over when groups of `distance` lanes change places, or with `upper` those of the second.
+    /// For two vectors side by side (indices up to twice the lanes): the lanes that the first of the two keeps
+    /// or takes over when groups of `distance` lanes change places, or with `upper` those of the second.
     private static IntVector exchange(int distance, boolean upper) {
         int[] lanes = new int[LANES];
         for (int i = 0; i < LANES; i++) {

@@ -8,10 +8,9 @@ import org.jspecify.annotations.Nullable;
 
 /// A few platform threads that run one loop at a time together with the calling thread, for loops of microseconds.
 ///
-/// Items are claimed one by one, so a worker that the operating system has put aside costs nothing but its absence.
-/// Threads wait for work and for each other by spinning for a short while and then parking: several engines may
-/// share
-/// the cores.
+/// Items are claimed one by one, so a worker that the operating system has put aside costs nothing but its
+/// absence. Threads wait for work and for each other by spinning for a short while and then parking: several
+/// engines may share the cores.
 ///
 /// [#forEach] is called from one thread at a time. Nothing is allocated per call.
 final class WorkerPool implements AutoCloseable {

@@ -8,9 +8,8 @@ import java.util.Objects;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/// `object.name` and `object[key]`: the dot prefers a Python method, the bracket prefers a key. Methods that would
-/// change
-/// a list or a dictionary are not there, as in Jinja's immutable sandbox.
+/// `object.name` and `object[key]`: the dot prefers a Python method, the bracket prefers a key. Methods that
+/// would change a list or a dictionary are not there, as in Jinja's immutable sandbox.
 final class Attributes {
     private static final Set<String> CHANGING_LIST =
             Set.of("append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove");

@@ -10,8 +10,8 @@ import java.util.Set;
 import java.util.function.Consumer;
 
 /// Parses expressions by recursive descent, with Jinja's precedences: from loosest to tightest the conditional,
-/// `or`,
-/// `and`, `not`, comparisons, `+ -`, `~`, `* / // %`, `**`, signs, then attributes, calls, filters and tests.
+/// `or`, `and`, `not`, comparisons, `+ -`, `~`, `* / // %`, `**`, signs, then attributes, calls, filters and
+/// tests.
 final class ExpressionParser {
     private static final Set<String> COMPARISONS = Set.of("==", "!=", "<", "<=", ">", ">=");
 

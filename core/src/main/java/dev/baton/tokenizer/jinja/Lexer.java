@@ -9,8 +9,7 @@ import java.util.List;
 /// Splits a template into tokens, with Jinja's whitespace rules under `trim_blocks` and `lstrip_blocks`.
 ///
 /// The newline after a block or comment goes, as does the white space between a line's start and a block or
-/// comment;
-/// `-` inside a delimiter strips all white space on that side, `+` keeps it. One use, one thread.
+/// comment; `-` inside a delimiter strips all white space on that side, `+` keeps it. One use, one thread.
 final class Lexer {
     private final String source;
     private final List<Token> tokens = new ArrayList<>();

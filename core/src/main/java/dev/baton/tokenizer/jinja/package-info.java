@@ -1,6 +1,5 @@
 /// An interpreter for the part of Jinja that chat templates use, with the settings that `transformers` compiles
-/// them
-/// with: `trim_blocks`, `lstrip_blocks`, loop controls, no escaping, nothing mutable.
+/// them with: `trim_blocks`, `lstrip_blocks`, loop controls, no escaping, nothing mutable.
 ///
 /// Text goes through [dev.baton.tokenizer.jinja.Lexer] and [dev.baton.tokenizer.jinja.Parser] to a tree
 /// ([dev.baton.tokenizer.jinja.Statement], [dev.baton.tokenizer.jinja.Expression]), which

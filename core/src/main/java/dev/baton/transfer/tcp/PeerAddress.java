@@ -12,8 +12,7 @@ record PeerAddress(String host, int port, String engineId) {
     }
 
     /// Why the prefiller that the parameters name cannot even be told anything, if it cannot: they come with a
-    /// request,
-    /// and may be anything.
+    /// request, and may be anything.
     static Optional<String> problem(KvTransferParams.RemotePrefill source) {
         if (source.host().isEmpty()
                 || FrameChannel.hasControls(source.host())

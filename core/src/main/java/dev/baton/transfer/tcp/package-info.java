@@ -1,6 +1,5 @@
-/// The connector built in: a decoder pulls the blocks that it misses over TCP, each one checksummed, straight from
-/// and
-/// into the off-heap pools.
+/// The connector built in: a decoder pulls the blocks that it misses over TCP, each one checksummed, straight
+/// from and into the off-heap pools.
 ///
 /// May depend on: `transfer`, `kvcache`, `tensor`, `metrics`.
 @NullMarked

@@ -28,9 +28,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/// Bytes that nobody should send: whatever arrives at the port, the prefiller goes on serving, keeps its leases and
-/// holds
-/// no memory; whatever a prefiller answers, a decoder never takes wrong bytes for right ones.
+/// Bytes that nobody should send: whatever arrives at the port, the prefiller goes on serving, keeps its leases
+/// and holds no memory; whatever a prefiller answers, a decoder never takes wrong bytes for right ones.
 ///
 /// `-Dbaton.fuzz.cases` sets the number of cases; CI runs the default.
 @ExtendWith(KvThreads.class)

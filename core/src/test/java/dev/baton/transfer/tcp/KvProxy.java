@@ -18,8 +18,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// A bad network between a decoder and a prefiller: sees every block that passes and may damage, swap, delay or
-/// drop
-/// it.
+/// drop it.
 final class KvProxy implements Closeable {
     private static final int HEADER_BYTES = Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES;
 
