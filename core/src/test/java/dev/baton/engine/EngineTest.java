@@ -207,14 +207,18 @@ class EngineTest {
             Collected first = submit(engine, "first", prompt(3), 1);
             await().until(() -> slow.forwards == 1);
             assertThatThrownBy(() -> submit(engine, "first", prompt(3), 1)).hasMessageContaining("in flight");
+            Collected[] queued = new Collected[8];
             for (int i = 0; i < 8; i++) {
-                submit(engine, "r" + i, prompt(3), 1);
+                queued[i] = submit(engine, "r" + i, prompt(3), 1);
             }
             assertThatThrownBy(() -> submit(engine, "one too many", prompt(3), 1))
                     .isInstanceOf(EngineException.QueueFull.class)
                     .hasMessageContaining("maxWaiting");
             slow.go.countDown();
             first.await();
+            for (Collected answer : queued) {
+                answer.await();
+            }
             submit(engine, "first", prompt(3), 1).await();
             EngineScenarioTest.quiet(engine);
         }
