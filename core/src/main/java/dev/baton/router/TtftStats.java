@@ -9,11 +9,11 @@ import java.util.Optional;
 /// Times to the prefiller's answer, per prefiller, and their report in the form of LMCache's proxies: average,
 /// median and 99th percentile (linear interpolation, as `numpy.percentile`) in milliseconds.
 ///
-/// Kept for each prefiller are its last [#WINDOW] values (512 KiB at most); the number of requests counts all, also
-/// older ones. Thread-safe.
+/// Kept for each prefiller are its last [#WINDOW] values, few enough to be sorted on an event loop; the number of
+/// requests counts all, also older ones. Thread-safe.
 final class TtftStats {
     /// Values a prefiller is reported over.
-    static final int WINDOW = 65_536;
+    static final int WINDOW = 4096;
 
     private static final String RULER = "=".repeat(31);
 

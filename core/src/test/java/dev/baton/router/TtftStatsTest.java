@@ -70,4 +70,17 @@ class TtftStatsTest {
         stats.add(0, 1e9);
         assertThat(stats.summary(0).orElseThrow().averageMillis()).isGreaterThan(1);
     }
+
+    /// The whole window is sorted on the event loop.
+    @Test
+    void lastFourThousandValuesDecide() {
+        TtftStats stats = new TtftStats(1);
+        for (int i = 0; i < 60_000; i++) {
+            stats.add(0, 1000);
+        }
+        for (int i = 0; i < 4096; i++) {
+            stats.add(0, 1);
+        }
+        assertThat(stats.summary(0).orElseThrow()).isEqualTo(new TtftStats.Summary(64_096, 1, 1, 1));
+    }
 }
