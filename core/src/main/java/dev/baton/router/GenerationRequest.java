@@ -120,15 +120,24 @@ final class GenerationRequest {
         if (isUnder(tree.path("max_tokens"), 1) || isUnder(tree.path("max_completion_tokens"), 1)) {
             return Optional.of("a token limit that an engine refuses");
         }
+        if (isUnder(tree.path("truncate_prompt_tokens"), 0)) {
+            // Cut to what max_tokens leaves of the context, which differs on the two legs.
+            return Optional.of("a prompt cut to the length that is left");
+        }
         return Optional.empty();
     }
 
     private static boolean isOver(JsonNode node, int limit) {
-        return node.isNumber() && node.doubleValue() > limit;
+        return number(node) > limit;
     }
 
     private static boolean isUnder(JsonNode node, int limit) {
-        return node.isNumber() && node.doubleValue() < limit;
+        return number(node) < limit;
+    }
+
+    /// NaN for what is no number; infinite where `doubleValue()` would throw.
+    private static double number(JsonNode node) {
+        return node.isNumber() ? Double.parseDouble(node.asString()) : Double.NaN;
     }
 
     private static boolean hasSeveralPrompts(JsonNode prompt) {

@@ -70,7 +70,8 @@ class GenerationRequestTest {
                 "{\"prompt\":[\"x\"]}",
                 "{\"prompt\":[[1,2]]}",
                 "{\"prompt\":\"x\",\"n\":1,\"best_of\":1,\"echo\":false,\"logprobs\":3,\"prompt_logprobs\":null}",
-                "{\"messages\":[],\"max_tokens\":null}"
+                "{\"messages\":[],\"max_tokens\":null}",
+                "{\"prompt\":\"x\",\"truncate_prompt_tokens\":5}"
             })
     void ordinaryRequestsCanBeHandedOff(String body) {
         assertThat(parse(body).handoffObstacle()).isEmpty();
@@ -88,10 +89,20 @@ class GenerationRequestTest {
                 "{\"echo\":true}",
                 "{\"prompt_logprobs\":0}",
                 "{\"max_tokens\":0}",
+                "{\"truncate_prompt_tokens\":-1}",
                 "{\"max_completion_tokens\":-3}"
             })
     void requestsThatOneHandoffCannotServeSayWhy(String body) {
         assertThat(parse(body).handoffObstacle()).isPresent();
+    }
+
+    /// Jackson refuses to make a `double` of it; what it means is the engine's to say.
+    @Test
+    void numberBeyondADoubleIsSeenForWhatItIs() {
+        String huge = "1" + "0".repeat(399);
+        assertThat(parse("{\"n\":" + huge + "}").handoffObstacle()).hasValue("several sequences");
+        assertThat(parse("{\"max_tokens\":" + huge + "}").handoffObstacle()).isEmpty();
+        assertThat(parse("{\"max_tokens\":-" + huge + "}").handoffObstacle()).isPresent();
     }
 
     @ParameterizedTest
