@@ -18,6 +18,9 @@ public sealed interface Backend {
     /// @param request the client's body; not changed
     ObjectNode prefillBody(ObjectNode request, boolean chat);
 
+    /// Whether a prefiller's answer has to say where the KV cache is.
+    boolean handsOffInAnswers();
+
     /// What the prefiller's answer says about where the KV cache is.
     ///
     /// @return empty if the decoder has to do without
@@ -47,6 +50,11 @@ public sealed interface Backend {
         }
 
         @Override
+        public boolean handsOffInAnswers() {
+            return true;
+        }
+
+        @Override
         public Optional<JsonNode> handoff(JsonNode prefillAnswer) {
             JsonNode params = prefillAnswer.path(KV_TRANSFER_PARAMS);
             return params.isObject() && !params.isEmpty() ? Optional.of(params) : Optional.empty();
@@ -72,6 +80,11 @@ public sealed interface Backend {
             body.put("stream", false);
             body.remove("stream_options");
             return body;
+        }
+
+        @Override
+        public boolean handsOffInAnswers() {
+            return false;
         }
 
         @Override

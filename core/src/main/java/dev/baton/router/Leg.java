@@ -7,24 +7,33 @@ import dev.baton.http.HttpException;
 import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpResponseListener;
 import java.time.Duration;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /// One call to one engine on behalf of one request: counts it on the engine, and ends it when the engine is found
-/// dead. Started and called back on one event loop; [#loseIfSilent] may come from any thread.
+/// dead. Started and called back on one event loop; [#loseIfSilent] may come from any thread. What its listener
+/// throws goes to its request, which would otherwise never end.
 final class Leg implements HttpResponseListener {
     private final Upstream engine;
     private final HttpResponseListener listener;
+    private final Consumer<Throwable> whenListenerFails;
     private volatile @Nullable HttpCall call;
     private volatile long lastBytesNanos = System.nanoTime();
     private volatile boolean lost;
 
-    private Leg(Upstream engine, HttpResponseListener listener) {
+    private Leg(Upstream engine, HttpResponseListener listener, Consumer<Throwable> whenListenerFails) {
         this.engine = engine;
         this.listener = listener;
+        this.whenListenerFails = whenListenerFails;
     }
 
-    static Leg start(HttpClient client, Upstream engine, HttpClientRequest request, HttpResponseListener listener) {
-        Leg leg = new Leg(engine, listener);
+    static Leg start(
+            HttpClient client,
+            Upstream engine,
+            HttpClientRequest request,
+            HttpResponseListener listener,
+            Consumer<Throwable> whenListenerFails) {
+        Leg leg = new Leg(engine, listener, whenListenerFails);
         engine.legStarted(leg);
         leg.call = client.send(request, leg);
         return leg;
@@ -64,28 +73,36 @@ final class Leg implements HttpResponseListener {
     @Override
     public void onHead(int status, HttpHeaders headers) {
         lastBytesNanos = System.nanoTime();
-        listener.onHead(status, headers);
+        guarded(() -> listener.onHead(status, headers));
     }
 
     @Override
     public void onBytes(byte[] bytes) {
         lastBytesNanos = System.nanoTime();
-        listener.onBytes(bytes);
+        guarded(() -> listener.onBytes(bytes));
     }
 
     @Override
     public void onEnd() {
         engine.legEnded(this);
-        listener.onEnd();
+        guarded(listener::onEnd);
     }
 
     @Override
     public void onFailure(HttpException failure) {
         engine.legEnded(this);
-        listener.onFailure(
-                lost
-                        ? new HttpException(
-                                HttpException.Kind.CLOSED, engine + " fell silent and fails its health probes", failure)
-                        : failure);
+        HttpException told = lost
+                ? new HttpException(
+                        HttpException.Kind.CLOSED, engine + " fell silent and fails its health probes", failure)
+                : failure;
+        guarded(() -> listener.onFailure(told));
+    }
+
+    private void guarded(Runnable callback) {
+        try {
+            callback.run();
+        } catch (RuntimeException | Error e) {
+            whenListenerFails.accept(e);
+        }
     }
 }

@@ -37,6 +37,7 @@ final class RoutedRequest {
     private static final int MAX_ANSWER_BYTES = 64 << 20;
     private static final int MAX_EVENT_BYTES = 1 << 20;
     private static final String ABORT_PATH = "/abort_requests";
+    private static final String STREAM_ERROR = "stream_error";
 
     /// How far the request is.
     private enum Stage {
@@ -51,10 +52,10 @@ final class RoutedRequest {
     private final GenerationRequest request;
     private final RequestId id;
     private final long startNanos;
-    private final boolean wantsHandoff;
     private final Set<Upstream> tried = new HashSet<>();
 
     private Stage stage = Stage.PREFILL;
+    private boolean wantsHandoff;
     private Optional<JsonNode> handoff = Optional.empty();
     private String fallbackCause = "no prefiller is up";
     private byte @Nullable [] prefillJson;
@@ -71,14 +72,49 @@ final class RoutedRequest {
         this.request = request;
         this.id = id;
         this.startNanos = startNanos;
-        this.wantsHandoff = !router.pool().prefillers().isEmpty()
-                && request.handoffObstacle().isEmpty();
     }
 
     /// Begins; the exchange is answered in any case.
     void start() {
-        exchange.onGone(gone -> abort());
-        route();
+        guarded(() -> {
+            exchange.onGone(gone -> guarded(this::abort));
+            wantsHandoff = !router.pool().prefillers().isEmpty()
+                    && request.handoffObstacle().isEmpty();
+            route();
+        });
+    }
+
+    /// Every way in from outside but a leg's, which has its own guard.
+    private void guarded(Runnable step) {
+        try {
+            step.run();
+        } catch (RuntimeException | Error e) {
+            crashed(e);
+        }
+    }
+
+    /// A bug of the router's own must not leave a client waiting, or anything behind on the engines.
+    private void crashed(Throwable cause) {
+        LOG.error("request {} met a bug of the router", id.upstream(), cause);
+        if (stage == Stage.ENDED) {
+            return;
+        }
+        Stage reached = stage;
+        HttpStream started = stream;
+        end(started == null ? Integer.toString(RouterErrors.INTERNAL.status()) : STREAM_ERROR);
+        if (started == null) {
+            exchange.respond(
+                    RouterErrors.INTERNAL.status(),
+                    RouterErrors.headers(RouterErrors.INTERNAL, id),
+                    RouterErrors.INTERNAL.toJson());
+        } else {
+            started.write(SseWriter.error(RouterErrors.INTERNAL));
+            started.end();
+        }
+        cancelLeg();
+        if (reached != Stage.STREAM && prefiller != null) {
+            sendAbort(prefiller);
+        }
     }
 
     private void route() {
@@ -121,7 +157,8 @@ final class RoutedRequest {
                 new WholeAnswer(
                         MAX_ANSWER_BYTES,
                         answer -> prefilled(chosenPrefiller, chosenDecoder, answer),
-                        failure -> prefillFailed(chosenPrefiller, chosenDecoder, failure)));
+                        failure -> prefillFailed(chosenPrefiller, chosenDecoder, failure)),
+                this::crashed);
     }
 
     private HttpClientRequest call(Upstream engine, byte[] body, Duration answer, Duration gap) {
@@ -138,31 +175,56 @@ final class RoutedRequest {
         if (stage == Stage.ENDED) {
             return;
         }
-        int status = answer.status();
-        if (status >= 200 && status < 300) {
-            engine.succeeded();
-            router.ttft().add(engine.index(), millisSinceStart());
-            router.metrics().firstToken(engine, millisSinceStart() / 1e3);
-            handoff = handoffOf(answer);
-            if (next.state() == Upstream.State.DOWN) {
-                decodeElsewhere(RouterErrors.NO_DECODER);
-            } else {
-                decode(next);
+        switch (Verdict.of(answer.status())) {
+            case ANSWERED -> {
+                engine.succeeded();
+                if (answer.status() >= 400) {
+                    passOn(answer);
+                } else {
+                    handOff(engine, next, answer);
+                }
             }
-        } else if (status >= 400 && status < 500) {
-            engine.succeeded();
-            passOn(answer);
-        } else {
-            engine.broke("it answered " + status);
-            prefillElsewhere(engine, "status");
+            case BUSY -> prefillElsewhere(engine, "busy");
+            case FAILED -> {
+                engine.broke("it answered " + answer.status());
+                prefillElsewhere(engine, "status");
+            }
+            case UNEXPECTED -> prefillElsewhere(engine, "status");
         }
     }
 
-    private Optional<JsonNode> handoffOf(HttpClientResponse answer) {
+    private void handOff(Upstream engine, Upstream next, HttpClientResponse answer) {
+        stage = Stage.DECODE; // from here on the prefiller holds blocks
+        router.ttft().add(engine.index(), millisSinceStart());
+        router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+        handoff = handoffOf(engine, answer);
+        if (next.state() == Upstream.State.DOWN) {
+            decodeElsewhere(RouterErrors.NO_DECODER);
+        } else {
+            decode(next);
+        }
+    }
+
+    private Optional<JsonNode> handoffOf(Upstream engine, HttpClientResponse answer) {
+        Backend backend = router.config().backend();
+        if (!backend.handsOffInAnswers()) {
+            return Optional.empty();
+        }
         try {
-            return router.config().backend().handoff(Json.parse(answer.body()));
+            JsonNode json = Json.parse(answer.body());
+            Optional<JsonNode> found = backend.handoff(json);
+            if (found.isPresent()) {
+                engine.handedOff();
+            } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {
+                router.metrics().handoffMissing("stopped"); // the first token was the last: nothing is handed over
+            } else {
+                router.metrics().handoffMissing("absent");
+                engine.handedNothingOff("its answer has no " + Backend.KV_TRANSFER_PARAMS);
+            }
+            return found;
         } catch (Json.MalformedException e) {
-            LOG.warn("request {}: the answer of {} is not JSON: {}", id.upstream(), prefiller, e.getMessage());
+            router.metrics().handoffMissing("not_json");
+            engine.handedNothingOff("its answer is not JSON: " + e.getMessage());
             return Optional.empty();
         }
     }
@@ -221,7 +283,8 @@ final class RoutedRequest {
                 router.client(),
                 chosen,
                 call(chosen, body, deadlines.answer(), deadlines.gap()),
-                new DecoderAnswer(chosen));
+                new DecoderAnswer(chosen),
+                this::crashed);
     }
 
     /// The decoder's answer: events are sent on as they come, anything else once it is whole.
@@ -264,7 +327,6 @@ final class RoutedRequest {
             HttpStream started = stream;
             if (started == null) {
                 started = startStream();
-                stream = started;
             }
             if (!started.write(events) && leg != null) {
                 leg.pause();
@@ -273,14 +335,17 @@ final class RoutedRequest {
 
         private HttpStream startStream() {
             stage = Stage.STREAM;
-            engine.succeeded();
-            router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+            if (!frames.failed()) {
+                engine.succeeded();
+                router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+            }
             HttpStream started = exchange.startStream(200, ForwardedHeaders.toClient(headers, id));
-            started.onDrain(() -> {
+            stream = started;
+            started.onDrain(() -> guarded(() -> {
                 if (leg != null && stage != Stage.ENDED) {
                     leg.resume();
                 }
-            });
+            }));
             return started;
         }
 
@@ -290,8 +355,10 @@ final class RoutedRequest {
                 whole.onEnd();
             } else if (stage != Stage.ENDED) {
                 send(frames.finish());
-                if (frames.done()) {
-                    endStream();
+                if (frames.failed()) {
+                    endStream(STREAM_ERROR);
+                } else if (frames.done()) {
+                    endStream("200");
                 } else {
                     decodeFailed(
                             engine,
@@ -300,17 +367,19 @@ final class RoutedRequest {
             }
         }
 
-        private void endStream() {
+        private void endStream(String outcome) {
             if (stream != null) {
                 stream.end();
             }
-            end("200");
+            end(outcome);
         }
 
         @Override
         public void onFailure(HttpException failure) {
             if (whole != null) {
                 whole.onFailure(failure);
+            } else if (frames.failed() && stage != Stage.ENDED) { // the client knows already
+                endStream(STREAM_ERROR);
             } else {
                 decodeFailed(engine, failure);
             }
@@ -321,19 +390,30 @@ final class RoutedRequest {
         if (stage == Stage.ENDED) {
             return;
         }
-        if (answer.status() >= 502 && answer.status() <= 504) {
-            engine.broke("it answered " + answer.status());
-            tried.add(engine);
-            Optional<Upstream> other = otherDecoder();
-            if (other.isPresent()) {
-                router.metrics().legFailed(engine, "status");
-                decode(other.get());
-                return;
+        switch (Verdict.of(answer.status())) {
+            case ANSWERED -> {
+                engine.succeeded();
+                passOn(answer);
             }
-        } else if (answer.status() < 500) {
-            engine.succeeded();
+            case BUSY -> decodeElsewhere(engine, "busy", answer);
+            case FAILED -> {
+                engine.broke("it answered " + answer.status());
+                decodeElsewhere(engine, "status", answer);
+            }
+            case UNEXPECTED -> passOn(answer);
         }
-        passOn(answer);
+    }
+
+    /// Where no other decoder is left, the client gets the last one's answer.
+    private void decodeElsewhere(Upstream failed, String cause, HttpClientResponse answer) {
+        tried.add(failed);
+        Optional<Upstream> other = otherDecoder();
+        if (other.isPresent()) {
+            router.metrics().legFailed(failed, cause);
+            decode(other.get());
+        } else {
+            passOn(answer);
+        }
     }
 
     private void decodeFailed(Upstream engine, HttpException failure) {
@@ -346,7 +426,7 @@ final class RoutedRequest {
             LOG.warn("request {}: the stream of {} broke: {}", id.upstream(), engine, failure.getMessage());
             started.write(SseWriter.error(RouterErrors.STREAM_BROKE));
             started.end();
-            end("stream_error");
+            end(STREAM_ERROR);
             return;
         }
         router.metrics().legFailed(engine, word(failure));
@@ -473,6 +553,6 @@ final class RoutedRequest {
     }
 
     private static String word(HttpException failure) {
-        return failure.kind().name().toLowerCase(java.util.Locale.ROOT);
+        return failure.kind().name().toLowerCase(Locale.ROOT);
     }
 }

@@ -49,7 +49,7 @@ public final class Router implements AutoCloseable {
     private final HealthProber prober;
     private final HttpServer server;
 
-    private Router(HttpRuntime runtime, RouterConfig config, Consumer<String> ttftReport) {
+    private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
@@ -57,7 +57,7 @@ public final class Router implements AutoCloseable {
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(config.engines(), prober::probe);
         TtftStats ttft = new TtftStats(pool.prefillers().size());
-        context = new RouterContext(config, pool, new RoundRobinPolicy(), client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -76,9 +76,13 @@ public final class Router implements AutoCloseable {
     ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
     /// @throws HttpException in one sentence, if it cannot listen
     public static Router start(RouterConfig config, Consumer<String> ttftReport) {
+        return start(config, new RoundRobinPolicy(), ttftReport);
+    }
+
+    static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         HttpRuntime runtime = HttpRuntime.start(1);
         try {
-            return new Router(runtime, config, ttftReport);
+            return new Router(runtime, config, policy, ttftReport);
         } catch (RuntimeException e) {
             runtime.close();
             throw e;
@@ -107,9 +111,12 @@ public final class Router implements AutoCloseable {
 
     /// Stops taking requests, lets those in flight end until `grace` is over, then ends what is left.
     public void stop(Duration grace) {
-        server.stop(grace);
-        prober.close();
-        runtime.close();
+        try {
+            server.stop(grace);
+        } finally {
+            prober.close();
+            runtime.close();
+        }
     }
 
     /// Stops without grace.
@@ -119,6 +126,20 @@ public final class Router implements AutoCloseable {
     }
 
     private void handle(HttpExchange exchange) {
+        try {
+            dispatch(exchange);
+        } catch (RuntimeException | Error e) {
+            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
+        }
+    }
+
+    /// A bug of the router's own.
+    private static void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
+        LOG.error("{} {} met a bug of the router", exchange.method(), exchange.path(), cause);
+        respond(exchange, id, RouterErrors.INTERNAL);
+    }
+
+    private void dispatch(HttpExchange exchange) {
         long startNanos = System.nanoTime();
         String path = exchange.path();
         Optional<Endpoint> endpoint = Endpoint.of(path);
@@ -176,6 +197,9 @@ public final class Router implements AutoCloseable {
             context.metrics()
                     .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
             respond(exchange, id, e.error());
+        } catch (RuntimeException | Error e) {
+            context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
+            crashed(exchange, id, e);
         }
     }
 
@@ -235,7 +259,8 @@ public final class Router implements AutoCloseable {
                         MAX_PASSED_BYTES,
                         answer -> exchange.respond(
                                 answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body()),
-                        failure -> notPassedOn(exchange, id, engines, engine, failure)));
+                        failure -> notPassedOn(exchange, id, engines, engine, failure)),
+                bug -> crashed(exchange, id, bug));
         exchange.onGone(gone -> leg.cancel());
     }
 

@@ -9,6 +9,9 @@ final class RouterErrors {
     /// An engine ended in the midst of a stream; sent as the stream's last event.
     static final ApiError STREAM_BROKE = ApiError.internal("The engine stopped before the answer was complete.");
 
+    /// A bug of the router's own.
+    static final ApiError INTERNAL = ApiError.internal("Internal Server Error");
+
     static final ApiError NO_DECODER = ApiError.unavailable("No decoder is available. Please try again later.");
     static final ApiError NO_ENGINE = ApiError.unavailable("No engine is available. Please try again later.");
     static final ApiError OVERLOADED = ApiError.unavailable("Too many requests are in flight. Please try again later.");

@@ -33,6 +33,12 @@ final class RouterMetrics {
             .labelNames("cause")
             .register(registry);
 
+    private final Counter handoffsMissing = Counter.builder()
+            .name("baton_router_handoffs_missing")
+            .help("Prefills whose answer does not say where the KV cache is, by reason (absent, not_json, stopped).")
+            .labelNames("reason")
+            .register(registry);
+
     private final Counter legFailures = Counter.builder()
             .name("baton_router_leg_failures")
             .help("Legs that failed before anything was sent to the client, by cause.")
@@ -108,6 +114,10 @@ final class RouterMetrics {
 
     void fellBack(String cause) {
         fallbacks.labelValues(cause).inc();
+    }
+
+    void handoffMissing(String reason) {
+        handoffsMissing.labelValues(reason).inc();
     }
 
     void legFailed(Upstream engine, String cause) {

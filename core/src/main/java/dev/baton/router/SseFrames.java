@@ -5,7 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /// Cuts a stream of server-sent events at event ends, so that a client never holds half an event when the engine
-/// behind it dies, and notices `[DONE]`. Bytes pass unchanged and in order; only the unfinished tail of the last
+/// behind it dies, and notices `[DONE]` and error events. Bytes pass unchanged and in order; only the unfinished tail of the last
 /// event waits.
 ///
 /// Not thread-safe: one per stream.
@@ -13,11 +13,13 @@ final class SseFrames {
     private static final byte[] NOTHING = {};
     private static final byte[] DONE = "[DONE]".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] DATA = "data:".getBytes(StandardCharsets.US_ASCII);
+    private static final byte[] ERROR = "\"error\"".getBytes(StandardCharsets.US_ASCII);
 
     /// An event longer than this passes in pieces.
     private final int maxHeldBytes;
     private final ByteArrayOutputStream held = new ByteArrayOutputStream(0);
     private boolean done;
+    private boolean failed;
 
     SseFrames(int maxHeldBytes) {
         this.maxHeldBytes = maxHeldBytes;
@@ -40,7 +42,7 @@ final class SseFrames {
         if (end < all.length) {
             held.write(all, end, all.length - end);
         }
-        done |= endsWithDone(all, end);
+        look(all, end);
         return end == all.length ? all : end == 0 ? NOTHING : Arrays.copyOf(all, end);
     }
 
@@ -48,13 +50,73 @@ final class SseFrames {
     byte[] finish() {
         byte[] rest = held.toByteArray();
         held.reset();
-        done |= endsWithDone(rest, rest.length);
+        look(rest, rest.length);
         return rest;
+    }
+
+    private void look(byte[] events, int end) {
+        done |= endsWithDone(events, end);
+        failed |= holdsError(events, end);
     }
 
     /// Whether `data: [DONE]` has passed: the answer is complete.
     boolean done() {
         return done;
+    }
+
+    /// Whether an event `data: {"error": ...}` has passed: the answer has failed, whatever follows.
+    boolean failed() {
+        return failed;
+    }
+
+    private static boolean holdsError(byte[] bytes, int end) {
+        for (int line = 0; line < end; line = nextLine(bytes, line, end)) {
+            if (isError(bytes, line, end)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static int nextLine(byte[] bytes, int from, int end) {
+        int at = from;
+        while (at < end && bytes[at] != '\n') {
+            at++;
+        }
+        return at + 1;
+    }
+
+    /// Engines write `error` as the first and only member; `null` in its place is none.
+    private static boolean isError(byte[] bytes, int line, int end) {
+        if (!matches(bytes, line, end, DATA)) {
+            return false;
+        }
+        int at = skipSpaces(bytes, line + DATA.length, end);
+        if (at == end || bytes[at] != '{') {
+            return false;
+        }
+        at = skipSpaces(bytes, at + 1, end);
+        if (!matches(bytes, at, end, ERROR)) {
+            return false;
+        }
+        at = skipSpaces(bytes, at + ERROR.length, end);
+        if (at == end || bytes[at] != ':') {
+            return false;
+        }
+        at = skipSpaces(bytes, at + 1, end);
+        return at < end && (bytes[at] == '{' || bytes[at] == '"');
+    }
+
+    private static int skipSpaces(byte[] bytes, int from, int end) {
+        int at = from;
+        while (at < end && bytes[at] == ' ') {
+            at++;
+        }
+        return at;
+    }
+
+    private static boolean matches(byte[] bytes, int from, int end, byte[] word) {
+        return end - from >= word.length && Arrays.equals(bytes, from, from + word.length, word, 0, word.length);
     }
 
     /// The position behind the last blank line; 0 if there is none.
@@ -89,6 +151,6 @@ final class SseFrames {
     }
 
     private static boolean matchesBefore(byte[] bytes, int end, byte[] word) {
-        return end >= word.length && Arrays.equals(bytes, end - word.length, end, word, 0, word.length);
+        return end >= word.length && matches(bytes, end - word.length, end, word);
     }
 }

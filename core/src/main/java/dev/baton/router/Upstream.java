@@ -39,6 +39,7 @@ final class Upstream {
     private final Consumer<Upstream> probeNow;
     private volatile State state = State.UP;
     private volatile int probeFailures;
+    private volatile boolean handsNothingOff;
 
     /// @param index place in the list of its role, from 0
     /// @param probeNow asks for a probe out of turn
@@ -117,6 +118,22 @@ final class Upstream {
         if (state == State.UP) {
             move(State.SUSPECT, why);
             probeNow.accept(this);
+        }
+    }
+
+    /// A prefill's answer said where its KV cache is.
+    void handedOff() {
+        if (handsNothingOff) {
+            handsNothingOff = false;
+            LOG.info("{} hands its KV cache off again", this);
+        }
+    }
+
+    /// It did not: the decoder prefills again. Said once until it changes.
+    void handedNothingOff(String why) {
+        if (!handsNothingOff) {
+            handsNothingOff = true;
+            LOG.warn("{} hands no KV cache off, decoders prefill again: {}", this, why);
         }
     }
 

@@ -37,6 +37,11 @@ final class Fleet implements AutoCloseable {
     }
 
     Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig> settings) throws IOException {
+        this(numPrefillers, numDecoders, settings, new RoundRobinPolicy());
+    }
+
+    Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig> settings, RoutingPolicy policy)
+            throws IOException {
         for (int i = 0; i < numPrefillers; i++) {
             prefillers.add(StubEngine.prefiller());
         }
@@ -50,6 +55,7 @@ final class Fleet implements AutoCloseable {
                 settings.apply(RouterConfig.of("127.0.0.1", 0, engines)
                         .withAccessLog(false)
                         .withIntervals(Duration.ofMillis(100), Duration.ofSeconds(5))),
+                policy,
                 reports::add);
     }
 

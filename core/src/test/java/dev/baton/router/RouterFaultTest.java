@@ -19,7 +19,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
 
 /// What happens when engines refuse, die, stall or answer nonsense. Every request ends, and no failure looks
 /// like an answer.
@@ -125,6 +127,158 @@ class RouterFaultTest {
         }
     }
 
+    /// A client's own fault, whatever its number: each engine would say the same, and none is to blame.
+    @ParameterizedTest
+    @ValueSource(ints = {400, 404, 422, 501})
+    void prefillersRefusalIsTheAnswerAndNoFault(int status) throws Exception {
+        try (Fleet fleet = new Fleet(2, 1)) {
+            for (StubEngine prefiller : fleet.prefillers) {
+                prefiller.script = call -> call.respond(status, "application/json", "{\"error\":{}}");
+            }
+            HttpResponse<String> answer = fleet.complete(REQUEST);
+            assertThat(answer.statusCode()).isEqualTo(status);
+            assertThat(answer.body()).isEqualTo("{\"error\":{}}");
+            assertThat(fleet.prefiller(0).received.size() + fleet.prefiller(1).received.size())
+                    .isEqualTo(1);
+            assertThat(fleet.decoder(0).received).isEmpty();
+            assertThat(totalFailures(fleet)).isZero();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {429, 503})
+    void busyPrefillerIsPassedOverWithoutBlame(int status) throws Exception {
+        try (Fleet fleet = new Fleet(2, 1)) {
+            fleet.prefiller(0).script = call -> call.respond(status, "application/json", "{}");
+            for (int i = 0; i < 4; i++) {
+                assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            }
+            assertThat(fleet.decoder(0).received).allMatch(leg -> leg.text().contains("kv_transfer_params"));
+            assertThat(fleet.prefiller(0).received).as("it stays in the round").hasSizeGreaterThan(1);
+            assertThat(totalFailures(fleet)).isZero();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {429, 503})
+    void withAllDecodersBusyTheirAnswerPassesWithRetryAfter(int status) throws Exception {
+        try (Fleet fleet = new Fleet(1, 2)) {
+            for (StubEngine decoder : fleet.decoders) {
+                decoder.script =
+                        call -> call.respond(status, "application/json\r\nretry-after: 7", "{\"busy\":true}");
+            }
+            HttpResponse<String> answer = fleet.complete(REQUEST);
+            assertThat(answer.statusCode()).isEqualTo(status);
+            assertThat(answer.headers().firstValue("retry-after")).hasValue("7");
+            assertThat(answer.body()).isEqualTo("{\"busy\":true}");
+            assertThat(fleet.decoders).allMatch(decoder -> decoder.received.size() == 1);
+            assertThat(totalFailures(fleet)).isZero();
+            await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {500, 502, 504})
+    void prefillerThatFailsIsBlamed(int status) throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.prefiller(0).script = call -> call.respond(status, "text/plain", "no");
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(totalFailures(fleet)).isEqualTo(1);
+        }
+    }
+
+    private static long totalFailures(Fleet fleet) throws Exception {
+        JsonNode status = Json.parse(fleet.get("/status").body().getBytes(StandardCharsets.UTF_8));
+        long failures = 0;
+        for (String role : List.of("prefillers", "decoders")) {
+            for (JsonNode engine : status.path(role)) {
+                failures += engine.path("failures").asLong();
+            }
+        }
+        return failures;
+    }
+
+    @Test
+    void heldBlocksAreReleasedIfNoDecoderIsUpAtTheEndOfThePrefill() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.prefiller(0).script = call -> {
+                fleet.decoder(0).kill();
+                await().untilAsserted(
+                                () -> assertThat(fleet.get("/health").statusCode()).isEqualTo(503));
+                StubEngine.prefill(call);
+            };
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(503);
+            await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "not_json|no JSON",
+                "absent|{}",
+                "absent|{\"kv_transfer_params\":null}",
+                "stopped|{\"choices\":[{\"finish_reason\":\"stop\"}]}"
+            })
+    void prefillWithoutAHandoffIsCountedAndDecodedAllTheSame(String reason, String body) throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.prefiller(0).script = call -> call.respond(200, "application/json", body);
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(fleet.decoder(0).received.element().text()).isEqualTo(REQUEST);
+            assertThat(fleet.get("/metrics").body())
+                    .contains("baton_router_handoffs_missing_total{reason=\"" + reason + "\"} 1.0");
+        }
+    }
+
+    @Test
+    void storeSharedByTheEnginesNeedsNoHandoff() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new Backend.SharedStore()))) {
+            fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{}");
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_handoffs_missing_total{");
+        }
+    }
+
+    /// A bug of the router's own, on the event loop of a small body and behind the thread that parses a large one.
+    @ParameterizedTest
+    @ValueSource(ints = {1, 300_000})
+    void bugAtTheStartIs500(int promptChars) throws Exception {
+        RoutingPolicy broken = (request, prefillers, decoders) -> {
+            throw new IllegalStateException("planted");
+        };
+        try (Fleet fleet = new Fleet(1, 1, config -> config, broken)) {
+            HttpResponse<String> answer = fleet.complete("{\"prompt\":\"" + "x".repeat(promptChars) + "\"}");
+            assertOwnError(answer);
+            assertThat(fleet.get("/metrics").body()).contains("outcome=\"500\"");
+        }
+    }
+
+    @Test
+    void bugBetweenTheLegsIs500AndReleasesThePrefill() throws Exception {
+        RoundRobinPolicy rounds = new RoundRobinPolicy();
+        RoutingPolicy broken = (request, prefillers, decoders) -> {
+            if (prefillers.isEmpty()) { // another decoder is looked for
+                throw new IllegalStateException("planted");
+            }
+            return rounds.route(request, prefillers, decoders);
+        };
+        try (Fleet fleet = new Fleet(1, 1, config -> config, broken)) {
+            fleet.prefiller(0).script = call -> {
+                fleet.decoder(0).kill();
+                StubEngine.prefill(call);
+            };
+            assertOwnError(fleet.complete(REQUEST));
+            await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
+        }
+    }
+
+    private static void assertOwnError(HttpResponse<String> answer) {
+        assertThat(answer.statusCode()).isEqualTo(500);
+        assertThat(answer.headers().firstValue("content-type")).hasValue("application/json");
+        assertThat(answer.body()).contains("\"type\":\"InternalServerError\"").doesNotContain("planted");
+    }
+
     @Test
     void refusingDecoderIsReplacedAndTheHandoffKept() throws Exception {
         try (Fleet fleet = new Fleet(1, 2)) {
@@ -208,17 +362,28 @@ class RouterFaultTest {
         }
     }
 
-    @Test
-    void enginesOwnErrorEventPassesUnchanged() throws Exception {
+    @ParameterizedTest
+    @CsvSource({"first, done", "first, end", "first, dies", "later, done", "later, end", "later, dies"})
+    void enginesOwnErrorEventPassesUnchangedAndIsNoSuccess(String when, String then) throws Exception {
+        String token = when.equals("later") ? "data: {\"n\":1}\n\n" : "";
+        String error = "data: {\"error\": {\"message\":\"KV load failure\"}}\n\n";
+        String done = then.equals("done") ? "data: [DONE]\n\n" : "";
         try (Fleet fleet = new Fleet(1, 1)) {
             fleet.decoder(0).script = call -> {
                 call.startEvents();
-                call.event("{\"error\":{\"message\":\"KV load failure\"}}");
-                call.event("[DONE]");
-                call.endEvents();
+                call.raw(token + error + done);
+                if (then.equals("dies")) {
+                    Fleet.pause(Duration.ofMillis(100));
+                    call.die();
+                } else {
+                    call.endEvents();
+                }
             };
-            assertThat(fleet.complete(STREAM).body())
-                    .isEqualTo("data: {\"error\":{\"message\":\"KV load failure\"}}\n\ndata: [DONE]\n\n");
+            assertThat(fleet.complete(STREAM).body()).isEqualTo(token + error + done);
+            assertThat(fleet.get("/metrics").body())
+                    .contains("outcome=\"stream_error\"")
+                    .doesNotContain("outcome=\"200\"");
+            assertThat(totalFailures(fleet)).isZero();
         }
     }
 

@@ -448,6 +448,36 @@ class RouterTest {
     }
 
     @Test
+    void stopThatFailsEndsProbesAndEventLoopAllTheSame() throws Exception {
+        try (StubEngine engine = StubEngine.decoder()) {
+            Router router = Router.start(
+                    RouterConfig.of("127.0.0.1", 0, new StaticEngines(List.of(), List.of(engine.address())))
+                            .withIntervals(Duration.ofMillis(50), Duration.ofSeconds(5)));
+            await().until(() -> engine.probes.get() > 1);
+            int port = router.port();
+            Duration tooLong = Duration.ofSeconds(Long.MAX_VALUE);
+            assertThatThrownBy(() -> router.stop(tooLong)).isInstanceOf(ArithmeticException.class);
+            assertThatThrownBy(() -> new Socket(InetAddress.getLoopbackAddress(), port).close())
+                    .isInstanceOf(IOException.class);
+            int probes = engine.probes.get();
+            Fleet.pause(Duration.ofMillis(300));
+            assertThat(engine.probes).hasValue(probes);
+        }
+    }
+
+    @Test
+    void bodyThatIsNotUtf8Is400() throws Exception {
+        try (Fleet fleet = new Fleet(0, 1)) {
+            byte[] body = "{\"prompt\":\"x\"}".getBytes(StandardCharsets.UTF_16);
+            HttpResponse<String> answer = fleet.send(fleet.request("/v1/completions")
+                    .header("content-type", "application/json")
+                    .POST(HttpRequest.BodyPublishers.ofByteArray(body)));
+            assertThat(answer.statusCode()).isEqualTo(400);
+            assertThat(fleet.decoder(0).received).isEmpty();
+        }
+    }
+
+    @Test
     void engineWithASharedStoreGetsNoParams() throws Exception {
         try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new Backend.SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{\"choices\":[]}");

@@ -79,6 +79,40 @@ class SseFramesTest {
         assertThat(frames.done()).isFalse();
     }
 
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "data: {\"error\":{\"code\":500}}\n\n",
+                "data:{ \"error\" : \"text\"}\r\n\r\n",
+                "data: 1\n\ndata: {\"error\":{}}\n\ndata: [DONE]\n\n"
+            })
+    void errorEventIsSeenInAnyCut(String stream) {
+        for (int cut = 0; cut < stream.length(); cut++) {
+            SseFrames frames = new SseFrames(100);
+            frames.accept(bytes(stream.substring(0, cut)));
+            frames.accept(bytes(stream.substring(cut)));
+            assertThat(frames.failed()).as("cut at %s", cut).isTrue();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "data: {\"text\":\"data: {\\\"error\\\":{}}\"}\n\n",
+                "data: {\"error\":null,\"choices\":[]}\n\n",
+                "data: {\"errors\":{}}\n\n",
+                ": {\"error\":{}}\n\n",
+                "data: {\"error\":",
+                "data: {\"error\"\n\n",
+                "data: {\n\n"
+            })
+    void onlyAnErrorEventIsAFailure(String stream) {
+        SseFrames frames = new SseFrames(100);
+        frames.accept(bytes(stream));
+        frames.finish();
+        assertThat(frames.failed()).isFalse();
+    }
+
     @Test
     void endWithoutItsBlankLineCountsAtAnOrderlyEnd() {
         SseFrames frames = new SseFrames(100);
