@@ -10,6 +10,7 @@ import io.prometheus.metrics.model.registry.PrometheusRegistry;
 import io.prometheus.metrics.model.snapshots.Labels;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.DoubleSupplier;
@@ -76,12 +77,22 @@ public final class Metrics {
     ///
     /// @param values label value to the gauge's value
     public void gauge(String name, String help, String labelName, Map<String, DoubleSupplier> values) {
+        Map<List<String>, DoubleSupplier> rows = new LinkedHashMap<>();
+        values.forEach((label, value) -> rows.put(List.of(label), value));
+        gauge(name, help, List.of(labelName), rows);
+    }
+
+    /// Adds a gauge with more labels.
+    ///
+    /// @param values label values, in the order of the names, to the gauge's value
+    public void gauge(String name, String help, List<String> labelNames, Map<List<String>, DoubleSupplier> values) {
         GaugeWithCallback.builder()
                 .name(name)
                 .help(help)
                 .constLabels(fixed)
-                .labelNames(labelName)
-                .callback(callback -> values.forEach((label, value) -> callback.call(value.getAsDouble(), label)))
+                .labelNames(labelNames.toArray(String[]::new))
+                .callback(callback -> values.forEach(
+                        (labels, value) -> callback.call(value.getAsDouble(), labels.toArray(String[]::new))))
                 .register(registry);
     }
 
@@ -104,12 +115,18 @@ public final class Metrics {
     ///
     /// @param upperBounds of its buckets, ascending; the infinite one is added
     public Histogram histogram(String name, String help, double... upperBounds) {
+        return histogram(name, help, List.of(), upperBounds);
+    }
+
+    /// Adds a histogram whose label values are given with each observation.
+    public Histogram histogram(String name, String help, List<String> labelNames, double... upperBounds) {
         return Histogram.builder()
                 .name(name)
                 .help(help)
                 .constLabels(fixed)
                 .classicOnly()
                 .classicUpperBounds(upperBounds)
+                .labelNames(labelNames.toArray(String[]::new))
                 .register(registry);
     }
 

@@ -1,14 +1,14 @@
 package dev.baton.router;
 
+import dev.baton.metrics.Metrics;
 import io.prometheus.metrics.core.metrics.Counter;
-import io.prometheus.metrics.core.metrics.GaugeWithCallback;
 import io.prometheus.metrics.core.metrics.Histogram;
-import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
-import io.prometheus.metrics.model.registry.PrometheusRegistry;
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
-import java.io.UncheckedIOException;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.DoubleSupplier;
+import java.util.function.ToDoubleFunction;
 
 /// What the router counts, as Prometheus text. Thread-safe.
 final class RouterMetrics {
@@ -17,74 +17,63 @@ final class RouterMetrics {
         0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560
     };
 
-    private final PrometheusRegistry registry = new PrometheusRegistry();
+    private static final List<String> ENGINE_LABELS = List.of("role", "engine");
+
+    private final Metrics metrics = new Metrics(Map.of());
     private final AtomicInteger inFlight = new AtomicInteger();
 
-    private final Counter requests = Counter.builder()
-            .name("baton_router_requests")
-            .help(
-                    "Generation requests ended, by endpoint, route and outcome (an HTTP status, stream_error or aborted).")
-            .labelNames("endpoint", "route", "outcome")
-            .register(registry);
+    private final Counter requests = metrics.counter(
+            "baton_router_requests",
+            "Generation requests ended, by endpoint, route and outcome (an HTTP status, stream_error or aborted).",
+            "endpoint",
+            "route",
+            "outcome");
 
-    private final Counter fallbacks = Counter.builder()
-            .name("baton_router_prefill_fallbacks")
-            .help("Requests that a decoder prefilled itself although they could have been handed off.")
-            .labelNames("cause")
-            .register(registry);
+    private final Counter fallbacks = metrics.counter(
+            "baton_router_prefill_fallbacks",
+            "Requests that a decoder prefilled itself although they could have been handed off.",
+            "cause");
 
-    private final Counter handoffsMissing = Counter.builder()
-            .name("baton_router_handoffs_missing")
-            .help("Prefills whose answer does not say where the KV cache is, by reason (absent, not_json, stopped).")
-            .labelNames("reason")
-            .register(registry);
+    private final Counter handoffsMissing = metrics.counter(
+            "baton_router_handoffs_missing",
+            "Prefills whose answer does not say where the KV cache is, by reason (absent, not_json, stopped).",
+            "reason");
 
-    private final Counter legFailures = Counter.builder()
-            .name("baton_router_leg_failures")
-            .help("Legs that failed before anything was sent to the client, by cause.")
-            .labelNames("role", "cause")
-            .register(registry);
+    private final Counter legFailures = metrics.counter(
+            "baton_router_leg_failures",
+            "Legs that failed before anything was sent to the client, by cause.",
+            "role",
+            "cause");
 
-    private final Counter aborts = Counter.builder()
-            .name("baton_router_aborts")
-            .help("Requests whose client left before the answer was complete, by stage.")
-            .labelNames("stage")
-            .register(registry);
+    private final Counter aborts = metrics.counter(
+            "baton_router_aborts", "Requests whose client left before the answer was complete, by stage.", "stage");
 
-    private final Histogram ttft = Histogram.builder()
-            .name("baton_router_time_to_first_token_seconds")
-            .help("From a request's arrival to a prefiller's answer, or to a decoder's first bytes of content.")
-            .classicOnly()
-            .classicUpperBounds(TTFT_BUCKETS)
-            .labelNames("role", "engine")
-            .register(registry);
+    private final Histogram ttft = metrics.histogram(
+            "baton_router_time_to_first_token_seconds",
+            "From a request's arrival to a prefiller's answer, or to a decoder's first bytes of content.",
+            ENGINE_LABELS,
+            TTFT_BUCKETS);
 
     RouterMetrics(EnginePool pool) {
-        GaugeWithCallback.builder()
-                .name("baton_router_requests_in_flight")
-                .help("Generation requests in flight.")
-                .callback(gauge -> gauge.call(inFlight.get()))
-                .register(registry);
-        GaugeWithCallback.builder()
-                .name("baton_router_engine_up")
-                .help("1 if requests are sent to the engine, 0 if it is down.")
-                .labelNames("role", "engine")
-                .callback(gauge -> pool.all()
-                        .forEach(engine -> gauge.call(
-                                engine.state() == Upstream.State.DOWN ? 0 : 1,
-                                engine.role().word(),
-                                engine.address().toString())))
-                .register(registry);
-        GaugeWithCallback.builder()
-                .name("baton_router_engine_requests_in_flight")
-                .help("Legs in flight on the engine.")
-                .labelNames("role", "engine")
-                .callback(gauge -> pool.all()
-                        .forEach(engine -> gauge.call(
-                                engine.inFlight(),
-                                engine.role().word(),
-                                engine.address().toString())))
-                .register(registry);
+        metrics.gauge("baton_router_requests_in_flight", "Generation requests in flight.", inFlight::get);
+        metrics.gauge(
+                "baton_router_engine_up",
+                "1 if requests are sent to the engine, 0 if it is down.",
+                ENGINE_LABELS,
+                byEngine(pool, engine -> engine.state() == Upstream.State.DOWN ? 0 : 1));
+        metrics.gauge(
+                "baton_router_engine_requests_in_flight",
+                "Legs in flight on the engine.",
+                ENGINE_LABELS,
+                byEngine(pool, Upstream::inFlight));
+    }
+
+    private static Map<List<String>, DoubleSupplier> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {
+        Map<List<String>, DoubleSupplier> rows = new LinkedHashMap<>();
+        for (Upstream engine : pool.all()) {
+            rows.put(List.of(engine.role().word(), engine.address().toString()), () -> value.applyAsDouble(engine));
+        }
+        return rows;
     }
 
     /// Counts a request as in flight.
@@ -132,14 +121,8 @@ final class RouterMetrics {
         ttft.labelValues(engine.role().word(), engine.address().toString()).observe(seconds);
     }
 
-    /// The text format 0.0.4.
+    /// All of it, of the type [Metrics#CONTENT_TYPE].
     byte[] text() {
-        ByteArrayOutputStream text = new ByteArrayOutputStream();
-        try {
-            PrometheusTextFormatWriter.create().write(text, registry.scrape());
-        } catch (IOException e) {
-            throw new UncheckedIOException("writing to memory failed", e);
-        }
-        return text.toByteArray();
+        return metrics.text();
     }
 }

@@ -82,6 +82,17 @@ class ArchitectureTest {
     }
 
     @Test
+    void onlyMetricsHoldsARegistryAndWritesItsText() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("dev.baton.metrics..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("io.prometheus.metrics.model..", "io.prometheus.metrics.expositionformats..")
+                .check(PRODUCT);
+    }
+
+    @Test
     void onlyCliAndBenchWriteToStandardOutput() {
         noClasses()
                 .that()

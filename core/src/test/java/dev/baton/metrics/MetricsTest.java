@@ -3,6 +3,7 @@ package dev.baton.metrics;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
@@ -47,6 +48,20 @@ class MetricsTest {
                 .contains("vllm:time_to_first_token_seconds_bucket{engine=\"0\",model_name=\"tiny\",le=\"0.005\"} 1\n")
                 .contains("vllm:time_to_first_token_seconds_bucket{engine=\"0\",model_name=\"tiny\",le=\"+Inf\"} 1\n")
                 .contains("vllm:time_to_first_token_seconds_count{engine=\"0\",model_name=\"tiny\"} 1\n");
+    }
+
+    @Test
+    void gaugesAndHistogramsMayHaveSeveralLabels() {
+        Metrics plain = new Metrics(Map.of());
+        List<String> names = List.of("role", "engine");
+        plain.gauge("up", "Up.", names, Map.of(List.of("decoder", "h:1"), () -> 1));
+        plain.histogram("ttft", "TTFT.", names, 0.5, 1)
+                .labelValues("decoder", "h:1")
+                .observe(0.7);
+        assertThat(new String(plain.text(), StandardCharsets.UTF_8))
+                .contains("up{engine=\"h:1\",role=\"decoder\"} 1.0\n")
+                .contains("ttft_bucket{engine=\"h:1\",role=\"decoder\",le=\"0.5\"} 0\n")
+                .contains("ttft_bucket{engine=\"h:1\",role=\"decoder\",le=\"1.0\"} 1\n");
     }
 
     @Test
