@@ -3,6 +3,7 @@ package dev.baton.router;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.StaticEngines;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -10,6 +11,9 @@ import java.util.function.Consumer;
 
 /// The fleet: which engines there are, and which of them may be chosen now. Thread-safe.
 final class EnginePool {
+    /// Loading a large model takes minutes.
+    private static final Duration START_GRACE = Duration.ofMinutes(2);
+
     private final List<Upstream> prefillers;
     private final List<Upstream> decoders;
 
@@ -22,7 +26,7 @@ final class EnginePool {
             List<EngineAddress> addresses, EngineRole role, Consumer<Upstream> probeNow) {
         List<Upstream> result = new ArrayList<>(addresses.size());
         for (EngineAddress address : addresses) {
-            result.add(new Upstream(address, role, result.size(), probeNow));
+            result.add(new Upstream(address, role, result.size(), START_GRACE, probeNow));
         }
         return List.copyOf(result);
     }

@@ -6,6 +6,7 @@ import dev.baton.http.HttpException;
 import java.net.URI;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -36,17 +37,23 @@ final class Upstream {
     private final AtomicInteger inFlight = new AtomicInteger();
     private final LongAdder requests = new LongAdder();
     private final LongAdder failures = new LongAdder();
+    private final Duration startGrace;
     private final Consumer<Upstream> probeNow;
+    private final long startNanos = System.nanoTime();
     private volatile State state = State.UP;
+    /// What the log said last; nothing yet while it is empty.
+    private volatile Optional<State> told = Optional.empty();
     private volatile int probeFailures;
     private volatile boolean handsNothingOff;
 
     /// @param index place in the list of its role, from 0
+    /// @param startGrace how long it may take until it is up at first without a word in the log
     /// @param probeNow asks for a probe out of turn
-    Upstream(EngineAddress address, EngineRole role, int index, Consumer<Upstream> probeNow) {
+    Upstream(EngineAddress address, EngineRole role, int index, Duration startGrace, Consumer<Upstream> probeNow) {
         this.address = address;
         this.role = role;
         this.index = index;
+        this.startGrace = startGrace;
         this.probeNow = probeNow;
     }
 
@@ -139,9 +146,7 @@ final class Upstream {
 
     void probeSucceeded() {
         probeFailures = 0;
-        if (state != State.UP) {
-            move(State.UP, "its health probe succeeded");
-        }
+        move(State.UP, "its health probe succeeded");
     }
 
     /// @param certain whether this failure says enough alone (a refused connection, a 5xx), or only several in
@@ -160,14 +165,24 @@ final class Upstream {
     }
 
     private void move(State next, String why) {
-        State before = state;
-        if (before != next) {
-            state = next;
-            if (next == State.UP) {
-                LOG.info("{} {} is {}, was {}: {}", role.word(), address, next, before, why);
-            } else {
-                LOG.warn("{} {} is {}, was {}: {}", role.word(), address, next, before, why);
-            }
+        state = next;
+        tell(next, why);
+    }
+
+    /// Engines start along with the router: until the first of them answers, or the grace is over, that one is down
+    /// is no news.
+    private void tell(State next, String why) {
+        Optional<State> before = told;
+        boolean starting = before.isEmpty() && System.nanoTime() - startNanos < startGrace.toNanos();
+        if (before.equals(Optional.of(next)) || (starting && next != State.UP)) {
+            return;
+        }
+        told = Optional.of(next);
+        String was = before.map(state -> ", was " + state).orElse("");
+        if (next == State.UP) {
+            LOG.info("{} is {}{}: {}", this, next, was, why);
+        } else {
+            LOG.warn("{} is {}{}: {}", this, next, was, why);
         }
     }
 

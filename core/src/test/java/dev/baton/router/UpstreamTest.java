@@ -1,0 +1,84 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineRole;
+import java.time.Duration;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.slf4j.LoggerFactory;
+
+/// What the log says of engines that come and go.
+class UpstreamTest {
+    private final Logger log = (Logger) LoggerFactory.getLogger(Upstream.class);
+    private final ListAppender<ILoggingEvent> lines = new ListAppender<>();
+
+    @BeforeEach
+    void listen() {
+        lines.start();
+        log.addAppender(lines);
+    }
+
+    @AfterEach
+    void stopListening() {
+        log.detachAppender(lines);
+    }
+
+    private List<String> said() {
+        return lines.list.stream()
+                .map(line -> line.getLevel() + " " + line.getFormattedMessage())
+                .toList();
+    }
+
+    private static Upstream engine(Duration startGrace) {
+        return new Upstream(new EngineAddress("h", 1), EngineRole.DECODER, 0, startGrace, engine -> {});
+    }
+
+    private static void failProbe(Upstream engine) {
+        engine.probeFailed(true, 3, Duration.ofSeconds(3), "no answer");
+    }
+
+    @Test
+    void engineThatIsStillLoadingIsNoNewsUntilItIsUp() {
+        Upstream engine = engine(Duration.ofMinutes(1));
+        failProbe(engine);
+        failProbe(engine);
+        assertThat(engine.state()).isEqualTo(Upstream.State.DOWN);
+        assertThat(said()).isEmpty();
+        engine.probeSucceeded();
+        engine.probeSucceeded();
+        failProbe(engine);
+        failProbe(engine);
+        engine.probeSucceeded();
+        assertThat(said())
+                .containsExactly(
+                        "INFO decoder h:1 is UP: its health probe succeeded",
+                        "WARN decoder h:1 is DOWN, was UP: no answer",
+                        "INFO decoder h:1 is UP, was DOWN: its health probe succeeded");
+    }
+
+    @Test
+    void engineThatIsNotUpWhenTheGraceIsOverIsSaidOnce() {
+        Upstream engine = engine(Duration.ZERO);
+        failProbe(engine);
+        failProbe(engine);
+        assertThat(said()).containsExactly("WARN decoder h:1 is DOWN: no answer");
+    }
+
+    @Test
+    void missingHandoffIsSaidOnceUntilItChanges() {
+        Upstream engine = engine(Duration.ZERO);
+        engine.handedOff();
+        engine.handedNothingOff("a");
+        engine.handedNothingOff("b");
+        engine.handedOff();
+        engine.handedNothingOff("c");
+        assertThat(said()).hasSize(3).element(1).asString().startsWith("INFO");
+    }
+}
