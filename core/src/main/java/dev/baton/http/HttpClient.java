@@ -8,7 +8,6 @@ import io.vertx.core.http.HttpClientOptions;
 import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.PoolOptions;
 import io.vertx.core.http.RequestOptions;
-import java.io.ByteArrayOutputStream;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.UnknownHostException;
@@ -62,58 +61,18 @@ public final class HttpClient implements AutoCloseable {
     /// @return completes exceptionally with an [HttpException]
     public CompletableFuture<HttpClientResponse> exchange(HttpClientRequest request, long maxBodyBytes) {
         CompletableFuture<HttpClientResponse> result = new CompletableFuture<>();
-        Collector collector = new Collector(maxBodyBytes, result);
-        collector.call = send(request, collector);
+        HttpCall call = send(request, new WholeResponse(maxBodyBytes, result::complete, result::completeExceptionally));
+        CompletableFuture<?> ignored = result.whenComplete((response, failure) -> {
+            if (failure != null) { // too large, or given up by the caller; an ended call does not mind
+                call.cancel();
+            }
+        });
         return result;
     }
 
     @Override
     public void close() {
         client.close().await();
-    }
-
-    private static final class Collector implements HttpResponseListener {
-        private final long maxBodyBytes;
-        private final CompletableFuture<HttpClientResponse> result;
-        private final ByteArrayOutputStream body = new ByteArrayOutputStream();
-        private int status;
-        private HttpHeaders headers = HttpHeaders.none();
-        private volatile @Nullable HttpCall call;
-
-        private Collector(long maxBodyBytes, CompletableFuture<HttpClientResponse> result) {
-            this.maxBodyBytes = maxBodyBytes;
-            this.result = result;
-        }
-
-        @Override
-        public void onHead(int status, HttpHeaders headers) {
-            this.status = status;
-            this.headers = headers;
-        }
-
-        @Override
-        public void onBytes(byte[] bytes) {
-            if (body.size() + (long) bytes.length > maxBodyBytes) {
-                result.completeExceptionally(new HttpException(
-                        HttpException.Kind.TOO_LARGE, "the response is larger than " + maxBodyBytes + " bytes"));
-                HttpCall running = call;
-                if (running != null) {
-                    running.cancel();
-                }
-                return;
-            }
-            body.writeBytes(bytes);
-        }
-
-        @Override
-        public void onEnd() {
-            result.complete(new HttpClientResponse(status, headers, body.toByteArray()));
-        }
-
-        @Override
-        public void onFailure(HttpException failure) {
-            result.completeExceptionally(failure);
-        }
     }
 
     /// One call; all state belongs to its context's event loop.

@@ -3,6 +3,7 @@ package dev.baton.router;
 import dev.baton.http.Json;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.openai.Text;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
@@ -86,7 +87,7 @@ final class GenerationRequest {
     }
 
     private static boolean isHalved(String text) {
-        return text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
+        return Text.indexOfLoneSurrogate(text) >= 0;
     }
 
     Endpoint endpoint() {

@@ -5,6 +5,7 @@ import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpClientResponse;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpRuntime;
+import dev.baton.http.WholeResponse;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -47,7 +48,7 @@ final class HealthProber implements AutoCloseable {
         }
         client.send(
                 HttpClientRequest.get(engine.uri("/health"), deadline),
-                new WholeAnswer(
+                new WholeResponse(
                         MAX_ANSWER_BYTES, answer -> answered(engine, answer), failure -> failed(engine, failure)));
     }
 

@@ -8,6 +8,7 @@ import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpResponseListener;
 import dev.baton.http.HttpStream;
 import dev.baton.http.Json;
+import dev.baton.http.WholeResponse;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.SseWriter;
 import java.time.Duration;
@@ -154,7 +155,7 @@ final class RoutedRequest {
                 router.client(),
                 chosenPrefiller,
                 call(chosenPrefiller, body, deadline, deadline),
-                new WholeAnswer(
+                new WholeResponse(
                         MAX_ANSWER_BYTES,
                         answer -> prefilled(chosenPrefiller, chosenDecoder, answer),
                         failure -> prefillFailed(chosenPrefiller, chosenDecoder, failure)),
@@ -291,7 +292,7 @@ final class RoutedRequest {
     private final class DecoderAnswer implements HttpResponseListener {
         private final Upstream engine;
         private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
-        private @Nullable WholeAnswer whole;
+        private @Nullable WholeResponse whole;
         private HttpHeaders headers = HttpHeaders.none();
 
         private DecoderAnswer(Upstream engine) {
@@ -305,7 +306,7 @@ final class RoutedRequest {
                     .filter(type -> type.startsWith("text/event-stream"))
                     .isPresent();
             if (status != 200 || !events) {
-                whole = new WholeAnswer(
+                whole = new WholeResponse(
                         MAX_ANSWER_BYTES, answer -> decoded(engine, answer), failure -> decodeFailed(engine, failure));
                 whole.onHead(status, headers);
             }
@@ -525,7 +526,7 @@ final class RoutedRequest {
         router.client()
                 .send(
                         notice,
-                        new WholeAnswer(
+                        new WholeResponse(
                                 MAX_ANSWER_BYTES,
                                 answer -> LOG.debug("request {}: {} told of the abort", id.upstream(), engine),
                                 failure -> LOG.debug("request {}: {} not told of the abort", id.upstream(), engine)));

@@ -9,6 +9,8 @@ import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
 import dev.baton.http.Json;
+import dev.baton.http.WholeResponse;
+import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import java.time.Duration;
@@ -170,7 +172,7 @@ public final class Router implements AutoCloseable {
             case "/metrics" ->
                 exchange.respond(
                         200,
-                        HttpHeaders.of("content-type", "text/plain; version=0.0.4; charset=utf-8"),
+                        HttpHeaders.of("content-type", Metrics.CONTENT_TYPE),
                         context.metrics().text());
             default -> health(exchange);
         }
@@ -255,7 +257,7 @@ public final class Router implements AutoCloseable {
                 context.client(),
                 engine,
                 call,
-                new WholeAnswer(
+                new WholeResponse(
                         MAX_PASSED_BYTES,
                         answer -> exchange.respond(
                                 answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body()),

@@ -4,9 +4,9 @@ import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
-/// Cuts a stream of server-sent events at event ends, so that a client never holds half an event when the engine
-/// behind it dies, and notices `[DONE]` and error events. Bytes pass unchanged and in order; only the unfinished tail of the last
-/// event waits.
+/// Cuts a stream of server-sent events at event ends, so that a client never holds half an event when the
+/// engine behind it dies, and notices `[DONE]` and error events. Bytes pass unchanged and in order; only the
+/// unfinished tail of the last event waits.
 ///
 /// Not thread-safe: one per stream.
 final class SseFrames {

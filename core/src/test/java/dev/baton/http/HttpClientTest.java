@@ -11,6 +11,7 @@ import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicReference;
@@ -68,6 +69,18 @@ class HttpClientTest {
         private synchronized int size() {
             return body.size();
         }
+    }
+
+    @Test
+    void collectedCallThatIsGivenUpClosesItsConnection() throws Exception {
+        AtomicReference<String> gone = new AtomicReference<>("");
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0), exchange -> exchange.onGone(why -> gone.set(why.name())));
+        CompletableFuture<HttpClientResponse> result =
+                client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), 1000);
+        await().until(() -> server.numConnections() == 1);
+        result.cancel(true);
+        await().untilAsserted(() -> assertThat(gone).hasValue("CLIENT_CLOSED"));
     }
 
     @Test

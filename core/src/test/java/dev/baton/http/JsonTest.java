@@ -22,7 +22,15 @@ class JsonTest {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"UTF-16", "UTF-16BE", "UTF-16LE", "x-UTF-16LE-BOM", "UTF-32", "UTF-32BE", "UTF-32LE", "ISO-8859-1"
+            strings = {
+                "UTF-16",
+                "UTF-16BE",
+                "UTF-16LE",
+                "x-UTF-16LE-BOM",
+                "UTF-32",
+                "UTF-32BE",
+                "UTF-32LE",
+                "ISO-8859-1"
             })
     void otherEncodingsAreNoJson(String encoding) {
         byte[] body = BODY.getBytes(Charset.forName(encoding));

@@ -138,7 +138,8 @@ class RouterFaultTest {
             HttpResponse<String> answer = fleet.complete(REQUEST);
             assertThat(answer.statusCode()).isEqualTo(status);
             assertThat(answer.body()).isEqualTo("{\"error\":{}}");
-            assertThat(fleet.prefiller(0).received.size() + fleet.prefiller(1).received.size())
+            assertThat(fleet.prefiller(0).received.size()
+                            + fleet.prefiller(1).received.size())
                     .isEqualTo(1);
             assertThat(fleet.decoder(0).received).isEmpty();
             assertThat(totalFailures(fleet)).isZero();
@@ -164,8 +165,7 @@ class RouterFaultTest {
     void withAllDecodersBusyTheirAnswerPassesWithRetryAfter(int status) throws Exception {
         try (Fleet fleet = new Fleet(1, 2)) {
             for (StubEngine decoder : fleet.decoders) {
-                decoder.script =
-                        call -> call.respond(status, "application/json\r\nretry-after: 7", "{\"busy\":true}");
+                decoder.script = call -> call.respond(status, "application/json\r\nretry-after: 7", "{\"busy\":true}");
             }
             HttpResponse<String> answer = fleet.complete(REQUEST);
             assertThat(answer.statusCode()).isEqualTo(status);
@@ -203,8 +203,8 @@ class RouterFaultTest {
         try (Fleet fleet = new Fleet(1, 1)) {
             fleet.prefiller(0).script = call -> {
                 fleet.decoder(0).kill();
-                await().untilAsserted(
-                                () -> assertThat(fleet.get("/health").statusCode()).isEqualTo(503));
+                await().untilAsserted(() ->
+                        assertThat(fleet.get("/health").statusCode()).isEqualTo(503));
                 StubEngine.prefill(call);
             };
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(503);

@@ -1,25 +1,23 @@
-package dev.baton.router;
+package dev.baton.http;
 
-import dev.baton.http.HttpClientResponse;
-import dev.baton.http.HttpException;
-import dev.baton.http.HttpHeaders;
-import dev.baton.http.HttpResponseListener;
 import java.io.ByteArrayOutputStream;
 import java.util.function.Consumer;
 
-/// Collects one answer up to a limit and reports it, or its failure, once. Event loop only.
-final class WholeAnswer implements HttpResponseListener {
-    private final int maxBytes;
-    private final Consumer<HttpClientResponse> whenAnswered;
+/// Collects one response up to a limit and reports it, or its failure, once. One call's; called back on its event
+/// loop.
+public final class WholeResponse implements HttpResponseListener {
+    private final long maxBytes;
+    private final Consumer<HttpClientResponse> whenWhole;
     private final Consumer<HttpException> whenFailed;
     private final ByteArrayOutputStream body = new ByteArrayOutputStream(512);
     private int status;
     private HttpHeaders headers = HttpHeaders.none();
     private boolean over;
 
-    WholeAnswer(int maxBytes, Consumer<HttpClientResponse> whenAnswered, Consumer<HttpException> whenFailed) {
+    /// @param maxBytes largest body to take; a larger one is a failure of kind [HttpException.Kind#TOO_LARGE]
+    public WholeResponse(long maxBytes, Consumer<HttpClientResponse> whenWhole, Consumer<HttpException> whenFailed) {
         this.maxBytes = maxBytes;
-        this.whenAnswered = whenAnswered;
+        this.whenWhole = whenWhole;
         this.whenFailed = whenFailed;
     }
 
@@ -37,7 +35,7 @@ final class WholeAnswer implements HttpResponseListener {
         if (body.size() + (long) bytes.length > maxBytes) {
             over = true;
             whenFailed.accept(new HttpException(
-                    HttpException.Kind.TOO_LARGE, "the engine's answer is larger than " + maxBytes + " bytes"));
+                    HttpException.Kind.TOO_LARGE, "the response is larger than " + maxBytes + " bytes"));
         } else {
             body.writeBytes(bytes);
         }
@@ -46,7 +44,7 @@ final class WholeAnswer implements HttpResponseListener {
     @Override
     public void onEnd() {
         if (!over) {
-            whenAnswered.accept(new HttpClientResponse(status, headers, body.toByteArray()));
+            whenWhole.accept(new HttpClientResponse(status, headers, body.toByteArray()));
         }
     }
 
