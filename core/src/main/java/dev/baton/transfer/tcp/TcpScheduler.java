@@ -76,7 +76,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (progress.getOrDefault(requestId, Progress.WATCHED) != Progress.WATCHED) {
             return 0;
         }
-        Optional<String> unusable = unusable(source);
+        Optional<String> unusable = unusable(source, promptTokens);
         if (unusable.isPresent()) {
             LOG.warn("request {}: kv_transfer_params not used: {}", requestId, unusable.get());
             return 0;
@@ -84,11 +84,11 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (progress.put(requestId, Progress.WATCHED) == null) {
             worker.watch(source);
         }
-        return Math.max(0, Math.min(source.numTokens(), promptTokens) - numComputedTokens);
+        return Math.max(0, promptTokens - numComputedTokens);
     }
 
     /// Why blocks cannot be loaded from there, if they cannot.
-    private Optional<String> unusable(RemotePrefill source) {
+    private Optional<String> unusable(RemotePrefill source, int promptTokens) {
         if (role == KvRole.KV_PRODUCER) {
             return Optional.of("this instance's kv_role is kv_producer");
         }
@@ -99,7 +99,11 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             return Optional.of("tp_size is %d; only 1 is supported".formatted(source.tpSize()));
         }
         return PeerAddress.problem(source).or(() -> {
-            if (source.numTokens() < 0 || source.blockIds().size() < spec.blocksFor(source.numTokens())) {
+            if (source.numTokens() != promptTokens) {
+                return Optional.of("remote_num_tokens is %d, but the prompt has %d tokens here"
+                        .formatted(source.numTokens(), promptTokens));
+            }
+            if (source.blockIds().size() < spec.blocksFor(source.numTokens())) {
                 return Optional.of("remote_block_ids has %d blocks, remote_num_tokens is %d, block_size %d"
                         .formatted(source.blockIds().size(), source.numTokens(), spec.blockTokens()));
             }
