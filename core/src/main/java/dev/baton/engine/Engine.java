@@ -31,9 +31,6 @@ import org.slf4j.LoggerFactory;
 public final class Engine implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
 
-    /// Names the arrangement of a block's bytes; both sides of a transfer must agree. See [KvCacheSpec].
-    private static final String KV_LAYOUT = "1:layers,2,kv_heads,block_tokens,head_dim";
-
     private static final DType KV_DTYPE = DType.F32;
     private static final String KV_DTYPE_NAME = "float32";
 
@@ -135,13 +132,11 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// What both sides of a transfer must share: the model's facts, the caller's, and the shape of a block.
+    /// What both sides of a transfer must share: the model's facts and the caller's. The shape of a block is the
+    /// connector's to compare.
     private static Map<String, String> compatibility(EngineConfig config, CausalLm model) {
         Map<String, String> facts = new TreeMap<>(config.compatibility());
         facts.putAll(model.fingerprint());
-        facts.put("block_size", Integer.toString(config.blockTokens()));
-        facts.put("kv_cache_dtype", KV_DTYPE_NAME);
-        facts.put("kv_layout", KV_LAYOUT);
         return facts;
     }
 
@@ -203,7 +198,8 @@ public final class Engine implements AutoCloseable {
             throw new EngineException.QueueFull(
                     config.maxWaiting() + " requests wait already, no more may (maxWaiting)");
         }
-        Request state = new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
+        Request state =
+                new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
         // Here rather than at the first look-up: the engine's thread has better things to do.
         state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         if (requests.putIfAbsent(state.id, state) != null) {
