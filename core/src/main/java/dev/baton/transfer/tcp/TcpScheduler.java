@@ -98,7 +98,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (source.tpSize() != 1) {
             return Optional.of("tp_size is %d; only 1 is supported".formatted(source.tpSize()));
         }
-        return PeerAddress.problem(source).or(() -> {
+        return worker.problem(source).or(() -> {
             if (source.numTokens() != promptTokens) {
                 return Optional.of("remote_num_tokens is %d, but the prompt has %d tokens here"
                         .formatted(source.numTokens(), promptTokens));
@@ -129,7 +129,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
                     .formatted(
                             requestId, end, blockIds.length, source.blockIds().size()));
         }
-        if (PeerAddress.problem(source).isPresent()) {
+        if (worker.problem(source).isPresent()) {
             return;
         }
         progress.put(requestId, Progress.DECIDED);
@@ -156,7 +156,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             case RemoteDecode ignored -> new KvHold.FreeNow();
             case RemotePrefill source -> {
                 Progress reached = progress.remove(requestId);
-                if (reached != Progress.TAKEN && PeerAddress.problem(source).isEmpty()) {
+                if (reached != Progress.TAKEN && worker.problem(source).isEmpty()) {
                     decided.removeIf(load -> load.requestId().equals(requestId));
                     worker.release(source);
                 }
