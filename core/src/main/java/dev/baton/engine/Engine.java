@@ -15,19 +15,21 @@ import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// An inference engine over one model: takes requests, batches them continuously, and reports their tokens.
 ///
 /// Thread-safe: any thread may submit and abort; one platform thread, the engine's, does the work and calls the
 /// listeners. Owns the model and the KV cache's memory and closes both.
 public final class Engine implements AutoCloseable {
-    /// Names the arrangement of a block's bytes; both sides of a transfer must agree. See [KvCacheSpec].
-    private static final String KV_LAYOUT = "1:layers,2,kv_heads,block_tokens,head_dim";
+    private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
 
     private static final DType KV_DTYPE = DType.F32;
     private static final String KV_DTYPE_NAME = "float32";
@@ -130,13 +132,11 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// What both sides of a transfer must share: the model's facts, the caller's, and the shape of a block.
+    /// What both sides of a transfer must share: the model's facts and the caller's. The shape of a block is the
+    /// connector's to compare.
     private static Map<String, String> compatibility(EngineConfig config, CausalLm model) {
         Map<String, String> facts = new TreeMap<>(config.compatibility());
         facts.putAll(model.fingerprint());
-        facts.put("block_size", Integer.toString(config.blockTokens()));
-        facts.put("kv_cache_dtype", KV_DTYPE_NAME);
-        facts.put("kv_layout", KV_LAYOUT);
         return facts;
     }
 
@@ -198,7 +198,8 @@ public final class Engine implements AutoCloseable {
             throw new EngineException.QueueFull(
                     config.maxWaiting() + " requests wait already, no more may (maxWaiting)");
         }
-        Request state = new Request(request, listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
+        Request state =
+                new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
         // Here rather than at the first look-up: the engine's thread has better things to do.
         state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         if (requests.putIfAbsent(state.id, state) != null) {
@@ -210,6 +211,31 @@ public final class Engine implements AutoCloseable {
         if (loop.hasEnded() && requests.remove(state.id, state)) {
             throw loop.dead();
         }
+    }
+
+    /// The request without its hand-off if that is one of another prompt: template, tokenizer or router differ from
+    /// what the prefiller had. The prompt is computed here then, and the prefiller may let go of its blocks.
+    private EngineRequest withoutForeignBlocks(EngineRequest request) {
+        if (connector == null
+                || !(request.kvTransferParams().orElse(null) instanceof KvTransferParams.RemotePrefill source)
+                || source.promptDigest().isEmpty()) {
+            return request;
+        }
+        int[] prompt = request.promptTokenIds();
+        String digest = BlockHasher.digest(prompt, prompt.length);
+        if (digest.equals(source.promptDigest())) {
+            return request;
+        }
+        LOG.warn(
+                "request {}: the prefiller's blocks are those of another prompt, computing it here:"
+                        + " remote_prompt_digest is {} ({} tokens), the prompt's is {} ({} tokens)",
+                request.requestId(),
+                source.promptDigest(),
+                source.numTokens(),
+                digest,
+                prompt.length);
+        connector.worker().release(source);
+        return new EngineRequest(request.requestId(), prompt, request.sampling(), Optional.empty());
     }
 
     private void check(EngineRequest request) {

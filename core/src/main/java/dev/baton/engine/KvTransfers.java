@@ -1,5 +1,6 @@
 package dev.baton.engine;
 
+import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvHold;
@@ -119,7 +120,7 @@ final class KvTransfers {
             case KvHold.FreeNow() -> Optional.empty();
             case KvHold.UnderLease(KvTransferParams.RemotePrefill params) -> {
                 held.put(request.id, request);
-                yield Optional.of(params);
+                yield Optional.of(params.withPromptDigest(BlockHasher.digest(request.tokens(), params.numTokens())));
             }
         };
     }

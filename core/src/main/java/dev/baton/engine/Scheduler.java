@@ -71,8 +71,21 @@ final class Scheduler {
         if (request.status == Request.Status.FINISHED) {
             return; // an abort from another thread overtook it on its way here
         }
-        transfers.announce(request);
+        try {
+            transfers.announce(request);
+        } catch (RuntimeException e) {
+            endByConnector(request, e);
+            return;
+        }
         waiting.addLast(request);
+    }
+
+    /// Ends the one request that the connector's scheduler side could not deal with; nothing loads or reads its
+    /// blocks. What it throws when a request ends is another matter, and ends the engine: the blocks may be under a
+    /// lease then, or among a decided load, so that they can be neither freed nor kept.
+    private void endByConnector(Request request, RuntimeException failure) {
+        LOG.error("request {}: the KV connector failed", request.id, failure);
+        end(request, FinishReason.ERROR, "the KV connector failed: " + failure, false);
     }
 
     /// Fills `step` with the next step's work, which may be none.
@@ -129,7 +142,14 @@ final class Scheduler {
             waiting.removeFirst();
             request.numComputedTokens = cached;
             noteFirstTurn(request);
-            if (transfers.beginLoad(request)) {
+            boolean loads;
+            try {
+                loads = transfers.beginLoad(request);
+            } catch (RuntimeException e) {
+                endByConnector(request, e);
+                continue;
+            }
+            if (loads) {
                 request.status = Request.Status.WAITING_FOR_REMOTE_KVS;
                 EngineCounters.add(counters.externalQueried, request.loadingTokens);
                 continue;

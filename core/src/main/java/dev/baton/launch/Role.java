@@ -21,11 +21,12 @@ public record Role(Kind kind, String name, String host, int port, String portFla
 
     /// Answers 200 once the role can work.
     public URI healthUri() {
-        return URI.create("http://" + host + ":" + port + "/health");
+        return URI.create("http://" + address() + "/health");
     }
 
-    /// Host and port as the router's flags take them.
+    /// Host and port as the router's flags take them, an IPv6 host in brackets.
     public String address() {
-        return host + ":" + port;
+        boolean bare = host.contains(":") && !host.startsWith("[");
+        return (bare ? "[" + host + "]" : host) + ":" + port;
     }
 }

@@ -19,8 +19,8 @@ public interface CausalLm extends AutoCloseable {
     /// @param logits receives `(batch.numLogits, vocabSize)`, row after row
     void forward(ForwardBatch batch, PagedKv kv, float[] logits);
 
-    /// What must be equal on two instances that exchange KV blocks: field name to value, for example
-    /// `rope_theta` and `weights_digest`. Stable across processes.
+    /// What must be equal on two instances that exchange KV blocks, beyond the shape of the blocks: field name to
+    /// value, for example `rope_theta` and `weights_digest`. Stable across processes.
     Map<String, String> fingerprint();
 
     /// Which path computes and why, for the start banner, for example `cpu, Vector API 512 bit, 2 threads`.

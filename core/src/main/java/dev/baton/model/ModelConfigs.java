@@ -51,9 +51,10 @@ public final class ModelConfigs {
         if (headDim % 2 != 0) {
             throw config.wrong("head_dim is " + headDim + ", rotary embeddings need an even number");
         }
+        int vocabSize = config.positive("vocab_size");
         return new ModelConfig(
                 architecture(config),
-                config.positive("vocab_size"),
+                vocabSize,
                 hiddenSize,
                 config.positive("intermediate_size"),
                 config.positive("num_hidden_layers"),
@@ -67,7 +68,7 @@ public final class ModelConfigs {
                 config.has("tie_word_embeddings")
                         && config.node("tie_word_embeddings").asBoolean(),
                 dtype(config),
-                eosTokenIds(directory, config));
+                eosTokenIds(directory, config, vocabSize));
     }
 
     private static String architecture(Fields config) {
@@ -126,15 +127,15 @@ public final class ModelConfigs {
         };
     }
 
-    private static List<Integer> eosTokenIds(Path directory, Fields config) {
+    private static List<Integer> eosTokenIds(Path directory, Fields config, int vocabSize) {
         Path generation = directory.resolve(GENERATION_CONFIG);
         if (Files.isRegularFile(generation)) {
             Fields fields = new Fields(generation, parse(generation));
             if (fields.has("eos_token_id")) {
-                return fields.integers("eos_token_id");
+                return fields.tokenIds("eos_token_id", vocabSize);
             }
         }
-        return config.has("eos_token_id") ? config.integers("eos_token_id") : List.of();
+        return config.has("eos_token_id") ? config.tokenIds("eos_token_id", vocabSize) : List.of();
     }
 
     /// Parses a JSON file that must hold an object.
@@ -183,12 +184,17 @@ public final class ModelConfigs {
             return value.asDouble();
         }
 
-        List<Integer> integers(String name) {
+        /// A token id or a list of them.
+        List<Integer> tokenIds(String name, int vocabSize) {
             JsonNode value = node(name);
             List<Integer> integers = new ArrayList<>();
             for (JsonNode element : value.isArray() ? value.values() : List.of(value)) {
                 if (!element.canConvertToInt()) {
                     throw wrong(name + " is " + value + ", an integer or a list of integers is needed");
+                }
+                if (element.asInt() < 0 || element.asInt() >= vocabSize) {
+                    throw wrong(name + " has token id " + element.asInt() + "; vocab_size is " + vocabSize
+                            + ", so the ids are 0 to " + (vocabSize - 1));
                 }
                 integers.add(element.asInt());
             }

@@ -7,6 +7,7 @@ import tools.jackson.core.JsonGenerator;
 /// The `kv_transfer_params` of a prefiller's answer, in the form of vLLM's NIXL connector.
 ///
 /// @param remoteBlockIds the prompt's blocks, in order; written as one group
+/// @param remotePromptDigest names the tokens that the blocks hold; not written if empty. Not a key of vLLM's.
 public record KvTransferJson(
         List<Integer> remoteBlockIds,
         String remoteEngineId,
@@ -14,7 +15,8 @@ public record KvTransferJson(
         String remoteHost,
         int remotePort,
         int tpSize,
-        int remoteNumTokens) {
+        int remoteNumTokens,
+        String remotePromptDigest) {
 
     static void write(JsonGenerator json, Optional<KvTransferJson> params) {
         if (params.isEmpty()) {
@@ -38,6 +40,9 @@ public record KvTransferJson(
         json.writeNumberProperty("remote_port", p.remotePort());
         json.writeNumberProperty("tp_size", p.tpSize());
         json.writeNumberProperty("remote_num_tokens", p.remoteNumTokens());
+        if (!p.remotePromptDigest().isEmpty()) {
+            json.writeStringProperty("remote_prompt_digest", p.remotePromptDigest());
+        }
         json.writeEndObject();
     }
 }

@@ -38,7 +38,9 @@ final class KvParams {
                     params.path("tp_size").isNull() || params.path("tp_size").isMissingNode()
                             ? 1
                             : number(params.path("tp_size"), "tp_size", 1),
-                    number(params.path("remote_num_tokens"), "remote_num_tokens", 1)));
+                    number(params.path("remote_num_tokens"), "remote_num_tokens", 1),
+                    // Baton's own key: vLLM's engines do not send it.
+                    params.hasNonNull("remote_prompt_digest") ? text(params, "remote_prompt_digest") : ""));
         } catch (IllegalArgumentException e) {
             LOG.warn("kv_transfer_params cannot be used, the prompt is computed here: {}", e.getMessage());
             return Optional.empty();
@@ -95,6 +97,7 @@ final class KvParams {
                 params.host(),
                 params.port(),
                 params.tpSize(),
-                params.numTokens());
+                params.numTokens(),
+                params.promptDigest());
     }
 }

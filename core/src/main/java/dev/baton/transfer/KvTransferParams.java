@@ -18,7 +18,33 @@ public sealed interface KvTransferParams {
     /// @param port its port (`remote_port`)
     /// @param tpSize tensor-parallel size of the prefiller (`tp_size`)
     /// @param numTokens tokens that the blocks hold; the last block may be partial (`remote_num_tokens`)
+    /// @param promptDigest names those tokens (`remote_prompt_digest`); empty if the prefiller does not say
     record RemotePrefill(
-            String engineId, String requestId, List<Integer> blockIds, String host, int port, int tpSize, int numTokens)
-            implements KvTransferParams {}
+            String engineId,
+            String requestId,
+            List<Integer> blockIds,
+            String host,
+            int port,
+            int tpSize,
+            int numTokens,
+            String promptDigest)
+            implements KvTransferParams {
+
+        /// A hand-off that does not say which tokens its blocks hold.
+        public RemotePrefill(
+                String engineId,
+                String requestId,
+                List<Integer> blockIds,
+                String host,
+                int port,
+                int tpSize,
+                int numTokens) {
+            this(engineId, requestId, blockIds, host, port, tpSize, numTokens, "");
+        }
+
+        /// The same with a digest of the tokens that the blocks hold.
+        public RemotePrefill withPromptDigest(String digest) {
+            return new RemotePrefill(engineId, requestId, blockIds, host, port, tpSize, numTokens, digest);
+        }
+    }
 }

@@ -5,13 +5,19 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.engine.RequestOutput.Finish;
+import dev.baton.kvcache.BlockHasher;
 import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.TransferException;
+import java.lang.reflect.InvocationHandler;
+import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
@@ -152,6 +158,11 @@ class EngineTest {
                 base.logitBias());
     }
 
+    private static SamplingParams biased(Map<Integer, Float> bias) {
+        return new SamplingParams(
+                0, 1, 0, 0, 1, 0, 0, OptionalLong.empty(), 5, 0, false, List.of(), OptionalInt.empty(), bias);
+    }
+
     @Test
     void endOfSequenceWaitsForMinTokens() {
         MemoryLm ending = new MemoryLm(1);
@@ -196,6 +207,18 @@ class EngineTest {
             assertThatThrownBy(() -> submit(engine, "a", new int[] {1, MemoryLm.VOCAB}, 1))
                     .hasMessageContaining("token id 61");
             assertThatThrownBy(() -> submit(engine, "a", new int[] {-1}, 1)).hasMessageContaining("token id -1");
+            for (int token : new int[] {-1, MemoryLm.VOCAB, Integer.MAX_VALUE}) {
+                SamplingParams stops = with(SamplingParams.greedy(5), List.of(token), 2, 0);
+                assertThatThrownBy(() -> engine.submit(
+                                new EngineRequest("a", prompt(3), stops, Optional.empty()), new Collected()))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("stopTokenIds has token id " + token);
+                SamplingParams biased = biased(Map.of(token, 1f));
+                assertThatThrownBy(() -> engine.submit(
+                                new EngineRequest("a", prompt(3), biased, Optional.empty()), new Collected()))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("logitBias has token id " + token);
+            }
             assertThat(submit(engine, "a", prompt(63), 9).await().reason()).isEqualTo(FinishReason.LENGTH);
         }
     }
@@ -583,6 +606,93 @@ class EngineTest {
                     .hasMessageContaining("64 tokens");
             EngineScenarioTest.quiet(prefiller);
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 29})
+    void blocksOfAnotherPromptAreNotLoadedAndTheirLeaseIsReleased(int different) {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, model)) {
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
+            int[] other = prompt(30);
+            other[different] = (other[different] + 1) % MemoryLm.VOCAB;
+            Collected answer = decode(decoder, "a", other, 10, params);
+            Finish finish = answer.await();
+            assertThat(finish.externalTokens()).isZero();
+            assertThat(network.node("D").blocksLoaded).isZero();
+            assertThat(answer.tokens()).isEqualTo(model.reference(other, 10, 64));
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
+    void blocksWithoutADigestAreTakenAsTheyAre() {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = node(network, "D")) {
+            RemotePrefill params = prefill(prefiller, "a", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
+            assertThat(params.promptDigest()).isEqualTo(BlockHasher.digest(prompt(30), 30));
+            Collected answer = decode(decoder, "a", prompt(30), 10, params.withPromptDigest(""));
+            assertThat(answer.await().externalTokens()).isEqualTo(30);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"numNewMatchedTokens", "updateStateAfterAlloc"})
+    void connectorThatThrowsEndsItsOwnRequestOnly(String method) {
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
+                Engine prefiller = node(network, "P");
+                Engine decoder = Engine.start(
+                        config(32, Optional.of(EngineScenarioTest.transfer("D"))),
+                        model,
+                        failing(network.factory(), method, "bad"))) {
+            Collected local = submit(decoder, "local", prompt(20), 40);
+            RemotePrefill lost = prefill(prefiller, "p1", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
+            Finish finish = decode(decoder, "bad", prompt(30), 5, lost).await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
+            assertThat(finish.error())
+                    .hasValueSatisfying(error -> assertThat(error).contains("planted"));
+            RemotePrefill params = prefill(prefiller, "p2", prompt(30))
+                    .await()
+                    .kvTransferParams()
+                    .orElseThrow();
+            assertThat(decode(decoder, "good", prompt(30), 5, params).await().externalTokens())
+                    .isEqualTo(30);
+            assertThat(local.await().reason()).isEqualTo(FinishReason.LENGTH);
+            EngineScenarioTest.quiet(decoder);
+            EngineScenarioTest.quiet(prefiller);
+        }
+    }
+
+    /// The connectors of a factory, except that a method of their scheduler side throws for one request.
+    private static KvConnectorFactory failing(KvConnectorFactory factory, String method, String requestId) {
+        return (config, spec, pool, compatibility, sink) -> {
+            KvConnector whole = factory.create(config, spec, pool, compatibility, sink);
+            KvConnector.SchedulerSide scheduler = proxy(KvConnector.SchedulerSide.class, (_, called, args) -> {
+                if (called.getName().equals(method) && args[0].equals(requestId)) {
+                    throw new TransferException("planted");
+                }
+                return called.invoke(whole.scheduler(), args);
+            });
+            return proxy(
+                    KvConnector.class,
+                    (_, called, args) -> called.getName().equals("scheduler") ? scheduler : called.invoke(whole, args));
+        };
+    }
+
+    private static <T> T proxy(Class<T> type, InvocationHandler handler) {
+        return type.cast(Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, handler));
     }
 
     @Test

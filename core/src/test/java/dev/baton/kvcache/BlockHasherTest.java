@@ -7,6 +7,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
@@ -52,6 +53,24 @@ class BlockHasherTest {
         ByteBuffer digest = ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN);
         digest.putLong(out[0]).putLong(out[1]);
         assertThat(HexFormat.of().formatHex(digest.array())).isEqualTo(expected);
+    }
+
+    @Test
+    void digestIsOfTheTokensAndTheirNumberAlone() {
+        int[] tokens = new Random(2).ints(130, 0, 1 << 17).toArray();
+        assertThat(BlockHasher.digest(new int[0], 0)).matches("[0-9a-f]{32}");
+        for (int length = 1; length <= tokens.length; length++) {
+            String digest = BlockHasher.digest(tokens, length);
+            assertThat(BlockHasher.digest(Arrays.copyOf(tokens, length), length))
+                    .isEqualTo(digest);
+            assertThat(BlockHasher.digest(tokens, length - 1)).isNotEqualTo(digest);
+            int[] padded = Arrays.copyOf(tokens, length + 1);
+            padded[length] = 0;
+            assertThat(BlockHasher.digest(padded, length + 1)).isNotEqualTo(digest);
+            int[] changed = tokens.clone();
+            changed[length - 1]++;
+            assertThat(BlockHasher.digest(changed, length)).isNotEqualTo(digest);
+        }
     }
 
     @Test

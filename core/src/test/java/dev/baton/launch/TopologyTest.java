@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class TopologyTest {
     @Test
@@ -44,6 +46,16 @@ class TopologyTest {
                 .containsSubsequence("--prefiller", "127.0.0.1:8100", "--prefiller", "127.0.0.1:8101")
                 .containsSubsequence("--decoder", "127.0.0.1:8200", "--decoder", "127.0.0.1:8201")
                 .endsWith("--shutdown-timeout", "5");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"127.0.0.1,127.0.0.1:9000", "::1,[::1]:9000", "[::1],[::1]:9000", "0::,[0::]:9000"})
+    void addressHasAnIpv6HostInBrackets(String host, String address) {
+        Role role = new Role(Role.Kind.ROUTER, "router", host, 9000, "--port", List.of());
+        assertThat(role.address()).isEqualTo(address);
+        assertThat(role.healthUri())
+                .hasToString("http://" + address + "/health")
+                .hasPort(9000);
     }
 
     @Test

@@ -100,6 +100,8 @@ class ModelConfigsTest {
                 "'head_dim': 0 | head_dim is 0, a positive integer is needed",
                 "'num_key_value_heads': 'two' | num_key_value_heads is \"two\", a positive integer is needed",
                 "'eos_token_id': 'end' | eos_token_id is \"end\", an integer or a list of integers is needed",
+                "'eos_token_id': -1 | eos_token_id has token id -1; vocab_size is 100, so the ids are 0 to 99",
+                "'eos_token_id': [2, 100] | eos_token_id has token id 100; vocab_size is 100, so the ids are 0 to 99",
                 "'dtype': 'float8_e4m3fn' | dtype is float8_e4m3fn; supported: float32, float16, bfloat16",
             })
     void whatIsNotSupportedIsNamedWithItsFile(String fields, String message) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.http.Json;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferParams.RemotePrefill;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Optional;
@@ -23,6 +24,19 @@ class KvParamsTest {
                         + ",\"remote_engine_id\":\"e\",\"remote_request_id\":\"r\",\"remote_host\":\"h\","
                         + "\"remote_port\":5600,\"tp_size\":1,\"remote_num_tokens\":20,\"transfer_mode\":\"pull\"}"))
                 .contains(new KvTransferParams.RemotePrefill("e", "r", List.of(3, 4), "h", 5600, 1, 20));
+    }
+
+    @Test
+    void promptDigestIsReadAsItIsWrittenAndMayBeAbsent() {
+        RemotePrefill params = new RemotePrefill("e", "r", List.of(3, 4), "h", 5600, 1, 20, "0123456789abcdef");
+        String body = "{\"do_remote_prefill\":true,\"remote_block_ids\":[[3,4]],\"remote_engine_id\":\"e\","
+                + "\"remote_request_id\":\"r\",\"remote_host\":\"h\",\"remote_port\":5600,\"remote_num_tokens\":20";
+        assertThat(KvParams.toJson(params).remotePromptDigest()).isEqualTo("0123456789abcdef");
+        assertThat(parse(body + ",\"remote_prompt_digest\":\"0123456789abcdef\"}"))
+                .contains(params);
+        assertThat(parse(body + ",\"remote_prompt_digest\":null}")).contains(params.withPromptDigest(""));
+        assertThat(parse(body + "}")).contains(params.withPromptDigest(""));
+        assertThat(parse(body + ",\"remote_prompt_digest\":7}")).isEmpty();
     }
 
     @ParameterizedTest

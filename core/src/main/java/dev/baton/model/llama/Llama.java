@@ -72,22 +72,20 @@ public final class Llama implements CausalLm {
                             ? embedding
                             : weights.tensor("lm_head.weight", vocab, hiddenSize)
                                     .matrix());
+            this.shape = new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), (float)
+                    (1.0 / Math.sqrt(config.headDim())));
+            this.rotary =
+                    new RotaryTable(config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()));
+            this.fingerprint = fingerprint(config, weights.digest());
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
-        this.shape = new AttentionShape(
-                config.numHeads(), config.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
-        this.rotary = new RotaryTable(config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()));
-        this.fingerprint = fingerprint(config, weights.digest());
     }
 
     private static Map<String, String> fingerprint(ModelConfig config, String weightsDigest) {
         Map<String, String> fields = new LinkedHashMap<>();
         fields.put("architecture", config.architecture());
-        fields.put("layers", Integer.toString(config.numLayers()));
-        fields.put("kv_heads", Integer.toString(config.numKvHeads()));
-        fields.put("head_dim", Integer.toString(config.headDim()));
         fields.put("rope_theta", Double.toString(config.ropeTheta()));
         fields.put("rope_scaling", config.ropeScaling().describe());
         fields.put("vocab_size", Integer.toString(config.vocabSize()));

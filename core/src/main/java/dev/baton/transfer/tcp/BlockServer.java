@@ -76,6 +76,9 @@ final class BlockServer implements Closeable {
             } catch (IOException e) {
                 LOG.warn("accepting a KV connection failed: {}", e.toString());
                 pause(); // out of descriptors, most likely: some will be closed
+            } catch (RuntimeException | OutOfMemoryError e) {
+                LOG.error("accepting a KV connection failed", e);
+                pause(); // out of threads, perhaps
             }
         }
     }
@@ -86,7 +89,16 @@ final class BlockServer implements Closeable {
             channel.close();
             return;
         }
-        ServedConnection connection = connector.apply(Wire.over(channel));
+        Wire wire = Wire.over(channel);
+        try {
+            serve(connector.apply(wire));
+        } catch (RuntimeException | Error e) {
+            wire.close();
+            throw e;
+        }
+    }
+
+    private void serve(ServedConnection connection) {
         Thread thread = threads.newThread(() -> {
             try {
                 connection.run();
@@ -95,7 +107,12 @@ final class BlockServer implements Closeable {
             }
         });
         connections.put(thread, connection);
-        thread.start();
+        try {
+            thread.start();
+        } catch (Error e) {
+            connections.remove(thread);
+            throw e;
+        }
         if (closed) {
             connection.abort();
         }
@@ -118,22 +135,8 @@ final class BlockServer implements Closeable {
         } catch (IOException e) {
             LOG.debug("closing the KV port: {}", e.toString());
         }
-        join(acceptor);
+        Threads.awaitEnd(acceptor);
         connections.forEach((thread, connection) -> connection.abort());
-        connections.keySet().forEach(BlockServer::join);
-    }
-
-    private static void join(Thread thread) {
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                thread.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        connections.keySet().forEach(Threads::awaitEnd);
     }
 }

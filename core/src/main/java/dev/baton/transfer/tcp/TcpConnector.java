@@ -96,10 +96,10 @@ public final class TcpConnector implements KvConnector {
         return connector;
     }
 
-    /// Everything that two instances must share, by vLLM's names where it has them.
+    /// Everything that two instances must share, by vLLM's names where it has them. Not the model's id: that may be
+    /// a path, and the same weights may lie under different ones; their digest is among what the engine adds.
     static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
         SortedMap<String, String> fields = new TreeMap<>(compatibility);
-        fields.put("model", spec.modelId());
         fields.put("cache_dtype", spec.dtype());
         fields.put("num_hidden_layers", Integer.toString(spec.layers()));
         fields.put("num_kv_heads", Integer.toString(spec.kvHeads()));
@@ -143,7 +143,8 @@ public final class TcpConnector implements KvConnector {
 
     private void startHeartbeats(TcpOptions options) {
         long interval = options.heartbeatInterval().toNanos();
-        ScheduledFuture<?> _ = timer.scheduleWithFixedDelay(worker::tick, interval, interval, TimeUnit.NANOSECONDS);
+        ScheduledFuture<?> _ = timer.scheduleWithFixedDelay(
+                Threads.surviving("heartbeats", worker::tick), interval, interval, TimeUnit.NANOSECONDS);
     }
 
     /// Sees to it that the timer looks at the leases when the next one runs out.
@@ -192,16 +193,6 @@ public final class TcpConnector implements KvConnector {
         worker.close();
         server.ifPresent(BlockServer::close);
         leases.expireAll();
-        boolean interrupted = false;
-        while (!timer.isTerminated()) {
-            try {
-                timer.awaitTermination(1, TimeUnit.SECONDS);
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        Threads.awaitEnd(timer);
     }
 }

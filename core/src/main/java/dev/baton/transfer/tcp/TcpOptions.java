@@ -2,6 +2,8 @@ package dev.baton.transfer.tcp;
 
 import dev.baton.transfer.TransferException;
 import java.time.Duration;
+import java.util.Collections;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -18,6 +20,7 @@ import java.util.TreeSet;
 /// @param idleTimeout `kv_idle_timeout`: how long a connection stays open unused
 /// @param connectionsPerPeer `kv_connections_per_peer`: loads at a time from one prefiller
 /// @param maxConnections `kv_max_connections`: connections accepted at a time
+/// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
 record TcpOptions(
         Duration leaseDuration,
         Duration leaseExtension,
@@ -27,7 +30,8 @@ record TcpOptions(
         Duration sendTimeout,
         Duration idleTimeout,
         int connectionsPerPeer,
-        int maxConnections) {
+        int maxConnections,
+        Set<String> allowedHosts) {
 
     private static final String LEASE_DURATION = "kv_lease_duration";
     private static final String LEASE_EXTENSION = "kv_lease_extension";
@@ -38,6 +42,7 @@ record TcpOptions(
     private static final String IDLE_TIMEOUT = "kv_idle_timeout";
     private static final String CONNECTIONS_PER_PEER = "kv_connections_per_peer";
     private static final String MAX_CONNECTIONS = "kv_max_connections";
+    private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
     private static final Set<String> KEYS = new TreeSet<>(Set.of(
             LEASE_DURATION,
             LEASE_EXTENSION,
@@ -47,7 +52,8 @@ record TcpOptions(
             SEND_TIMEOUT,
             IDLE_TIMEOUT,
             CONNECTIONS_PER_PEER,
-            MAX_CONNECTIONS));
+            MAX_CONNECTIONS,
+            ALLOWED_HOSTS));
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
     private static final int MAX_SECONDS = 86_400;
@@ -72,7 +78,25 @@ record TcpOptions(
                 seconds(extra, SEND_TIMEOUT, Duration.ofSeconds(10)),
                 seconds(extra, IDLE_TIMEOUT, Duration.ofSeconds(120)),
                 count(extra, CONNECTIONS_PER_PEER, 4),
-                count(extra, MAX_CONNECTIONS, 256));
+                count(extra, MAX_CONNECTIONS, 256),
+                hosts(extra));
+    }
+
+    private static Set<String> hosts(Map<String, Object> extra) {
+        if (!extra.containsKey(ALLOWED_HOSTS)) {
+            return Set.of();
+        }
+        Set<String> hosts = new TreeSet<>();
+        if (extra.get(ALLOWED_HOSTS) instanceof List<?> list) {
+            for (Object host : list) {
+                hosts.add(host instanceof String name ? name : "");
+            }
+        }
+        if (hosts.isEmpty() || hosts.contains("")) {
+            throw new TransferException("kv_connector_extra_config: %s is %s; needed: a list of at least one host"
+                    .formatted(ALLOWED_HOSTS, extra.get(ALLOWED_HOSTS)));
+        }
+        return Collections.unmodifiableSet(hosts);
     }
 
     private static Duration seconds(Map<String, Object> extra, String key, Duration otherwise) {

@@ -76,7 +76,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (progress.getOrDefault(requestId, Progress.WATCHED) != Progress.WATCHED) {
             return 0;
         }
-        Optional<String> unusable = unusable(source);
+        Optional<String> unusable = unusable(source, promptTokens);
         if (unusable.isPresent()) {
             LOG.warn("request {}: kv_transfer_params not used: {}", requestId, unusable.get());
             return 0;
@@ -84,11 +84,11 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (progress.put(requestId, Progress.WATCHED) == null) {
             worker.watch(source);
         }
-        return Math.max(0, Math.min(source.numTokens(), promptTokens) - numComputedTokens);
+        return Math.max(0, promptTokens - numComputedTokens);
     }
 
     /// Why blocks cannot be loaded from there, if they cannot.
-    private Optional<String> unusable(RemotePrefill source) {
+    private Optional<String> unusable(RemotePrefill source, int promptTokens) {
         if (role == KvRole.KV_PRODUCER) {
             return Optional.of("this instance's kv_role is kv_producer");
         }
@@ -98,8 +98,12 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (source.tpSize() != 1) {
             return Optional.of("tp_size is %d; only 1 is supported".formatted(source.tpSize()));
         }
-        return PeerAddress.problem(source).or(() -> {
-            if (source.numTokens() < 0 || source.blockIds().size() < spec.blocksFor(source.numTokens())) {
+        return worker.problem(source).or(() -> {
+            if (source.numTokens() != promptTokens) {
+                return Optional.of("remote_num_tokens is %d, but the prompt has %d tokens here"
+                        .formatted(source.numTokens(), promptTokens));
+            }
+            if (source.blockIds().size() < spec.blocksFor(source.numTokens())) {
                 return Optional.of("remote_block_ids has %d blocks, remote_num_tokens is %d, block_size %d"
                         .formatted(source.blockIds().size(), source.numTokens(), spec.blockTokens()));
             }
@@ -125,7 +129,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
                     .formatted(
                             requestId, end, blockIds.length, source.blockIds().size()));
         }
-        if (PeerAddress.problem(source).isPresent()) {
+        if (worker.problem(source).isPresent()) {
             return;
         }
         progress.put(requestId, Progress.DECIDED);
@@ -152,7 +156,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             case RemoteDecode ignored -> new KvHold.FreeNow();
             case RemotePrefill source -> {
                 Progress reached = progress.remove(requestId);
-                if (reached != Progress.TAKEN && PeerAddress.problem(source).isEmpty()) {
+                if (reached != Progress.TAKEN && worker.problem(source).isEmpty()) {
                     decided.removeIf(load -> load.requestId().equals(requestId));
                     worker.release(source);
                 }

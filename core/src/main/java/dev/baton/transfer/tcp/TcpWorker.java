@@ -112,7 +112,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             leases.release(source.requestId());
             return;
         }
-        Optional<String> problem = PeerAddress.problem(source);
+        Optional<String> problem = problem(source);
         if (problem.isPresent()) {
             LOG.warn("kv_transfer_params not used: {}", problem.get());
             return;
@@ -133,6 +133,17 @@ final class TcpWorker implements KvConnector.WorkerSide {
     @Override
     public int numLoads() {
         return loads.size();
+    }
+
+    /// Why the prefiller that the parameters name cannot or may not even be told anything, if so.
+    Optional<String> problem(RemotePrefill source) {
+        return PeerAddress.problem(source).or(() -> {
+            boolean allowed =
+                    options.allowedHosts().isEmpty() || options.allowedHosts().contains(source.host());
+            return allowed
+                    ? Optional.empty()
+                    : Optional.of("remote_host %s is not among kv_allowed_hosts".formatted(source.host()));
+        });
     }
 
     /// Renews the lease of a request that waits here, from now until it is released or lost.
@@ -160,17 +171,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             peer.close().forEach(load -> end(peer, load, Optional.of(CLOSED)));
         }
         threads.shutdown();
-        boolean interrupted = false;
-        while (!threads.isTerminated()) {
-            try {
-                threads.awaitTermination(1, TimeUnit.SECONDS);
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        Threads.awaitEnd(threads);
     }
 
     /// Finds or makes the peer and changes it, so that [#tick] cannot forget it in between.

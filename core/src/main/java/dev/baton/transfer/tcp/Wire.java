@@ -35,13 +35,17 @@ final class Wire implements Closeable {
 
     /// Takes a channel over; it is closed if that fails.
     static Wire over(SocketChannel channel) throws IOException {
-        Selector selector = Selector.open();
         try {
-            channel.configureBlocking(false);
-            channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
-            return new Wire(channel, selector, channel.register(selector, 0));
-        } catch (IOException e) {
-            selector.close();
+            Selector selector = Selector.open();
+            try {
+                channel.configureBlocking(false);
+                channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+                return new Wire(channel, selector, channel.register(selector, 0));
+            } catch (IOException | RuntimeException e) {
+                selector.close();
+                throw e;
+            }
+        } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
         }

@@ -100,10 +100,18 @@ class HandshakeTest {
     @Test
     void layoutThatDiffersIsNamed() {
         try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, "p", 0, FIELDS, 1, 1);
-                TestInstance blocks = instance(KvRole.KV_CONSUMER, "d", 0, FIELDS, 1, 1, 8, "m");
-                TestInstance model = instance(KvRole.KV_CONSUMER, "d", 0, FIELDS, 1, 1, 16, "n")) {
+                TestInstance blocks = instance(KvRole.KV_CONSUMER, "d", 0, FIELDS, 1, 1, 8, "m")) {
             assertThat(loadFailure(prefiller, blocks)).contains("block_size differs", "\"16\" on p", "\"8\" on d");
-            assertThat(loadFailure(prefiller, model)).contains("model differs", "\"m\" on p", "\"n\" on d");
+        }
+    }
+
+    @Test
+    void sameWeightsMayHaveAnotherNameOrPath() {
+        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, "p", 0, FIELDS, 1, 1, 16, "/a/model");
+                TestInstance decoder = instance(KvRole.KV_CONSUMER, "d", 0, FIELDS, 1, 1, 16, "model")) {
+            decoder.load("d", prefiller.hold("r", new int[] {0}, 8), new int[] {1}, 0);
+            assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
         }
     }
 

@@ -1,12 +1,17 @@
 package dev.baton.transfer.tcp;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -88,6 +93,50 @@ class TcpConnectorTest {
             decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.worker().numLoads()).isZero();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 16, 31, 33, 48})
+    void blocksOfAPromptOfAnotherLengthAreNotLoadedAndTheirLeaseIsReleased(int promptTokens) {
+        try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
+                TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
+            RemotePrefill params = prefiller.hold("r", new int[] {1, 2}, 32);
+            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, promptTokens, 0))
+                    .isZero();
+            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {3, 4, 5}, 0, 0);
+            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            assertThat(decoder.worker().numLoads()).isZero();
+        }
+    }
+
+    @Test
+    void prefillerThatIsNotAmongTheAllowedHostsIsNeverDialled() throws IOException {
+        try (ServerSocket elsewhere = new ServerSocket(0, 4, InetAddress.getLoopbackAddress());
+                TestInstance decoder =
+                        TestInstance.decoder(16, 8, Map.of("kv_allowed_hosts", List.of("10.0.0.1", "prefiller")))) {
+            RemotePrefill params =
+                    new RemotePrefill("p", "r", List.of(0), "127.0.0.1", elsewhere.getLocalPort(), 1, 16);
+            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 16, 0))
+                    .isZero();
+            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {3}, 0, 0);
+            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
+            decoder.scheduler().requestFinished("d", params, new int[] {3}, 16, true);
+            decoder.worker().release(params);
+            elsewhere.setSoTimeout(300);
+            assertThatThrownBy(elsewhere::accept).isInstanceOf(SocketTimeoutException.class);
+        }
+    }
+
+    @Test
+    void prefillerThatIsAmongTheAllowedHostsIsLoadedFrom() {
+        try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of()).fill(1);
+                TestInstance decoder =
+                        TestInstance.decoder(16, 8, Map.of("kv_allowed_hosts", List.of("10.0.0.1", "127.0.0.1")))) {
+            decoder.load("d", prefiller.hold("r", new int[] {1}, 16), new int[] {0}, 0);
+            assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
         }
     }
 

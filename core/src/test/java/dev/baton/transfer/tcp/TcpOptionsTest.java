@@ -1,10 +1,16 @@
 package dev.baton.transfer.tcp;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.baton.transfer.TransferException;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class TcpOptionsTest {
     @Test
@@ -19,7 +25,22 @@ class TcpOptionsTest {
                         Duration.ofSeconds(10),
                         Duration.ofSeconds(120),
                         4,
-                        256));
+                        256,
+                        Set.of()));
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"", "10.0.0.1", "list", "mixed", "blank"})
+    void allowedHostsThatAreNoListOfHostsAreRefused(String value) {
+        Object hosts = switch (value) {
+            case "list" -> List.of();
+            case "mixed" -> List.of("10.0.0.1", 5);
+            case "blank" -> List.of("");
+            default -> value;
+        };
+        assertThatThrownBy(() -> TcpOptions.from(Map.of("kv_allowed_hosts", hosts)))
+                .isInstanceOf(TransferException.class)
+                .hasMessageContaining("kv_allowed_hosts");
     }
 
     @Test
