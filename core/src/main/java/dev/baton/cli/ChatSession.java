@@ -105,6 +105,7 @@ final class ChatSession implements AutoCloseable {
             say("assistant", answer.text.toString());
             return ending;
         } catch (CompletionException e) {
+            interrupt(); // what may still come is of no use
             messages.remove(messages.size() - 1);
             throw e.getCause() instanceof CliException said ? said : new CliException("The answer broke off: " + e, e);
         } finally {
@@ -159,6 +160,7 @@ final class ChatSession implements AutoCloseable {
         private final SseReader reader = new SseReader(this::onEvent);
         private final ByteArrayOutputStream refusal = new ByteArrayOutputStream();
         private int status;
+        private boolean isWhole;
 
         Answer(Consumer<String> onText) {
             this.onText = onText;
@@ -171,15 +173,20 @@ final class ChatSession implements AutoCloseable {
 
         @Override
         public void onBytes(byte[] bytes) {
-            if (status == 200) {
-                reader.feed(bytes);
-            } else {
+            if (status != 200) {
                 refusal.writeBytes(bytes);
+                return;
+            }
+            try {
+                reader.feed(bytes);
+            } catch (RuntimeException e) {
+                ending.completeExceptionally(new CliException("The answer cannot be read: " + e.getMessage(), e));
             }
         }
 
         private void onEvent(String data) {
             if (data.equals(SseReader.DONE)) {
+                isWhole = true;
                 return;
             }
             JsonNode event = Json.parse(data.getBytes(StandardCharsets.UTF_8));
@@ -198,8 +205,10 @@ final class ChatSession implements AutoCloseable {
 
         @Override
         public void onEnd() {
-            if (status == 200) {
+            if (status == 200 && isWhole) {
                 ending.complete(Ending.COMPLETE);
+            } else if (status == 200) {
+                ending.completeExceptionally(new CliException("The answer broke off: it ended without [DONE]."));
             } else {
                 ending.completeExceptionally(new CliException("Refused with status " + status + ": "
                         + refusal.toString(StandardCharsets.UTF_8).strip()));

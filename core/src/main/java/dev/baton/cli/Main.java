@@ -2,10 +2,14 @@ package dev.baton.cli;
 
 import dev.baton.bench.BenchException;
 import dev.baton.discovery.DiscoveryException;
+import dev.baton.engine.EngineException;
 import dev.baton.http.HttpException;
 import dev.baton.launch.LaunchException;
+import dev.baton.model.ModelException;
 import dev.baton.router.RouterException;
+import dev.baton.tensor.TensorException;
 import dev.baton.tokenizer.TokenizerException;
+import dev.baton.transfer.TransferException;
 import java.io.PrintWriter;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
@@ -74,9 +78,13 @@ public final class Main implements Runnable {
         } else if (failure instanceof CliException
                 || failure instanceof BenchException
                 || failure instanceof DiscoveryException
+                || failure instanceof EngineException
                 || failure instanceof HttpException
+                || failure instanceof ModelException
                 || failure instanceof RouterException
-                || failure instanceof TokenizerException) {
+                || failure instanceof TensorException
+                || failure instanceof TokenizerException
+                || failure instanceof TransferException) {
             err.println("baton: " + failure.getMessage());
         } else {
             err.println("baton: unexpected failure: " + failure);

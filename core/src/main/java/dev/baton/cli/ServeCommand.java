@@ -21,6 +21,7 @@ import java.util.HexFormat;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -79,10 +80,16 @@ final class ServeCommand implements Callable<Integer> {
             stop.watchParent();
         }
         ModelFolder.check(model, "MODEL");
+        LOG.info("Loading {}", model);
+        AtomicBoolean loading = new AtomicBoolean(true);
+        stop.onRaised(() -> endIfLoading(stop, loading), () -> {});
         String name = engine.servedModelName == null ? model.toString() : engine.servedModelName;
         try (Tokenizer tokenizer = Tokenizer.load(model)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
             LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
+            if (!loading.compareAndSet(true, false)) {
+                return stop.await().exitCode();
+            }
             EngineServerConfig served = serverConfig(name, loaded.config().vocabSize());
             try (Engine running = startEngine(name, loaded)) {
                 EngineServer server = EngineServer.start(served, running, tokenizer);
@@ -96,6 +103,15 @@ final class ServeCommand implements Callable<Integer> {
         }
     }
 
+    /// Loading cannot be interrupted, but nothing outside the process knows of it yet.
+    private static void endIfLoading(StopSignal stop, AtomicBoolean loading) {
+        if (loading.compareAndSet(true, false)) {
+            StopSignal.Cause cause = stop.cause().orElseThrow();
+            LOG.info("Stopping ({}) while loading", cause);
+            System.exit(cause.exitCode());
+        }
+    }
+
     /// Starts the engine, which owns the model from then on; closes the model if it does not start.
     private Engine startEngine(String name, CausalLm loaded) {
         try {
@@ -105,6 +121,9 @@ final class ServeCommand implements Callable<Integer> {
                     Optional.ofNullable(kvTransfer),
                     Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))));
             return Engine.start(config, loaded);
+        } catch (IllegalArgumentException e) {
+            loaded.close();
+            throw new CliException("The engine cannot be set up so: " + e.getMessage() + ".", e);
         } catch (RuntimeException | Error e) {
             loaded.close();
             throw e;
@@ -131,6 +150,8 @@ final class ServeCommand implements Callable<Integer> {
             unhealthy = running.isHealthy() ? 0 : unhealthy + 1;
         }
         LOG.error("The engine makes no progress; this instance ends itself");
+        // At once: to close the engine is to wait for the step that hangs, as a process without a port.
+        Runtime.getRuntime().halt(Exit.FAILURE);
         return Exit.FAILURE;
     }
 

@@ -272,6 +272,11 @@ public final class Engine implements AutoCloseable {
         loop.post(new EngineMessage.Abort(requestId));
     }
 
+    /// Whether there is a request of this id: one in flight, or one whose blocks are held for a decoder.
+    public boolean isKnown(String requestId) {
+        return requests.containsKey(requestId);
+    }
+
     /// Tells a prefiller that nobody will come for its blocks: for a request that was refused before it got
     /// here. Does nothing without a connector.
     public void releaseRemote(KvTransferParams.RemotePrefill source) {

@@ -20,65 +20,55 @@ public final class ChatCompletionResponses {
             List<Choice> choices,
             Usage usage,
             Optional<KvTransferJson> kvTransferParams) {
-        return JsonOut.bytes(json -> {
-            json.writeStartObject();
-            head.write(json, OBJECT);
-            json.writeArrayPropertyStart("choices");
-            for (Choice choice : choices) {
-                json.writeStartObject();
-                json.writeNumberProperty("index", choice.index());
-                json.writeObjectPropertyStart("message");
-                json.writeStringProperty("role", role);
-                json.writeStringProperty("content", choice.text());
-                for (String absent : List.of("refusal", "annotations", "audio", "function_call", "reasoning")) {
-                    json.writeNullProperty(absent);
-                }
-                json.writeEndObject();
-                logprobs(json, choice);
-                JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
-                StopReason.write(json, choice.stopReason());
-                JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
-                json.writeNullProperty("routed_experts");
-                json.writeEndObject();
-            }
-            json.writeEndArray();
-            json.writeNullProperty("service_tier");
-            head.writeFingerprint(json);
-            usage.writeFull(json);
-            json.writeNullProperty("prompt_logprobs");
-            Optional<int[]> prompt =
-                    choices.isEmpty() ? Optional.empty() : choices.getFirst().promptTokenIds();
-            JsonOut.intsOrNull(json, "prompt_token_ids", prompt);
-            json.writeNullProperty("prompt_text");
-            KvTransferJson.write(json, kvTransferParams);
-            json.writeNullProperty("ec_transfer_params");
-            json.writeNullProperty("metrics");
-            json.writeEndObject();
-        });
+        return head.full(
+                OBJECT,
+                choices,
+                (json, choice) -> {
+                    json.writeObjectPropertyStart("message");
+                    json.writeStringProperty("role", role);
+                    json.writeStringProperty("content", choice.text());
+                    for (String absent : List.of("refusal", "annotations", "audio", "function_call", "reasoning")) {
+                        json.writeNullProperty(absent);
+                    }
+                    json.writeEndObject();
+                    logprobs(json, choice);
+                    JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+                    StopReason.write(json, choice.stopReason());
+                    JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                },
+                usage,
+                json -> {
+                    json.writeNullProperty("prompt_logprobs");
+                    promptFields(
+                            json,
+                            choices.isEmpty()
+                                    ? Optional.empty()
+                                    : choices.getFirst().promptTokenIds());
+                },
+                kvTransferParams);
+    }
+
+    private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds) {
+        JsonOut.intsOrNull(json, "prompt_token_ids", promptTokenIds);
+        json.writeNullProperty("prompt_text");
     }
 
     /// The first chunk of a choice: the role, and no content yet.
     public static byte[] roleChunk(
             ResponseHead head, int index, String role, Optional<Usage> usage, Optional<int[]> promptTokenIds) {
-        return JsonOut.bytes(json -> {
-            json.writeStartObject();
-            head.write(json, CHUNK);
-            json.writeArrayPropertyStart("choices");
-            json.writeStartObject();
-            json.writeNumberProperty("index", index);
-            json.writeObjectPropertyStart("delta");
-            json.writeStringProperty("role", role);
-            json.writeStringProperty("content", "");
-            json.writeEndObject();
-            json.writeNullProperty("logprobs");
-            json.writeNullProperty("finish_reason");
-            json.writeEndObject();
-            json.writeEndArray();
-            usage.ifPresent(u -> u.writeBrief(json));
-            JsonOut.intsOrNull(json, "prompt_token_ids", promptTokenIds);
-            json.writeNullProperty("prompt_text");
-            json.writeEndObject();
-        });
+        return head.chunk(
+                CHUNK,
+                index,
+                json -> {
+                    json.writeObjectPropertyStart("delta");
+                    json.writeStringProperty("role", role);
+                    json.writeStringProperty("content", "");
+                    json.writeEndObject();
+                    json.writeNullProperty("logprobs");
+                    json.writeNullProperty("finish_reason");
+                },
+                usage,
+                json -> promptFields(json, promptTokenIds));
     }
 
     /// One chunk of a stream.
@@ -86,29 +76,22 @@ public final class ChatCompletionResponses {
     /// @param usage the usage so far, if every chunk carries it
     /// @param withFingerprint on the last chunk of a choice, unless a usage chunk follows
     public static byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
-        return JsonOut.bytes(json -> {
-            json.writeStartObject();
-            head.write(json, CHUNK);
-            json.writeArrayPropertyStart("choices");
-            json.writeStartObject();
-            json.writeNumberProperty("index", choice.index());
-            json.writeObjectPropertyStart("delta");
-            json.writeStringProperty("content", choice.text());
-            json.writeEndObject();
-            logprobs(json, choice);
-            JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
-            if (choice.finishReason().isPresent()) {
-                StopReason.write(json, choice.stopReason());
-            }
-            JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
-            json.writeEndObject();
-            json.writeEndArray();
-            usage.ifPresent(u -> u.writeBrief(json));
-            if (withFingerprint) {
-                head.writeFingerprint(json);
-            }
-            json.writeEndObject();
-        });
+        return head.chunk(
+                CHUNK,
+                choice.index(),
+                json -> {
+                    json.writeObjectPropertyStart("delta");
+                    json.writeStringProperty("content", choice.text());
+                    json.writeEndObject();
+                    logprobs(json, choice);
+                    JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+                    if (choice.finishReason().isPresent()) {
+                        StopReason.write(json, choice.stopReason());
+                    }
+                    JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                },
+                usage,
+                withFingerprint);
     }
 
     /// The chunk that carries the usage at the end of a stream.

@@ -15,32 +15,18 @@ public final class CompletionResponses {
     /// @param kvTransferParams what a decoder needs, as JSON; from a prefiller that holds the blocks
     public static byte[] full(
             ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
-        return JsonOut.bytes(json -> {
-            json.writeStartObject();
-            head.write(json, OBJECT);
-            json.writeArrayPropertyStart("choices");
-            for (Choice choice : choices) {
-                json.writeStartObject();
-                json.writeNumberProperty("index", choice.index());
-                json.writeStringProperty("text", choice.text());
-                logprobs(json, choice);
-                JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
-                StopReason.write(json, choice.stopReason());
-                JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
-                json.writeNullProperty("prompt_logprobs");
-                JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
-                json.writeNullProperty("routed_experts");
-                json.writeEndObject();
-            }
-            json.writeEndArray();
-            json.writeNullProperty("service_tier");
-            head.writeFingerprint(json);
-            usage.writeFull(json);
-            KvTransferJson.write(json, kvTransferParams);
-            json.writeNullProperty("ec_transfer_params");
-            json.writeNullProperty("metrics");
-            json.writeEndObject();
-        });
+        return head.full(
+                OBJECT,
+                choices,
+                (json, choice) -> {
+                    text(json, choice);
+                    JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                    json.writeNullProperty("prompt_logprobs");
+                    JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
+                },
+                usage,
+                json -> {},
+                kvTransferParams);
     }
 
     /// One chunk of a stream.
@@ -48,26 +34,23 @@ public final class CompletionResponses {
     /// @param usage the usage so far, if every chunk carries it
     /// @param withFingerprint on the last chunk of a choice, unless a usage chunk follows
     public static byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint) {
-        return JsonOut.bytes(json -> {
-            json.writeStartObject();
-            head.write(json, OBJECT);
-            json.writeArrayPropertyStart("choices");
-            json.writeStartObject();
-            json.writeNumberProperty("index", choice.index());
-            json.writeStringProperty("text", choice.text());
-            logprobs(json, choice);
-            JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
-            StopReason.write(json, choice.stopReason());
-            JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
-            JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
-            json.writeEndObject();
-            json.writeEndArray();
-            usage.ifPresent(u -> u.writeBrief(json));
-            if (withFingerprint) {
-                head.writeFingerprint(json);
-            }
-            json.writeEndObject();
-        });
+        return head.chunk(
+                OBJECT,
+                choice.index(),
+                json -> {
+                    text(json, choice);
+                    JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
+                    JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
+                },
+                usage,
+                withFingerprint);
+    }
+
+    private static void text(JsonGenerator json, Choice choice) {
+        json.writeStringProperty("text", choice.text());
+        logprobs(json, choice);
+        JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
+        StopReason.write(json, choice.stopReason());
     }
 
     /// The chunk that carries the usage at the end of a stream.

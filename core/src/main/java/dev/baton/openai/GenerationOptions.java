@@ -110,9 +110,7 @@ public record GenerationOptions(
     /// A field that would change the output is never passed over in silence.
     private static void refuseUnbuilt(Fields fields) {
         for (String name : List.of("use_beam_search", "echo", "watermarking", "return_token_offsets")) {
-            if (fields.flag(name, false)) {
-                throw new ApiException(ApiError.notImplemented(name));
-            }
+            refuseIf(fields.flag(name, false), name);
         }
         for (String name : List.of(
                 "prompt_logprobs",
@@ -127,28 +125,33 @@ public record GenerationOptions(
                 "thinking_token_budget",
                 "cache_salt",
                 "ec_transfer_params",
-                "prompt_embeds")) {
-            if (fields.has(name)) {
-                throw new ApiException(ApiError.notImplemented(name));
-            }
+                "prompt_embeds",
+                "functions",
+                "function_call")) {
+            refuseIf(fields.has(name), name);
         }
-        if (fields.list("bad_words").filter(words -> !words.isEmpty()).isPresent()) {
-            throw new ApiException(ApiError.notImplemented("bad_words"));
+        for (String name : List.of("bad_words", "logits_processors")) {
+            refuseIf(fields.list(name).filter(list -> !list.isEmpty()).isPresent(), name);
         }
-        if (fields.string("truncation_side")
-                .filter(side -> !side.equals("left"))
-                .isPresent()) {
-            throw new ApiException(ApiError.notImplemented("truncation_side"));
-        }
+        refuseIf(fields.dict("vllm_xargs").filter(args -> !args.isEmpty()).isPresent(), "vllm_xargs");
+        refuseIf(fields.integer("priority").orElse(0) != 0, "priority");
+        refuseIf(fields.number("length_penalty").orElse(1) != 1, "length_penalty");
+        refuseIf(
+                fields.string("truncation_side")
+                        .filter(side -> !side.equals("left"))
+                        .isPresent(),
+                "truncation_side");
         Optional<Fields> format = fields.nested("response_format");
-        if (format.isPresent() && !format.get().string("type").orElse("").equals("text")) {
-            throw new ApiException(ApiError.notImplemented("response_format"));
-        }
+        refuseIf(format.isPresent() && !format.get().string("type").orElse("").equals("text"), "response_format");
         int bestOf = fields.integer("best_of").orElse(1);
-        if (bestOf != 1 && bestOf != fields.integer("n").orElse(1)) {
-            throw new ApiException(ApiError.notImplemented("best_of"));
-        }
+        refuseIf(bestOf != 1 && bestOf != fields.integer("n").orElse(1), "best_of");
         fields.check();
+    }
+
+    private static void refuseIf(boolean asksForIt, String name) {
+        if (asksForIt) {
+            throw new ApiException(ApiError.notImplemented(name));
+        }
     }
 
     private void checkRanges() {
@@ -160,18 +163,21 @@ public record GenerationOptions(
         }
         inRange("presence_penalty", presencePenalty, -2, 2);
         inRange("frequency_penalty", frequencyPenalty, -2, 2);
+        // The sampler computes in single precision: what is checked is what is left of a number there.
         repetitionPenalty.ifPresent(value -> {
-            if (value <= 0) {
+            if ((float) value <= 0) {
                 throw bad("repetition_penalty must be greater than zero, got " + value + ".");
             }
+            requireSinglePrecision("repetition_penalty", value);
         });
         temperature.ifPresent(value -> {
             if (value < 0) {
                 throw badValue("temperature must be non-negative, got " + value + ".", "temperature", value);
             }
+            requireSinglePrecision("temperature", value);
         });
         topP.ifPresent(value -> {
-            if (value <= 0 || value > 1) {
+            if ((float) value <= 0 || value > 1) {
                 throw badValue("top_p must be in (0, 1], got " + value + ".", "top_p", value);
             }
         });
@@ -230,12 +236,18 @@ public record GenerationOptions(
         requestId.ifPresent(GenerationOptions::requireUsableId);
     }
 
-    /// Ids are repeated in headers and logs: printable, and not endless.
     private static void requireUsableId(String id) {
-        boolean usable = !id.isEmpty() && id.length() <= 512 && id.chars().allMatch(c -> c > 0x20 && c < 0x7f);
-        if (!usable) {
+        if (!RequestIds.isUsable(id)) {
             throw new ApiException(ApiError.badRequest(
-                    "request_id must be 1 to 512 printable ASCII characters without spaces.", "request_id"));
+                    "request_id must be 1 to " + RequestIds.MAX_CHARACTERS
+                            + " printable ASCII characters without spaces.",
+                    "request_id"));
+        }
+    }
+
+    private static void requireSinglePrecision(String name, double value) {
+        if (!Float.isFinite((float) value)) {
+            throw badValue(name + " must be at most " + Float.MAX_VALUE + ", got " + value + ".", name, value);
         }
     }
 

@@ -24,12 +24,12 @@ public final class SseWriter {
         return frame;
     }
 
-    /// An error after the first event; [#done()] follows it.
+    /// An error after the first event. It is the last one: [#done()] follows complete output only.
     public static byte[] error(ApiError error) {
         return event(error.toJson());
     }
 
-    /// The last event: `data: [DONE]`.
+    /// The last event of a stream whose output is complete: `data: [DONE]`.
     public static byte[] done() {
         return DONE.clone();
     }

@@ -17,6 +17,7 @@ import dev.baton.openai.CompletionRequest;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ModelList;
+import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.TokenizeRequest;
 import dev.baton.tokenizer.Tokenizer;
@@ -29,10 +30,13 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Supplier;
@@ -47,13 +51,17 @@ import tools.jackson.databind.JsonNode;
 public final class EngineServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(EngineServer.class);
     private static final int EVENT_LOOPS = 1;
+    private static final Duration REGISTRY_SWEEP = Duration.ofSeconds(1);
+
+    /// An engine that hangs must not keep a question of a developer, and with it the server's stop, for ever.
+    private static final Duration ENGINE_ANSWER_DEADLINE = Duration.ofSeconds(10);
 
     private final EngineServerConfig config;
     private final Engine engine;
     private final Tokenizer tokenizer;
     private final Prompts prompts;
     private final AdmissionControl admission;
-    private final RequestRegistry registry = new RequestRegistry(System::nanoTime);
+    private final RequestRegistry registry;
     private final ServingMetrics metrics;
     private final String fingerprint;
     private final long createdSeconds = System.currentTimeMillis() / 1000;
@@ -62,6 +70,7 @@ public final class EngineServer implements AutoCloseable {
     private final HttpRuntime runtime;
     private final HttpServer server;
     private final AutoCloseable statsTimer;
+    private final AutoCloseable registryTimer;
 
     private EngineServer(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
         this.config = config;
@@ -70,6 +79,7 @@ public final class EngineServer implements AutoCloseable {
         this.prompts =
                 new Prompts(tokenizer, engine.config().maxModelLen(), config.vocabSize(), config.defaultSampling());
         this.admission = new AdmissionControl(config.maxInFlight());
+        this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
@@ -86,6 +96,7 @@ public final class EngineServer implements AutoCloseable {
         this.statsTimer = runtime.every(
                 config.logStatsInterval(),
                 () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info));
+        this.registryTimer = runtime.every(REGISTRY_SWEEP, registry::forgetReleased);
     }
 
     /// Starts to serve; returns once the port is bound.
@@ -104,6 +115,7 @@ public final class EngineServer implements AutoCloseable {
     public void stop(Duration grace) {
         try {
             statsTimer.close();
+            registryTimer.close();
             server.stop(grace);
         } catch (HttpException e) {
             LOG.warn("{}", e.getMessage());
@@ -233,6 +245,7 @@ public final class EngineServer implements AutoCloseable {
         RequestStream stream = prepare(kv, () -> {
             CompletionRequest request = CompletionRequest.parse(body);
             requireModel(request.model());
+            requireWholeAnswer(kv, request.options());
             int sequences = request.prompts().size() * request.options().n();
             return admitted(sequences, leave -> {
                 List<int[]> encoded = new ArrayList<>(request.prompts().size());
@@ -248,6 +261,7 @@ public final class EngineServer implements AutoCloseable {
         RequestStream stream = prepare(kv, () -> {
             ChatCompletionRequest request = ChatCompletionRequest.parse(body);
             requireModel(request.model());
+            requireWholeAnswer(kv, request.options());
             return admitted(request.options().n(), leave -> {
                 int[] encoded = prompts.encode(request.chat(), request.options());
                 String role = request.chat().addGenerationPrompt()
@@ -269,10 +283,30 @@ public final class EngineServer implements AutoCloseable {
         try {
             return preparation.get();
         } catch (ApiException e) {
-            if (e.error().status() < 500 && kv.orElse(null) instanceof KvTransferParams.RemotePrefill source) {
-                engine.releaseRemote(source);
+            if (e.error().status() < 500) {
+                release(kv);
             }
             throw e;
+        } catch (IllegalArgumentException e) {
+            release(kv);
+            throw new ApiException(ApiError.badRequest(String.valueOf(e.getMessage())));
+        }
+    }
+
+    private void release(Optional<KvTransferParams> kv) {
+        if (kv.orElse(null) instanceof KvTransferParams.RemotePrefill source) {
+            engine.releaseRemote(source);
+        }
+    }
+
+    /// What a decoder needs stands in a whole answer only: in a stream nobody would hear of the blocks that are
+    /// kept.
+    private static void requireWholeAnswer(Optional<KvTransferParams> kv, GenerationOptions options) {
+        if (options.stream() && kv.orElse(null) instanceof KvTransferParams.RemoteDecode) {
+            throw new ApiException(ApiError.badRequest(
+                    "stream must be false with kv_transfer_params.do_remote_decode: a streamed answer cannot carry"
+                            + " the kv_transfer_params for the decoder.",
+                    "stream"));
         }
     }
 
@@ -323,9 +357,9 @@ public final class EngineServer implements AutoCloseable {
 
     /// The client's id if it is fit to be repeated, the header before the body's field; else a new one.
     private static String requestId(HttpExchange exchange, GenerationOptions options) {
-        Optional<String> header = exchange.header("x-request-id")
-                .filter(id -> !id.isEmpty() && id.length() <= 512 && id.chars().allMatch(c -> c > 0x20 && c < 0x7f));
-        return header.or(options::requestId)
+        return exchange.header("x-request-id")
+                .filter(RequestIds::isUsable)
+                .or(options::requestId)
                 .orElseGet(() -> UUID.randomUUID().toString().replace("-", ""));
     }
 
@@ -371,8 +405,12 @@ public final class EngineServer implements AutoCloseable {
     /// Answers 200 whatever came of it, as vLLM does; the log tells.
     private void resetPrefixCache(HttpExchange exchange) {
         inBackground(exchange, () -> {
-            if (!engine.resetPrefixCache().join()) {
-                LOG.warn("the prefix cache was not reset: requests are running");
+            try {
+                if (!inTime(engine.resetPrefixCache())) {
+                    LOG.warn("the prefix cache was not reset: requests are running");
+                }
+            } catch (CompletionException e) {
+                LOG.warn("the prefix cache was not reset: {}", reason(e));
             }
             exchange.respondEmpty(200);
         });
@@ -381,7 +419,7 @@ public final class EngineServer implements AutoCloseable {
     private void integrity(HttpExchange exchange) {
         inBackground(exchange, () -> {
             try {
-                BlockUsage usage = engine.checkIntegrity().join();
+                BlockUsage usage = inTime(engine.checkIntegrity());
                 exchange.respondJson(
                         200,
                         Json.bytes(Map.of(
@@ -390,8 +428,21 @@ public final class EngineServer implements AutoCloseable {
                                 "in_use", usage.inUse(),
                                 "total", usage.total())));
             } catch (CompletionException e) {
-                ErrorAnswers.send(exchange, ApiError.internal(String.valueOf(e.getCause() == null ? e : e.getCause())));
+                ErrorAnswers.send(exchange, ApiError.internal(reason(e)));
             }
         });
+    }
+
+    /// @throws CompletionException also if the engine does not answer in time
+    private static <T> T inTime(CompletableFuture<T> answer) {
+        return answer.orTimeout(ENGINE_ANSWER_DEADLINE.toSeconds(), TimeUnit.SECONDS)
+                .join();
+    }
+
+    private static String reason(CompletionException failure) {
+        if (failure.getCause() instanceof TimeoutException) {
+            return "the engine has not answered within " + ENGINE_ANSWER_DEADLINE.toSeconds() + " s";
+        }
+        return String.valueOf(failure.getCause() == null ? failure : failure.getCause());
     }
 }

@@ -1,35 +1,27 @@
 package dev.baton.serving;
 
-import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.function.LongSupplier;
+import java.util.function.Predicate;
 
 /// Knows which sequences of the engine belong to which request id, so that a request can be aborted by its id:
 /// while it runs, and on a prefiller also afterwards, while its blocks are held for a decoder. Several requests
 /// may carry the same id; all of them are meant then. Thread-safe.
 final class RequestRegistry {
-    /// Held requests are forgotten after this time; their leases have run out long before.
-    private static final Duration HELD_MEMORY = Duration.ofMinutes(10);
-
-    private static final int MAX_HELD = 65_536;
-
-    private final LongSupplier nanoTime;
+    private final Predicate<String> isKnownToEngine;
     // guarded by this
     private final Map<String, Set<String>> engineIds = new HashMap<>();
-    private final Deque<Held> held = new ArrayDeque<>();
+    private final List<Held> held = new ArrayList<>();
 
-    private record Held(String requestId, String engineId, long sinceNanos) {}
+    private record Held(String requestId, String engineId) {}
 
-    /// @param nanoTime [System#nanoTime()], or a clock of a test
-    RequestRegistry(LongSupplier nanoTime) {
-        this.nanoTime = nanoTime;
+    /// @param isKnownToEngine whether the engine still runs a sequence or holds its blocks
+    RequestRegistry(Predicate<String> isKnownToEngine) {
+        this.isKnownToEngine = isKnownToEngine;
     }
 
     synchronized void add(String requestId, String engineId) {
@@ -46,13 +38,18 @@ final class RequestRegistry {
 
     /// Notes that a sequence ended and its blocks are held.
     synchronized void hold(String requestId, String engineId) {
-        long now = nanoTime.getAsLong();
-        held.addLast(new Held(requestId, engineId, now));
-        while (held.size() > MAX_HELD
-                || (!held.isEmpty() && now - held.getFirst().sinceNanos() > HELD_MEMORY.toNanos())) {
-            Held oldest = held.removeFirst();
-            remove(oldest.requestId(), oldest.engineId());
-        }
+        held.add(new Held(requestId, engineId));
+    }
+
+    /// Forgets the held sequences whose blocks the engine has let go of. To be called now and then.
+    synchronized void forgetReleased() {
+        held.removeIf(each -> {
+            boolean released = !isKnownToEngine.test(each.engineId());
+            if (released) {
+                remove(each.requestId(), each.engineId());
+            }
+            return released;
+        });
     }
 
     /// The sequences of a request, running or held.

@@ -29,6 +29,8 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// One HTTP request that generates: its sequences in the engine, and its answer, whole or streamed.
 ///
@@ -38,6 +40,8 @@ import org.jspecify.annotations.Nullable;
 /// The head of a stream goes out with the first token, so that what fails before gets a status of its own; what
 /// fails after is an error event, and never a normal end.
 final class RequestStream {
+    private static final Logger LOG = LoggerFactory.getLogger(RequestStream.class);
+
     private final HttpExchange exchange;
     private final Engine engine;
     private final RequestRegistry registry;
@@ -153,10 +157,11 @@ final class RequestStream {
     ///
     /// @param kv what the request says about its hand-off; it concerns the first sequence only, as only one can own
     ///     a prefiller's blocks
-    /// @throws ApiException if the engine does not take one of them; the others are aborted then
+    /// @throws ApiException if the engine does not take one of them; the others are aborted then, as after any
+    ///     other exception
     void submit(Optional<KvTransferParams> kv) {
-        exchange.onGone(reason -> abandon());
         try {
+            exchange.onGone(reason -> abandon());
             for (Sequence sequence : sequences) {
                 if (over) {
                     if (sequence.index == 0) {
@@ -182,6 +187,9 @@ final class RequestStream {
         } catch (IllegalArgumentException e) {
             abandon();
             throw new ApiException(ApiError.badRequest(String.valueOf(e.getMessage())));
+        } catch (RuntimeException | Error e) {
+            abandon();
+            throw e;
         }
         if (over) {
             abortAll(); // the client went away while this thread was submitting
@@ -221,7 +229,17 @@ final class RequestStream {
         }
     }
 
+    /// The entry of the engine's outputs. A failure in here must not leave the client and the admission waiting.
     private void receive(Sequence sequence, RequestOutput output) {
+        try {
+            take(sequence, output);
+        } catch (RuntimeException | Error e) {
+            LOG.error("request {} failed", head.id(), e);
+            fail(ApiError.internal("Internal server error"));
+        }
+    }
+
+    private void take(Sequence sequence, RequestOutput output) {
         if (!submitted && !over) {
             early.add(() -> receive(sequence, output));
             return;
@@ -440,8 +458,7 @@ final class RequestStream {
         if (out == null) {
             ErrorAnswers.send(exchange, error);
         } else {
-            out.write(SseWriter.error(error));
-            out.write(SseWriter.done());
+            out.write(SseWriter.error(error)); // no [DONE]: it would say that the output is complete
             out.end();
         }
         finishQuietly();

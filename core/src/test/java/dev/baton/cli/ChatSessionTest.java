@@ -19,6 +19,9 @@ import java.util.concurrent.Executors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -70,6 +73,13 @@ class ChatSessionTest {
                     exchange.close();
                     return;
                 }
+            }
+            if (question.equals("break off")) {
+                exchange.close();
+                return;
+            }
+            if (question.equals("garble")) {
+                out.write("data: {\"choices\"\n\n".getBytes(StandardCharsets.UTF_8));
             }
             piece(out, Integer.toString(bodies.size()));
             out.write("data: [DONE]\n\n".getBytes(StandardCharsets.UTF_8));
@@ -133,6 +143,21 @@ class ChatSessionTest {
             session.ask("again", piece -> {});
         }
         assertThat(bodies.get(1).path("messages")).hasSize(2);
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            break off | it ended without [DONE]
+            garble    | cannot be read
+            """)
+    @Timeout(20)
+    void answerThatIsNotWholeIsAFailure(String question, String reason) {
+        try (ChatSession session = new ChatSession(base, SETTINGS)) {
+            assertThatThrownBy(() -> session.ask(question, piece -> {}))
+                    .isInstanceOf(CliException.class)
+                    .hasMessageContaining(reason);
+            assertThat(session.ask("again", piece -> {})).isEqualTo(ChatSession.Ending.COMPLETE);
+        }
     }
 
     @Test

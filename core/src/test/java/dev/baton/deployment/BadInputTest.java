@@ -21,13 +21,14 @@ class BadInputTest {
     static Path logs;
 
     private Deployment deployment;
+    private Instance prefiller;
     private Instance decoder;
     private Instance router;
 
     @BeforeAll
     void start() {
         deployment = new Deployment(logs);
-        Instance prefiller = deployment.prefiller();
+        prefiller = deployment.prefiller();
         decoder = deployment.decoder();
         router = deployment.router(List.of(prefiller), List.of(decoder));
         deployment.awaitReady();
@@ -36,7 +37,7 @@ class BadInputTest {
     @AfterEach
     void nothingIsLeaked() {
         deployment.checkBlocks();
-        for (Instance instance : List.of(decoder)) {
+        for (Instance instance : List.of(prefiller, decoder)) {
             assertThat(deployment.metric(instance, "vllm:num_requests_running")).isZero();
             assertThat(deployment.metric(instance, "vllm:num_requests_waiting")).isZero();
         }

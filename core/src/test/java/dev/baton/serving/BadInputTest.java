@@ -10,6 +10,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.List;
+import java.util.OptionalDouble;
+import java.util.OptionalInt;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.AfterAll;
@@ -102,6 +104,17 @@ class BadInputTest {
             penalty 3               | {"prompt": "a", "presence_penalty": 3}                       | 400 |
             repetition penalty 0    | {"prompt": "a", "repetition_penalty": 0}                     | 400 |
             min over max            | {"prompt": "a", "min_tokens": 5, "max_tokens": 4}            | 400 | min_tokens
+            temperature no float    | {"prompt": "a", "temperature": 1e39}                         | 400 | temperature
+            penalty no float        | {"prompt": "a", "repetition_penalty": 1e39}                  | 400 | repetition_penalty
+            penalty 0 as a float    | {"prompt": "a", "repetition_penalty": 1e-50}                 | 400 |
+            top_p 0 as a float      | {"prompt": "a", "top_p": 1e-50}                              | 400 | top_p
+            priority                | {"prompt": "a", "priority": 3}                               | 501 | priority
+            priority a word         | {"prompt": "a", "priority": "high"}                          | 400 | body.priority
+            length penalty          | {"prompt": "a", "length_penalty": 0.5}                       | 501 | length_penalty
+            functions               | {"prompt": "a", "functions": [{"name": "f"}]}                | 501 | functions
+            function call           | {"prompt": "a", "function_call": "auto"}                     | 501 | function_call
+            logits processors       | {"prompt": "a", "logits_processors": ["p"]}                  | 501 | logits_processors
+            vllm_xargs              | {"prompt": "a", "vllm_xargs": {"x": 1}}                      | 501 | vllm_xargs
             empty stop              | {"prompt": "a", "stop": [""]}                                | 400 |
             five stops              | {"prompt": "a", "stop": ["a","b","c","d","e"]}               | 400 | body.stop
             stop a number           | {"prompt": "a", "stop": 5}                                   | 400 | body.stop
@@ -188,6 +201,23 @@ class BadInputTest {
         assertThat(full.json().path("error").path("param").stringValue()).isEqualTo("input_tokens");
     }
 
+    /// A model's `generation_config.json` can say what no sampler takes.
+    @Test
+    void samplingThatTheEngineDoesNotTakeIsRefusedAndLeavesNothingBehind(@TempDir Path own) {
+        DefaultSampling defaults = new DefaultSampling(
+                OptionalDouble.of(-1),
+                OptionalDouble.empty(),
+                OptionalInt.empty(),
+                OptionalDouble.empty(),
+                OptionalDouble.empty(),
+                OptionalInt.empty());
+        try (Instance odd = Instance.start(own, config -> config.withDefaultSampling(defaults))) {
+            Answer answer = odd.post(PATH, "{\"prompt\":\"a\"}");
+            assertThat(answer.status()).as(answer.body()).isEqualTo(400);
+            assertThat(answer.body()).contains("temperature");
+        }
+    }
+
     @Test
     void unknownPathAndMethodAreAnsweredAsVllmDoes() {
         assertThat(instance.get("/v1/nothing").body()).isEqualTo("{\"detail\":\"Not Found\"}");
@@ -202,7 +232,7 @@ class BadInputTest {
                 PATH,
                 "{\"prompt\":\"a\\n\",\"max_tokens\":1,\"colour\":\"red\",\"logprobs\":null,\"stop\":null,\"n\":null,"
                         + "\"stream_options\":null,\"kv_transfer_params\":null,\"best_of\":1,\"user\":\"u\","
-                        + "\"priority\":3,\"temperature\":null}");
+                        + "\"priority\":0,\"length_penalty\":1.0,\"vllm_xargs\":{},\"temperature\":null}");
         assertThat(answer.status()).as(answer.body()).isEqualTo(200);
         assertThat(answer.text()).isEqualTo("a");
     }

@@ -97,6 +97,18 @@ class HandOffTest {
         prefiller.awaitIdle(Duration.ofSeconds(5));
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {PATH, "/v1/chat/completions"})
+    void streamedPrefillLegIsRefusedBecauseNobodyWouldHearOfItsBlocks(String path) {
+        Map<String, Object> body = body(1, ASK);
+        body.put("messages", List.of(Map.of("role", "user", "content", "a")));
+        body.put("stream", true);
+        Answer answer = prefiller.post(path, body);
+        assertThat(answer.status()).as(answer.body()).isEqualTo(400);
+        assertThat(answer.json().path("error").path("param").stringValue()).isEqualTo("stream");
+        assertThat(prefiller.engine.stats().numHeld()).isZero();
+    }
+
     @Test
     void abortByIdLetsGoOfHeldBlocks() {
         prefill("r-2");
@@ -109,7 +121,14 @@ class HandOffTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"\"max_tokens\":0", "\"model\":\"other\"", "\"temperature\":\"x\"", "\"prompt\":[9999]"})
+    @ValueSource(
+            strings = {
+                "\"max_tokens\":0",
+                "\"temperature\":1e39",
+                "\"model\":\"other\"",
+                "\"temperature\":\"x\"",
+                "\"prompt\":[9999]"
+            })
     void refusedDecodeLegLetsGoOfTheBlocksOnThePrefiller(String wrong) {
         JsonNode params = prefill("r-3");
         String body = "{\"prompt\":\"a\"," + wrong + ",\"kv_transfer_params\":" + params + "}";

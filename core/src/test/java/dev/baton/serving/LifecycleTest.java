@@ -170,10 +170,9 @@ class LifecycleTest {
             instance.model.broken = true;
             String text = new String(response.body().readAllBytes(), StandardCharsets.UTF_8);
             List<String> events = text.lines().filter(line -> !line.isEmpty()).toList();
-            assertThat(events.getLast()).isEqualTo("data: [DONE]");
-            JsonNode error = Instance.JSON
-                    .readTree(events.get(events.size() - 2).substring(6))
-                    .path("error");
+            assertThat(events).doesNotContain("data: [DONE]");
+            JsonNode error =
+                    Instance.JSON.readTree(events.getLast().substring(6)).path("error");
             assertThat(error.path("code").intValue()).isEqualTo(500);
             assertThat(error.path("message").stringValue()).isNotBlank();
             assertThat(text).doesNotContain("finish_reason\":\"length", "finish_reason\":\"stop");
@@ -235,6 +234,23 @@ class LifecycleTest {
         try (Instance instance = Instance.start(directory, config -> config.withDevMode(false))) {
             assertThat(instance.get("/debug/integrity").status()).isEqualTo(404);
             assertThat(instance.post("/reset_prefix_cache", "").status()).isEqualTo(404);
+        }
+    }
+
+    @Test
+    void hangingEngineKeepsNoQuestionForEver() {
+        try (Instance instance = Instance.start(directory)) {
+            instance.model.stepMillis = 13_000;
+            CompletableFuture<Answer> running =
+                    CompletableFuture.supplyAsync(() -> instance.post(PATH, body(1, false)));
+            await().until(() -> instance.model.forwards == 1);
+            CompletableFuture<Answer> reset =
+                    CompletableFuture.supplyAsync(() -> instance.post("/reset_prefix_cache", ""));
+            Answer answer = instance.get("/debug/integrity");
+            assertThat(answer.status()).isEqualTo(500);
+            assertThat(answer.body()).contains("has not answered within 10 s");
+            assertThat(reset.join().status()).isEqualTo(200);
+            assertThat(running.join().status()).isEqualTo(200);
         }
     }
 

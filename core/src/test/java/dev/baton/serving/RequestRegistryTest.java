@@ -2,13 +2,14 @@ package dev.baton.serving;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.time.Duration;
-import java.util.concurrent.atomic.AtomicLong;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 
 class RequestRegistryTest {
-    private final AtomicLong now = new AtomicLong();
-    private final RequestRegistry registry = new RequestRegistry(now::get);
+    private final Set<String> inEngine = new HashSet<>();
+    private final RequestRegistry registry = new RequestRegistry(inEngine::contains);
 
     @Test
     void sequencesAreFoundUntilTheyEnd() {
@@ -24,17 +25,26 @@ class RequestRegistryTest {
     }
 
     @Test
-    void heldSequencesAreForgottenAfterAWhile() {
-        registry.add("r", "a");
-        registry.hold("r", "a");
-        now.addAndGet(Duration.ofMinutes(5).toNanos());
-        registry.add("s", "b");
-        registry.hold("s", "b");
+    void heldSequenceIsForgottenOnceTheEngineHasLetGoOfItsBlocks() {
+        for (String id : List.of("a", "b")) {
+            registry.add("r", id);
+            registry.hold("r", id);
+        }
+        inEngine.addAll(List.of("a", "b"));
+        registry.forgetReleased();
+        assertThat(registry.engineIds("r")).containsExactly("a", "b");
+        inEngine.remove("a");
+        registry.forgetReleased();
+        assertThat(registry.engineIds("r")).containsExactly("b");
+        inEngine.remove("b");
+        registry.forgetReleased();
+        assertThat(registry.size()).isZero();
+    }
+
+    @Test
+    void runningSequenceIsNotForgottenBeforeItEnds() {
+        registry.add("r", "a"); // on its way to the engine
+        registry.forgetReleased();
         assertThat(registry.engineIds("r")).containsExactly("a");
-        now.addAndGet(Duration.ofMinutes(6).toNanos());
-        registry.add("t", "c");
-        registry.hold("t", "c");
-        assertThat(registry.engineIds("r")).isEmpty();
-        assertThat(registry.engineIds("s")).containsExactly("b");
     }
 }
