@@ -1,35 +1,26 @@
 package dev.baton.cli;
 
+import dev.baton.model.JsonFile;
 import dev.baton.serving.DefaultSampling;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /// Reads what a model's `generation_config.json` says about sampling.
 final class GenerationDefaults {
-    private static final JsonMapper JSON = new JsonMapper();
-
     private GenerationDefaults() {}
 
     /// vLLM's own defaults if there is no such file.
     ///
-    /// @throws CliException if it cannot be read
+    /// @throws dev.baton.model.ModelException if it cannot be read
     static DefaultSampling read(Path modelFolder) {
         Path file = modelFolder.resolve("generation_config.json");
         if (!Files.exists(file)) {
             return DefaultSampling.VLLM;
         }
-        JsonNode json;
-        try {
-            json = JSON.readTree(Files.readAllBytes(file));
-        } catch (IOException | JacksonException e) {
-            throw new CliException("%s cannot be read: %s".formatted(file, e.getMessage()), e);
-        }
+        JsonNode json = JsonFile.readObject(file);
         return new DefaultSampling(
                 number(json, "temperature"),
                 number(json, "top_p"),

@@ -1,13 +1,10 @@
 package dev.baton.model;
 
 import dev.baton.tensor.DType;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -29,7 +26,7 @@ public final class ModelConfigs {
             throw new ModelException("there is no " + CONFIG + " in " + directory
                     + ": a model is a Hugging Face folder with config.json, model.safetensors and tokenizer.json");
         }
-        Fields config = new Fields(file, parse(file));
+        Fields config = new Fields(file, JsonFile.readObject(file));
         config.mustBe("hidden_act", "silu");
         config.mustBe("attention_bias", "false");
         config.mustBe("mlp_bias", "false");
@@ -130,28 +127,12 @@ public final class ModelConfigs {
     private static List<Integer> eosTokenIds(Path directory, Fields config, int vocabSize) {
         Path generation = directory.resolve(GENERATION_CONFIG);
         if (Files.isRegularFile(generation)) {
-            Fields fields = new Fields(generation, parse(generation));
+            Fields fields = new Fields(generation, JsonFile.readObject(generation));
             if (fields.has("eos_token_id")) {
                 return fields.tokenIds("eos_token_id", vocabSize);
             }
         }
         return config.has("eos_token_id") ? config.tokenIds("eos_token_id", vocabSize) : List.of();
-    }
-
-    /// Parses a JSON file that must hold an object.
-    private static JsonNode parse(Path file) {
-        try {
-            JsonNode node = JsonMapper.shared().readTree(Files.readString(file));
-            if (!node.isObject()) {
-                throw new ModelException(file + " must hold a JSON object, not "
-                        + node.getNodeType().name().toLowerCase(Locale.ROOT));
-            }
-            return node;
-        } catch (IOException e) {
-            throw new ModelException(file + " cannot be read: " + e.getMessage(), e);
-        } catch (JacksonException e) {
-            throw new ModelException(file + " is not valid JSON: " + e.getOriginalMessage(), e);
-        }
     }
 
     /// The fields of one JSON object, with errors that name the file.

@@ -11,6 +11,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
+import tools.jackson.core.TokenStreamLocation;
+import tools.jackson.core.exc.UnexpectedEndOfInputException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -61,8 +63,17 @@ record TokenizerConfig(
     static JsonNode readJson(Path file) {
         try {
             return JsonMapper.shared().readTree(Files.readAllBytes(file));
-        } catch (IOException | JacksonException e) {
-            throw new TokenizerException(file + " cannot be read as JSON: " + e.getMessage(), e);
+        } catch (IOException e) {
+            throw new TokenizerException(file + " cannot be read: " + e.getMessage(), e);
+        } catch (JacksonException e) {
+            TokenStreamLocation at = e.getLocation();
+            throw new TokenizerException(
+                    file + " is not valid JSON: it "
+                            + (e instanceof UnexpectedEndOfInputException ? "ends too early" : "is damaged")
+                            + (at == null || at.getLineNr() < 1
+                                    ? ""
+                                    : ", at line " + at.getLineNr() + ", column " + at.getColumnNr()),
+                    e);
         }
     }
 

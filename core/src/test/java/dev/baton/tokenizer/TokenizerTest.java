@@ -61,6 +61,22 @@ class TokenizerTest {
         return TOKENIZERS.computeIfAbsent(name, n -> Tokenizer.load(folder(n)));
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"tokenizer.json", "tokenizer_config.json"})
+    void brokenFileIsNamedInOneSentenceWithThePlace(String name, @TempDir Path model) throws IOException {
+        Files.writeString(model.resolve("tokenizer.json"), "{}");
+        Files.writeString(model.resolve(name), "{\n \"model\": {\"voc");
+        assertThatThrownBy(() -> Tokenizer.load(model))
+                .isInstanceOf(TokenizerException.class)
+                .hasMessageStartingWith(
+                        model.resolve(name) + " is not valid JSON: it ends too early, at line 2, column ")
+                .hasMessageMatching("[^\n]*column [0-9]+");
+        Files.writeString(model.resolve(name), "{\n \"model\": ]}");
+        assertThatThrownBy(() -> Tokenizer.load(model))
+                .hasMessageStartingWith(model.resolve(name) + " is not valid JSON: it is damaged, at line 2, column ")
+                .hasMessageMatching("[^\n]*column [0-9]+");
+    }
+
     @AfterAll
     static void close() {
         TOKENIZERS.values().forEach(Tokenizer::close);
@@ -345,7 +361,7 @@ class TokenizerTest {
         Files.writeString(directory.resolve("tokenizer.json"), "{");
         assertThatThrownBy(() -> Tokenizer.load(directory))
                 .isInstanceOf(TokenizerException.class)
-                .hasMessageContaining("tokenizer.json cannot be read as JSON");
+                .hasMessageContaining("tokenizer.json is not valid JSON");
         Files.writeString(directory.resolve("tokenizer.json"), "{\"model\": {}}");
         assertThatThrownBy(() -> Tokenizer.load(directory)).hasMessageContaining("model.vocab is missing");
     }

@@ -1,5 +1,6 @@
 package dev.baton.model.safetensors;
 
+import dev.baton.model.JsonFile;
 import dev.baton.model.ModelException;
 import dev.baton.tensor.DType;
 import java.io.IOException;
@@ -8,7 +9,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -17,9 +17,7 @@ import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /// One safetensors file, mapped into memory: eight bytes with the length of the header, the header in JSON,
 /// then the tensors side by side.
@@ -84,12 +82,7 @@ final class SafetensorsFile {
         }
         byte[] header = file.asSlice(LENGTH_BYTES, headerBytes).toArray(ValueLayout.JAVA_BYTE);
         MemorySegment data = file.asSlice(LENGTH_BYTES + headerBytes);
-        JsonNode json;
-        try {
-            json = JsonMapper.shared().readTree(new String(header, StandardCharsets.UTF_8));
-        } catch (JacksonException e) {
-            throw new ModelException(path + ": the header is not valid JSON: " + e.getOriginalMessage(), e);
-        }
+        JsonNode json = JsonFile.parse(path + ": the header", header);
         if (!json.isObject()) {
             throw new ModelException(path + ": the header must be a JSON object");
         }

@@ -1,10 +1,10 @@
 package dev.baton.model.safetensors;
 
+import dev.baton.model.JsonFile;
 import dev.baton.model.ModelException;
 import dev.baton.model.Weights;
 import dev.baton.model.WeightsDigest;
 import dev.baton.tensor.DType;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,9 +14,7 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /// The weights of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
 ///
@@ -87,14 +85,7 @@ public final class SafetensorsWeights implements Weights {
     }
 
     private static Map<String, String> readIndex(Path index) {
-        JsonNode weightMap;
-        try {
-            weightMap = JsonMapper.shared().readTree(Files.readString(index)).path("weight_map");
-        } catch (IOException e) {
-            throw new ModelException(index + " cannot be read: " + e.getMessage(), e);
-        } catch (JacksonException e) {
-            throw new ModelException(index + " is not valid JSON: " + e.getOriginalMessage(), e);
-        }
+        JsonNode weightMap = JsonFile.readObject(index).path("weight_map");
         if (!weightMap.isObject()) {
             throw new ModelException(index + ": weight_map, an object of tensor name to file name, is missing");
         }

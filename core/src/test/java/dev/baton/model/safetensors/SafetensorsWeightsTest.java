@@ -102,7 +102,7 @@ class SafetensorsWeightsTest {
         writeIndex("{\"weights\":{}}");
         assertRefused("weight_map", "is missing");
         writeIndex("{");
-        assertRefused("index.json is not valid JSON");
+        assertRefused("index.json is not valid JSON: it ends too early, at line 1, column 2");
     }
 
     private void writeShard(String name, String header, byte[] data, int from, int to) throws IOException {
@@ -165,7 +165,7 @@ class SafetensorsWeightsTest {
         Files.write(directory.resolve("model.safetensors"), "version https://git-lfs".getBytes(StandardCharsets.UTF_8));
         assertRefused("is not a safetensors file: it says that its header has");
         writeSingle("{\"a\":", 0);
-        assertRefused("the header is not valid JSON");
+        assertRefused("the header is not valid JSON: it ends too early, at line 1, column ");
         writeSingle("[]", 0);
         assertRefused("the header must be a JSON object");
     }
