@@ -7,6 +7,8 @@ import java.io.PrintWriter;
 import java.nio.charset.Charset;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import org.jline.reader.EndOfFileException;
 import org.jline.reader.LineReader;
 import org.jline.reader.LineReaderBuilder;
@@ -20,9 +22,14 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `baton chat`: a conversation in the terminal. Without a terminal each line of standard input is one question.
-@Command(name = "chat", description = "Talks to a model: /new begins anew, /exit ends.", sortOptions = false)
+@Command(name = "chat", description = "Talks to a model. " + ChatCommand.COMMANDS, sortOptions = false)
 final class ChatCommand implements Callable<Integer> {
+    static final String COMMANDS = "/new begins anew, /help shows the commands, /exit ends.";
+    static final String HOW_TO_LEAVE = "Ctrl+C again, Ctrl+D or /exit to leave";
     private static final String PROMPT = "> ";
+
+    /// A word after a slash; a path such as `/etc/hosts` is none and goes to the model.
+    private static final Pattern SLASH_COMMAND = Pattern.compile("/[\\p{Alpha}?]*(\\s.*)?");
 
     @Option(
             names = "--base-url",
@@ -65,23 +72,36 @@ final class ChatCommand implements Callable<Integer> {
     private static int inTerminal(ChatSession session) throws IOException {
         try (Terminal terminal = TerminalBuilder.builder().system(true).build()) {
             LineReader lines = LineReaderBuilder.builder().terminal(terminal).build();
-            PrintWriter out = terminal.writer();
-            out.printf(
-                    "Talking to %s. /new begins anew, /exit ends; Ctrl+C stops an answer, at the prompt it ends.%n",
-                    session.model());
             terminal.handle(Terminal.Signal.INT, signal -> session.interrupt());
-            while (true) {
-                String line;
-                try {
-                    line = lines.readLine(PROMPT);
-                } catch (UserInterruptException e) {
+            return converse(session, lines::readLine, terminal.writer());
+        }
+    }
+
+    /// Ctrl+C stops an answer, drops what has been typed, and at an empty prompt leaves the second time in a row.
+    ///
+    /// @param readLine shows a prompt and reads as JLine does, with its exceptions
+    /// @return the exit status
+    static int converse(ChatSession session, UnaryOperator<String> readLine, PrintWriter out) {
+        out.printf("Talking to %s. %s Ctrl+C stops an answer.%n", session.model(), COMMANDS);
+        boolean leavesNext = false;
+        while (true) {
+            try {
+                if (!answer(session, readLine.apply(PROMPT), out)) {
+                    return Exit.OK;
+                }
+                leavesNext = false;
+            } catch (UserInterruptException e) {
+                boolean isEmpty = e.getPartialLine().isBlank();
+                if (leavesNext && isEmpty) {
                     return StopSignal.Cause.INTERRUPT.exitCode();
-                } catch (EndOfFileException e) {
-                    return Exit.OK;
                 }
-                if (!answer(session, line, out)) {
-                    return Exit.OK;
+                leavesNext = isEmpty;
+                if (leavesNext) {
+                    out.println(HOW_TO_LEAVE);
+                    out.flush();
                 }
+            } catch (EndOfFileException e) {
+                return Exit.OK;
             }
         }
     }
@@ -96,9 +116,12 @@ final class ChatCommand implements Callable<Integer> {
         return Exit.OK;
     }
 
+    /// Obeys a slash command, or asks the model and shows its answer.
+    ///
     /// @return false if the person wants to leave
-    private static boolean answer(ChatSession session, String line, PrintWriter out) {
-        switch (line.strip()) {
+    static boolean answer(ChatSession session, String line, PrintWriter out) {
+        String said = line.strip();
+        switch (said) {
             case "" -> {}
             case "/exit" -> {
                 return false;
@@ -107,9 +130,12 @@ final class ChatCommand implements Callable<Integer> {
                 session.clear();
                 out.println("(a new conversation)");
             }
+            case "/help" -> out.println(COMMANDS);
+            case String unknown when SLASH_COMMAND.matcher(unknown).matches() ->
+                out.println("There is no command " + unknown + ". " + COMMANDS);
             default -> {
                 try {
-                    ChatSession.Ending ending = session.ask(line.strip(), piece -> {
+                    ChatSession.Ending ending = session.ask(said, piece -> {
                         out.print(piece);
                         out.flush();
                     });

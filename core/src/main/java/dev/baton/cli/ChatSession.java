@@ -19,6 +19,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -31,6 +32,7 @@ import tools.jackson.databind.node.ObjectNode;
 final class ChatSession implements AutoCloseable {
     private static final Duration DEADLINE = Duration.ofMinutes(10);
     private static final int MAX_BODY_BYTES = 1 << 20;
+    private static final Pattern CONTEXT_IS_FULL = Pattern.compile("context length", Pattern.CASE_INSENSITIVE);
 
     private final HttpRuntime runtime = HttpRuntime.start(1);
     private final HttpClient client = runtime.client(HttpClientConfig.defaults());
@@ -210,8 +212,25 @@ final class ChatSession implements AutoCloseable {
             } else if (status == 200) {
                 ending.completeExceptionally(new CliException("The answer broke off: it ended without [DONE]."));
             } else {
-                ending.completeExceptionally(new CliException("Refused with status " + status + ": "
-                        + refusal.toString(StandardCharsets.UTF_8).strip()));
+                ending.completeExceptionally(new CliException(explain(status, refusal.toByteArray())));
+            }
+        }
+
+        /// A 400 speaks of the question, in words that stand alone; other statuses say more with their number.
+        private static String explain(int status, byte[] body) {
+            String said = errorMessage(body);
+            String message = status == 400 && !said.isEmpty() ? said : "Refused with status " + status + ": " + said;
+            return CONTEXT_IS_FULL.matcher(said).find()
+                    ? message + System.lineSeparator() + "/new begins a new conversation."
+                    : message;
+        }
+
+        private static String errorMessage(byte[] body) {
+            String raw = new String(body, StandardCharsets.UTF_8).strip();
+            try {
+                return Json.parse(body).path("error").path("message").asString(raw);
+            } catch (Json.MalformedException e) {
+                return raw;
             }
         }
 

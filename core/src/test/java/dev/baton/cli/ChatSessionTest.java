@@ -6,16 +6,23 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.regex.Pattern;
+import org.jline.reader.EndOfFileException;
+import org.jline.reader.UserInterruptException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -53,9 +60,9 @@ class ChatSessionTest {
                     .get(body.path("messages").size() - 1)
                     .path("content")
                     .asString();
-            if (question.equals("refuse")) {
-                byte[] refusal = "{\"error\":{\"message\":\"no\"}}".getBytes(StandardCharsets.UTF_8);
-                exchange.sendResponseHeaders(400, refusal.length);
+            if (question.startsWith("refuse ")) {
+                byte[] refusal = question.substring("refuse 400 ".length()).getBytes(StandardCharsets.UTF_8);
+                exchange.sendResponseHeaders(Integer.parseInt(question.substring(7, 10)), refusal.length);
                 exchange.getResponseBody().write(refusal);
                 exchange.close();
                 return;
@@ -133,13 +140,19 @@ class ChatSessionTest {
                 .startsWith("answer ..");
     }
 
-    @Test
-    void refusedQuestionIsForgotten() {
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            refuse 400 {"error":{"message":"no"}}              | no
+            refuse 400 plain words                             | plain words
+            refuse 400 {"other":1}                             | {"other":1}
+            refuse 400 {"error":{"message":"context length"}}  | context length%n/new begins a new conversation.
+            refuse 503 {"error":{"message":"busy"}}            | Refused with status 503: busy
+            """)
+    void refusedQuestionIsExplainedAndForgotten(String question, String explanation) {
         try (ChatSession session = new ChatSession(base, SETTINGS)) {
-            assertThatThrownBy(() -> session.ask("refuse", piece -> {}))
+            assertThatThrownBy(() -> session.ask(question, piece -> {}))
                     .isInstanceOf(CliException.class)
-                    .hasMessageContaining("400")
-                    .hasMessageContaining("no");
+                    .hasMessage(explanation.replace("%n", System.lineSeparator()));
             session.ask("again", piece -> {});
         }
         assertThat(bodies.get(1).path("messages")).hasSize(2);
@@ -166,6 +179,55 @@ class ChatSessionTest {
                 .isInstanceOf(CliException.class)
                 .hasMessageContaining("http://127.0.0.1:1")
                 .hasMessageContaining("./baton up");
+    }
+
+    @Test
+    void slashCommandsStayAwayFromTheModel() {
+        StringWriter shown = new StringWriter();
+        PrintWriter out = new PrintWriter(shown);
+        try (ChatSession session = new ChatSession(base, SETTINGS)) {
+            for (String line : List.of("/help", " /foo", "/foo bar", "/", "/?", "/new")) {
+                assertThat(ChatCommand.answer(session, line, out)).isTrue();
+            }
+            assertThat(bodies).isEmpty();
+            assertThat(shown.toString())
+                    .startsWith(ChatCommand.COMMANDS + System.lineSeparator())
+                    .contains("There is no command /foo. " + ChatCommand.COMMANDS);
+            assertThat(ChatCommand.answer(session, "/etc/hosts is what?", out)).isTrue();
+            assertThat(bodies).hasSize(1);
+            assertThat(ChatCommand.answer(session, "/exit", out)).isFalse();
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(textBlock = """
+            ^C ^C unread,          130, 1
+            ^C hello ^C ^C unread, 130, 2
+            ^C typed^C ^C ^C,      130, 2
+            typed^C typed^C /exit, 0,   0
+            ^C ^D,                 0,   1
+            """)
+    void secondInterruptInARowAtTheEmptyPromptLeaves(String script, int status, int hints) {
+        Deque<String> keys = new ArrayDeque<>(List.of(script.split(" ")));
+        StringWriter shown = new StringWriter();
+        try (ChatSession session = new ChatSession(base, SETTINGS)) {
+            int exit = ChatCommand.converse(
+                    session,
+                    prompt -> {
+                        String typed = keys.remove();
+                        if (typed.equals("^D")) {
+                            throw new EndOfFileException();
+                        }
+                        if (typed.endsWith("^C")) {
+                            throw new UserInterruptException(typed.substring(0, typed.length() - 2));
+                        }
+                        return typed;
+                    },
+                    new PrintWriter(shown));
+            assertThat(exit).isEqualTo(status);
+        }
+        assertThat(shown.toString().split(Pattern.quote(ChatCommand.HOW_TO_LEAVE), -1)).hasSize(hints + 1);
+        assertThat(keys).hasSize(script.endsWith("unread") ? 1 : 0);
     }
 
     private static void piece(OutputStream out, String text) throws IOException {
