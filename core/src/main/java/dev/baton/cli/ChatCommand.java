@@ -131,7 +131,8 @@ final class ChatCommand implements Callable<Integer> {
                 out.println("(a new conversation)");
             }
             case "/help" -> out.println(COMMANDS);
-            case String unknown when SLASH_COMMAND.matcher(unknown).matches() ->
+            case String unknown
+            when SLASH_COMMAND.matcher(unknown).matches() ->
                 out.println("There is no command " + unknown + ". " + COMMANDS);
             default -> {
                 try {

@@ -5,7 +5,9 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
 import dev.baton.tensor.cpu.OpsChoice;
+import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.TransferException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,7 +19,9 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
+import picocli.CommandLine.Spec;
 
 /// The engine's flags, under vLLM's names; `serve` reads them and `up` passes them on to every engine.
 @Command
@@ -135,6 +139,9 @@ final class EngineOptions {
     @Nullable
     Integer threads;
 
+    @Spec(Spec.Target.MIXEE)
+    CommandSpec user = CommandSpec.create();
+
     /// The flags of the command line that belong to a mixin of this type, as they have to be given to another
     /// process.
     static List<String> given(CommandSpec command, ParseResult parsed) {
@@ -158,12 +165,32 @@ final class EngineOptions {
         return flags;
     }
 
+    /// Looks, before anything is loaded, whether an engine can be set up so for a model.
+    ///
+    /// @throws ParameterException if a flag asks for what there is not, or does not fit the model
+    void check(ModelConfig model, Optional<KvTransferConfig> kvTransfer) {
+        loadOptions();
+        engineConfig("", model, kvTransfer, Map.of());
+        try {
+            kvTransfer.map(KvTransferConfig::connector).ifPresent(KvConnectors::check);
+        } catch (TransferException e) {
+            throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
+        }
+    }
+
+    private ParameterException usage(String message) {
+        return new ParameterException(user.commandLine(), message);
+    }
+
     /// How the model is to be loaded.
     ///
-    /// @throws CliException if a flag asks for what there is not
+    /// @throws ParameterException if a flag asks for what there is not
     LoadOptions loadOptions() {
         if (!dtype.equals("auto") && !dtype.equals("float32") && !dtype.equals("float")) {
-            throw new CliException("--dtype %s is not there: the CPU computes in float32.".formatted(dtype));
+            throw usage("--dtype %s is not there: the CPU computes in float32.".formatted(dtype));
+        }
+        if (threads != null && threads < 1) {
+            throw usage("--threads must be at least 1, got " + threads + ".");
         }
         LoadOptions options = LoadOptions.defaults()
                 .withFormat(
@@ -171,9 +198,8 @@ final class EngineOptions {
                             case "auto", "safetensors" -> LoadOptions.LoadFormat.AUTO;
                             case "dummy" -> LoadOptions.LoadFormat.DUMMY;
                             default ->
-                                throw new CliException(
-                                        "--load-format %s is not there: choose from auto, safetensors, dummy."
-                                                .formatted(loadFormat));
+                                throw usage("--load-format %s is not there: choose from auto, safetensors, dummy."
+                                        .formatted(loadFormat));
                         })
                 .withOps(ops)
                 .withSeed(seed);
@@ -183,7 +209,7 @@ final class EngineOptions {
     /// The engine's set-up for a model.
     ///
     /// @param compatibility see [EngineConfig#compatibility()]
-    /// @throws CliException if the flags and the model do not fit
+    /// @throws ParameterException if the flags and the model do not fit
     EngineConfig engineConfig(
             String modelId,
             ModelConfig model,
@@ -191,7 +217,7 @@ final class EngineOptions {
             Map<String, String> compatibility) {
         long longest = maxModelLen == null ? model.maxPositionEmbeddings() : maxModelLen;
         if (longest < 1 || longest > model.maxPositionEmbeddings()) {
-            throw new CliException("--max-model-len %d does not fit the model, which has %d positions."
+            throw usage("--max-model-len %d does not fit the model, which has %d positions."
                     .formatted(longest, model.maxPositionEmbeddings()));
         }
         try {
@@ -208,7 +234,8 @@ final class EngineOptions {
                     kvTransfer,
                     compatibility);
         } catch (IllegalArgumentException | ArithmeticException e) {
-            throw new CliException("The engine cannot be set up so: " + e.getMessage() + ".", e);
+            throw new ParameterException(
+                    user.commandLine(), "The engine cannot be set up so: " + e.getMessage() + ".", e);
         }
     }
 
@@ -218,13 +245,13 @@ final class EngineOptions {
             return numBlocksOverride;
         }
         if (blockSize < 1) {
-            throw new CliException("--block-size must be at least 1, got " + blockSize + ".");
+            throw usage("--block-size must be at least 1, got " + blockSize + ".");
         }
         KvCacheSpec block = new KvCacheSpec(
                 "", "float32", Float.BYTES, model.numLayers(), model.numKvHeads(), model.headDim(), blockSize, 1);
         long affordable = kvCacheMemoryBytes / block.blockBytes();
         if (affordable < 1) {
-            throw new CliException("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
+            throw usage("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
                     .formatted(kvCacheMemoryBytes, block.blockBytes()));
         }
         return (int) Math.min(affordable, (long) maxNumSeqs * block.blocksFor((int) longest));

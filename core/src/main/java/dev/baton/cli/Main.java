@@ -14,6 +14,7 @@ import java.io.PrintWriter;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
@@ -34,7 +35,8 @@ import picocli.CommandLine.Spec;
             RouterCommand.class,
             ChatCommand.class,
             BenchCommand.class,
-            VersionCommand.class
+            VersionCommand.class,
+            HelpCommand.class
         })
 public final class Main implements Runnable {
     @Spec
@@ -61,6 +63,9 @@ public final class Main implements Runnable {
     }
 
     private static void addHelp(CommandLine subcommand) {
+        if (subcommand.getCommand() instanceof HelpCommand) {
+            return; // has an option of its own
+        }
         subcommand.getCommandSpec().mixinStandardHelpOptions(true);
         subcommand.getSubcommands().values().forEach(Main::addHelp);
     }

@@ -13,7 +13,9 @@ import java.util.concurrent.Callable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
 
 /// `baton router`: the OpenAI front of prefillers and decoders that run already.
 @Command(
@@ -111,8 +113,12 @@ final class RouterCommand implements Callable<Integer> {
     @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
     boolean exitWithParent;
 
+    @Spec
+    CommandSpec spec = CommandSpec.create();
+
     @Override
     public Integer call() throws InterruptedException {
+        PortFlag.check(spec, port);
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
             stop.watchParent();

@@ -27,8 +27,10 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 
 /// `baton serve`: one instance, with vLLM's flags.
 @Command(name = "serve", description = "Serves the OpenAI API over one model.", sortOptions = false)
@@ -50,6 +52,9 @@ final class ServeCommand implements Callable<Integer> {
 
     @Option(names = "--port", defaultValue = "8000", description = "Default: ${DEFAULT-VALUE}.")
     int port;
+
+    @Spec
+    CommandSpec spec = CommandSpec.create();
 
     @Mixin
     EngineOptions engine = new EngineOptions();
@@ -75,11 +80,13 @@ final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
+        PortFlag.check(spec, port);
+        ModelFolder.check(model, "MODEL");
+        engine.check(ModelLoader.config(model), Optional.ofNullable(kvTransfer));
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
             stop.watchParent();
         }
-        ModelFolder.check(model, "MODEL");
         LOG.info("Loading {}", model);
         AtomicBoolean loading = new AtomicBoolean(true);
         stop.onRaised(() -> endIfLoading(stop, loading), () -> {});

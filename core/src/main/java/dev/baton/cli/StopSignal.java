@@ -18,21 +18,29 @@ final class StopSignal {
     /// Who wants the end.
     enum Cause {
         /// Ctrl+C.
-        INTERRUPT(130),
+        INTERRUPT("Ctrl+C", 130),
         /// A SIGTERM, as service managers send it.
-        TERMINATE(0),
+        TERMINATE("SIGTERM", 0),
         /// The process that started this one has ended.
-        PARENT_GONE(0);
+        PARENT_GONE("the launcher is gone", 0);
 
+        private final String words;
         private final int exitCode;
 
-        Cause(int exitCode) {
+        Cause(String words, int exitCode) {
+            this.words = words;
             this.exitCode = exitCode;
         }
 
         /// Exit status of a process that ended in order for this cause.
         int exitCode() {
             return exitCode;
+        }
+
+        /// As a person would say it.
+        @Override
+        public String toString() {
+            return words;
         }
     }
 

@@ -4,6 +4,7 @@ import dev.baton.launch.JavaCommand;
 import dev.baton.launch.LaunchException;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.launch.Topology;
+import dev.baton.model.ModelLoader;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -17,6 +18,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.Spec;
 
@@ -99,6 +101,7 @@ final class UpCommand implements Callable<Integer> {
     public Integer call() throws InterruptedException {
         Path modelDirectory = model == null ? ModelFolder.embedded() : model;
         ModelFolder.check(modelDirectory, "--model DIR");
+        engine.check(ModelLoader.config(modelDirectory), Optional.empty());
         String shutdown = Integer.toString(shutdownTimeoutSeconds);
         ParseResult parsed = spec.commandLine().getParseResult();
         List<String> engineFlags = new ArrayList<>(EngineOptions.given(spec, parsed));
@@ -106,17 +109,25 @@ final class UpCommand implements Callable<Integer> {
             engineFlags.addAll(List.of("--served-model-name", ModelFolder.nameOf(modelDirectory)));
         }
         engineFlags.addAll(List.of("--shutdown-timeout", shutdown));
-        Topology topology = new Topology(
-                prefillers,
-                decoders,
-                host,
-                port,
-                prefillerPort,
-                decoderPort,
-                modelDirectory.toAbsolutePath().normalize(),
-                engineFlags,
-                List.of("--shutdown-timeout", shutdown));
-        return run(topology);
+        return run(topology(
+                modelDirectory.toAbsolutePath().normalize(), engineFlags, List.of("--shutdown-timeout", shutdown)));
+    }
+
+    private Topology topology(Path modelDirectory, List<String> engineFlags, List<String> routerFlags) {
+        try {
+            return new Topology(
+                    prefillers,
+                    decoders,
+                    host,
+                    port,
+                    prefillerPort,
+                    decoderPort,
+                    modelDirectory,
+                    engineFlags,
+                    routerFlags);
+        } catch (LaunchException e) {
+            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+        }
     }
 
     private int run(Topology topology) throws InterruptedException {

@@ -3,7 +3,6 @@ package dev.baton.launch;
 import java.io.IOException;
 import java.net.HttpURLConnection;
 import java.net.Proxy;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -34,6 +33,7 @@ public final class ProcessGroup implements AutoCloseable {
     /// start.
     private static final List<String> WITHOUT_CTRL_C = List.of("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh");
 
+    private final LogDirectory logs;
     private final RoleListener listener;
     private final Duration stopDeadline;
     private final List<Member> members = new ArrayList<>();
@@ -41,30 +41,26 @@ public final class ProcessGroup implements AutoCloseable {
     private final Condition changed = lock.newCondition();
     private boolean stopping; // guarded by lock
 
-    private ProcessGroup(RoleListener listener, Duration stopDeadline) {
+    private ProcessGroup(LogDirectory logs, RoleListener listener, Duration stopDeadline) {
+        this.logs = logs;
         this.listener = listener;
         this.stopDeadline = stopDeadline;
     }
 
     /// Starts every role. Either all processes run afterwards, or none.
     ///
-    /// @param logDirectory receives `NAME.log` of each role; made if it is not there; old files are replaced
+    /// @param logDirectory receives `NAME.log` of each role; made if it is not there; old files are replaced;
+    ///     no other group may use it until this one is closed
     /// @param stopDeadline how long a role may take to stop before it is killed
-    /// @throws LaunchException if a port is taken, a log cannot be written or a process cannot be started
+    /// @throws LaunchException if a port or the log folder is taken, a log cannot be written or a process
+    ///     cannot be started
     public static ProcessGroup start(
             List<Role> roles, JavaCommand java, Path logDirectory, Duration stopDeadline, RoleListener listener) {
         Ports.check(roles);
-        try {
-            Files.createDirectories(logDirectory);
-        } catch (IOException e) {
-            throw new LaunchException(
-                    "Logs cannot be written to " + logDirectory + " (" + e + "): pass another folder with --log-dir.",
-                    e);
-        }
-        ProcessGroup group = new ProcessGroup(listener, stopDeadline);
+        ProcessGroup group = new ProcessGroup(LogDirectory.hold(logDirectory), listener, stopDeadline);
         try {
             for (Role role : roles) {
-                group.startMember(role, java, logDirectory);
+                group.startMember(role, java);
             }
         } catch (RuntimeException e) {
             group.close();
@@ -73,8 +69,8 @@ public final class ProcessGroup implements AutoCloseable {
         return group;
     }
 
-    private void startMember(Role role, JavaCommand java, Path logDirectory) {
-        Path log = logDirectory.resolve(role.name() + ".log");
+    private void startMember(Role role, JavaCommand java) {
+        Path log = logs.logOf(role);
         List<String> command = new ArrayList<>(WITHOUT_CTRL_C);
         List<String> arguments = new ArrayList<>(role.arguments());
         arguments.add(EXIT_WITH_PARENT);
@@ -95,7 +91,7 @@ public final class ProcessGroup implements AutoCloseable {
         member.end = process.onExit().thenAccept(ended -> onExit(member, ended.exitValue()));
     }
 
-    /// Waits until every role answers its health check.
+    /// Waits until every role says that it is ready.
     ///
     /// @throws LaunchException as soon as one dies, if one takes longer than `deadline`, or if the group is closed
     ///     meanwhile; the caller closes the group
@@ -188,6 +184,7 @@ public final class ProcessGroup implements AutoCloseable {
         for (Role.Kind kind : List.of(Role.Kind.values()).reversed()) {
             stop(byKind.getOrDefault(kind, List.of()));
         }
+        logs.close();
     }
 
     /// Kills every process at once.
@@ -255,7 +252,7 @@ public final class ProcessGroup implements AutoCloseable {
     private void probe(Member member, long end) {
         try {
             while (member.process.isAlive() && System.nanoTime() < end) {
-                if (isHealthy(member.role)) {
+                if (isReady(member.role)) {
                     report(member, new RoleStatus.Ready(Duration.ofNanos(System.nanoTime() - member.startedNanos)));
                     return;
                 }
@@ -266,10 +263,10 @@ public final class ProcessGroup implements AutoCloseable {
         }
     }
 
-    private static boolean isHealthy(Role role) {
+    private static boolean isReady(Role role) {
         try {
             HttpURLConnection connection =
-                    (HttpURLConnection) role.healthUri().toURL().openConnection(Proxy.NO_PROXY);
+                    (HttpURLConnection) role.readyUri().toURL().openConnection(Proxy.NO_PROXY);
             connection.setConnectTimeout(PROBE_TIMEOUT_MILLIS);
             connection.setReadTimeout(PROBE_TIMEOUT_MILLIS);
             try {

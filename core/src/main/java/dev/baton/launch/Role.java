@@ -19,9 +19,13 @@ public record Role(Kind kind, String name, String host, int port, String portFla
         ROUTER
     }
 
-    /// Answers 200 once the role can work.
-    public URI healthUri() {
-        return URI.create("http://" + address() + "/health");
+    /// Answers 200 once the role can work; the router can once it has seen every engine up.
+    public URI readyUri() {
+        String path = switch (kind) {
+            case PREFILLER, DECODER -> "/health";
+            case ROUTER -> "/ready";
+        };
+        return URI.create("http://" + address() + path);
     }
 
     /// Host and port as the router's flags take them, an IPv6 host in brackets.

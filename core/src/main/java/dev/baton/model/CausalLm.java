@@ -23,7 +23,7 @@ public interface CausalLm extends AutoCloseable {
     /// value, for example `rope_theta` and `weights_digest`. Stable across processes.
     Map<String, String> fingerprint();
 
-    /// Which path computes and why, for the start banner, for example `cpu, Vector API 512 bit, 2 threads`.
+    /// Which path computes and why, for the start banner, for example `cpu, scalar (as asked), 2 threads`.
     String backend();
 
     @Override

@@ -8,6 +8,16 @@ import java.nio.file.Path;
 public final class ModelLoader {
     private ModelLoader() {}
 
+    /// Reads the configuration alone, and looks whether the model can be run.
+    ///
+    /// @param directory holds `config.json`
+    /// @throws ModelException naming the file and what is wrong with it
+    public static ModelConfig config(Path directory) {
+        ModelConfig config = ModelConfigs.read(directory);
+        Architectures.factory(config.architecture());
+        return config;
+    }
+
     /// Reads the configuration and the weights, and makes the model ready to run. The caller closes it.
     ///
     /// @param directory holds `config.json`, `generation_config.json` if there is one, and, unless the weights are

@@ -43,7 +43,7 @@ public final class Router implements AutoCloseable {
 
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
-            Set.of("/v1/models", "/health", "/ping", "/version", "/status", "/metrics");
+            Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/metrics");
     private static final Set<String> POST_PATHS = Set.of("/tokenize", "/detokenize", "/ping");
 
     private final HttpRuntime runtime;
@@ -167,6 +167,7 @@ public final class Router implements AutoCloseable {
     private void get(HttpExchange exchange, String path) {
         switch (path) {
             case "/v1/models" -> passOn(exchange);
+            case "/ready" -> ready(exchange);
             case "/version" -> exchange.respondJson(200, version());
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
             case "/metrics" ->
@@ -229,6 +230,18 @@ public final class Router implements AutoCloseable {
     private void health(HttpExchange exchange) {
         boolean serves = !context.pool().availableDecoders(Set.of()).isEmpty();
         exchange.respondEmpty(serves ? 200 : 503);
+    }
+
+    /// 200 once every engine is up, else 503 with those that are not.
+    private void ready(HttpExchange exchange) {
+        ObjectNode answer = JsonNodeFactory.instance.objectNode();
+        ArrayNode missing = answer.putArray("not_up");
+        context.pool().all().stream()
+                .filter(engine -> !engine.isSeenUp())
+                .forEach(engine -> missing.addObject()
+                        .put("role", engine.role().word())
+                        .put("address", engine.address().toString()));
+        exchange.respondJson(missing.isEmpty() ? 200 : 503, Json.bytes(answer));
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.

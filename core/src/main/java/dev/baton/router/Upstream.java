@@ -73,6 +73,11 @@ final class Upstream {
         return state;
     }
 
+    /// Whether it has answered and is up since. [State#UP] alone is also what is believed before the first probe.
+    boolean isSeenUp() {
+        return state == State.UP && told.equals(Optional.of(State.UP));
+    }
+
     int inFlight() {
         return inFlight.get();
     }

@@ -23,13 +23,24 @@ public final class KvConnectors {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        KvConnectorFactory factory = FACTORIES.get(config.connector());
+        return factory(config.connector()).create(config, spec, pool, compatibility, sink);
+    }
+
+    /// Looks, before anything is loaded, whether there is a connector of that name.
+    ///
+    /// @throws TransferException if there is none
+    public static void check(String connector) {
+        factory(connector);
+    }
+
+    private static KvConnectorFactory factory(String connector) {
+        KvConnectorFactory factory = FACTORIES.get(connector);
         if (factory == null) {
             throw new TransferException(
-                    "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(config.connector())
+                    "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(connector)
                             + " P2pNcclConnector, MooncakeConnector and LMCacheConnectorV1; set it to one of "
                             + FACTORIES.keySet());
         }
-        return factory.create(config, spec, pool, compatibility, sink);
+        return factory;
     }
 }

@@ -226,7 +226,8 @@ class ChatSessionTest {
                     new PrintWriter(shown));
             assertThat(exit).isEqualTo(status);
         }
-        assertThat(shown.toString().split(Pattern.quote(ChatCommand.HOW_TO_LEAVE), -1)).hasSize(hints + 1);
+        assertThat(shown.toString().split(Pattern.quote(ChatCommand.HOW_TO_LEAVE), -1))
+                .hasSize(hints + 1);
         assertThat(keys).hasSize(script.endsWith("unread") ? 1 : 0);
     }
 

@@ -57,7 +57,7 @@ class UpProcessTest {
             up.signal("INT");
             assertThat(up.awaitExit()).as("a role died").isEqualTo(1);
             assertThat(children).noneMatch(ProcessHandle::isAlive);
-            assertThat(folder.resolve("router.log")).content().contains("Stopping (TERMINATE)");
+            assertThat(folder.resolve("router.log")).content().contains("Stopping (SIGTERM)");
         }
     }
 
@@ -75,17 +75,23 @@ class UpProcessTest {
             List<ProcessHandle> children = up.children();
             up.signal("KILL");
             await().atMost(LONG).untilAsserted(() -> assertThat(children).noneMatch(ProcessHandle::isAlive));
-            assertThat(folder.resolve("decoder1.log")).content().contains("Stopping (PARENT_GONE)");
+            assertThat(folder.resolve("decoder1.log")).content().contains("Stopping (the launcher is gone)");
         }
     }
 
     @Test
     void engineThatCannotStartIsNamedWithTheEndOfItsLogAndTheOthersAreStopped() throws Exception {
-        try (Baton up = up("--max-model-len", "4096")) {
+        Path model = Baton.repository().resolve("models/baton-tiny");
+        Path damaged = Files.createDirectory(folder.resolve("model"));
+        for (String file : List.of("config.json", "tokenizer.json", "tokenizer_config.json")) {
+            Files.copy(model.resolve(file), damaged.resolve(file));
+        }
+        Files.write(damaged.resolve("model.safetensors"), new byte[] {1, 2, 3});
+        try (Baton up = up("--model", damaged.toString())) {
             assertThat(up.awaitExit()).isEqualTo(1);
             assertThat(up.output())
                     .containsPattern("baton: (prefiller1|decoder1) ended with exit code 1 before it was ready")
-                    .contains("  | baton: --max-model-len 4096 does not fit the model, which has 2048 positions.");
+                    .containsPattern("  \\| baton: .*model\\.safetensors");
         }
         for (int free : List.of(port, prefillerPort, decoderPort)) {
             new ServerSocket(free, 1, InetAddress.getByName("127.0.0.1")).close(); // throws if something listens there

@@ -43,10 +43,12 @@ final class FakeRole {
 
     private static void listen(String[] args) throws Exception {
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(args[0])), 0);
-        server.createContext("/health", exchange -> {
-            exchange.sendResponseHeaders(200, -1);
-            exchange.close();
-        });
+        for (String path : List.of("/health", "/ready")) {
+            server.createContext(path, exchange -> {
+                exchange.sendResponseHeaders(200, -1);
+                exchange.close();
+            });
+        }
         server.start();
     }
 }

@@ -162,6 +162,38 @@ class ProcessGroupTest {
     }
 
     @Test
+    void logFolderBelongsToOneGroupUntilItIsClosed() throws Exception {
+        Role first = role(Role.Kind.DECODER, "decoder1", "fine");
+        Role second = role(Role.Kind.DECODER, "decoder1", "fine");
+        try (ProcessGroup group = start(List.of(first), Duration.ofSeconds(5))) {
+            group.awaitReady(SOON);
+            assertThat(isLockedForOtherProcesses()).isTrue();
+            assertThatThrownBy(() -> start(List.of(second), SOON))
+                    .isInstanceOf(LaunchException.class)
+                    .hasMessageContaining(logs.toString())
+                    .hasMessageContaining("--log-dir");
+            assertThat(isListening(second)).isFalse();
+        }
+        LogDirectory.hold(logs).close();
+    }
+
+    /// Within one JVM the JDK keeps a table of its own, so that only another process sees the system's lock.
+    private boolean isLockedForOtherProcesses() throws Exception {
+        String program =
+                "import java.nio.channels.*; import java.nio.file.*; class Try { public static void main(String[] a)"
+                        + " throws Exception { FileChannel c = FileChannel.open(Path.of(a[0]), StandardOpenOption.WRITE);"
+                        + " System.exit(c.tryLock() == null ? 7 : 0); } }";
+        Path source = Files.writeString(logs.resolve("Try.java"), program);
+        return new ProcessBuilder(
+                                JAVA.java().toString(),
+                                source.toString(),
+                                logs.resolve(LogDirectory.LOCK_FILE).toString())
+                        .start()
+                        .waitFor()
+                == 7;
+    }
+
+    @Test
     void logFolderThatCannotBeMadeIsNamed() throws Exception {
         Path file = Files.createFile(logs.resolve("file"));
         assertThatThrownBy(() -> ProcessGroup.start(

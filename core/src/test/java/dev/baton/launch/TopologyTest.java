@@ -53,9 +53,14 @@ class TopologyTest {
     void addressHasAnIpv6HostInBrackets(String host, String address) {
         Role role = new Role(Role.Kind.ROUTER, "router", host, 9000, "--port", List.of());
         assertThat(role.address()).isEqualTo(address);
-        assertThat(role.healthUri())
-                .hasToString("http://" + address + "/health")
-                .hasPort(9000);
+        assertThat(role.readyUri()).hasToString("http://" + address + "/ready").hasPort(9000);
+    }
+
+    @Test
+    void enginesAreReadyWhenHealthyAndTheRouterWhenItSeesThem() {
+        assertThat(topology(1, 1, 9000, 8100, 8200).roles())
+                .extracting(role -> role.readyUri().getPath())
+                .containsExactly("/health", "/health", "/ready");
     }
 
     @Test

@@ -116,7 +116,9 @@ class ModelConfigsTest {
         assertThatThrownBy(() -> ModelConfigs.read(directory))
                 .isInstanceOf(ModelException.class)
                 .hasMessageContaining("there is no config.json in " + directory);
-        assertThatThrownBy(() -> read("{")).hasMessage(directory.resolve("config.json") + " is not valid JSON: it ends too early, at line 1, column 2");
+        assertThatThrownBy(() -> read("{"))
+                .hasMessage(directory.resolve("config.json")
+                        + " is not valid JSON: it ends too early, at line 1, column 2");
         assertThatThrownBy(() -> read("[1]")).hasMessageContaining("must hold a JSON object, not array");
         assertThatThrownBy(() -> read("{}")).hasMessageContaining("hidden_size is missing");
     }

@@ -289,6 +289,39 @@ class RouterTest {
     }
 
     @Test
+    void readyWaitsUntilEveryEngineIsSeenUp() throws Exception {
+        try (Fleet fleet = new Fleet(2, 1)) {
+            await().untilAsserted(
+                            () -> assertThat(fleet.get("/ready").statusCode()).isEqualTo(200));
+            assertThat(fleet.get("/ready").body()).isEqualTo("{\"not_up\":[]}");
+            StubEngine lame = fleet.prefiller(1);
+            lame.healthStatus = 503;
+            await().untilAsserted(
+                            () -> assertThat(fleet.get("/ready").statusCode()).isEqualTo(503));
+            assertThat(fleet.get("/ready").body())
+                    .isEqualTo("{\"not_up\":[{\"role\":\"prefiller\",\"address\":\"" + lame.address() + "\"}]}");
+            assertThat(fleet.get("/health").statusCode()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void engineThatHasNotAnsweredYetIsNotReady() throws Exception {
+        try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            StaticEngines engines =
+                    new StaticEngines(List.of(), List.of(new EngineAddress("127.0.0.1", silent.getLocalPort())));
+            try (Router router = Router.start(RouterConfig.of("127.0.0.1", 0, engines));
+                    java.net.http.HttpClient client = java.net.http.HttpClient.newHttpClient()) {
+                HttpRequest ask = HttpRequest.newBuilder(
+                                java.net.URI.create("http://127.0.0.1:" + router.port() + "/ready"))
+                        .build();
+                assertThat(client.send(ask, HttpResponse.BodyHandlers.ofString())
+                                .statusCode())
+                        .isEqualTo(503);
+            }
+        }
+    }
+
+    @Test
     void otherEndpointsAnswer() throws Exception {
         try (Fleet fleet = new Fleet(1, 1)) {
             assertThat(fleet.get("/v1/models").body()).contains("\"stub\"");

@@ -51,7 +51,7 @@ public final class CpuOps implements AutoCloseable {
                 if (!present) {
                     throw new TensorException("the Vector API was asked for, but the " + missing);
                 }
-                yield new CpuOps(new VectorKernels(), "", threads);
+                yield new CpuOps(new VectorKernels(), " (as asked)", threads);
             }
             case AUTO -> {
                 if (!present) {
@@ -59,7 +59,7 @@ public final class CpuOps implements AutoCloseable {
                 }
                 int lanes = VectorKernels.preferredLanes();
                 yield lanes >= FEWEST_LANES
-                        ? new CpuOps(new VectorKernels(), "", threads)
+                        ? new CpuOps(new VectorKernels(), " (auto: " + lanes + " f32 lanes)", threads)
                         : new CpuOps(
                                 new ScalarKernels(),
                                 " (this CPU's vectors hold " + lanes + " floats, the Vector API pays from "

@@ -51,9 +51,13 @@ class CpuOpsTest {
     @Test
     void bannerSaysWhatRunsAndWhy() {
         try (CpuOps scalar = CpuOps.create(OpsChoice.SCALAR, 1);
-                CpuOps vector = CpuOps.create(OpsChoice.VECTOR, 2)) {
+                CpuOps vector = CpuOps.create(OpsChoice.VECTOR, 2);
+                CpuOps auto = CpuOps.create(OpsChoice.AUTO, 3)) {
             assertThat(scalar.backend()).isEqualTo("cpu, scalar (as asked), 1 thread");
-            assertThat(vector.backend()).matches("cpu, Vector API (128|256|512) bit, 2 threads");
+            assertThat(vector.backend()).matches("cpu, Vector API (128|256|512) bit \\(as asked\\), 2 threads");
+            assertThat(auto.backend())
+                    .matches(
+                            "cpu, (Vector API (256 bit \\(auto: 8|512 bit \\(auto: 16) f32 lanes\\)|scalar \\(.+\\)), 3 threads");
         }
     }
 
