@@ -63,10 +63,6 @@ final class BlockPool {
         return numCached;
     }
 
-    int refCount(int block) {
-        return refCounts[block];
-    }
-
     /// Takes a block for one user; what it held is forgotten.
     ///
     /// @throws IllegalStateException if there is none: ask [#numUnused()] first

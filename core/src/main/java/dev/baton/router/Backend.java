@@ -35,10 +35,6 @@ public sealed interface Backend {
         @Override
         public ObjectNode prefillBody(ObjectNode request, boolean chat) {
             ObjectNode body = oneToken(request, chat);
-            body.remove("min_tokens");
-            body.remove("min_completion_tokens");
-            body.put("stream", false);
-            body.remove("stream_options");
             ObjectNode params = body.putObject(KV_TRANSFER_PARAMS);
             params.put("do_remote_decode", true);
             params.put("do_remote_prefill", false);
@@ -74,12 +70,7 @@ public sealed interface Backend {
     record SharedStore() implements Backend {
         @Override
         public ObjectNode prefillBody(ObjectNode request, boolean chat) {
-            ObjectNode body = oneToken(request, chat);
-            body.remove("min_tokens");
-            body.remove("min_completion_tokens");
-            body.put("stream", false);
-            body.remove("stream_options");
-            return body;
+            return oneToken(request, chat);
         }
 
         @Override
@@ -101,6 +92,7 @@ public sealed interface Backend {
     /// vLLM's field for what a connector has to know.
     String KV_TRANSFER_PARAMS = "kv_transfer_params";
 
+    /// The client's body for one token in one piece; whatever asks for more, or for a stream, is taken out.
     private static ObjectNode oneToken(ObjectNode request, boolean chat) {
         ObjectNode body = JsonNodeFactory.instance.objectNode();
         body.setAll(request);
@@ -108,6 +100,10 @@ public sealed interface Backend {
         if (chat || request.has("max_completion_tokens")) {
             body.put("max_completion_tokens", 1);
         }
+        body.remove("min_tokens");
+        body.remove("min_completion_tokens");
+        body.put("stream", false);
+        body.remove("stream_options");
         return body;
     }
 }
