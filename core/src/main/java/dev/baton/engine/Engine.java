@@ -235,7 +235,7 @@ public final class Engine implements AutoCloseable {
                 digest,
                 prompt.length);
         connector.worker().release(source);
-        return new EngineRequest(request.requestId(), prompt, request.sampling(), Optional.empty());
+        return new EngineRequest(request.requestId(), prompt, request.sampling(), request.priority(), Optional.empty());
     }
 
     private void check(EngineRequest request) {

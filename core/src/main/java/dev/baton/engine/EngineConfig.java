@@ -4,6 +4,7 @@ import dev.baton.transfer.KvTransferConfig;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 
 /// How an engine is set up, under vLLM's names.
 ///
@@ -51,6 +52,96 @@ public record EngineConfig(
             throw new IllegalArgumentException("stepDeadline is " + stepDeadline + "; it must be positive");
         }
         compatibility = Map.copyOf(compatibility);
+    }
+
+    /// A configuration for a model of this name and context with everything else at its default: 16-token blocks
+    /// for one sequence of full length, 8 sequences, 2,048 tokens a step.
+    public static Builder builder(String modelId, int maxModelLen) {
+        return new Builder(modelId, maxModelLen);
+    }
+
+    /// Collects a configuration; each method is named after the record's component that it sets. Not thread-safe.
+    public static final class Builder {
+        private final String modelId;
+        private final int maxModelLen;
+        private int blockTokens = 16;
+        private OptionalInt numBlocks = OptionalInt.empty();
+        private int maxNumSeqs = 8;
+        private int maxNumBatchedTokens = 2048;
+        private int maxWaiting = 1024;
+        private boolean enablePrefixCaching = true;
+        private Duration stepDeadline = Duration.ofMinutes(5);
+        private Optional<KvTransferConfig> kvTransfer = Optional.empty();
+        private Map<String, String> compatibility = Map.of();
+
+        private Builder(String modelId, int maxModelLen) {
+            this.modelId = modelId;
+            this.maxModelLen = maxModelLen;
+        }
+
+        public Builder blockTokens(int value) {
+            this.blockTokens = value;
+            return this;
+        }
+
+        public Builder numBlocks(int value) {
+            this.numBlocks = OptionalInt.of(value);
+            return this;
+        }
+
+        public Builder maxNumSeqs(int value) {
+            this.maxNumSeqs = value;
+            return this;
+        }
+
+        public Builder maxNumBatchedTokens(int value) {
+            this.maxNumBatchedTokens = value;
+            return this;
+        }
+
+        public Builder maxWaiting(int value) {
+            this.maxWaiting = value;
+            return this;
+        }
+
+        public Builder enablePrefixCaching(boolean value) {
+            this.enablePrefixCaching = value;
+            return this;
+        }
+
+        public Builder stepDeadline(Duration value) {
+            this.stepDeadline = value;
+            return this;
+        }
+
+        public Builder kvTransfer(Optional<KvTransferConfig> value) {
+            this.kvTransfer = value;
+            return this;
+        }
+
+        public Builder compatibility(Map<String, String> value) {
+            this.compatibility = value;
+            return this;
+        }
+
+        /// The configuration.
+        ///
+        /// @throws IllegalArgumentException that names the field that is out of its range
+        public EngineConfig build() {
+            int oneSequence = Math.ceilDiv(maxModelLen, Math.max(1, blockTokens));
+            return new EngineConfig(
+                    modelId,
+                    maxModelLen,
+                    blockTokens,
+                    numBlocks.orElse(oneSequence),
+                    maxNumSeqs,
+                    maxNumBatchedTokens,
+                    maxWaiting,
+                    enablePrefixCaching,
+                    stepDeadline,
+                    kvTransfer,
+                    compatibility);
+        }
     }
 
     private static void requirePositive(String field, int value) {

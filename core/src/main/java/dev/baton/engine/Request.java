@@ -144,6 +144,7 @@ final class Request {
                 cachedTokens,
                 externalTokens,
                 held,
+                RequestOutput.Timings.NONE,
                 Optional.ofNullable(error));
     }
 

@@ -10,8 +10,11 @@ import java.util.OptionalInt;
 /// @param tokenIds new tokens, at least one unless the request is finished; the stop token that ends a request
 ///     is one of them, and whether a client sees it is not decided here
 /// @param logprobs one entry a token if asked for, else empty
+/// @param promptLogprobs on the first output with a token, if asked for: one entry for each token of the prompt
+///     from the second on, given the tokens before it; else empty
 /// @param finish set on the last output of a request, and only there
-public record RequestOutput(int[] tokenIds, List<TokenLogprobs> logprobs, Optional<Finish> finish) {
+public record RequestOutput(
+        int[] tokenIds, List<TokenLogprobs> logprobs, List<TokenLogprobs> promptLogprobs, Optional<Finish> finish) {
 
     /// How a request ended.
     ///
@@ -20,6 +23,7 @@ public record RequestOutput(int[] tokenIds, List<TokenLogprobs> logprobs, Option
     /// @param cachedTokens prompt tokens that came from the local prefix cache
     /// @param externalTokens prompt tokens that came from another instance
     /// @param kvTransferParams what a decoder needs, on a prefiller that holds the blocks
+    /// @param timings where the request's time went
     /// @param error one sentence, with [FinishReason#ERROR]
     public record Finish(
             FinishReason reason,
@@ -28,7 +32,17 @@ public record RequestOutput(int[] tokenIds, List<TokenLogprobs> logprobs, Option
             int cachedTokens,
             int externalTokens,
             Optional<KvTransferParams.RemotePrefill> kvTransferParams,
+            Timings timings,
             Optional<String> error) {}
+
+    /// Where a request's time in the engine went; 0 for a part that it did not reach.
+    ///
+    /// @param queuedNanos from its submission to its first turn
+    /// @param prefillNanos from there to its first token, loads of blocks included
+    /// @param decodeNanos from there to its end
+    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos) {
+        static final Timings NONE = new Timings(0, 0, 0);
+    }
 
     /// The log-probability of a chosen token and of the likeliest ones.
     ///

@@ -213,7 +213,7 @@ final class Scheduler {
         if (reason != null) {
             running.remove(request);
             finish(request, reason, tokenIds, logprobs);
-        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, Optional.empty()))) {
+        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, List.of(), Optional.empty()))) {
             running.remove(request);
             end(request, FinishReason.ABORT, null, false);
         }
@@ -228,7 +228,8 @@ final class Scheduler {
         } else {
             retire(request, false);
         }
-        RequestOutput last = new RequestOutput(tokenIds, logprobs, Optional.of(request.finish(reason, hold, null)));
+        RequestOutput last =
+                new RequestOutput(tokenIds, logprobs, List.of(), Optional.of(request.finish(reason, hold, null)));
         if (!request.emit(last) && hold.isPresent()) {
             transfers.dropLease(request);
         }
@@ -250,7 +251,7 @@ final class Scheduler {
     private void answer(Request request, FinishReason reason, @Nullable String error) {
         if (!request.answered) {
             request.emit(new RequestOutput(
-                    new int[0], List.of(), Optional.of(request.finish(reason, Optional.empty(), error))));
+                    new int[0], List.of(), List.of(), Optional.of(request.finish(reason, Optional.empty(), error))));
         }
     }
 

@@ -170,25 +170,26 @@ final class Prompts {
                 ? OptionalLong.of(options.seed().getAsLong() + choice)
                 : OptionalLong.empty();
         OptionalInt topK = options.topK().isPresent() ? options.topK() : defaults.topK();
-        return new SamplingParams(
-                (float) options.temperature().orElse(defaults.temperature().orElse(1)),
-                (float) options.topP().orElse(defaults.topP().orElse(1)),
-                Math.min(vocabSize, Math.max(0, topK.orElse(0))),
-                (float) options.minP().orElse(defaults.minP().orElse(0)),
-                (float) options.repetitionPenalty()
-                        .orElse(defaults.repetitionPenalty().orElse(1)),
-                (float) options.presencePenalty(),
-                (float) options.frequencyPenalty(),
-                seed,
-                maxTokens,
-                Math.min(options.minTokens(), maxTokens),
-                options.ignoreEos(),
+        return SamplingParams.builder(maxTokens)
+                .temperature((float)
+                        options.temperature().orElse(defaults.temperature().orElse(1)))
+                .topP((float) options.topP().orElse(defaults.topP().orElse(1)))
+                .topK(Math.min(vocabSize, Math.max(0, topK.orElse(0))))
+                .minP((float) options.minP().orElse(defaults.minP().orElse(0)))
+                .repetitionPenalty((float) options.repetitionPenalty()
+                        .orElse(defaults.repetitionPenalty().orElse(1)))
+                .presencePenalty((float) options.presencePenalty())
+                .frequencyPenalty((float) options.frequencyPenalty())
+                .seed(seed)
+                .minTokens(Math.min(options.minTokens(), maxTokens))
+                .ignoreEos(options.ignoreEos())
                 // ids that no token has can never be drawn
-                options.stopTokenIds().stream()
+                .stopTokenIds(options.stopTokenIds().stream()
                         .filter(id -> id >= 0 && id < vocabSize)
-                        .toList(),
-                options.logprobs(),
-                biases(options.logitBias()));
+                        .toList())
+                .logprobs(options.logprobs())
+                .logitBias(biases(options.logitBias()))
+                .build();
     }
 
     private Map<Integer, Float> biases(Map<Integer, Float> wanted) {

@@ -9,7 +9,6 @@ import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -50,21 +49,18 @@ class DecodeAllocationTest {
         int total = WARM_UP_TOKENS + MEASURED_TOKENS;
         EngineConfig config = new EngineConfig(
                 "flat", 4_000, 16, 1_000, REQUESTS, 64, 10, true, Duration.ofSeconds(10), Optional.empty(), Map.of());
-        SamplingParams sampling = new SamplingParams(
-                temperature,
-                0.9f,
-                5,
-                0.01f,
-                1.1f,
-                0.1f,
-                0.1f,
-                OptionalLong.of(1),
-                total,
-                0,
-                true,
-                java.util.List.of(),
-                OptionalInt.empty(),
-                Map.of(3, 0.5f));
+        SamplingParams sampling = SamplingParams.builder(total)
+                .temperature(temperature)
+                .topP(0.9f)
+                .topK(5)
+                .minP(0.01f)
+                .repetitionPenalty(1.1f)
+                .presencePenalty(0.1f)
+                .frequencyPenalty(0.1f)
+                .seed(OptionalLong.of(1))
+                .ignoreEos(true)
+                .logitBias(Map.of(3, 0.5f))
+                .build();
         long[] allocated = new long[2];
         CountDownLatch done = new CountDownLatch(REQUESTS);
         try (Engine engine = Engine.start(config, new FlatLm())) {

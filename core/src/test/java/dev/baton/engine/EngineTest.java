@@ -24,7 +24,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.OptionalLong;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -141,26 +140,15 @@ class EngineTest {
     }
 
     private static SamplingParams with(SamplingParams base, List<Integer> stop, int minTokens, int logprobs) {
-        return new SamplingParams(
-                base.temperature(),
-                base.topP(),
-                base.topK(),
-                base.minP(),
-                base.repetitionPenalty(),
-                base.presencePenalty(),
-                base.frequencyPenalty(),
-                OptionalLong.empty(),
-                base.maxTokens(),
-                minTokens,
-                base.ignoreEos(),
-                stop,
-                logprobs == 0 ? OptionalInt.empty() : OptionalInt.of(logprobs),
-                base.logitBias());
+        return base.toBuilder()
+                .stopTokenIds(stop)
+                .minTokens(minTokens)
+                .logprobs(logprobs == 0 ? OptionalInt.empty() : OptionalInt.of(logprobs))
+                .build();
     }
 
     private static SamplingParams biased(Map<Integer, Float> bias) {
-        return new SamplingParams(
-                0, 1, 0, 0, 1, 0, 0, OptionalLong.empty(), 5, 0, false, List.of(), OptionalInt.empty(), bias);
+        return SamplingParams.greedy(5).toBuilder().logitBias(bias).build();
     }
 
     @Test

@@ -11,7 +11,6 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Random;
 import java.util.stream.IntStream;
@@ -39,21 +38,20 @@ class SamplerTest {
         Map<Integer, Float> bias = Map.of();
 
         SamplingParams build(long seed) {
-            return new SamplingParams(
-                    temperature,
-                    topP,
-                    topK,
-                    minP,
-                    repetition,
-                    presence,
-                    frequency,
-                    OptionalLong.of(seed),
-                    100,
-                    minTokens,
-                    ignoreEos,
-                    stop,
-                    OptionalInt.empty(),
-                    bias);
+            return SamplingParams.builder(100)
+                    .temperature(temperature)
+                    .topP(topP)
+                    .topK(topK)
+                    .minP(minP)
+                    .repetitionPenalty(repetition)
+                    .presencePenalty(presence)
+                    .frequencyPenalty(frequency)
+                    .seed(OptionalLong.of(seed))
+                    .minTokens(minTokens)
+                    .ignoreEos(ignoreEos)
+                    .stopTokenIds(stop)
+                    .logitBias(bias)
+                    .build();
         }
     }
 
