@@ -41,116 +41,104 @@ public record EngineServerConfig(
         return servedModelNames.getFirst();
     }
 
-    /// An instance with vLLM's defaults and room for 4,096 sequences.
-    public static EngineServerConfig of(HttpServerConfig http, String model, int vocabSize) {
-        return new EngineServerConfig(
-                http,
-                List.of(model),
-                model,
-                vocabSize,
-                "dev",
-                DefaultSampling.VLLM,
-                false,
-                false,
-                4096,
-                Duration.ofSeconds(10));
+    /// Begins with vLLM's defaults and room for 4,096 sequences.
+    ///
+    /// @param model the served name and, until changed, the root
+    public static Builder builder(HttpServerConfig http, String model, int vocabSize) {
+        return new Builder(http, List.of(model), model, vocabSize);
     }
 
-    public EngineServerConfig withServedModelNames(List<String> names) {
-        return new EngineServerConfig(
-                http,
-                names,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+    /// Begins with these values.
+    public Builder toBuilder() {
+        return new Builder(http, servedModelNames, modelRoot, vocabSize)
+                .version(version)
+                .defaultSampling(defaultSampling)
+                .enablePromptTokensDetails(enablePromptTokensDetails)
+                .devMode(devMode)
+                .maxInFlight(maxInFlight)
+                .logStatsInterval(logStatsInterval);
     }
 
-    public EngineServerConfig withModelRoot(String root) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                root,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
-    }
+    /// Collects the settings of an instance. Not thread-safe.
+    public static final class Builder {
+        private final int vocabSize;
+        private HttpServerConfig http;
+        private List<String> servedModelNames;
+        private String modelRoot;
+        private String version = "dev";
+        private DefaultSampling defaultSampling = DefaultSampling.VLLM;
+        private boolean enablePromptTokensDetails;
+        private boolean devMode;
+        private int maxInFlight = 4096;
+        private Duration logStatsInterval = Duration.ofSeconds(10);
 
-    public EngineServerConfig withVersion(String number) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                number,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
-    }
+        private Builder(HttpServerConfig http, List<String> servedModelNames, String modelRoot, int vocabSize) {
+            this.http = http;
+            this.servedModelNames = servedModelNames;
+            this.modelRoot = modelRoot;
+            this.vocabSize = vocabSize;
+        }
 
-    public EngineServerConfig withDefaultSampling(DefaultSampling sampling) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                sampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
-    }
+        public Builder http(HttpServerConfig config) {
+            http = config;
+            return this;
+        }
 
-    public EngineServerConfig withPromptTokensDetails(boolean enabled) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enabled,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
-    }
+        public Builder servedModelNames(List<String> names) {
+            servedModelNames = List.copyOf(names);
+            return this;
+        }
 
-    public EngineServerConfig withDevMode(boolean enabled) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                enabled,
-                maxInFlight,
-                logStatsInterval);
-    }
+        public Builder modelRoot(String root) {
+            modelRoot = root;
+            return this;
+        }
 
-    public EngineServerConfig withMaxInFlight(int sequences) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                sequences,
-                logStatsInterval);
+        public Builder version(String number) {
+            version = number;
+            return this;
+        }
+
+        public Builder defaultSampling(DefaultSampling sampling) {
+            defaultSampling = sampling;
+            return this;
+        }
+
+        public Builder enablePromptTokensDetails(boolean enabled) {
+            enablePromptTokensDetails = enabled;
+            return this;
+        }
+
+        public Builder devMode(boolean enabled) {
+            devMode = enabled;
+            return this;
+        }
+
+        public Builder maxInFlight(int sequences) {
+            maxInFlight = sequences;
+            return this;
+        }
+
+        public Builder logStatsInterval(Duration interval) {
+            logStatsInterval = interval;
+            return this;
+        }
+
+        /// The settings as they are now.
+        ///
+        /// @throws IllegalArgumentException if there is no name
+        public EngineServerConfig build() {
+            return new EngineServerConfig(
+                    http,
+                    servedModelNames,
+                    modelRoot,
+                    vocabSize,
+                    version,
+                    defaultSampling,
+                    enablePromptTokensDetails,
+                    devMode,
+                    maxInFlight,
+                    logStatsInterval);
+        }
     }
 }
