@@ -97,8 +97,15 @@ final class Instance implements AutoCloseable {
             int maxWaiting) {
         tokenizer = ByteTokenizer.load(directory);
         engine = Engine.start(
-                new EngineConfig(
-                        "echo", CONTEXT, 16, 512, 8, 256, maxWaiting, true, Duration.ofSeconds(30), transfer, Map.of()),
+                EngineConfig.builder("echo", CONTEXT)
+                        .blockTokens(16)
+                        .numBlocks(512)
+                        .maxNumSeqs(8)
+                        .maxNumBatchedTokens(256)
+                        .maxWaiting(maxWaiting)
+                        .stepDeadline(Duration.ofSeconds(30))
+                        .kvTransfer(transfer)
+                        .build(),
                 model);
         EngineServerConfig.Builder config = EngineServerConfig.builder(
                         HttpServerConfig.of("127.0.0.1", 0), "tiny", ByteTokenizer.VOCAB)
