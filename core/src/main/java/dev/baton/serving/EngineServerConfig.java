@@ -3,6 +3,7 @@ package dev.baton.serving;
 import dev.baton.http.HttpServerConfig;
 import java.time.Duration;
 import java.util.List;
+import java.util.function.Consumer;
 
 /// How one instance is served.
 ///
@@ -43,114 +44,95 @@ public record EngineServerConfig(
 
     /// An instance with vLLM's defaults and room for 4,096 sequences.
     public static EngineServerConfig of(HttpServerConfig http, String model, int vocabSize) {
-        return new EngineServerConfig(
-                http,
-                List.of(model),
-                model,
-                vocabSize,
-                "dev",
-                DefaultSampling.VLLM,
-                false,
-                false,
-                4096,
-                Duration.ofSeconds(10));
+        return new Draft(http, model, vocabSize).build();
+    }
+
+    public EngineServerConfig withHttp(HttpServerConfig changed) {
+        return with(draft -> draft.http = changed);
     }
 
     public EngineServerConfig withServedModelNames(List<String> names) {
-        return new EngineServerConfig(
-                http,
-                names,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.servedModelNames = names);
     }
 
     public EngineServerConfig withModelRoot(String root) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                root,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.modelRoot = root);
     }
 
     public EngineServerConfig withVersion(String number) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                number,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.version = number);
     }
 
     public EngineServerConfig withDefaultSampling(DefaultSampling sampling) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                sampling,
-                enablePromptTokensDetails,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.defaultSampling = sampling);
     }
 
     public EngineServerConfig withPromptTokensDetails(boolean enabled) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enabled,
-                devMode,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.enablePromptTokensDetails = enabled);
     }
 
     public EngineServerConfig withDevMode(boolean enabled) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                enabled,
-                maxInFlight,
-                logStatsInterval);
+        return with(draft -> draft.devMode = enabled);
     }
 
     public EngineServerConfig withMaxInFlight(int sequences) {
-        return new EngineServerConfig(
-                http,
-                servedModelNames,
-                modelRoot,
-                vocabSize,
-                version,
-                defaultSampling,
-                enablePromptTokensDetails,
-                devMode,
-                sequences,
-                logStatsInterval);
+        return with(draft -> draft.maxInFlight = sequences);
+    }
+
+    public EngineServerConfig withLogStatsInterval(Duration interval) {
+        return with(draft -> draft.logStatsInterval = interval);
+    }
+
+    private EngineServerConfig with(Consumer<Draft> change) {
+        Draft draft = new Draft(this);
+        change.accept(draft);
+        return draft.build();
+    }
+
+    /// A configuration that can still be changed.
+    private static final class Draft {
+        private final int vocabSize;
+        private HttpServerConfig http;
+        private List<String> servedModelNames;
+        private String modelRoot;
+        private String version = "dev";
+        private DefaultSampling defaultSampling = DefaultSampling.VLLM;
+        private boolean enablePromptTokensDetails;
+        private boolean devMode;
+        private int maxInFlight = 4096;
+        private Duration logStatsInterval = Duration.ofSeconds(10);
+
+        private Draft(HttpServerConfig http, String model, int vocabSize) {
+            this.http = http;
+            this.vocabSize = vocabSize;
+            this.servedModelNames = List.of(model);
+            this.modelRoot = model;
+        }
+
+        private Draft(EngineServerConfig config) {
+            this(config.http, config.modelName(), config.vocabSize);
+            servedModelNames = config.servedModelNames;
+            modelRoot = config.modelRoot;
+            version = config.version;
+            defaultSampling = config.defaultSampling;
+            enablePromptTokensDetails = config.enablePromptTokensDetails;
+            devMode = config.devMode;
+            maxInFlight = config.maxInFlight;
+            logStatsInterval = config.logStatsInterval;
+        }
+
+        private EngineServerConfig build() {
+            return new EngineServerConfig(
+                    http,
+                    servedModelNames,
+                    modelRoot,
+                    vocabSize,
+                    version,
+                    defaultSampling,
+                    enablePromptTokensDetails,
+                    devMode,
+                    maxInFlight,
+                    logStatsInterval);
+        }
     }
 }

@@ -81,23 +81,13 @@ class LifecycleTest {
     void slowReaderIsCutOffAndOthersAreServed() throws Exception {
         try (Instance instance = Instance.start(
                 directory,
-                config -> new EngineServerConfig(
-                        config.http()
-                                .withMaxStreamBufferBytes(32 << 10)
-                                .withDeadlines(
-                                        Duration.ofSeconds(10),
-                                        Duration.ofSeconds(10),
-                                        Duration.ofSeconds(10),
-                                        Duration.ofMillis(500)),
-                        config.servedModelNames(),
-                        config.modelRoot(),
-                        config.vocabSize(),
-                        config.version(),
-                        config.defaultSampling(),
-                        true,
-                        true,
-                        config.maxInFlight(),
-                        config.logStatsInterval()))) {
+                config -> config.withHttp(config.http()
+                        .withMaxStreamBufferBytes(32 << 10)
+                        .withDeadlines(
+                                Duration.ofSeconds(10),
+                                Duration.ofSeconds(10),
+                                Duration.ofSeconds(10),
+                                Duration.ofMillis(500))))) {
             try (Socket socket = new Socket()) {
                 socket.setReceiveBufferSize(1024);
                 socket.connect(new InetSocketAddress("127.0.0.1", instance.server.port()));
