@@ -63,6 +63,7 @@ public final class EngineServer implements AutoCloseable {
     private final AdmissionControl admission;
     private final RequestRegistry registry;
     private final ServingMetrics metrics;
+    private final ServingContext context;
     private final String fingerprint;
     private final long createdSeconds = System.currentTimeMillis() / 1000;
     private final ExecutorService workers = Executors.newVirtualThreadPerTaskExecutor();
@@ -81,6 +82,8 @@ public final class EngineServer implements AutoCloseable {
         this.admission = new AdmissionControl(config.maxInFlight());
         this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);
+        this.context =
+                new ServingContext(engine, tokenizer, prompts, registry, metrics, config.enablePromptTokensDetails());
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -248,7 +251,7 @@ public final class EngineServer implements AutoCloseable {
             requireWholeAnswer(kv, request.options());
             int sequences = request.prompts().size() * request.options().n();
             return admitted(sequences, leave -> {
-                List<int[]> encoded = new ArrayList<>(request.prompts().size());
+                List<EncodedPrompt> encoded = new ArrayList<>(request.prompts().size());
                 request.prompts().forEach(prompt -> encoded.add(prompts.encode(prompt, request.options())));
                 return stream(exchange, request.options(), new ResponseFormat.Completion(), encoded, leave);
             });
@@ -263,7 +266,7 @@ public final class EngineServer implements AutoCloseable {
             requireModel(request.model());
             requireWholeAnswer(kv, request.options());
             return admitted(request.options().n(), leave -> {
-                int[] encoded = prompts.encode(request.chat(), request.options());
+                EncodedPrompt encoded = prompts.encode(request.chat(), request.options());
                 String role = request.chat().addGenerationPrompt()
                         ? "assistant"
                         : String.valueOf(request.chat().messages().getLast().get("role"));
@@ -302,7 +305,7 @@ public final class EngineServer implements AutoCloseable {
     /// What a decoder needs stands in a whole answer only: in a stream nobody would hear of the blocks that are
     /// kept.
     private static void requireWholeAnswer(Optional<KvTransferParams> kv, GenerationOptions options) {
-        if (options.stream() && kv.orElse(null) instanceof KvTransferParams.RemoteDecode) {
+        if (options.output().stream() && kv.orElse(null) instanceof KvTransferParams.RemoteDecode) {
             throw new ApiException(ApiError.badRequest(
                     "stream must be false with kv_transfer_params.do_remote_decode: a streamed answer cannot carry"
                             + " the kv_transfer_params for the decoder.",
@@ -331,26 +334,13 @@ public final class EngineServer implements AutoCloseable {
             HttpExchange exchange,
             GenerationOptions options,
             ResponseFormat format,
-            List<int[]> encoded,
+            List<EncodedPrompt> encoded,
             Runnable whenOver) {
         String requestId = requestId(exchange, options);
         ResponseHead head = new ResponseHead(
                 format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
-        RequestStream stream = new RequestStream(
-                exchange,
-                engine,
-                tokenizer,
-                registry,
-                metrics,
-                options,
-                format,
-                head,
-                requestId,
-                prompts,
-                encoded,
-                config.enablePromptTokensDetails(),
-                exchange.arrivalNanos(),
-                whenOver);
+        Generation generation = new Generation(requestId, options, format, head, encoded);
+        RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
         return stream;
     }

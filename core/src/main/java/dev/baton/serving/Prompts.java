@@ -54,23 +54,24 @@ final class Prompts {
     /// The tokens of one prompt of a completion request, checked and cut as the options say.
     ///
     /// @throws ApiException if it does not fit into the context
-    int[] encode(Prompt prompt, GenerationOptions options) {
+    EncodedPrompt encode(Prompt prompt, GenerationOptions options) {
         int[] ids = switch (prompt) {
-            case Prompt.Text(String text) -> encode(text, options.addSpecialTokens(), options);
+            case Prompt.Text(String text) -> encode(text, options.prompt().addSpecialTokens(), options);
             case Prompt.Tokens(int[] given) -> requireInVocabulary(given);
         };
-        return fit(ids, options);
+        return new EncodedPrompt(fit(ids, options), "");
     }
 
     /// The tokens of a conversation.
-    int[] encode(ChatInput chat, GenerationOptions options) {
-        return fit(encode(render(chat), options.addSpecialTokens(), options), options);
+    EncodedPrompt encode(ChatInput chat, GenerationOptions options) {
+        int[] ids = encode(render(chat), options.prompt().addSpecialTokens(), options);
+        return new EncodedPrompt(fit(ids, options), "");
     }
 
     private int[] encode(String text, boolean addSpecialTokens, GenerationOptions options) {
         // A text that cannot fit, whatever its tokens are, is not worth the time that tokenising would take.
         long atLeast = (text.length() + (long) maxTokenBytes - 1) / maxTokenBytes;
-        if (atLeast > maxModelLen && options.truncatePromptTokens().isEmpty()) {
+        if (atLeast > maxModelLen && options.prompt().truncatePromptTokens().isEmpty()) {
             throw tooLong("at least " + atLeast, atLeast);
         }
         return tokenizer.encode(text, addSpecialTokens);
@@ -120,8 +121,8 @@ final class Prompts {
 
     private int[] fit(int[] ids, GenerationOptions options) {
         int[] kept = ids;
-        if (options.truncatePromptTokens().isPresent()) {
-            int wanted = options.truncatePromptTokens().getAsInt();
+        if (options.prompt().truncatePromptTokens().isPresent()) {
+            int wanted = options.prompt().truncatePromptTokens().getAsInt();
             int most = wanted < 0 ? maxModelLen - options.maxTokens().orElse(1) : wanted;
             if (most > maxModelLen) {
                 throw new ApiException(ApiError.badRequest("truncate_prompt_tokens value (" + most
@@ -166,29 +167,29 @@ final class Prompts {
         int room = maxModelLen - promptTokens;
         int maxTokens =
                 Math.min(room, options.maxTokens().orElse(defaults.maxTokens().orElse(room)));
-        OptionalLong seed = options.seed().isPresent()
-                ? OptionalLong.of(options.seed().getAsLong() + choice)
+        OptionalLong seed = options.sampling().seed().isPresent()
+                ? OptionalLong.of(options.sampling().seed().getAsLong() + choice)
                 : OptionalLong.empty();
-        OptionalInt topK = options.topK().isPresent() ? options.topK() : defaults.topK();
+        OptionalInt topK = options.sampling().topK().isPresent() ? options.sampling().topK() : defaults.topK();
         return SamplingParams.builder(maxTokens)
                 .temperature((float)
-                        options.temperature().orElse(defaults.temperature().orElse(1)))
-                .topP((float) options.topP().orElse(defaults.topP().orElse(1)))
+                        options.sampling().temperature().orElse(defaults.temperature().orElse(1)))
+                .topP((float) options.sampling().topP().orElse(defaults.topP().orElse(1)))
                 .topK(Math.min(vocabSize, Math.max(0, topK.orElse(0))))
-                .minP((float) options.minP().orElse(defaults.minP().orElse(0)))
-                .repetitionPenalty((float) options.repetitionPenalty()
+                .minP((float) options.sampling().minP().orElse(defaults.minP().orElse(0)))
+                .repetitionPenalty((float) options.sampling().repetitionPenalty()
                         .orElse(defaults.repetitionPenalty().orElse(1)))
-                .presencePenalty((float) options.presencePenalty())
-                .frequencyPenalty((float) options.frequencyPenalty())
+                .presencePenalty((float) options.sampling().presencePenalty())
+                .frequencyPenalty((float) options.sampling().frequencyPenalty())
                 .seed(seed)
-                .minTokens(Math.min(options.minTokens(), maxTokens))
-                .ignoreEos(options.ignoreEos())
+                .minTokens(Math.min(options.stop().minTokens(), maxTokens))
+                .ignoreEos(options.stop().ignoreEos())
                 // ids that no token has can never be drawn
-                .stopTokenIds(options.stopTokenIds().stream()
+                .stopTokenIds(options.stop().tokenIds().stream()
                         .filter(id -> id >= 0 && id < vocabSize)
                         .toList())
-                .logprobs(options.logprobs())
-                .logitBias(biases(options.logitBias()))
+                .logprobs(options.output().logprobs())
+                .logitBias(biases(options.sampling().logitBias()))
                 .build();
     }
 

@@ -3,42 +3,23 @@ package dev.baton.serving;
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineException;
 import dev.baton.engine.EngineRequest;
-import dev.baton.engine.FinishReason;
 import dev.baton.engine.RequestOutput;
-import dev.baton.engine.SamplingParams;
 import dev.baton.http.HttpExchange;
-import dev.baton.http.HttpHeaders;
-import dev.baton.http.HttpStream;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
-import dev.baton.openai.ChatCompletionResponses;
-import dev.baton.openai.Choice;
-import dev.baton.openai.GenerationOptions;
-import dev.baton.openai.KvTransferJson;
-import dev.baton.openai.ResponseHead;
-import dev.baton.openai.SseWriter;
-import dev.baton.openai.StopReason;
-import dev.baton.openai.TokenLogprob;
-import dev.baton.openai.Usage;
-import dev.baton.tokenizer.Tokenizer;
 import dev.baton.transfer.KvTransferParams;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.concurrent.ThreadLocalRandom;
-import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// One HTTP request that generates: its sequences in the engine, and its answer, whole or streamed.
+/// One HTTP request that generates: its sequences in the engine, from submission to the end of its [Answer].
 ///
 /// [#submit] runs on the thread that tokenised the prompts; everything after that on the exchange's event loop,
 /// where the engine's outputs are handed over to. The engine's thread is never made to wait.
-///
-/// The head of a stream goes out with the first token, so that what fails before gets a status of its own; what
-/// fails after is an error event, and never a normal end.
 final class RequestStream {
     private static final Logger LOG = LoggerFactory.getLogger(RequestStream.class);
 
@@ -46,14 +27,10 @@ final class RequestStream {
     private final Engine engine;
     private final RequestRegistry registry;
     private final ServingMetrics metrics;
-    private final GenerationOptions options;
-    private final ResponseFormat format;
-    private final ResponseHead head;
-    private final String requestId;
-    private final boolean promptTokensDetails;
-    private final long arrivalNanos;
+    private final Generation generation;
     private final Runnable whenOver;
-    private final List<Sequence> sequences = new ArrayList<>();
+    private final List<Sequence> sequences;
+    private final Answer answer;
 
     private volatile boolean over;
     // event loop only
@@ -61,96 +38,43 @@ final class RequestStream {
     private boolean submitted;
     private boolean reportedOver;
     private int unfinished;
-    private @Nullable HttpStream stream;
 
-    /// One choice.
-    private static final class Sequence {
-        private final int index;
-        private final String engineId;
-        private final int[] prompt;
-        private final SamplingParams sampling;
-        private final boolean firstOfPrompt;
-        private final SequenceText text;
-        private final StringBuilder shown = new StringBuilder();
-        private final List<int[]> tokenIds = new ArrayList<>();
-        private final List<TokenLogprob> logprobs = new ArrayList<>();
-        private int shownCharacters;
-        private boolean chunked;
-        private boolean closed;
-        private boolean done;
-        private long firstNanos;
-        private long lastNanos;
-        private String finishReason = "";
-        private StopReason stopReason = new StopReason.None();
-        private RequestOutput.@Nullable Finish finish;
-
-        private Sequence(
-                int index,
-                String engineId,
-                int[] prompt,
-                SamplingParams sampling,
-                boolean firstOfPrompt,
-                SequenceText text) {
-            this.index = index;
-            this.engineId = engineId;
-            this.prompt = prompt;
-            this.sampling = sampling;
-            this.firstOfPrompt = firstOfPrompt;
-            this.text = text;
-        }
-    }
-
-    /// @param requestId the client's id, or one made for it
-    /// @param encoder makes the sampling parameters
-    /// @param prompts at least one, each with at least one token
     /// @param whenOver called once, when the answer is complete or has become pointless
     /// @throws ApiException if the options do not fit the model
-    RequestStream(
-            HttpExchange exchange,
-            Engine engine,
-            Tokenizer tokenizer,
-            RequestRegistry registry,
-            ServingMetrics metrics,
-            GenerationOptions options,
-            ResponseFormat format,
-            ResponseHead head,
-            String requestId,
-            Prompts encoder,
-            List<int[]> prompts,
-            boolean promptTokensDetails,
-            long arrivalNanos,
-            Runnable whenOver) {
+    RequestStream(ServingContext context, HttpExchange exchange, Generation generation, Runnable whenOver) {
         this.exchange = exchange;
-        this.engine = engine;
-        this.registry = registry;
-        this.metrics = metrics;
-        this.options = options;
-        this.format = format;
-        this.head = head;
-        this.requestId = requestId;
-        this.promptTokensDetails = promptTokensDetails;
-        this.arrivalNanos = arrivalNanos;
+        this.engine = context.engine();
+        this.registry = context.registry();
+        this.metrics = context.metrics();
+        this.generation = generation;
         this.whenOver = whenOver;
-        for (int[] prompt : prompts) {
-            for (int choice = 0; choice < options.n(); choice++) {
+        this.sequences = sequences(context, generation);
+        this.unfinished = sequences.size();
+        this.answer = Answer.of(exchange, generation, sequences, context.promptTokensDetails());
+    }
+
+    private static List<Sequence> sequences(ServingContext context, Generation generation) {
+        List<Sequence> sequences = new ArrayList<>();
+        for (EncodedPrompt prompt : generation.prompts()) {
+            for (int choice = 0; choice < generation.options().n(); choice++) {
                 int index = sequences.size();
                 // Two requests may carry the same id: what the engine sees is unique.
                 String engineId = String.format(
                         Locale.ROOT,
                         "%s-%d-%08x",
-                        head.id(),
+                        generation.head().id(),
                         index,
                         ThreadLocalRandom.current().nextInt());
                 sequences.add(new Sequence(
                         index,
                         engineId,
                         prompt,
-                        encoder.sampling(options, prompt.length, choice),
+                        context.prompts().sampling(generation.options(), prompt.length(), choice),
                         choice == 0,
-                        new SequenceText(tokenizer, options)));
+                        new SequenceText(context.tokenizer(), generation.options())));
             }
         }
-        this.unfinished = sequences.size();
+        return List.copyOf(sequences);
     }
 
     /// Hands the sequences to the engine.
@@ -164,17 +88,17 @@ final class RequestStream {
             exchange.onGone(reason -> abandon());
             for (Sequence sequence : sequences) {
                 if (over) {
-                    if (sequence.index == 0) {
+                    if (sequence.index() == 0) {
                         release(kv);
                     }
                     break;
                 }
                 EngineRequest request = new EngineRequest(
-                        sequence.engineId,
-                        sequence.prompt,
-                        sequence.sampling,
-                        sequence.index == 0 ? kv : Optional.empty());
-                registry.add(requestId, sequence.engineId);
+                        sequence.engineId(),
+                        sequence.prompt().ids(),
+                        sequence.sampling(),
+                        sequence.index() == 0 ? kv : Optional.empty());
+                registry.add(generation.requestId(), sequence.engineId());
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));
             }
         } catch (EngineException.QueueFull e) {
@@ -216,8 +140,8 @@ final class RequestStream {
 
     private void abortAll() {
         for (Sequence sequence : sequences) {
-            engine.abort(sequence.engineId);
-            registry.remove(requestId, sequence.engineId);
+            engine.abort(sequence.engineId());
+            registry.remove(generation.requestId(), sequence.engineId());
         }
     }
 
@@ -234,7 +158,7 @@ final class RequestStream {
         try {
             take(sequence, output);
         } catch (RuntimeException | Error e) {
-            LOG.error("request {} failed", head.id(), e);
+            LOG.error("request {} failed", generation.head().id(), e);
             fail(ApiError.internal("Internal server error"));
         }
     }
@@ -250,48 +174,54 @@ final class RequestStream {
         }
         long now = System.nanoTime();
         if (output.tokenIds().length > 0) {
-            if (sequence.firstNanos == 0) {
-                sequence.firstNanos = now;
-                metrics.firstToken(now - arrivalNanos);
+            long before = sequence.tokensAt(now);
+            if (before == 0) {
+                metrics.firstToken(now - exchange.arrivalNanos());
             } else {
-                metrics.nextOutput(now - sequence.lastNanos);
+                metrics.nextOutput(now - before);
             }
-            sequence.lastNanos = now;
         }
         Optional<ApiError> failure = output.finish().flatMap(finish -> failure(sequence, finish));
         if (failure.isPresent()) {
             fail(failure.get());
             return;
         }
-        if (!sequence.closed) {
+        if (!sequence.isClosed()) {
             show(sequence, output);
         }
         if (output.finish().isPresent()) {
             unfinished--;
             metrics.finished(
-                    sequence.finishReason,
+                    sequence.finishReason().orElseThrow(),
                     output.finish().get(),
-                    sequence.text.numTokens(),
-                    now - arrivalNanos,
-                    sequence.lastNanos - sequence.firstNanos);
+                    sequence.numTokens(),
+                    now - exchange.arrivalNanos(),
+                    sequence.decodeNanos());
             if (unfinished == 0) {
-                complete();
+                answer.complete();
+                finishQuietly();
             }
         }
     }
 
+    private void show(Sequence sequence, RequestOutput output) {
+        SequenceText.Delta delta = sequence.accept(output);
+        if (sequence.isClosed() && output.finish().isEmpty()) {
+            engine.abort(sequence.engineId()); // its finish, with the counts, comes as an output
+        }
+        answer.add(sequence, delta);
+    }
+
     private void finished(Sequence sequence, RequestOutput.Finish finish) {
-        if (sequence.done) {
+        if (!sequence.end(finish)) {
             return;
         }
-        sequence.done = true;
-        sequence.finish = finish;
         if (finish.kvTransferParams().isPresent() && !over) {
-            registry.hold(requestId, sequence.engineId);
+            registry.hold(generation.requestId(), sequence.engineId());
         } else {
-            registry.remove(requestId, sequence.engineId);
+            registry.remove(generation.requestId(), sequence.engineId());
             if (finish.kvTransferParams().isPresent()) {
-                engine.abort(sequence.engineId); // nobody will hear of the blocks that are held
+                engine.abort(sequence.engineId()); // nobody will hear of the blocks that are held
             }
         }
     }
@@ -301,11 +231,11 @@ final class RequestStream {
         return switch (finish.reason()) {
             case STOP, LENGTH -> Optional.empty();
             case ERROR -> {
-                metrics.finished("error", finish, sequence.text.numTokens(), 0, 0);
+                metrics.finished("error", finish, sequence.numTokens(), 0, 0);
                 yield Optional.of(ApiError.internal(finish.error().orElse("the engine could not go on")));
             }
             case ABORT -> {
-                boolean ourOwn = sequence.closed;
+                boolean ourOwn = sequence.isClosed();
                 if (ourOwn) {
                     yield Optional.empty();
                 }
@@ -317,150 +247,8 @@ final class RequestStream {
         };
     }
 
-    private void show(Sequence sequence, RequestOutput output) {
-        SequenceText.Delta delta = sequence.text.accept(output);
-        if (delta.stop().isPresent()) {
-            sequence.finishReason = "stop";
-            sequence.stopReason = new StopReason.StopText(delta.stop().get());
-            sequence.closed = true;
-            if (output.finish().isEmpty()) {
-                engine.abort(sequence.engineId); // its finish, with the counts, comes as an output
-            }
-        } else if (output.finish().isPresent()) {
-            RequestOutput.Finish finish = output.finish().get();
-            sequence.finishReason = finish.reason() == FinishReason.STOP ? "stop" : "length";
-            if (finish.stopTokenId().isPresent()) {
-                sequence.stopReason =
-                        new StopReason.StopToken(finish.stopTokenId().getAsInt());
-            }
-            sequence.closed = true;
-        }
-        if (options.stream()) {
-            writeChunk(sequence, delta);
-        } else {
-            sequence.shown.append(delta.text());
-            sequence.logprobs.addAll(delta.logprobs());
-            if (options.returnTokenIds()) {
-                sequence.tokenIds.add(delta.tokenIds());
-            }
-        }
-    }
-
-    private void writeChunk(Sequence sequence, SequenceText.Delta delta) {
-        boolean last = !sequence.finishReason.isEmpty();
-        if (delta.tokenIds().length == 0 && delta.text().isEmpty() && !last) {
-            return;
-        }
-        HttpStream out = stream;
-        if (out == null) {
-            out = exchange.startStream(200, HttpHeaders.of("content-type", SseWriter.CONTENT_TYPE));
-            stream = out;
-            writeRoles(out);
-        }
-        boolean firstChunk = !sequence.chunked;
-        sequence.chunked = true;
-        boolean promptHere = firstChunk && options.returnTokenIds() && format instanceof ResponseFormat.Completion;
-        Choice choice = new Choice(
-                sequence.index,
-                delta.text(),
-                options.logprobs().isPresent(),
-                delta.logprobs(),
-                sequence.shownCharacters,
-                last ? Optional.of(sequence.finishReason) : Optional.empty(),
-                sequence.stopReason,
-                options.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
-                promptHere ? Optional.of(sequence.prompt) : Optional.empty());
-        for (TokenLogprob token : delta.logprobs()) {
-            sequence.shownCharacters +=
-                    token.token().codePointCount(0, token.token().length());
-        }
-        boolean usageFollows = options.streamOptions().includeUsage();
-        out.write(SseWriter.event(
-                format.chunk(head, choice, runningUsage(sequence, sequence.text.numTokens()), last && !usageFollows)));
-    }
-
-    private void writeRoles(HttpStream out) {
-        if (!(format instanceof ResponseFormat.Chat chat)) {
-            return;
-        }
-        for (Sequence sequence : sequences) {
-            Optional<int[]> prompt = options.returnTokenIds() ? Optional.of(sequence.prompt) : Optional.empty();
-            out.write(SseWriter.event(ChatCompletionResponses.roleChunk(
-                    head, sequence.index, chat.role(), runningUsage(sequence, 0), prompt)));
-        }
-    }
-
-    private Optional<Usage> runningUsage(Sequence sequence, int tokens) {
-        boolean wanted = options.streamOptions().includeUsage()
-                && options.streamOptions().continuousUsageStats();
-        return wanted ? Optional.of(new Usage(sequence.prompt.length, tokens, OptionalInt.empty())) : Optional.empty();
-    }
-
-    private Usage usage() {
-        int promptTokens = 0;
-        int cached = 0;
-        int generated = 0;
-        for (Sequence sequence : sequences) {
-            generated += sequence.text.numTokens();
-            if (sequence.firstOfPrompt) {
-                promptTokens += sequence.prompt.length;
-                RequestOutput.Finish finish = sequence.finish;
-                if (finish != null) {
-                    cached += finish.cachedTokens() + finish.externalTokens();
-                }
-            }
-        }
-        return new Usage(promptTokens, generated, promptTokensDetails ? OptionalInt.of(cached) : OptionalInt.empty());
-    }
-
-    private void complete() {
-        HttpStream out = stream;
-        if (out == null) {
-            exchange.respondJson(200, format.full(head, choices(), usage(), heldBlocks()));
-        } else {
-            if (options.streamOptions().includeUsage()) {
-                out.write(SseWriter.event(format.usageChunk(head, usage())));
-            }
-            out.write(SseWriter.done());
-            out.end();
-        }
-        finishQuietly();
-    }
-
-    private List<Choice> choices() {
-        List<Choice> choices = new ArrayList<>(sequences.size());
-        for (Sequence sequence : sequences) {
-            choices.add(new Choice(
-                    sequence.index,
-                    sequence.shown.toString(),
-                    options.logprobs().isPresent(),
-                    sequence.logprobs,
-                    0,
-                    Optional.of(sequence.finishReason),
-                    sequence.stopReason,
-                    options.returnTokenIds() ? Optional.of(joined(sequence.tokenIds)) : Optional.empty(),
-                    options.returnTokenIds() ? Optional.of(sequence.prompt) : Optional.empty()));
-        }
-        return choices;
-    }
-
-    private static int[] joined(List<int[]> parts) {
-        return parts.stream().flatMapToInt(java.util.Arrays::stream).toArray();
-    }
-
-    private Optional<KvTransferJson> heldBlocks() {
-        RequestOutput.Finish finish = sequences.getFirst().finish;
-        return finish == null ? Optional.empty() : finish.kvTransferParams().map(KvParams::toJson);
-    }
-
     private void fail(ApiError error) {
-        HttpStream out = stream;
-        if (out == null) {
-            ErrorAnswers.send(exchange, error);
-        } else {
-            out.write(SseWriter.error(error)); // no [DONE]: it would say that the output is complete
-            out.end();
-        }
+        answer.fail(error);
         finishQuietly();
         abortAll();
     }

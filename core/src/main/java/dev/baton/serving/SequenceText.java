@@ -24,8 +24,8 @@ final class SequenceText {
     SequenceText(Tokenizer tokenizer, GenerationOptions options) {
         this.tokenizer = tokenizer;
         this.options = options;
-        this.detokenizer = tokenizer.detokenizer(options.skipSpecialTokens());
-        this.stops = new StopMatcher(options.stop(), options.includeStopStrInOutput());
+        this.detokenizer = tokenizer.detokenizer(options.output().skipSpecialTokens());
+        this.stops = new StopMatcher(options.stop().texts(), options.stop().includeStopStrInOutput());
     }
 
     /// What one output of the engine adds.
@@ -50,11 +50,11 @@ final class SequenceText {
         Optional<String> stop = Optional.empty();
         int used = 0;
         while (used < ids.length && stop.isEmpty()) {
-            boolean hidden = stoppedByToken && used == ids.length - 1 && !options.includeStopStrInOutput();
+            boolean hidden = stoppedByToken && used == ids.length - 1 && !options.stop().includeStopStrInOutput();
             String more = hidden ? "" : detokenizer.append(ids[used]);
             used++;
             numTokens++;
-            StopMatcher.Match match = stops.append(more, numTokens > options.minTokens());
+            StopMatcher.Match match = stops.append(more, numTokens > options.stop().minTokens());
             text.append(match.text());
             stop = match.stop();
         }
@@ -72,10 +72,10 @@ final class SequenceText {
     }
 
     private List<TokenLogprob> logprobs(RequestOutput output, int count) {
-        if (options.logprobs().isEmpty()) {
+        if (options.output().logprobs().isEmpty()) {
             return List.of();
         }
-        int most = options.logprobs().getAsInt();
+        int most = options.output().logprobs().getAsInt();
         List<TokenLogprob> result = new ArrayList<>(count);
         for (int i = 0; i < Math.min(count, output.logprobs().size()); i++) {
             RequestOutput.TokenLogprobs token = output.logprobs().get(i);
@@ -93,10 +93,10 @@ final class SequenceText {
     }
 
     private String shown(int id) {
-        return options.returnTokensAsTokenIds() ? "token_id:" + id : tokenizer.tokenText(id);
+        return options.output().returnTokensAsTokenIds() ? "token_id:" + id : tokenizer.tokenText(id);
     }
 
     private byte[] bytes(int id, String shown) {
-        return options.returnTokensAsTokenIds() ? shown.getBytes(StandardCharsets.UTF_8) : tokenizer.tokenBytes(id);
+        return options.output().returnTokensAsTokenIds() ? shown.getBytes(StandardCharsets.UTF_8) : tokenizer.tokenBytes(id);
     }
 }

@@ -104,22 +104,20 @@ class RequestStreamTest {
             CompletionRequest request = CompletionRequest.parse(Json.parse(exchange.body()));
             Prompts prompts =
                     new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB, DefaultSampling.VLLM);
-            new RequestStream(
-                            exchange,
-                            instance.engine,
-                            instance.tokenizer,
-                            registry,
-                            new ServingMetrics("tiny", instance.engine),
-                            request.options(),
-                            format,
-                            new ResponseHead("cmpl-r", 0, "tiny", "test"),
-                            "r",
-                            prompts,
-                            List.of(prompts.encode(request.prompts().getFirst(), request.options())),
-                            false,
-                            exchange.arrivalNanos(),
-                            over::incrementAndGet)
-                    .submit(kv);
+            ServingContext context = new ServingContext(
+                    instance.engine,
+                    instance.tokenizer,
+                    prompts,
+                    registry,
+                    new ServingMetrics("tiny", instance.engine),
+                    false);
+            Generation generation = new Generation(
+                    "r",
+                    request.options(),
+                    format,
+                    new ResponseHead("cmpl-r", 0, "tiny", "test"),
+                    List.of(prompts.encode(request.prompts().getFirst(), request.options())));
+            new RequestStream(context, exchange, generation, over::incrementAndGet).submit(kv);
         } catch (RuntimeException e) {
             ErrorAnswers.send(exchange, ApiError.internal(e.toString()));
         }

@@ -1,0 +1,64 @@
+package dev.baton.openai;
+
+import java.util.Map;
+import java.util.OptionalDouble;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+
+/// How a request wants its tokens drawn.
+///
+/// @param topK 0 or -1 for all
+/// @param logitBias token id to what is added to its logit
+public record SamplingOptions(
+        OptionalDouble temperature,
+        OptionalDouble topP,
+        OptionalInt topK,
+        OptionalDouble minP,
+        OptionalDouble repetitionPenalty,
+        double presencePenalty,
+        double frequencyPenalty,
+        OptionalLong seed,
+        Map<Integer, Float> logitBias) {
+
+    static SamplingOptions read(Fields fields) {
+        return new SamplingOptions(
+                fields.number("temperature"),
+                fields.number("top_p"),
+                fields.integer("top_k"),
+                fields.number("min_p"),
+                fields.number("repetition_penalty"),
+                fields.number("presence_penalty").orElse(0),
+                fields.number("frequency_penalty").orElse(0),
+                fields.longInteger("seed"),
+                fields.integerToNumber("logit_bias"));
+    }
+
+    void checkRanges() {
+        Ranges.inRange("presence_penalty", presencePenalty, -2, 2);
+        Ranges.inRange("frequency_penalty", frequencyPenalty, -2, 2);
+        // The sampler computes in single precision: what is checked is what is left of a number there.
+        repetitionPenalty.ifPresent(value -> {
+            if ((float) value <= 0) {
+                throw Ranges.bad("repetition_penalty must be greater than zero, got " + value + ".");
+            }
+            Ranges.requireSinglePrecision("repetition_penalty", value);
+        });
+        temperature.ifPresent(value -> {
+            if (value < 0) {
+                throw Ranges.badValue("temperature must be non-negative, got " + value + ".", "temperature", value);
+            }
+            Ranges.requireSinglePrecision("temperature", value);
+        });
+        topP.ifPresent(value -> {
+            if ((float) value <= 0 || value > 1) {
+                throw Ranges.badValue("top_p must be in (0, 1], got " + value + ".", "top_p", value);
+            }
+        });
+        topK.ifPresent(value -> {
+            if (value < -1) {
+                throw Ranges.bad("top_k must be 0 (disable), or at least 1, got " + value + ".");
+            }
+        });
+        minP.ifPresent(value -> Ranges.inRange("min_p", value, 0, 1));
+    }
+}

@@ -1,0 +1,18 @@
+package dev.baton.serving;
+
+import dev.baton.openai.GenerationOptions;
+import dev.baton.openai.ResponseHead;
+import java.util.List;
+
+/// One request that generates, checked and tokenised.
+///
+/// @param requestId the client's id, or one made for it
+/// @param format how it is answered
+/// @param head what every part of the answer repeats
+/// @param prompts at least one; each gets `options.n()` choices
+record Generation(
+        String requestId,
+        GenerationOptions options,
+        ResponseFormat format,
+        ResponseHead head,
+        List<EncodedPrompt> prompts) {}

@@ -1,0 +1,93 @@
+package dev.baton.serving;
+
+import dev.baton.engine.RequestOutput;
+import dev.baton.http.HttpExchange;
+import dev.baton.openai.ApiError;
+import dev.baton.openai.Choice;
+import dev.baton.openai.KvTransferJson;
+import dev.baton.openai.OutputOptions;
+import dev.baton.openai.TokenLogprob;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+
+/// An answer that is sent as one body when everything is there.
+final class WholeAnswer implements Answer {
+    private final HttpExchange exchange;
+    private final Generation generation;
+    private final List<Sequence> sequences;
+    private final boolean promptTokensDetails;
+    private final List<Collected> collected;
+
+    /// What one sequence has come to.
+    private static final class Collected {
+        private final StringBuilder text = new StringBuilder();
+        private final List<int[]> tokenIds = new ArrayList<>();
+        private final List<TokenLogprob> logprobs = new ArrayList<>();
+    }
+
+    WholeAnswer(
+            HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
+        this.exchange = exchange;
+        this.generation = generation;
+        this.sequences = sequences;
+        this.promptTokensDetails = promptTokensDetails;
+        this.collected = sequences.stream().map(sequence -> new Collected()).toList();
+    }
+
+    @Override
+    public void add(Sequence sequence, SequenceText.Delta delta) {
+        Collected all = collected.get(sequence.index());
+        all.text.append(delta.text());
+        all.logprobs.addAll(delta.logprobs());
+        if (generation.options().output().returnTokenIds()) {
+            all.tokenIds.add(delta.tokenIds());
+        }
+    }
+
+    @Override
+    public void complete() {
+        exchange.respondJson(
+                200,
+                generation
+                        .format()
+                        .full(
+                                generation.head(),
+                                sequences.stream().map(this::choice).toList(),
+                                Answer.usage(sequences, promptTokensDetails),
+                                heldBlocks()));
+    }
+
+    private Choice choice(Sequence sequence) {
+        OutputOptions output = generation.options().output();
+        Collected all = collected.get(sequence.index());
+        return new Choice(
+                sequence.index(),
+                all.text.toString(),
+                output.logprobs().isPresent(),
+                all.logprobs,
+                0,
+                sequence.finishReason(),
+                sequence.stopReason(),
+                output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
+                output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty());
+    }
+
+    private static int[] joined(List<int[]> parts) {
+        return parts.stream().flatMapToInt(Arrays::stream).toArray();
+    }
+
+    private Optional<KvTransferJson> heldBlocks() {
+        return sequences
+                .getFirst()
+                .finish()
+                .flatMap(RequestOutput.Finish::kvTransferParams)
+                .map(KvParams::toJson);
+    }
+
+    @Override
+    public void fail(ApiError error) {
+        ErrorAnswers.send(exchange, error);
+    }
+}
