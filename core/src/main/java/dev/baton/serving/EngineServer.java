@@ -356,11 +356,10 @@ public final class EngineServer implements AutoCloseable {
     private void tokenize(HttpExchange exchange, JsonNode body) {
         TokenizeRequest request = TokenizeRequest.parse(body);
         requireModel(request.model());
-        String text = switch (request.input()) {
-            case TokenizeRequest.Input.Text(String given) -> given;
-            case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
+        int[] tokens = switch (request.input()) {
+            case TokenizeRequest.Input.Text(String given) -> tokenizer.encode(given, request.addSpecialTokens());
+            case TokenizeRequest.Input.Conversation(var chat) -> prompts.encode(chat, request.addSpecialTokens());
         };
-        int[] tokens = tokenizer.encode(text, request.addSpecialTokens());
         Optional<String[]> texts = Optional.empty();
         if (request.returnTokenStrs()) {
             String[] strings = new String[tokens.length];
