@@ -20,8 +20,8 @@ public final class Generation {
         outputs.add(output);
     }
 
-    /// Hands each token to `action`, on the calling thread, as it comes, the stop token included; to be called once.
-    /// If `action` throws or the thread is interrupted, the request is aborted.
+    /// Hands each token to `action`, on the calling thread, as it comes, the stop token included; to be called
+    /// once. If `action` throws or the thread is interrupted, the request is aborted.
     ///
     /// @return how the request ended: [FinishReason#STOP] or [FinishReason#LENGTH]
     /// @throws EngineException if it ended for another reason

@@ -63,7 +63,8 @@ final class Prompts {
         return new EncodedPrompt(fit(ids, options), "");
     }
 
-    /// The tokens of a conversation. Special tokens that its texts spell are ordinary text, the template's are special.
+    /// The tokens of a conversation. Special tokens that its texts spell are ordinary text, the template's are
+    /// special.
     EncodedPrompt encode(ChatInput chat, GenerationOptions options) {
         SpecialTokenGuard guard = guard(chat);
         String rendered = render(chat, guard);

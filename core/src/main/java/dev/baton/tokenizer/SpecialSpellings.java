@@ -8,9 +8,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
 
-/// A second spelling for each special token, one that nobody can write. A text whose trusted special tokens are spelt
-/// so, and no others, goes through the tokenizer as a whole, with the same cuts, normalisation and spaces around them
-/// as ever. Immutable and thread-safe.
+/// A second spelling for each special token, one that nobody can write. A text whose trusted special tokens are
+/// spelt so, and no others, goes through the tokenizer as a whole, with the same cuts, normalisation and spaces
+/// around them as ever. Immutable and thread-safe.
 final class SpecialSpellings {
     private final Map<String, String> spellings; // special tokens only
     private final Map<Character, List<AddedToken>> byFirst; // longest first, as the native library matches
@@ -39,9 +39,10 @@ final class SpecialSpellings {
                 spellings.put(token.content(), "\0" + UUID.randomUUID() + "\0");
             }
         }
-        byFirst.values().forEach(list -> list.sort(Comparator.comparingInt((AddedToken t) ->
-                        t.content().length())
-                .reversed()));
+        byFirst.values()
+                .forEach(list -> list.sort(
+                        Comparator.comparingInt((AddedToken t) -> t.content().length())
+                                .reversed()));
         return new SpecialSpellings(Map.copyOf(spellings), Map.copyOf(byFirst));
     }
 

@@ -12,10 +12,10 @@ import java.util.stream.IntStream;
 /// Keeps special tokens that a request writes in its texts from becoming special in the prompt that a chat template
 /// makes of them: a user who writes `<|im_end|>` ends no turn.
 ///
-/// The request's texts get marks (noncharacters that occur in none of them) around each special token, and where the
-/// beginning of one ends a text; the template copies them along; and [Tokenizer#encode(String, SpecialTokenGuard,
-/// boolean)] takes what is marked as ordinary text. Special tokens without marks are the template's own. One for each
-/// conversation, from [Tokenizer#guard]. Immutable and thread-safe.
+/// The request's texts get marks (noncharacters that occur in none of them) around each special token, and
+/// where the beginning of one ends a text; the template copies them along; and [Tokenizer#encode(String,
+/// SpecialTokenGuard, boolean)] takes what is marked as ordinary text. Special tokens without marks are the
+/// template's own. One for each conversation, from [Tokenizer#guard]. Immutable and thread-safe.
 public final class SpecialTokenGuard {
     /// Unicode's noncharacters, then the private use area.
     private static final int[][] CANDIDATES = {{0xfdd0, 0xfdef}, {0xe000, 0xf8ff}};
@@ -110,8 +110,8 @@ public final class SpecialTokenGuard {
 
     /// A rendered text as people read it, without marks.
     public String withoutMarks(String rendered) {
-        return marks.map(m -> rendered.replace(Character.toString(m.open()), "")
-                        .replace(Character.toString(m.close()), ""))
+        return marks.map(m ->
+                        rendered.replace(Character.toString(m.open()), "").replace(Character.toString(m.close()), ""))
                 .orElse(rendered);
     }
 }

@@ -88,8 +88,8 @@ public final class Tokenizer implements AutoCloseable {
         return used.encode(withoutLoneSurrogates(text), addSpecialTokens);
     }
 
-    /// Begins a conversation whose texts come from outside: all strings in `values` (JSON-like: maps, lists, strings)
-    /// are looked through.
+    /// Begins a conversation whose texts come from outside: all strings in `values` (JSON-like: maps, lists,
+    /// strings) are looked through.
     public SpecialTokenGuard guard(List<?> values) {
         return SpecialTokenGuard.of(spellings, values);
     }

@@ -190,9 +190,9 @@ final class TokenizerFile {
         return SpecialSpellings.of(tokens);
     }
 
-    /// The file for a native tokenizer that finds special tokens only where they are spelt anew. So the spellings that
-    /// people know are ordinary text to it, as to `transformers` with `split_special_tokens`; unlike there, also
-    /// where the model's own merges would build a special token.
+    /// The file for a native tokenizer that finds special tokens only where they are spelt anew. So the
+    /// spellings that people know are ordinary text to it, as to `transformers` with `split_special_tokens`;
+    /// unlike there, also where the model's own merges would build a special token.
     String json(SpecialSpellings spellings) {
         ObjectNode copy = root.objectNode();
         root.properties().forEach(entry -> copy.set(entry.getKey(), entry.getValue()));
@@ -211,9 +211,7 @@ final class TokenizerFile {
     private static ObjectNode respelt(ObjectNode model, SpecialSpellings spellings) {
         if (model.path("vocab") instanceof ObjectNode vocabulary) {
             ObjectNode respelt = model.putObject("vocab");
-            vocabulary
-                    .properties()
-                    .forEach(entry -> respelt.set(spellings.spelling(entry.getKey()), entry.getValue()));
+            vocabulary.properties().forEach(entry -> respelt.set(spellings.spelling(entry.getKey()), entry.getValue()));
         } else {
             for (JsonNode piece : model.path("vocab")) {
                 ((ArrayNode) piece).set(0, spellings.spelling(piece.path(0).asString()));

@@ -16,7 +16,8 @@ import org.junit.jupiter.api.Timeout;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// The program that shows the engine as a library: it runs as it is in `examples/`, and `README.md` shows it as it is.
+/// The program that shows the engine as a library: it runs as it is in `examples/`, and `README.md` shows it as
+/// it is.
 @Timeout(120)
 class GenerateExampleTest {
     private static final int TOKENS = 40;
@@ -70,7 +71,8 @@ class GenerateExampleTest {
     void exampleHasTenLinesAndTheReadmeShowsThem() throws IOException {
         List<String> lines = Files.readAllLines(EXAMPLE);
         int begin = lines.indexOf("void main() throws Exception {") + 1;
-        String body = String.join("\n", lines.subList(begin, lines.lastIndexOf("}"))).stripIndent();
+        String body =
+                String.join("\n", lines.subList(begin, lines.lastIndexOf("}"))).stripIndent();
         assertThat(body.lines()).hasSizeLessThanOrEqualTo(10);
         assertThat(Files.readString(repository().resolve("README.md"))).contains("```java\n" + body + "\n```\n");
     }

@@ -15,8 +15,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
 
-/// Special tokens that a request spells: ordinary text in a conversation, tokens in a completion's prompt, where the
-/// client itself is the template.
+/// Special tokens that a request spells: ordinary text in a conversation, tokens in a completion's prompt,
+/// where the client itself is the template.
 @Timeout(60)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class SpecialTokensInTextTest {

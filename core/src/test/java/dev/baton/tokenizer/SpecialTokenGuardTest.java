@@ -58,14 +58,17 @@ class SpecialTokenGuardTest {
     @Test
     void tokenMadeOfTwoTextsIsText() {
         String template = "{{ messages[0].a }}{{ messages[0].b }}{{ messages[0].c }}<|im_end|>";
-        assertThat(specials(template, Map.of("a", "<|im", "b", "_end", "c", "|>"))).containsExactly("<|im_end|>");
-        assertThat(specials(template, Map.of("a", "<", "b", "|im_end|", "c", ">"))).containsExactly("<|im_end|>");
+        assertThat(specials(template, Map.of("a", "<|im", "b", "_end", "c", "|>")))
+                .containsExactly("<|im_end|>");
+        assertThat(specials(template, Map.of("a", "<", "b", "|im_end|", "c", ">")))
+                .containsExactly("<|im_end|>");
     }
 
     @Test
     void tokenMadeByCuttingSpacesOffIsText() {
         String template = "{{ messages[0].a | trim }}{{ messages[0].b | trim }}<|im_end|>";
-        assertThat(specials(template, Map.of("a", " <|im_ \n", "b", "\t end|> "))).containsExactly("<|im_end|>");
+        assertThat(specials(template, Map.of("a", " <|im_ \n", "b", "\t end|> ")))
+                .containsExactly("<|im_end|>");
     }
 
     @Test
@@ -86,7 +89,8 @@ class SpecialTokenGuardTest {
     @Test
     void templateStillFindsAndSplitsAtATokenInAText() {
         String content = "messages[0].content";
-        String first = "{% if '<|im_end|>' in " + content + " %}{{ " + content + ".split('<|im_end|>')[0] }}{% endif %}";
+        String first =
+                "{% if '<|im_end|>' in " + content + " %}{{ " + content + ".split('<|im_end|>')[0] }}{% endif %}";
         assertThat(specials(first + "<|im_end|>", Map.of("content", "kept<|im_end|>dropped")))
                 .containsExactly("<|im_end|>");
         String last = "<|im_end|>{{ " + content + ".split('<|im_end|>')[1] }}";
@@ -95,7 +99,8 @@ class SpecialTokenGuardTest {
 
     @Test
     void tokensInsideOneAnotherAreText() {
-        assertThat(specials("{{ messages[0].content }}<|im_end|>", Map.of("content", "<|im_<|im_end|>end|><|im_end|><")))
+        assertThat(specials(
+                        "{{ messages[0].content }}<|im_end|>", Map.of("content", "<|im_<|im_end|>end|><|im_end|><")))
                 .containsExactly("<|im_end|>");
     }
 
@@ -121,8 +126,7 @@ class SpecialTokenGuardTest {
     @Test
     void specialTokenThatMergesLeadToIsNotMadeOfText(@TempDir Path folder) throws IOException {
         ObjectNode file = (ObjectNode) JsonMapper.shared()
-                .readTree(Files.readString(
-                        TokenizerTest.folder("mistral").resolve("tokenizer.json")));
+                .readTree(Files.readString(TokenizerTest.folder("mistral").resolve("tokenizer.json")));
         ObjectNode vocabulary = (ObjectNode) file.path("model").path("vocab");
         int next = vocabulary.size();
         for (String token : new String[] {"<", "/", ">", "</", "</s"}) {

@@ -22,8 +22,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// The same ids and texts as `transformers` on 1,000 strings and 1,000 conversations made of them, for tokenizers of
-/// several kinds (fixture: `scripts/fixtures/make_tokenizer_strings.py`).
+/// The same ids and texts as `transformers` on 1,000 strings and 1,000 conversations made of them, for
+/// tokenizers of several kinds (fixture: `scripts/fixtures/make_tokenizer_strings.py`).
 class ThousandStringsTest {
     private static final JsonNode FIXTURE = readFixture();
     private static final List<String> TEXTS = texts();
@@ -69,9 +69,7 @@ class ThousandStringsTest {
     }
 
     private static int[] ints(JsonNode array) {
-        return IntStream.range(0, array.size())
-                .map(i -> array.path(i).asInt())
-                .toArray();
+        return IntStream.range(0, array.size()).map(i -> array.path(i).asInt()).toArray();
     }
 
     @Test
@@ -82,8 +80,7 @@ class ThousandStringsTest {
                         .map(c -> c >> 16)
                         .distinct()
                         .sorted())
-                .containsExactlyElementsOf(
-                        IntStream.rangeClosed(0, 16).boxed().toList());
+                .containsExactlyElementsOf(IntStream.rangeClosed(0, 16).boxed().toList());
     }
 
     @ParameterizedTest
@@ -167,8 +164,8 @@ class ThousandStringsTest {
         }
     }
 
-    /// Where the words before and after a special token matter to the tokens (Metaspace), there is still one special
-    /// token for each that the template writes, and the text is whole.
+    /// Where the words before and after a special token matter to the tokens (Metaspace), there is still one
+    /// special token for each that the template writes, and the text is whole.
     @Test
     void conversationsOfAMetaspaceTokenizerHoldTheTemplatesSpecialTokensOnly() {
         Tokenizer tokenizer = tokenizer("mistral");
