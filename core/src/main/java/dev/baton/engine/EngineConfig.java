@@ -1,5 +1,6 @@
 package dev.baton.engine;
 
+import dev.baton.tensor.DType;
 import dev.baton.transfer.KvTransferConfig;
 import java.time.Duration;
 import java.util.Map;
@@ -17,6 +18,7 @@ import java.util.Optional;
 /// @param maxWaiting most requests that wait for their turn; further ones are refused
 /// @param enablePrefixCaching whether blocks are found again by the hash of their tokens
 ///     (`--enable-prefix-caching`)
+/// @param kvCacheDtype what keys and values are kept as (`--kv-cache-dtype`)
 /// @param stepDeadline a step that takes longer makes the engine unhealthy for as long as it lasts
 /// @param kvTransfer how KV blocks are exchanged, if at all
 /// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to
@@ -30,9 +32,55 @@ public record EngineConfig(
         int maxNumBatchedTokens,
         int maxWaiting,
         boolean enablePrefixCaching,
+        DType kvCacheDtype,
         Duration stepDeadline,
         Optional<KvTransferConfig> kvTransfer,
         Map<String, String> compatibility) {
+
+    /// A set-up whose KV cache is f32.
+    public EngineConfig(
+            String modelId,
+            int maxModelLen,
+            int blockTokens,
+            int numBlocks,
+            int maxNumSeqs,
+            int maxNumBatchedTokens,
+            int maxWaiting,
+            boolean enablePrefixCaching,
+            Duration stepDeadline,
+            Optional<KvTransferConfig> kvTransfer,
+            Map<String, String> compatibility) {
+        this(
+                modelId,
+                maxModelLen,
+                blockTokens,
+                numBlocks,
+                maxNumSeqs,
+                maxNumBatchedTokens,
+                maxWaiting,
+                enablePrefixCaching,
+                DType.F32,
+                stepDeadline,
+                kvTransfer,
+                compatibility);
+    }
+
+    /// The same set-up with another KV cache.
+    public EngineConfig withKvCacheDtype(DType newKvCacheDtype) {
+        return new EngineConfig(
+                modelId,
+                maxModelLen,
+                blockTokens,
+                numBlocks,
+                maxNumSeqs,
+                maxNumBatchedTokens,
+                maxWaiting,
+                enablePrefixCaching,
+                newKvCacheDtype,
+                stepDeadline,
+                kvTransfer,
+                compatibility);
+    }
 
     /// @throws IllegalArgumentException if a number is not positive, or if the token budget has no room for one
     ///     token of each sequence
