@@ -4,6 +4,8 @@ import dev.baton.engine.EngineConfig;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.OpsChoice;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferConfig;
@@ -112,6 +114,22 @@ final class EngineOptions {
     String dtype = "";
 
     @Option(
+            names = "--kv-cache-dtype",
+            paramLabel = "TYPE",
+            defaultValue = "auto",
+            description = "What keys and values are kept as: float32, bfloat16 or float16; auto: float32, what the"
+                    + " CPU computes in. Both sides of a hand-off need the same.")
+    String kvCacheDtype = "";
+
+    @Option(
+            names = "--quantization",
+            paramLabel = "METHOD",
+            defaultValue = "none",
+            description = "int8: weight matrices become 8-bit integers with a scale per output channel when the model"
+                    + " is loaded; none: they stay what the folder has (default: ${DEFAULT-VALUE}).")
+    String quantization = "";
+
+    @Option(
             names = "--load-format",
             paramLabel = "FORMAT",
             defaultValue = "auto",
@@ -202,6 +220,9 @@ final class EngineOptions {
                                         .formatted(loadFormat));
                         })
                 .withOps(ops)
+                .withQuantization(Quantization.ofFlag(quantization)
+                        .orElseThrow(() -> usage(
+                                "--quantization %s is not there: choose from none, int8.".formatted(quantization))))
                 .withSeed(seed);
         return threads == null ? options : options.withCpuThreads(threads);
     }
@@ -231,11 +252,25 @@ final class EngineOptions {
                     .stepDeadline(Duration.ofSeconds(stepDeadlineSeconds))
                     .kvTransfer(kvTransfer)
                     .compatibility(compatibility)
+                    .kvCacheDtype(kvCacheDtype())
                     .build();
         } catch (IllegalArgumentException | ArithmeticException e) {
             throw new ParameterException(
                     user.commandLine(), "The engine cannot be set up so: " + e.getMessage() + ".", e);
         }
+    }
+
+    /// What keys and values are kept as.
+    ///
+    /// @throws ParameterException if there is no such type
+    DType kvCacheDtype() {
+        if (kvCacheDtype.equals("auto")) {
+            return DType.F32;
+        }
+        return DType.ofTorchName(kvCacheDtype)
+                .orElseThrow(
+                        () -> usage("--kv-cache-dtype %s is not there: choose from auto, float32, bfloat16, float16."
+                                .formatted(kvCacheDtype)));
     }
 
     /// As many blocks as the memory holds, but no more than the largest batch can use.
@@ -246,8 +281,16 @@ final class EngineOptions {
         if (blockSize < 1) {
             throw usage("--block-size must be at least 1, got " + blockSize + ".");
         }
+        DType dtype = kvCacheDtype();
         KvCacheSpec block = new KvCacheSpec(
-                "", "float32", Float.BYTES, model.numLayers(), model.numKvHeads(), model.headDim(), blockSize, 1);
+                "",
+                dtype.torchName(),
+                dtype.bytes(),
+                model.numLayers(),
+                model.numKvHeads(),
+                model.headDim(),
+                blockSize,
+                1);
         long affordable = kvCacheMemoryBytes / block.blockBytes();
         if (affordable < 1) {
             throw usage("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."

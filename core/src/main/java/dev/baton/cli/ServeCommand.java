@@ -93,7 +93,9 @@ final class ServeCommand implements Callable<Integer> {
         String name = engine.servedModelName == null ? model.toString() : engine.servedModelName;
         try (Tokenizer tokenizer = Tokenizer.load(model)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
-            LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
+            LOG.info(
+                    "Warmed up in {} ms",
+                    WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }

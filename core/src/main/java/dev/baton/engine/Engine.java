@@ -5,7 +5,6 @@ import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
-import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
@@ -30,9 +29,6 @@ import org.slf4j.LoggerFactory;
 /// listeners. Owns the model and the KV cache's memory and closes both.
 public final class Engine implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
-
-    private static final DType KV_DTYPE = DType.F32;
-    private static final String KV_DTYPE_NAME = "float32";
 
     /// How much longer than a step's deadline [#close] waits for the engine's thread.
     private static final Duration CLOSE_GRACE = Duration.ofSeconds(10);
@@ -100,15 +96,20 @@ public final class Engine implements AutoCloseable {
         }
         KvCacheSpec spec = new KvCacheSpec(
                 config.modelId(),
-                KV_DTYPE_NAME,
-                KV_DTYPE.bytes(),
+                config.kvCacheDtype().torchName(),
+                config.kvCacheDtype().bytes(),
                 shape.numLayers(),
                 shape.numKvHeads(),
                 shape.headDim(),
                 config.blockTokens(),
                 config.numBlocks());
         PagedKv kv = new PagedKv(
-                spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), KV_DTYPE);
+                spec.numBlocks(),
+                spec.layers(),
+                spec.kvHeads(),
+                spec.blockTokens(),
+                spec.headDim(),
+                config.kvCacheDtype());
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();

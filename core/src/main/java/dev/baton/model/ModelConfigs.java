@@ -116,12 +116,8 @@ public final class ModelConfigs {
         String name = config.has("dtype")
                 ? config.node("dtype").asString()
                 : config.has("torch_dtype") ? config.node("torch_dtype").asString() : "float32";
-        return switch (name) {
-            case "float32" -> DType.F32;
-            case "float16" -> DType.F16;
-            case "bfloat16" -> DType.BF16;
-            default -> throw config.wrong("dtype is " + name + "; supported: float32, float16, bfloat16");
-        };
+        return DType.ofTorchName(name)
+                .orElseThrow(() -> config.wrong("dtype is " + name + "; supported: float32, float16, bfloat16"));
     }
 
     private static List<Integer> eosTokenIds(Path directory, Fields config, int vocabSize) {

@@ -30,7 +30,7 @@ public final class ModelLoader {
             case AUTO -> SafetensorsWeights.open(directory);
             case DUMMY -> new DummyWeights(config.weightsDType(), options.seed());
         }) {
-            CpuOps ops = CpuOps.create(options.ops(), options.cpuThreads());
+            CpuOps ops = CpuOps.create(options.ops(), options.cpuThreads(), options.quantization());
             try {
                 return factory.create(config, weights, ops);
             } catch (RuntimeException | Error e) {

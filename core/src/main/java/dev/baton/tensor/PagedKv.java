@@ -95,6 +95,11 @@ public final class PagedKv implements AutoCloseable {
         return dtype;
     }
 
+    /// Bytes of one token's key, or value, of one head.
+    public long headTokenBytes() {
+        return (long) headDim * dtype.bytes();
+    }
+
     public long blockBytes() {
         return blockBytes;
     }

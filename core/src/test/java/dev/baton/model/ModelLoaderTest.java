@@ -7,6 +7,7 @@ import com.sun.management.ThreadMXBean;
 import dev.baton.model.LoadOptions.LoadFormat;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.OpsChoice;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -80,8 +81,29 @@ class ModelLoaderTest {
                     .containsEntry("vocab_size", "100")
                     .containsEntry("dtype", "F32")
                     .containsEntry("weights_digest", "dummy-4")
-                    .hasSize(6);
+                    .containsEntry("quantization", "none")
+                    .hasSize(7);
         }
+        LoadOptions int8 = DUMMY.withSeed(4).withQuantization(Quantization.INT8);
+        try (CausalLm model = ModelLoader.load(directory, int8)) {
+            assertThat(model.fingerprint()).containsEntry("quantization", "int8");
+            assertThat(model.backend()).endsWith(" in int8");
+        }
+    }
+
+    @Test
+    void quantisedLogitsAreCloseAndTheSameBitsOnEveryPath() {
+        float[] exact = logits(DUMMY.withSeed(1));
+        LoadOptions int8 = DUMMY.withSeed(1).withQuantization(Quantization.INT8);
+        float[] quantised = logits(int8);
+        assertThat(logits(int8.withOps(OpsChoice.SCALAR).withCpuThreads(1))).containsExactly(quantised);
+        double squares = 0;
+        double errors = 0;
+        for (int i = 0; i < exact.length; i++) {
+            squares += exact[i] * exact[i];
+            errors += Math.pow(quantised[i] - exact[i], 2);
+        }
+        assertThat(Math.sqrt(errors / squares)).isPositive().isLessThan(0.02);
     }
 
     @Test
@@ -108,7 +130,7 @@ class ModelLoaderTest {
     void warmUpEndsAndLeavesResultsAlone() {
         try (CausalLm model = ModelLoader.load(directory, DUMMY.withSeed(1));
                 PagedKv kv = cache(model)) {
-            assertThat(WarmUp.run(model, Duration.ofMillis(300))).isPositive();
+            assertThat(WarmUp.run(model, DType.F32, Duration.ofMillis(300))).isPositive();
             ForwardBatch batch = new ForwardBatch(5, 1);
             batch.add(new int[] {1, 2, 3, 4, 99}, 0, 5, new int[] {1}, true);
             float[] logits = new float[100];

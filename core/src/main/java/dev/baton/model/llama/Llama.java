@@ -7,6 +7,7 @@ import dev.baton.model.ModelException;
 import dev.baton.model.Weights;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cpu.CpuOps;
 import dev.baton.tensor.cpu.Matrix;
@@ -76,14 +77,15 @@ public final class Llama implements CausalLm {
                     (1.0 / Math.sqrt(config.headDim())));
             this.rotary =
                     new RotaryTable(config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()));
-            this.fingerprint = fingerprint(config, weights.digest());
+            this.fingerprint = fingerprint(config, weights.digest(), ops.quantization());
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
     }
 
-    private static Map<String, String> fingerprint(ModelConfig config, String weightsDigest) {
+    private static Map<String, String> fingerprint(
+            ModelConfig config, String weightsDigest, Quantization quantization) {
         Map<String, String> fields = new LinkedHashMap<>();
         fields.put("architecture", config.architecture());
         fields.put("rope_theta", Double.toString(config.ropeTheta()));
@@ -91,6 +93,7 @@ public final class Llama implements CausalLm {
         fields.put("vocab_size", Integer.toString(config.vocabSize()));
         fields.put("dtype", DType.F32.name());
         fields.put("weights_digest", weightsDigest);
+        fields.put("quantization", quantization.flag());
         return java.util.Collections.unmodifiableMap(fields);
     }
 

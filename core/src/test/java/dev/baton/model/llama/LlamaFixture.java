@@ -58,13 +58,17 @@ record LlamaFixture(String name, Path directory, int[] inputIds, int[] positions
 
     /// A cache of this model's geometry, filled with NaN so that anything read before it is written shows.
     static PagedKv cache(CausalLm model, int blocks, int blockTokens) {
+        return cache(model, blocks, blockTokens, DType.F32);
+    }
+
+    static PagedKv cache(CausalLm model, int blocks, int blockTokens, DType dtype) {
         PagedKv kv = new PagedKv(
                 blocks,
                 model.config().numLayers(),
                 model.config().numKvHeads(),
                 blockTokens,
                 model.config().headDim(),
-                DType.F32);
+                dtype);
         kv.segment().fill((byte) 0xff);
         return kv;
     }
@@ -85,10 +89,14 @@ record LlamaFixture(String name, Path directory, int[] inputIds, int[] positions
 
     /// Logits of the last of `length` tokens, computed in chunks of `chunk` tokens.
     static float[] lastLogits(CausalLm model, int[] tokens, int length, int chunk, int blockTokens) {
+        return lastLogits(model, tokens, length, chunk, blockTokens, DType.F32);
+    }
+
+    static float[] lastLogits(CausalLm model, int[] tokens, int length, int chunk, int blockTokens, DType kvDtype) {
         int blocks = Math.ceilDiv(length, blockTokens);
         ForwardBatch batch = new ForwardBatch(Math.min(chunk, length), 1);
         float[] logits = new float[model.config().vocabSize()];
-        try (PagedKv kv = cache(model, blocks, blockTokens)) {
+        try (PagedKv kv = cache(model, blocks, blockTokens, kvDtype)) {
             int[] table = shuffledBlocks(blocks, length);
             for (int from = 0; from < length; from += chunk) {
                 int count = Math.min(chunk, length - from);
