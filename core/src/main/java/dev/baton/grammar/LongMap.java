@@ -2,37 +2,36 @@ package dev.baton.grammar;
 
 import org.jspecify.annotations.Nullable;
 
-/// Nodes by a number, for caches that are read without locks or allocation: a write replaces the whole table.
+/// Values by a number, for caches that are read without locks or allocation: a write replaces the whole table.
 /// Two writers at once may lose an entry, which is then worked out again. Thread-safe.
-final class NodeMap {
-    private static final Table NONE = new Table(new long[1], new @Nullable Node[1], 0);
+final class LongMap<V> {
+    private volatile Table table = new Table(new long[1], new @Nullable Object[1], 0);
 
-    private volatile Table table = NONE;
+    private record Table(long[] keys, @Nullable Object[] values, int size) {}
 
-    private record Table(long[] keys, @Nullable Node[] values, int size) {}
-
+    @SuppressWarnings("unchecked")
     @Nullable
-    Node get(long key) {
+    V get(long key) {
         Table now = table;
         int mask = now.keys.length - 1;
         for (int i = slot(key, mask); ; i = (i + 1) & mask) {
-            Node value = now.values[i];
+            Object value = now.values[i];
             if (value == null || now.keys[i] == key) {
-                return value;
+                return (V) value;
             }
         }
     }
 
-    void put(long key, Node value) {
+    void put(long key, V value) {
         Table now = table;
         int capacity = Math.max(4, now.keys.length);
         while (capacity < 2 * (now.size + 2)) {
             capacity *= 2;
         }
         long[] keys = new long[capacity];
-        @Nullable Node[] values = new @Nullable Node[capacity];
+        @Nullable Object[] values = new @Nullable Object[capacity];
         for (int i = 0; i < now.keys.length; i++) {
-            Node old = now.values[i];
+            Object old = now.values[i];
             if (old != null && now.keys[i] != key) {
                 insert(keys, values, now.keys[i], old);
             }
@@ -41,7 +40,7 @@ final class NodeMap {
         table = new Table(keys, values, now.size + 1);
     }
 
-    private static void insert(long[] keys, @Nullable Node[] values, long key, Node value) {
+    private static void insert(long[] keys, @Nullable Object[] values, long key, Object value) {
         int mask = keys.length - 1;
         int i = slot(key, mask);
         while (values[i] != null) {
