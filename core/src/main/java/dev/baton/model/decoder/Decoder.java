@@ -1,4 +1,4 @@
-package dev.baton.model.llama;
+package dev.baton.model.decoder;
 
 import dev.baton.model.CausalLm;
 import dev.baton.model.ForwardBatch;
@@ -18,23 +18,23 @@ import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/// A Llama model (`LlamaForCausalLM`: Llama 2 and 3, and what shares their shape) on the CPU, in f32 over
-/// weights in the checkpoint's type.
+/// A decoder-only transformer of any family that a [DecoderSpec] can describe, on the CPU, in f32 over weights in
+/// the checkpoint's type, under the tensor names of Hugging Face's Llama.
 ///
 /// Prefill and decode are one code path: rows are tokens, wherever they come from. In the last layer only the rows
 /// whose logits are wanted go on after their keys and values are written. Buffers grow to the largest step and are
 /// kept.
 ///
 /// Used from one thread at a time. Owns its weights and threads.
-public final class Llama implements CausalLm {
+public final class Decoder implements CausalLm {
     private final ModelConfig config;
     private final CpuOps ops;
     private final Arena arena = Arena.ofShared();
     private final Matrix embedding; // (vocab, hidden), as in the checkpoint
-    private final LlamaLayer[] layers; // (layers)
+    private final DecoderLayer[] layers; // (layers)
     private final float[] finalNorm; // (hidden)
     private final PackedMatrix lmHead; // (vocab, hidden)
-    private final AttentionShape shape;
+    private final AttentionShape shape; // of every layer, but for the window
     private final RotaryTable rotary;
     private final Map<String, String> fingerprint;
 
@@ -49,9 +49,10 @@ public final class Llama implements CausalLm {
 
     /// Packs the weights.
     ///
+    /// @param spec what is particular to the family
     /// @param weights may be closed afterwards
     /// @param ops owned by this model once this has returned
-    public Llama(ModelConfig config, Weights weights, CpuOps ops) {
+    public Decoder(ModelConfig config, DecoderSpec spec, Weights weights, CpuOps ops) {
         this.config = config;
         this.ops = ops;
         int vocab = config.vocabSize();
@@ -61,9 +62,11 @@ public final class Llama implements CausalLm {
             MemorySegment copy = arena.allocate(embedTokens.data().byteSize(), Float.BYTES);
             MemorySegment.copy(embedTokens.data(), 0, copy, 0, copy.byteSize());
             this.embedding = new Matrix(copy, embedTokens.dtype(), vocab, hiddenSize);
-            this.layers = new LlamaLayer[config.numLayers()];
+            this.shape = new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), (float)
+                    (1.0 / Math.sqrt(config.headDim())));
+            this.layers = new DecoderLayer[config.numLayers()];
             for (int i = 0; i < layers.length; i++) {
-                layers[i] = LlamaLayer.load(config, i, weights, ops, arena);
+                layers[i] = DecoderLayer.load(config, spec, shape, i, weights, ops, arena);
             }
             this.finalNorm = weights.tensor("model.norm.weight", hiddenSize).toFloats();
             this.lmHead = ops.pack(
@@ -72,20 +75,22 @@ public final class Llama implements CausalLm {
                             ? embedding
                             : weights.tensor("lm_head.weight", vocab, hiddenSize)
                                     .matrix());
-            this.shape = new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), (float)
-                    (1.0 / Math.sqrt(config.headDim())));
-            this.rotary =
-                    new RotaryTable(config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()));
-            this.fingerprint = fingerprint(config, weights.digest());
+            this.rotary = new RotaryTable(
+                    config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()),
+                    config.ropeScaling().attentionFactor());
+            this.fingerprint = fingerprint(config, spec, weights.digest());
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
     }
 
-    private static Map<String, String> fingerprint(ModelConfig config, String weightsDigest) {
+    private static Map<String, String> fingerprint(ModelConfig config, DecoderSpec spec, String weightsDigest) {
         Map<String, String> fields = new LinkedHashMap<>();
         fields.put("architecture", config.architecture());
+        fields.put("decoder", spec.describe(config.numLayers()));
+        fields.put("attention_heads", Integer.toString(config.numHeads()));
+        fields.put("rms_norm_eps", Float.toString(config.rmsNormEps()));
         fields.put("rope_theta", Double.toString(config.ropeTheta()));
         fields.put("rope_scaling", config.ropeScaling().describe());
         fields.put("vocab_size", Integer.toString(config.vocabSize()));
@@ -120,15 +125,15 @@ public final class Llama implements CausalLm {
         fillSequences(batch);
         int last = layers.length - 1;
         for (int i = 0; i < last; i++) {
-            LlamaLayer layer = layers[i];
+            DecoderLayer layer = layers[i];
             keysAndValues(layer, i, rows, kv);
-            ops.attention(qkv, shape, kv, i, sequences, attended);
+            ops.attention(qkv, layer.attention(), kv, i, sequences, attended);
             rest(layer, rows);
         }
         keysAndValues(layers[last], last, rows, kv);
         int wanted = batch.numLogits();
         if (wanted > 0) {
-            ops.attention(qkv, shape, kv, last, lastRows, attended);
+            ops.attention(qkv, layers[last].attention(), kv, last, lastRows, attended);
             for (int i = 0; i < wanted; i++) {
                 int row = batch.logitsRow(i);
                 System.arraycopy(attended, row * shape.outSize(), attended, i * shape.outSize(), shape.outSize());
@@ -141,21 +146,24 @@ public final class Llama implements CausalLm {
         }
     }
 
-    private void keysAndValues(LlamaLayer layer, int index, int rows, PagedKv kv) {
+    private void keysAndValues(DecoderLayer layer, int index, int rows, PagedKv kv) {
         ops.rmsNorm(hidden, rows, config.hiddenSize(), layer.inputNorm(), config.rmsNormEps(), normed);
-        ops.matmul(normed, rows, layer.qkv(), qkv);
+        layer.qkv().apply(ops, normed, rows, qkv);
+        if (layer.queryNorm().length > 0) {
+            ops.rmsNormHeads(qkv, shape, rows, layer.queryNorm(), layer.keyNorm(), config.rmsNormEps());
+        }
         ops.rotateAndStore(qkv, shape, rotary, kv, index, sequences);
     }
 
     /// What a layer does after attention.
-    private void rest(LlamaLayer layer, int rows) {
+    private void rest(DecoderLayer layer, int rows) {
         int hiddenSize = config.hiddenSize();
-        ops.matmul(attended, rows, layer.attentionOut(), normed);
+        layer.attentionOut().apply(ops, attended, rows, normed);
         ops.add(hidden, normed, rows, hiddenSize);
         ops.rmsNorm(hidden, rows, hiddenSize, layer.mlpNorm(), config.rmsNormEps(), normed);
-        ops.matmul(normed, rows, layer.gateUp(), gateUp);
+        layer.gateUp().apply(ops, normed, rows, gateUp);
         ops.siluMultiply(gateUp, rows, config.intermediateSize(), activated);
-        ops.matmul(activated, rows, layer.down(), normed);
+        layer.down().apply(ops, activated, rows, normed);
         ops.add(hidden, normed, rows, hiddenSize);
     }
 

@@ -1,4 +1,4 @@
-package dev.baton.model.llama;
+package dev.baton.model.decoder;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -17,35 +17,62 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// The Llama forward pass against Hugging Face transformers, and against itself under every cut of the work.
-class LlamaTest {
+/// Every family's forward pass against Hugging Face transformers, and against itself under every cut of the work.
+class DecoderTest {
     private static final double TOLERANCE = 1e-4;
-    private static final int[] CHUNKS = {1, 2, 3, 7, 16, 31, 33, 64, 1000};
+
+    /// Against logits that were themselves computed in bfloat16.
+    private static final double BF16_TOLERANCE = 2e-2;
+
+    private static final int[] CHUNKS = {1, 2, 3, 7, 16, 31, 33, 64, 127, 128, 129, 255, 256, 511, 512};
     private static final int[] BLOCK_SIZES = {8, 16, 32};
 
     static Stream<Arguments> fixturesAndOps() {
-        return Arrays.stream(LlamaFixture.NAMES)
-                .flatMap(name -> Stream.of(OpsChoice.SCALAR, OpsChoice.VECTOR)
-                        .flatMap(ops -> Stream.of(1, 2, 3).map(threads -> Arguments.of(name, ops, threads))));
+        return ModelFixture.NAMES.stream()
+                .flatMap(name -> Stream.of(
+                        Arguments.of(name, OpsChoice.SCALAR, 1),
+                        Arguments.of(name, OpsChoice.SCALAR, 3),
+                        Arguments.of(name, OpsChoice.VECTOR, 1),
+                        Arguments.of(name, OpsChoice.VECTOR, 2)));
     }
 
     private static CausalLm load(String fixture, OpsChoice ops, int threads) {
         return ModelLoader.load(
-                LlamaFixture.read(fixture).directory(),
+                ModelFixture.read(fixture).directory(),
                 LoadOptions.defaults().withOps(ops).withCpuThreads(threads));
     }
 
     @ParameterizedTest(name = "{0}, {1}, {2} threads")
     @MethodSource("fixturesAndOps")
     void logitsAgreeWithTransformers(String name, OpsChoice ops, int threads) {
-        LlamaFixture fixture = LlamaFixture.read(name);
+        ModelFixture fixture = ModelFixture.read(name);
         try (CausalLm model = load(name, ops, threads)) {
             for (int i = 0; i < fixture.positions().length; i++) {
                 int length = fixture.positions()[i] + 1;
-                float[] logits = LlamaFixture.lastLogits(model, fixture.inputIds(), length, length, 16);
+                float[] logits = ModelFixture.lastLogits(model, fixture.inputIds(), length, length, 16);
                 assertThat(relativeError(logits, fixture.logits()[i]))
                         .as("position %d", length - 1)
                         .isLessThan(TOLERANCE);
+                if (fixture.bf16Logits().length > 0) {
+                    assertThat(relativeError(logits, fixture.bf16Logits()[i]))
+                            .as("position %d, in bfloat16", length - 1)
+                            .isLessThan(BF16_TOLERANCE);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "{0}, {1}, {2} threads")
+    @MethodSource("fixturesAndOps")
+    void greedyTokensAreThoseOfTransformers(String name, OpsChoice ops, int threads) {
+        ModelFixture fixture = ModelFixture.read(name);
+        assertThat(fixture.greedy()).hasSize(64);
+        try (CausalLm model = load(name, ops, threads)) {
+            for (int chunk : new int[] {13, 64, 512}) {
+                assertThat(ModelFixture.greedy(
+                                model, fixture.inputIds(), fixture.greedy().length, chunk, chunk == 13 ? 8 : 16))
+                        .as("chunk %d", chunk)
+                        .containsExactly(fixture.greedy());
             }
         }
     }
@@ -53,16 +80,24 @@ class LlamaTest {
     @ParameterizedTest(name = "{0}, {1}, {2} threads")
     @MethodSource("fixturesAndOps")
     void logitsAreTheSameBitsForEveryChunkAndBlockSize(String name, OpsChoice ops, int threads) {
-        LlamaFixture fixture = LlamaFixture.read(name);
+        int[] lengths = ops == OpsChoice.SCALAR ? new int[] {1, 17, 65} : new int[] {1, 2, 15, 16, 17, 33, 64, 65, 513};
         try (CausalLm model = load(name, ops, threads)) {
-            for (int length : new int[] {1, 2, 15, 16, 17, 33, 63, 64, 65, 75}) {
-                float[] whole = LlamaFixture.lastLogits(model, fixture.inputIds(), length, length, 16);
+            int[] tokens =
+                    new Random(9).ints(513, 0, model.config().vocabSize()).toArray();
+            for (int length : lengths) {
+                float[] whole = ModelFixture.lastLogits(model, tokens, length, length, 16);
                 for (int chunk : CHUNKS) {
-                    for (int blockTokens : BLOCK_SIZES) {
-                        assertThat(LlamaFixture.lastLogits(model, fixture.inputIds(), length, chunk, blockTokens))
+                    if (chunk <= length || chunk == CHUNKS[CHUNKS.length - 1]) {
+                        int blockTokens = BLOCK_SIZES[(chunk + length) % BLOCK_SIZES.length];
+                        assertThat(ModelFixture.lastLogits(model, tokens, length, chunk, blockTokens))
                                 .as("length %d, chunk %d, block size %d", length, chunk, blockTokens)
                                 .containsExactly(whole);
                     }
+                }
+                for (int blockTokens : BLOCK_SIZES) {
+                    assertThat(ModelFixture.lastLogits(model, tokens, length, length, blockTokens))
+                            .as("length %d, block size %d", length, blockTokens)
+                            .containsExactly(whole);
                 }
             }
         }
@@ -72,7 +107,7 @@ class LlamaTest {
     @MethodSource("fixturesAndOps")
     void logitsAreTheSameBitsInABatchOfOtherSequences(String name, OpsChoice ops, int threads) {
         Random random = new Random(7);
-        int vocab = LlamaFixture.read(name).logits()[0].length;
+        int vocab = ModelFixture.read(name).logits()[0].length;
         int[] lengths = {70, 1, 33, 16, 5, 64, 40};
         List<int[]> prompts = new ArrayList<>();
         for (int length : lengths) {
@@ -81,7 +116,7 @@ class LlamaTest {
         try (CausalLm model = load(name, ops, threads)) {
             float[][] alone = new float[lengths.length][];
             for (int s = 0; s < lengths.length; s++) {
-                alone[s] = LlamaFixture.lastLogits(model, prompts.get(s), lengths[s], 1000, 16);
+                alone[s] = ModelFixture.lastLogits(model, prompts.get(s), lengths[s], 1000, 16);
             }
             for (int trial = 0; trial < 10; trial++) {
                 float[][] together = runTogether(model, prompts, random);
@@ -101,7 +136,7 @@ class LlamaTest {
         int blocks = prompts.stream()
                 .mapToInt(p -> Math.ceilDiv(p.length, blockTokens))
                 .sum();
-        int[] pool = LlamaFixture.shuffledBlocks(blocks, random.nextLong());
+        int[] pool = ModelFixture.shuffledBlocks(blocks, random.nextLong());
         int[][] tables = new int[prompts.size()][];
         int used = 0;
         for (int s = 0; s < tables.length; s++) {
@@ -113,7 +148,7 @@ class LlamaTest {
         float[] logits = new float[prompts.size() * vocab];
         float[][] results = new float[prompts.size()][];
         int[] done = new int[prompts.size()];
-        try (PagedKv kv = LlamaFixture.cache(model, blocks, blockTokens)) {
+        try (PagedKv kv = ModelFixture.cache(model, blocks, blockTokens)) {
             while (true) {
                 batch.clear();
                 List<Integer> finishing = new ArrayList<>();
@@ -143,18 +178,18 @@ class LlamaTest {
     @ParameterizedTest
     @MethodSource("names")
     void scalarAndVectorGiveTheSameBits(String name) {
-        LlamaFixture fixture = LlamaFixture.read(name);
+        ModelFixture fixture = ModelFixture.read(name);
         try (CausalLm scalar = load(name, OpsChoice.SCALAR, 1);
                 CausalLm vector = load(name, OpsChoice.VECTOR, 2)) {
-            for (int length : new int[] {1, 17, 75}) {
-                assertThat(LlamaFixture.lastLogits(vector, fixture.inputIds(), length, 1000, 16))
-                        .containsExactly(LlamaFixture.lastLogits(scalar, fixture.inputIds(), length, 1000, 8));
+            for (int length : new int[] {1, 17, fixture.inputIds().length}) {
+                assertThat(ModelFixture.lastLogits(vector, fixture.inputIds(), length, 1000, 16))
+                        .containsExactly(ModelFixture.lastLogits(scalar, fixture.inputIds(), length, 1000, 8));
             }
         }
     }
 
     static Stream<String> names() {
-        return Stream.of(LlamaFixture.NAMES);
+        return ModelFixture.NAMES.stream();
     }
 
     /// Greatest difference over greatest expected value; NaN if anything is.
