@@ -1,18 +1,25 @@
 package dev.baton.model.decoder;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.baton.model.CausalLm;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelException;
 import dev.baton.model.ModelLoader;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.cpu.OpsChoice;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -186,6 +193,32 @@ class DecoderTest {
                         .containsExactly(ModelFixture.lastLogits(scalar, fixture.inputIds(), length, 1000, 8));
             }
         }
+    }
+
+    @Test
+    void tensorThatIsMissingOrHasAnotherShapeIsNamedInOneSentence(@TempDir Path folder) throws IOException {
+        Path llama = ModelFixture.read("llama-f32").directory();
+        Files.copy(llama.resolve("model.safetensors"), folder.resolve("model.safetensors"));
+        String config = Files.readString(llama.resolve("config.json"));
+        Files.writeString(folder.resolve("config.json"), config.replace("LlamaFor", "Qwen2For"));
+        assertThatThrownBy(
+                        () -> ModelLoader.load(folder, LoadOptions.defaults()).close())
+                .isInstanceOf(ModelException.class)
+                .hasMessageStartingWith("the tensor model.layers.0.self_attn.q_proj.bias of shape [96] is missing in "
+                        + folder + ", which has 21 tensors");
+        Files.writeString(folder.resolve("config.json"), config.replace("LlamaFor", "Qwen3For"));
+        assertThatThrownBy(
+                        () -> ModelLoader.load(folder, LoadOptions.defaults()).close())
+                .isInstanceOf(ModelException.class)
+                .hasMessageStartingWith("the tensor model.layers.0.self_attn.q_norm.weight of shape [32] is missing");
+        Files.writeString(
+                folder.resolve("config.json"),
+                config.replace("\"intermediate_size\": 88", "\"intermediate_size\": 96"));
+        assertThatThrownBy(
+                        () -> ModelLoader.load(folder, LoadOptions.defaults()).close())
+                .isInstanceOf(ModelException.class)
+                .hasMessage(folder.resolve("model.safetensors") + ": the tensor model.layers.0.mlp.gate_proj.weight"
+                        + " has the shape [88, 48], config.json asks for [96, 48]");
     }
 
     static Stream<String> names() {
