@@ -48,7 +48,7 @@ class KvCacheDtypeHandOffTest {
     private static CausalLm model() {
         try {
             Path config = Path.of(Objects.requireNonNull(
-                            KvCacheDtypeHandOffTest.class.getResource("/fixtures/llama/llama3-f32/config.json"))
+                            KvCacheDtypeHandOffTest.class.getResource("/fixtures/model/llama-f32/config.json"))
                     .toURI());
             return ModelLoader.load(
                     Objects.requireNonNull(config.getParent()),
