@@ -330,7 +330,7 @@ final class Scheduler {
         request.status = Request.Status.FINISHED;
         if (request.queued) {
             request.queued = false;
-            counters.gaveUp(request);
+            counters.gaveUp(request.promptTokens);
         }
         requests.remove(request.id, request);
     }
