@@ -44,8 +44,9 @@ class HungEngineTest {
         EngineConfig config = EngineConfig.builder("echo", 64)
                 .stepDeadline(Duration.ofMillis(100))
                 .build();
-        EngineServerConfig serverConfig =
-                EngineServerConfig.of(HttpServerConfig.of("127.0.0.1", 0), "tiny", ByteTokenizer.VOCAB);
+        EngineServerConfig serverConfig = EngineServerConfig.builder(
+                        HttpServerConfig.of("127.0.0.1", 0), "tiny", ByteTokenizer.VOCAB)
+                .build();
         Engine engine = Engine.start(config, hanging);
         try (HttpClient client = HttpClient.newHttpClient();
                 EngineServer server = EngineServer.start(serverConfig, engine, ByteTokenizer.load(directory))) {
