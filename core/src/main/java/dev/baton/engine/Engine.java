@@ -211,15 +211,23 @@ public final class Engine implements AutoCloseable {
             }
             throw e;
         }
-        Request state =
-                new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
-        enqueue(state);
+        int promptTokens = request.promptTokenIds().length;
+        int queueLength = enqueue(promptTokens);
+        Request state;
+        try {
+            state = new Request(
+                    withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
+            state.queueLength = queueLength;
+            // Here rather than at the first look-up: the engine's thread has better things to do.
+            state.blocks.hashes().extend(request.promptTokenIds(), promptTokens);
+        } catch (RuntimeException | Error e) {
+            counters.gaveUp(promptTokens); // the request's constraint is the caller's code
+            throw e;
+        }
         if (requests.putIfAbsent(state.id, state) != null) {
-            counters.gaveUp(state);
+            counters.gaveUp(promptTokens);
             throw new IllegalArgumentException("request id " + state.id + " is in flight already");
         }
-        // Here rather than at the first look-up: the engine's thread has better things to do.
-        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         loop.post(new EngineMessage.Submit(state));
         // If the engine has ended meanwhile, either it has answered this request or nobody will.
         if (loop.hasEnded() && requests.remove(state.id, state)) {
@@ -227,21 +235,24 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// Gives the request a place among those that wait, if there is one.
-    private void enqueue(Request request) {
-        request.queueLength = counters.joinedQueue(request.promptTokens);
+    /// Takes a place among the requests that wait, if there is one.
+    ///
+    /// @return how many wait then
+    private int enqueue(int promptTokens) {
+        int length = counters.joinedQueue(promptTokens);
         long tokens = counters.queuedTokens.get();
         String full = null;
-        if (request.queueLength > config.maxWaiting()) {
+        if (length > config.maxWaiting()) {
             full = config.maxWaiting() + " requests wait already, no more may (maxWaiting)";
-        } else if (config.maxWaitingTokens() > 0 && request.queueLength > 1 && tokens > config.maxWaitingTokens()) {
+        } else if (config.maxWaitingTokens() > 0 && length > 1 && tokens > config.maxWaitingTokens()) {
             full = "the requests that wait would have %d prompt tokens together, and may have %d (maxWaitingTokens)"
                     .formatted(tokens, config.maxWaitingTokens());
         }
         if (full != null) {
-            counters.gaveUp(request);
-            throw new EngineException.QueueFull(full, counters.halfOfQueue(request.queueLength));
+            counters.gaveUp(promptTokens);
+            throw new EngineException.QueueFull(full, counters.halfOfQueue(length));
         }
+        return length;
     }
 
     /// The request without its hand-off if that is one of another prompt: template, tokenizer or router differ from
