@@ -6,6 +6,7 @@ import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
 import dev.baton.model.Weights;
 import dev.baton.tensor.DType;
+import dev.baton.tensor.OffHeap;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.AttentionShape;
@@ -16,6 +17,7 @@ import dev.baton.tensor.cpu.RotaryTable;
 import dev.baton.tensor.cpu.SequenceRows;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
@@ -59,19 +61,20 @@ public final class Decoder implements CausalLm {
         int vocab = config.vocabSize();
         int hiddenSize = config.hiddenSize();
         try {
+            SegmentAllocator memory = OffHeap.pieces(arena);
             Weights.Tensor embedTokens = weights.tensor("model.embed_tokens.weight", vocab, hiddenSize);
-            MemorySegment copy = arena.allocate(embedTokens.data().byteSize(), Float.BYTES);
+            MemorySegment copy = memory.allocate(embedTokens.data().byteSize(), Float.BYTES);
             MemorySegment.copy(embedTokens.data(), 0, copy, 0, copy.byteSize());
             this.embedding = new Matrix(copy, embedTokens.dtype(), vocab, hiddenSize);
             this.shape = new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), (float)
                     (1.0 / Math.sqrt(config.headDim())));
             this.layers = new DecoderLayer[config.numLayers()];
             for (int i = 0; i < layers.length; i++) {
-                layers[i] = DecoderLayer.load(config, spec, shape, i, weights, ops, arena);
+                layers[i] = DecoderLayer.load(config, spec, shape, i, weights, ops, memory);
             }
             this.finalNorm = weights.tensor("model.norm.weight", hiddenSize).toFloats();
             this.lmHead = ops.pack(
-                    arena,
+                    memory,
                     config.tieWordEmbeddings()
                             ? embedding
                             : weights.tensor("lm_head.weight", vocab, hiddenSize)

@@ -5,7 +5,7 @@ import dev.baton.model.Weights;
 import dev.baton.model.decoder.Projection.Part;
 import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cpu.CpuOps;
-import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 
 /// The weights of one decoder layer, packed, and how far its attention sees. Projections that read the same input
 /// are one.
@@ -38,7 +38,7 @@ record DecoderLayer(
             int layer,
             Weights weights,
             CpuOps ops,
-            Arena arena) {
+            SegmentAllocator memory) {
         int hidden = config.hiddenSize();
         int queries = config.numHeads() * config.headDim();
         int keys = config.numKvHeads() * config.headDim();
@@ -52,7 +52,7 @@ record DecoderLayer(
                 Projection.load(
                         weights,
                         ops,
-                        arena,
+                        memory,
                         spec.queryKeyValueBias(),
                         hidden,
                         new Part(attention + "q_proj", queries),
@@ -61,18 +61,18 @@ record DecoderLayer(
                 spec.queryKeyNorm() ? norm(weights, attention + "q_norm", config.headDim()) : NO_NORM,
                 spec.queryKeyNorm() ? norm(weights, attention + "k_norm", config.headDim()) : NO_NORM,
                 Projection.load(
-                        weights, ops, arena, spec.attentionOutBias(), queries, new Part(attention + "o_proj", hidden)),
+                        weights, ops, memory, spec.attentionOutBias(), queries, new Part(attention + "o_proj", hidden)),
                 norm(weights, prefix + "post_attention_layernorm", hidden),
                 Projection.load(
                         weights,
                         ops,
-                        arena,
+                        memory,
                         spec.mlpBias(),
                         hidden,
                         new Part(mlp + "gate_proj", intermediate),
                         new Part(mlp + "up_proj", intermediate)),
                 Projection.load(
-                        weights, ops, arena, spec.mlpBias(), intermediate, new Part(mlp + "down_proj", hidden)));
+                        weights, ops, memory, spec.mlpBias(), intermediate, new Part(mlp + "down_proj", hidden)));
     }
 
     private static float[] norm(Weights weights, String name, int size) {

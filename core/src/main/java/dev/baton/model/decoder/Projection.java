@@ -4,7 +4,7 @@ import dev.baton.model.Weights;
 import dev.baton.tensor.cpu.CpuOps;
 import dev.baton.tensor.cpu.Matrix;
 import dev.baton.tensor.cpu.PackedMatrix;
-import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 
 /// A linear layer, or several that read the same input packed into one: their outputs lie side by side.
 ///
@@ -17,7 +17,7 @@ record Projection(PackedMatrix weights, float[] bias) {
     record Part(String name, int outputs) {}
 
     /// Reads and packs `NAME.weight` and, where there is one, `NAME.bias` of every part.
-    static Projection load(Weights source, CpuOps ops, Arena arena, boolean hasBias, int inputs, Part... parts) {
+    static Projection load(Weights source, CpuOps ops, SegmentAllocator memory, boolean hasBias, int inputs, Part... parts) {
         Matrix[] matrices = new Matrix[parts.length];
         int outputs = 0;
         for (int i = 0; i < parts.length; i++) {
@@ -33,7 +33,7 @@ record Projection(PackedMatrix weights, float[] bias) {
             System.arraycopy(values, 0, bias, from, values.length);
             from += values.length;
         }
-        return new Projection(ops.pack(arena, matrices), bias);
+        return new Projection(ops.pack(memory, matrices), bias);
     }
 
     /// `(rows, inputs)` to `(rows, outputs)`.

@@ -4,6 +4,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.Quantization;
 import dev.baton.tensor.TensorException;
 import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 
 /// The operations of a transformer step on the CPU: f32 activations in arrays, weights and KV cache
 /// off-heap, each in a type of its own.
@@ -106,8 +107,8 @@ public final class CpuOps implements AutoCloseable {
     ///
     /// All memory must be accessible from every thread: from a shared or the global arena.
     ///
-    /// @param target gives the memory, and ends it
-    public PackedMatrix pack(Arena target, Matrix... parts) {
+    /// @param target gives the memory, zeroed; see [dev.baton.tensor.OffHeap#pieces]
+    public PackedMatrix pack(SegmentAllocator target, Matrix... parts) {
         PackedMatrix packed = PackedMatrix.pack(target, kernels.lanes(), quantization, pool, parts);
         packedBytes += packed.bytes();
         return packed;

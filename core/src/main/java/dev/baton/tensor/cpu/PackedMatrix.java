@@ -3,8 +3,8 @@ package dev.baton.tensor.cpu;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.Quantization;
 import dev.baton.tensor.TensorException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 
 /// A weight matrix `(outputs, inputs)` in the order in which a matrix product reads it: panels of [#panelColumns()]
@@ -17,7 +17,7 @@ import java.lang.foreign.ValueLayout;
 /// Or quantised to 8-bit integers, see [Quantization#INT8]: a product sums over the integers, and multiplies each
 /// sum by its column's scale once, at the end.
 ///
-/// Immutable once packed; the memory belongs to the arena that was passed in.
+/// Immutable once packed; the memory belongs to whom the allocator that was passed in says.
 public final class PackedMatrix {
     /// Vectors side by side in a panel: with four rows they make sixteen independent sums, which hides the
     /// latency of a multiply-add.
@@ -35,19 +35,19 @@ public final class PackedMatrix {
     private final MemorySegment data; // (panels, inputs, panelColumns)
     private final float[] scales; // (panels, panelColumns) if the format is INT8, else empty
 
-    private PackedMatrix(int outputs, int inputs, int lanes, WeightFormat format, Arena arena) {
+    private PackedMatrix(int outputs, int inputs, int lanes, WeightFormat format, SegmentAllocator memory) {
         this.outputs = outputs;
         this.inputs = inputs;
         this.lanes = lanes;
         this.format = format;
-        this.data = arena.allocate(panels() * panelBytes(), ALIGNMENT_BYTES);
+        this.data = memory.allocate(panels() * panelBytes(), ALIGNMENT_BYTES);
         this.scales = new float[format == WeightFormat.INT8 ? panels() * panelColumns() : 0];
     }
 
     /// Packs one or several matrices, one below the other: the product then gives their outputs side by side.
     ///
     /// @param parts with the same number of columns
-    static PackedMatrix pack(Arena arena, int lanes, Quantization quantization, WorkerPool pool, Matrix... parts) {
+    static PackedMatrix pack(SegmentAllocator memory, int lanes, Quantization quantization, WorkerPool pool, Matrix... parts) {
         int inputs = parts[0].columns();
         int outputs = 0;
         boolean bf16 = true;
@@ -63,7 +63,7 @@ public final class PackedMatrix {
             case NONE -> bf16 ? WeightFormat.BF16 : WeightFormat.F32;
             case INT8 -> WeightFormat.INT8;
         };
-        PackedMatrix packed = new PackedMatrix(outputs, inputs, lanes, format, arena);
+        PackedMatrix packed = new PackedMatrix(outputs, inputs, lanes, format, memory);
         pool.forEach(packed.panels(), (panel, worker) -> packed.packPanel(panel, parts));
         return packed;
     }
