@@ -8,8 +8,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.Set;
-import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -52,10 +50,11 @@ class ContextFreeTest {
         }
     }
 
-    /// Which parts of a text an expression derives, by brute force: a least fixed point over all rules.
+    /// Where an expression can end in a text, by brute force: a least fixed point over all rules. Positions are
+    /// bits.
     private static final class Recogniser {
         private final String text;
-        private final Map<Expr.Rule, Set<Integer>> spans = new HashMap<>(); // from * 100 + to
+        private final Map<Expr.Rule, long[]> ends = new HashMap<>(); // by where a rule begins
         private boolean changed;
 
         Recogniser(String text) {
@@ -63,73 +62,70 @@ class ContextFreeTest {
         }
 
         boolean matches(Expr root) {
+            long found;
             do {
                 changed = false;
-                for (int from = 0; from <= text.length(); from++) {
-                    ends(root, from);
-                }
-                for (Expr.Rule rule : List.copyOf(spans.keySet())) {
+                found = ends(root, 1);
+                for (Expr.Rule rule : List.copyOf(ends.keySet())) {
+                    long[] known = ends.get(rule);
                     for (int from = 0; from <= text.length(); from++) {
-                        for (int to : ends(rule.body(), from)) {
-                            changed |= spans.get(rule).add(from * 100 + to);
-                        }
+                        long now = ends(rule.body(), 1L << from);
+                        changed |= (now & ~known[from]) != 0;
+                        known[from] |= now;
                     }
                 }
             } while (changed);
-            return ends(root, 0).contains(text.length());
+            return (found >>> text.length() & 1) != 0;
         }
 
-        private Set<Integer> ends(Expr expr, int from) {
-            Set<Integer> result = new TreeSet<>();
+        private long ends(Expr expr, long from) {
+            long result = 0;
             switch (expr) {
                 case Expr.Literal literal -> {
-                    if (text.startsWith(literal.text(), from)) {
-                        result.add(from + literal.text().length());
+                    for (long rest = from; rest != 0; rest &= rest - 1) {
+                        int at = Long.numberOfTrailingZeros(rest);
+                        if (text.startsWith(literal.text(), at)) {
+                            result |= 1L << at + literal.text().length();
+                        }
                     }
                 }
                 case Expr.Chars chars -> {
-                    if (from < text.length() && chars.set().contains(text.charAt(from))) {
-                        result.add(from + 1);
+                    for (int at = 0; at < text.length(); at++) {
+                        if ((from >>> at & 1) != 0 && chars.set().contains(text.charAt(at))) {
+                            result |= 2L << at;
+                        }
                     }
                 }
                 case Expr.Seq seq -> {
-                    result.add(from);
+                    result = from;
                     for (Expr part : seq.parts()) {
-                        result = after(result, part);
+                        result = ends(part, result);
                     }
                 }
                 case Expr.Alt alt -> {
                     for (Expr option : alt.options()) {
-                        result.addAll(ends(option, from));
+                        result |= ends(option, from);
                     }
                 }
                 case Expr.Repeat repeat -> {
-                    Set<Integer> now = new TreeSet<>(Set.of(from));
-                    for (int i = 0; i <= Math.min(repeat.max(), 40); i++) {
+                    long now = from;
+                    for (int i = 0; i <= Math.min(repeat.max(), 40) && now != 0; i++) {
                         if (i >= repeat.min()) {
-                            result.addAll(now);
+                            result |= now;
                         }
-                        now = after(now, repeat.part());
+                        now = ends(repeat.part(), now);
                     }
                 }
                 case Expr.Ref ref -> {
-                    if (!spans.containsKey(ref.rule())) {
-                        spans.put(ref.rule(), new TreeSet<>());
+                    if (!ends.containsKey(ref.rule())) {
+                        ends.put(ref.rule(), new long[text.length() + 1]);
                         changed = true;
                     }
-                    for (int span : spans.get(ref.rule())) {
-                        if (span / 100 == from) {
-                            result.add(span % 100);
-                        }
+                    for (long rest = from; rest != 0; rest &= rest - 1) {
+                        result |= ends.get(ref.rule())[Long.numberOfTrailingZeros(rest)];
                     }
                 }
             }
-            return result;
-        }
-
-        private Set<Integer> after(Set<Integer> positions, Expr part) {
-            Set<Integer> result = new TreeSet<>();
-            positions.forEach(position -> result.addAll(ends(part, position)));
             return result;
         }
     }
@@ -222,7 +218,7 @@ class ContextFreeTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', value = {
+    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
         "root ::= x ~ uses the rule 'x'",
         "rot ::= \"a\" ~ no rule 'root'",
         "root ::= root ~ matches no text",

@@ -36,6 +36,34 @@ class RegexTest {
         }
     }
 
+    /// A text that is read a bounded number of times: Java's own matcher goes back and forth without end on some.
+    private static final class Patience implements CharSequence {
+        private final String text;
+        private int left = 100_000;
+
+        Patience(String text) {
+            this.text = text;
+        }
+
+        @Override
+        public int length() {
+            return text.length();
+        }
+
+        @Override
+        public char charAt(int index) {
+            if (--left < 0) {
+                throw new ArithmeticException("out of patience");
+            }
+            return text.charAt(index);
+        }
+
+        @Override
+        public CharSequence subSequence(int start, int end) {
+            return text.subSequence(start, end);
+        }
+    }
+
     private static String randomText(Random random) {
         StringBuilder text = new StringBuilder();
         for (int n = random.nextInt(6); n > 0; n--) {
@@ -57,7 +85,12 @@ class RegexTest {
             Pattern java = Pattern.compile(pattern);
             for (int i = 0; i < 12; i++) {
                 String text = randomText(random);
-                boolean expected = java.matcher(text).matches();
+                boolean expected;
+                try {
+                    expected = java.matcher(new Patience(text)).matches();
+                } catch (ArithmeticException e) {
+                    continue;
+                }
                 assertThat(Walks.accepts(grammar, text)).as("%s on '%s'", pattern, text).isEqualTo(expected);
                 matched += expected ? 1 : 0;
             }
@@ -90,7 +123,7 @@ class RegexTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', value = {
+    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
         "^abc$ ~ abc", "^a|b$ ~ b", "(^a$|^b$) ~ a", "\\Aab\\z ~ ab", "(?P<year>\\d+) ~ 12", "(?<y>x)(?#note)y ~ xy",
         "(?i)ä ~ Ä", "(?i:a)b ~ Ab", "a{,2} ~ aa", "a{x} ~ a{x}", "[]a] ~ ]", "[a-] ~ -", "\\x41\\u00e9\\u{1F600} ~ Aé😀",
         "\\ud83d\\ude00 ~ 😀", "(?s:.) ~ .", "\\/\\-\\# ~ /-#", "\\pLx ~ éx", "\\P{L} ~ 1", "\\cA? ~ \u0001"
@@ -100,7 +133,7 @@ class RegexTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', value = {
+    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
         "[ ~ '[' without ']'", "(a ~ '(' without ')'", "a) ~ ')' without '('", "*a ~ nothing to repeat", "a** ~ repeats a repetition",
         "a{3,2} ~ at least 3 and at most 2", "(?=a) ~ look-around", "(?<!a) ~ look-around", "(a)\\1 ~ back-reference",
         "(?P=n) ~ back-reference", "\\bfoo ~ word boundary", "a++ ~ possessive", "(?>a) ~ atomic", "a^b ~ anchor '^'",
