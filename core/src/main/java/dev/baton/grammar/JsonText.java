@@ -18,8 +18,8 @@ final class JsonText {
     /// One character of a string, in any spelling; one escaped surrogate pair is one character.
     static final Expr ANY_CHAR = anyChar();
 
-    /// `-?(0|[1-9][0-9]*)`
-    static final Expr INTEGER = RegexParser.parse("-?(0|[1-9][0-9]*)");
+    /// Without `-0`, as XGrammar.
+    static final Expr INTEGER = RegexParser.parse("0|-?[1-9][0-9]*");
 
     /// As RFC 8259 has it.
     static final Expr NUMBER = RegexParser.parse("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[0-9]+)?");

@@ -3,6 +3,7 @@ package dev.baton.grammar;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -32,7 +33,7 @@ final class NodeSpace {
         @SuppressWarnings("ReferenceEquality") // interned: equal ones are the same object
         public boolean equals(@Nullable Object other) {
             return other instanceof Key key
-                    && completed == key.completed
+                    && Objects.equals(completed, key.completed)
                     && Arrays.equals(states, key.states)
                     && Arrays.equals(counts, key.counts)
                     && Arrays.equals(rules, key.rules)
