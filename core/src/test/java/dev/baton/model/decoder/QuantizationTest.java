@@ -20,7 +20,7 @@ class QuantizationTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"llama-bf16", "llama-f32"})
-    void logitsStayWithinThreePercentOfTransformers(String name) {
+    void logitsStayWithinFivePercentOfTransformers(String name) {
         ModelFixture fixture = ModelFixture.read(name);
         try (CausalLm model = load(name, OpsChoice.AUTO, 2)) {
             for (int i = 0; i < fixture.positions().length; i++) {
@@ -36,7 +36,7 @@ class QuantizationTest {
                 assertThat(Math.sqrt(errors / squares))
                         .as("position %d", length - 1)
                         .isPositive()
-                        .isLessThan(0.03);
+                        .isLessThan(0.05);
             }
         }
     }
