@@ -3,6 +3,7 @@ package dev.baton.grammar;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.IntPredicate;
@@ -21,6 +22,7 @@ final class AutomatonBuilder {
     private static final String TOO_LARGE = "the grammar is too large: it has more than ";
 
     private final Map<Expr.Rule, Integer> ruleIndex = new HashMap<>(); // rules are compared by identity
+    private final IdentityHashMap<Expr, Integer> loopBodies = new IdentityHashMap<>(); // shared where the part is
     private final List<Expr> bodies = new ArrayList<>();
     private final IntBuffer ruleStart = new IntBuffer();
     private final IntBuffer ruleEnd = new IntBuffer();
@@ -190,7 +192,12 @@ final class AutomatonBuilder {
         }
         int loop = newState();
         int to = newState();
-        loopBody.set(loop, addRule(repeat.part()));
+        Integer body = loopBodies.get(repeat.part());
+        if (body == null) {
+            body = addRule(repeat.part());
+            loopBodies.put(repeat.part(), body);
+        }
+        loopBody.set(loop, body);
         loopMin.set(loop, min);
         loopMax.set(loop, max);
         loopExit.set(loop, to);
@@ -203,7 +210,8 @@ final class AutomatonBuilder {
         int sum = 0;
         switch (expr) {
             case Expr.Literal literal -> sum = literal.text().length();
-            case Expr.Chars chars -> sum = chars.set().rangeCount() == 1 && chars.set().last(0) < 0x80 ? 1 : 8;
+            case Expr.Chars chars ->
+                sum = chars.set().rangeCount() == 1 && chars.set().last(0) < 0x80 ? 1 : 8;
             case Expr.Seq seq -> {
                 for (int i = 0; i < seq.parts().size() && sum <= limit; i++) {
                     sum += weight(seq.parts().get(i), limit);
@@ -504,9 +512,7 @@ final class AutomatonBuilder {
 
     private static boolean endsWithoutByte(Parts parts, boolean[] reaches, int s) {
         int body = parts.loopBody[s];
-        if (body >= 0
-                && reaches[parts.loopExit[s]]
-                && (parts.loopMin[s] == 0 || reaches[parts.ruleStart[body]])) {
+        if (body >= 0 && reaches[parts.loopExit[s]] && (parts.loopMin[s] == 0 || reaches[parts.ruleStart[body]])) {
             return true;
         }
         for (int c = parts.calls.start()[s]; c < parts.calls.start()[s + 1]; c++) {

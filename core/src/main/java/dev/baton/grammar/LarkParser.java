@@ -26,8 +26,7 @@ final class LarkParser {
             Map.entry("DECIMAL", "[0-9]+\\.[0-9]*|\\.[0-9]+"),
             Map.entry("FLOAT", "[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\\.[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
             Map.entry(
-                    "SIGNED_FLOAT",
-                    "[+-]?(?:[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\\.[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"),
+                    "SIGNED_FLOAT", "[+-]?(?:[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\\.[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"),
             Map.entry("NUMBER", "(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
             Map.entry("SIGNED_NUMBER", "[+-]?(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
             Map.entry("ESCAPED_STRING", "\"(?:[^\"\\\\\\n]|\\\\[^\\n])*\""),
@@ -149,7 +148,7 @@ final class LarkParser {
     }
 
     private static boolean isNamePart(int c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        return CharClasses.WORD.contains(c);
     }
 
     private String name() {
@@ -260,7 +259,8 @@ final class LarkParser {
 
     private static Expr ignoringCase(String text) {
         List<Expr> parts = new ArrayList<>();
-        text.codePoints().forEach(c -> parts.add(new Expr.Chars(CodePointSet.single(c).ignoringCase())));
+        text.codePoints()
+                .forEach(c -> parts.add(new Expr.Chars(CodePointSet.single(c).ignoringCase())));
         return Expr.seq(parts);
     }
 

@@ -44,7 +44,9 @@ class ContextFreeTest {
             }
             default -> {
                 int min = random.nextInt(3);
-                String[] counts = {"*", "+", "?", "{" + min + "," + (min + 1) + "}", "{" + min + ",30}", "{" + min + ",}", "{26}"};
+                String[] counts = {
+                    "*", "+", "?", "{" + min + "," + (min + 1) + "}", "{" + min + ",30}", "{" + min + ",}", "{26}"
+                };
                 return "(" + randomExpr(random, depth - 1) + ")" + counts[random.nextInt(counts.length)];
             }
         }
@@ -150,7 +152,9 @@ class ContextFreeTest {
             Expr root = EbnfParser.parse(source);
             for (String text : texts(random)) {
                 boolean expected = new Recogniser(text).matches(root);
-                assertThat(Walks.accepts(grammar, text)).as("'%s' of%n%s", text, source).isEqualTo(expected);
+                assertThat(Walks.accepts(grammar, text))
+                        .as("'%s' of%n%s", text, source)
+                        .isEqualTo(expected);
                 accepted += expected ? 1 : 0;
             }
         }
@@ -199,7 +203,8 @@ class ContextFreeTest {
     void longRightRecursionTakesNoTimePerElement() {
         Grammar grammar = Grammar.ebnf("root ::= item | item \",\" root\nitem ::= \"a\" | \"(\" root \")\"");
         assertThat(Walks.accepts(grammar, "a,".repeat(20_000) + "a")).isTrue();
-        assertThat(Walks.accepts(grammar, "(".repeat(2_000) + "a" + ")".repeat(2_000))).isTrue();
+        assertThat(Walks.accepts(grammar, "(".repeat(2_000) + "a" + ")".repeat(2_000)))
+                .isTrue();
     }
 
     @Test
@@ -218,21 +223,24 @@ class ContextFreeTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
-        "root ::= x ~ uses the rule 'x'",
-        "rot ::= \"a\" ~ no rule 'root'",
-        "root ::= root ~ matches no text",
-        "root ::= \"a ~ without its closing",
-        "root ::= [a ~ '[' without ']'",
-        "root ::= (\"a\" ~ '(' without ')'",
-        "root ::= \"a\"{3,2} ~ bad repetition",
-        "root ::= \"a\" ) ~ has ')'",
-        "root := \"a\" ::= ~ '::='",
-        "root ::= Token(1) ~ macro 'Token'",
-        "root ::= (=\"a\") \"a\" ~ look-ahead",
-        "root ::= \"\\q\" ~ escape \\q",
-        "root ::= \"\\ud800\" ~ surrogate",
-    })
+    @CsvSource(
+            delimiter = '~',
+            quoteCharacter = '`',
+            value = {
+                "root ::= x ~ uses the rule 'x'",
+                "rot ::= \"a\" ~ no rule 'root'",
+                "root ::= root ~ matches no text",
+                "root ::= \"a ~ without its closing",
+                "root ::= [a ~ '[' without ']'",
+                "root ::= (\"a\" ~ '(' without ')'",
+                "root ::= \"a\"{3,2} ~ bad repetition",
+                "root ::= \"a\" ) ~ has ')'",
+                "root := \"a\" ::= ~ '::='",
+                "root ::= Token(1) ~ macro 'Token'",
+                "root ::= (=\"a\") \"a\" ~ look-ahead",
+                "root ::= \"\\q\" ~ escape \\q",
+                "root ::= \"\\ud800\" ~ surrogate",
+            })
     void whatIsMalformedIsNamed(String source, String message) {
         assertThatThrownBy(() -> Grammar.ebnf(source))
                 .isInstanceOf(GrammarException.class)

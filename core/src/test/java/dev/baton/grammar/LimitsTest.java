@@ -16,10 +16,16 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(60)
 class LimitsTest {
     @ParameterizedTest
-    @ValueSource(strings = {
-        "(((((a{999999999}){999999999}){999999999}){999999999}){999999999})",
-        "(a?){1,999999999}b", "(a*)*b", "((a|aa)+)+c", "(x+x+)+y", "[^a]{0,999999999}", "(\\p{L}{1,200}\\p{N}?){1,200}"
-    })
+    @ValueSource(
+            strings = {
+                "(((((a{999999999}){999999999}){999999999}){999999999}){999999999})",
+                "(a?){1,999999999}b",
+                "(a*)*b",
+                "((a|aa)+)+c",
+                "(x+x+)+y",
+                "[^a]{0,999999999}",
+                "(\\p{L}{1,200}\\p{N}?){1,200}"
+            })
     void nestedRepetitionsAreCheap(String pattern) {
         TokenVocabulary vocabulary = Vocabularies.pieces(1);
         GrammarMatcher matcher = new GrammarCompiler(vocabulary).matcher(Grammar.regex(pattern));
@@ -57,7 +63,8 @@ class LimitsTest {
                 .mapToObj(i -> "\"property" + i + "\":{\"type\":\"integer\"}")
                 .collect(Collectors.joining(","));
         Grammar grammar = Grammar.jsonSchema("{\"type\":\"object\",\"properties\":{" + properties + "}}");
-        assertThat(Walks.accepts(grammar, "{\"property7\":1,\"property2999\":2}")).isTrue();
+        assertThat(Walks.accepts(grammar, "{\"property7\":1,\"property2999\":2}"))
+                .isTrue();
         assertThat(Walks.accepts(grammar, "{\"property8\":1,\"property7\":2}")).isFalse();
     }
 
@@ -81,7 +88,8 @@ class LimitsTest {
         String schema = "{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{},\"c\":{}},\"allOf\":["
                 + String.join(",", java.util.Collections.nCopies(30, union)) + "]}";
         try {
-            assertThat(Walks.accepts(Grammar.jsonSchema(schema), "{\"a\":1,\"b\":1,\"c\":1}")).isTrue();
+            assertThat(Walks.accepts(Grammar.jsonSchema(schema), "{\"a\":1,\"b\":1,\"c\":1}"))
+                    .isTrue();
         } catch (GrammarException e) {
             assertThat(e).hasMessageContaining("more than");
         }
@@ -90,8 +98,9 @@ class LimitsTest {
     @Test
     void grammarTooLargeIsRefused() {
         String source = IntStream.range(0, 60_000)
-                .mapToObj(i -> "r" + i + " ::= [a-z0-9éüö日本]{1,24} r" + (i + 1) + " | [^\\\\x00-\\\\x1f]{3}")
-                .collect(Collectors.joining("\n")) + "\nr60000 ::= \"a\"\nroot ::= r0";
+                        .mapToObj(i -> "r" + i + " ::= [a-z0-9éüö日本]{1,24} r" + (i + 1) + " | [^\\\\x00-\\\\x1f]{3}")
+                        .collect(Collectors.joining("\n"))
+                + "\nr60000 ::= \"a\"\nroot ::= r0";
         assertThatThrownBy(() -> Grammar.ebnf(source)).isInstanceOf(GrammarException.class);
     }
 

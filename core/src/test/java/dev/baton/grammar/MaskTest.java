@@ -60,7 +60,9 @@ class MaskTest {
                 for (int token = 0; token < vocabulary.size(); token++) {
                     GrammarMatcher tried = matcher.copy();
                     boolean accepted = tried.accept(token);
-                    assertThat(Walks.isSet(mask, token)).as("token %s in step %s", token, step).isEqualTo(accepted);
+                    assertThat(Walks.isSet(mask, token))
+                            .as("token %s in step %s", token, step)
+                            .isEqualTo(accepted);
                     if (accepted && !vocabulary.isEnd(token) && random.nextInt(++taken) == 0) {
                         next = tried;
                     }
@@ -77,15 +79,18 @@ class MaskTest {
         GrammarMatcher matcher = new GrammarCompiler(vocabulary).matcher(Grammar.jsonObject());
         long[] before = new long[vocabulary.maskWords()];
         long[] after = new long[vocabulary.maskWords()];
-        assertThat(matcher.accept("{\"a\":[[1,{".getBytes(StandardCharsets.UTF_8))).isTrue();
+        assertThat(matcher.accept("{\"a\":[[1,{".getBytes(StandardCharsets.UTF_8)))
+                .isTrue();
         matcher.fillMask(before);
-        assertThat(matcher.accept("\"k\":{}}]]}x".getBytes(StandardCharsets.UTF_8))).isFalse();
+        assertThat(matcher.accept("\"k\":{}}]]}x".getBytes(StandardCharsets.UTF_8)))
+                .isFalse();
         assertThat(matcher.accept(-1)).isFalse();
         assertThat(matcher.accept(vocabulary.size())).isFalse();
         assertThat(matcher.accept(vocabulary.size() - 1)).isFalse();
         matcher.fillMask(after);
         assertThat(after).isEqualTo(before);
-        assertThat(matcher.accept("\"k\":{}}]]}".getBytes(StandardCharsets.UTF_8))).isTrue();
+        assertThat(matcher.accept("\"k\":{}}]]}".getBytes(StandardCharsets.UTF_8)))
+                .isTrue();
         assertThat(matcher.isTerminated()).isTrue();
     }
 
@@ -183,8 +188,7 @@ class MaskTest {
         Grammar grammar = Grammar.jsonObject();
         byte[] text = "{\"a\": [1, {\"name\": \"x y\"}, \"é\"], \"b\": null}".getBytes(StandardCharsets.UTF_8);
         long[] mask = new long[vocabulary.maskWords()];
-        com.sun.management.ThreadMXBean threads =
-                (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+        com.sun.management.ThreadMXBean threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
         long fewest = Long.MAX_VALUE;
         for (int round = 0; round < 20; round++) {
             GrammarMatcher matcher = compiler.matcher(grammar);

@@ -36,7 +36,9 @@ class NumberRangesTest {
             BigDecimal high = low.add(random(random, 4).abs());
             String schema = "{\"type\":\"" + (integer ? "integer" : "number") + '"'
                     + (hasLow ? ",\"" + (lowOpen ? "exclusiveMinimum" : "minimum") + "\":" + low.toPlainString() : "")
-                    + (hasHigh ? ",\"" + (highOpen ? "exclusiveMaximum" : "maximum") + "\":" + high.toPlainString() : "")
+                    + (hasHigh
+                            ? ",\"" + (highOpen ? "exclusiveMaximum" : "maximum") + "\":" + high.toPlainString()
+                            : "")
                     + "}";
             Grammar grammar;
             try {
@@ -46,12 +48,13 @@ class NumberRangesTest {
                 continue;
             }
             for (int i = 0; i < 30; i++) {
-                BigDecimal value = i == 0 ? low : i == 1 ? high : i % 2 == 0 ? random(random, 6) : near(random, low, high);
+                BigDecimal value =
+                        i == 0 ? low : i == 1 ? high : i % 2 == 0 ? random(random, 6) : near(random, low, high);
                 if (integer) {
                     value = value.setScale(0, RoundingMode.FLOOR);
                 }
-                boolean expected = (!hasLow || within(value, low, lowOpen, 1))
-                        && (!hasHigh || within(value, high, highOpen, -1));
+                boolean expected =
+                        (!hasLow || within(value, low, lowOpen, 1)) && (!hasHigh || within(value, high, highOpen, -1));
                 assertThat(Walks.accepts(grammar, value.toPlainString()))
                         .as("%s of %s", value.toPlainString(), schema)
                         .isEqualTo(expected);

@@ -91,7 +91,9 @@ class RegexTest {
                 } catch (ArithmeticException e) {
                     continue;
                 }
-                assertThat(Walks.accepts(grammar, text)).as("%s on '%s'", pattern, text).isEqualTo(expected);
+                assertThat(Walks.accepts(grammar, text))
+                        .as("%s on '%s'", pattern, text)
+                        .isEqualTo(expected);
                 matched += expected ? 1 : 0;
             }
         }
@@ -99,10 +101,13 @@ class RegexTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {
-        "[0-9]{3}", "(red|green|blue)+", "\\d{4}-\\d{2}-\\d{2}", "(?i)select \\w+ from \\w+;", "[\\p{Lu}][\\p{Ll}]{2,40}",
-        "https?://[a-z.]{1,60}(/[^ ]*)?", "(\\w+ ){3,60}\\w+[.]", "(?:a|ab|abc){25,30}", "[^\"\\\\]{0,300}", "\\p{Script=Greek}{4}"
-    })
+    @ValueSource(
+            strings = {
+                "[0-9]{3}", "(red|green|blue)+", "\\d{4}-\\d{2}-\\d{2}", "(?i)select \\w+ from \\w+;",
+                        "[\\p{Lu}][\\p{Ll}]{2,40}",
+                "https?://[a-z.]{1,60}(/[^ ]*)?", "(\\w+ ){3,60}\\w+[.]", "(?:a|ab|abc){25,30}", "[^\"\\\\]{0,300}",
+                        "\\p{Script=Greek}{4}"
+            })
     void textsUnderTheMaskMatch(String pattern) {
         Grammar grammar = Grammar.regex(pattern);
         Pattern java = Pattern.compile(pattern, Pattern.DOTALL);
@@ -123,23 +128,64 @@ class RegexTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
-        "^abc$ ~ abc", "^a|b$ ~ b", "(^a$|^b$) ~ a", "\\Aab\\z ~ ab", "(?P<year>\\d+) ~ 12", "(?<y>x)(?#note)y ~ xy",
-        "(?i)ä ~ Ä", "(?i:a)b ~ Ab", "a{,2} ~ aa", "a{x} ~ a{x}", "[]a] ~ ]", "[a-] ~ -", "\\x41\\u00e9\\u{1F600} ~ Aé😀",
-        "\\ud83d\\ude00 ~ 😀", "(?s:.) ~ .", "\\/\\-\\# ~ /-#", "\\pLx ~ éx", "\\P{L} ~ 1", "\\cA? ~ \u0001"
-    })
+    @CsvSource(
+            delimiter = '~',
+            quoteCharacter = '`',
+            value = {
+                "^abc$ ~ abc",
+                "^a|b$ ~ b",
+                "(^a$|^b$) ~ a",
+                "\\Aab\\z ~ ab",
+                "(?P<year>\\d+) ~ 12",
+                "(?<y>x)(?#note)y ~ xy",
+                "(?i)ä ~ Ä",
+                "(?i:a)b ~ Ab",
+                "a{,2} ~ aa",
+                "a{x} ~ a{x}",
+                "[]a] ~ ]",
+                "[a-] ~ -",
+                "\\x41\\u00e9\\u{1F600} ~ Aé😀",
+                "\\ud83d\\ude00 ~ 😀",
+                "(?s:.) ~ .",
+                "\\/\\-\\# ~ /-#",
+                "\\pLx ~ éx",
+                "\\P{L} ~ 1",
+                "\\cA? ~ \u0001"
+            })
     void dialectIsRead(String pattern, String text) {
         assertThat(Walks.accepts(Grammar.regex(pattern), text)).isTrue();
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
-        "[ ~ '[' without ']'", "(a ~ '(' without ')'", "a) ~ ')' without '('", "*a ~ nothing to repeat", "a** ~ repeats a repetition",
-        "a{3,2} ~ at least 3 and at most 2", "(?=a) ~ look-around", "(?<!a) ~ look-around", "(a)\\1 ~ back-reference",
-        "(?P=n) ~ back-reference", "\\bfoo ~ word boundary", "a++ ~ possessive", "(?>a) ~ atomic", "a^b ~ anchor '^'",
-        "a$b ~ anchor '$'", "(?x)a ~ (?x", "[[:alpha:]] ~ POSIX", "\\q ~ escape \\q", "\\p{Nope} ~ \\p{nope}",
-        "[z-a] ~ bad range", "\\ud800 ~ surrogate", "a{9999999999} ~ 9 digits", "\\xg1 ~ hexadecimal", "[^\\s\\S] ~ matches no text"
-    })
+    @CsvSource(
+            delimiter = '~',
+            quoteCharacter = '`',
+            value = {
+                "[ ~ '[' without ']'",
+                "(a ~ '(' without ')'",
+                "a) ~ ')' without '('",
+                "*a ~ nothing to repeat",
+                "a** ~ repeats a repetition",
+                "a{3,2} ~ at least 3 and at most 2",
+                "(?=a) ~ look-around",
+                "(?<!a) ~ look-around",
+                "(a)\\1 ~ back-reference",
+                "(?P=n) ~ back-reference",
+                "\\bfoo ~ word boundary",
+                "a++ ~ possessive",
+                "(?>a) ~ atomic",
+                "a^b ~ anchor '^'",
+                "a$b ~ anchor '$'",
+                "(?x)a ~ (?x",
+                "[[:alpha:]] ~ POSIX",
+                "\\q ~ escape \\q",
+                "\\p{Nope} ~ \\p{nope}",
+                "[z-a] ~ bad range",
+                "\\ud800 ~ surrogate",
+                "a{9999999999} ~ 9 digits",
+                "\\xg1 ~ hexadecimal",
+                "[^\\s\\S] ~ matches no text"
+            })
     void whatIsNotSupportedIsNamed(String pattern, String message) {
         assertThatThrownBy(() -> Grammar.regex(pattern))
                 .isInstanceOf(GrammarException.class)

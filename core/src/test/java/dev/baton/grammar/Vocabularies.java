@@ -11,9 +11,9 @@ import java.util.Set;
 final class Vocabularies {
     private static final String[] PIECES = {
         "{\"", "\":", "\": ", "\",", "\"}", "},{", "}}", "]}", "[[", "[]", "{}", ", ", ",\"", "\": \"", "\",\"", "\"],",
-        "true", "false", "null", "tr", "ue", "ull", "12", "34", "00", "0.", "1e", "-1", "2024", "-0", "\\n", "\\u", "\\\"",
-        "\\\\", "name", " name", "value", "id", "a\"", "b\":", "ab", "abc", "bc", " the", " of", "hello", " world", "  ",
-        "    ", "\n", "\n  ", "\t", "\r\n", "é", "è", "日", "日本", "本語", "😀", "ü\"", "=\"", "\u00a0"
+        "true", "false", "null", "tr", "ue", "ull", "12", "34", "00", "0.", "1e", "-1", "2024", "-0", "\\n", "\\u",
+        "\\\"", "\\\\", "name", " name", "value", "id", "a\"", "b\":", "ab", "abc", "bc", " the", " of", "hello",
+        " world", "  ", "    ", "\n", "\n  ", "\t", "\r\n", "é", "è", "日", "日本", "本語", "😀", "ü\"", "=\"", "\u00a0"
     };
 
     private Vocabularies() {}

@@ -16,8 +16,8 @@ final class Walks {
 
     private Walks() {}
 
-    /// A text made of tokens that the masks allow, chosen at random and after a while so that things close; empty if
-    /// it would not end.
+    /// A text made of tokens that the masks allow, chosen at random and after a while so that things close;
+    /// empty if it would not end.
     static Optional<String> random(GrammarMatcher matcher, TokenVocabulary vocabulary, Random random) {
         long[] mask = new long[vocabulary.maskWords()];
         ByteArrayOutputStream text = new ByteArrayOutputStream();
@@ -38,7 +38,10 @@ final class Walks {
 
     private static String decoded(byte[] utf8) {
         try {
-            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(utf8)).toString();
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(utf8))
+                    .toString();
         } catch (CharacterCodingException e) {
             throw new AssertionError("not UTF-8: " + Arrays.toString(utf8), e);
         }
@@ -86,7 +89,8 @@ final class Walks {
         return refusedAt(new GrammarCompiler(vocabulary).matcher(grammar), vocabulary, text) < 0;
     }
 
-    /// The first byte that a text of byte tokens is refused at, its length if only the end is, -1 if it is accepted.
+    /// The first byte that a text of byte tokens is refused at, its length if only the end is, -1 if it is
+    /// accepted.
     static int refusedAt(GrammarMatcher matcher, TokenVocabulary vocabulary, String text) {
         byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
         long[] mask = new long[vocabulary.maskWords()];
@@ -104,8 +108,7 @@ final class Walks {
     }
 
     /// Asserts that the masks allow a random split of the text into tokens, and then the end.
-    static void assertAllowsSomeTokens(
-            GrammarMatcher matcher, TokenVocabulary vocabulary, String text, Random random) {
+    static void assertAllowsSomeTokens(GrammarMatcher matcher, TokenVocabulary vocabulary, String text, Random random) {
         byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
         long[] mask = new long[vocabulary.maskWords()];
         for (int at = 0; at < bytes.length; ) {
@@ -122,12 +125,16 @@ final class Walks {
             }
             matcher.fillMask(mask);
             assertThat(isSet(mask, token))
-                    .as("token '%s' at byte %s of %s", new String(vocabulary.bytes(token), StandardCharsets.UTF_8), at, text)
+                    .as(
+                            "token '%s' at byte %s of %s",
+                            new String(vocabulary.bytes(token), StandardCharsets.UTF_8), at, text)
                     .isTrue();
             assertThat(matcher.accept(token)).isTrue();
             at += vocabulary.bytes(token).length;
         }
         matcher.fillMask(mask);
-        assertThat(isSet(mask, vocabulary.endToken(0))).as("the end of %s", text).isTrue();
+        assertThat(isSet(mask, vocabulary.endToken(0)))
+                .as("the end of %s", text)
+                .isTrue();
     }
 }

@@ -12,8 +12,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// The same verdicts as XGrammar, vLLM's default backend; `scripts/fixtures/make_grammar_fixture.py` made the fixture and
-/// says where and why Baton differs.
+/// The same verdicts as XGrammar, vLLM's default backend; `scripts/fixtures/make_grammar_fixture.py` made the
+/// fixture and says where and why Baton differs.
 class XgrammarVerdictTest {
     static List<JsonNode> cases() throws IOException {
         try (InputStream in = XgrammarVerdictTest.class.getResourceAsStream("/fixtures/grammar-xgrammar.json")) {
@@ -52,7 +52,8 @@ class XgrammarVerdictTest {
             return;
         }
         for (JsonNode text : given.get("texts")) {
-            boolean expected = text.get(text.has("baton") ? "baton" : "xgrammar").asBoolean();
+            boolean expected =
+                    text.get(text.has("baton") ? "baton" : "xgrammar").asBoolean();
             assertThat(Walks.accepts(grammar.get(), text.get("text").asString()))
                     .as(text.get("text").asString())
                     .isEqualTo(expected);
