@@ -170,14 +170,17 @@ final class Prompts {
         OptionalLong seed = options.sampling().seed().isPresent()
                 ? OptionalLong.of(options.sampling().seed().getAsLong() + choice)
                 : OptionalLong.empty();
-        OptionalInt topK = options.sampling().topK().isPresent() ? options.sampling().topK() : defaults.topK();
+        OptionalInt topK =
+                options.sampling().topK().isPresent() ? options.sampling().topK() : defaults.topK();
         return SamplingParams.builder(maxTokens)
-                .temperature((float)
-                        options.sampling().temperature().orElse(defaults.temperature().orElse(1)))
+                .temperature((float) options.sampling()
+                        .temperature()
+                        .orElse(defaults.temperature().orElse(1)))
                 .topP((float) options.sampling().topP().orElse(defaults.topP().orElse(1)))
                 .topK(Math.min(vocabSize, Math.max(0, topK.orElse(0))))
                 .minP((float) options.sampling().minP().orElse(defaults.minP().orElse(0)))
-                .repetitionPenalty((float) options.sampling().repetitionPenalty()
+                .repetitionPenalty((float) options.sampling()
+                        .repetitionPenalty()
                         .orElse(defaults.repetitionPenalty().orElse(1)))
                 .presencePenalty((float) options.sampling().presencePenalty())
                 .frequencyPenalty((float) options.sampling().frequencyPenalty())

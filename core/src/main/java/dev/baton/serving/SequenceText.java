@@ -50,11 +50,13 @@ final class SequenceText {
         Optional<String> stop = Optional.empty();
         int used = 0;
         while (used < ids.length && stop.isEmpty()) {
-            boolean hidden = stoppedByToken && used == ids.length - 1 && !options.stop().includeStopStrInOutput();
+            boolean hidden =
+                    stoppedByToken && used == ids.length - 1 && !options.stop().includeStopStrInOutput();
             String more = hidden ? "" : detokenizer.append(ids[used]);
             used++;
             numTokens++;
-            StopMatcher.Match match = stops.append(more, numTokens > options.stop().minTokens());
+            StopMatcher.Match match =
+                    stops.append(more, numTokens > options.stop().minTokens());
             text.append(match.text());
             stop = match.stop();
         }
@@ -97,6 +99,8 @@ final class SequenceText {
     }
 
     private byte[] bytes(int id, String shown) {
-        return options.output().returnTokensAsTokenIds() ? shown.getBytes(StandardCharsets.UTF_8) : tokenizer.tokenBytes(id);
+        return options.output().returnTokensAsTokenIds()
+                ? shown.getBytes(StandardCharsets.UTF_8)
+                : tokenizer.tokenBytes(id);
     }
 }

@@ -60,7 +60,8 @@ final class StreamedAnswer implements Answer {
                 output.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
                 promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty());
         for (TokenLogprob token : delta.logprobs()) {
-            shownCharacters[index] += token.token().codePointCount(0, token.token().length());
+            shownCharacters[index] +=
+                    token.token().codePointCount(0, token.token().length());
         }
         boolean usageFollows = output.streamOptions().includeUsage();
         out.write(SseWriter.event(generation
@@ -95,8 +96,8 @@ final class StreamedAnswer implements Answer {
     }
 
     private Optional<Usage> runningUsage(Sequence sequence, int tokens) {
-        boolean wanted = output.streamOptions().includeUsage()
-                && output.streamOptions().continuousUsageStats();
+        boolean wanted =
+                output.streamOptions().includeUsage() && output.streamOptions().continuousUsageStats();
         return wanted
                 ? Optional.of(new Usage(sequence.prompt().length(), tokens, OptionalInt.empty()))
                 : Optional.empty();

@@ -27,8 +27,7 @@ final class WholeAnswer implements Answer {
         private final List<TokenLogprob> logprobs = new ArrayList<>();
     }
 
-    WholeAnswer(
-            HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
+    WholeAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
         this.exchange = exchange;
         this.generation = generation;
         this.sequences = sequences;
