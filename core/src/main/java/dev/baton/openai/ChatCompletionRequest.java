@@ -28,11 +28,10 @@ public record ChatCompletionRequest(Optional<String> model, ChatInput chat, Gene
         fields.check();
         if (topLogprobs.isPresent()) {
             int top = topLogprobs.getAsInt();
-            if (top < 0) {
-                throw new ApiException(
-                        ApiError.badParameter("`top_logprobs` must be a positive value.", "top_logprobs", top));
+            if (top < -1) {
+                throw Ranges.badValue("`top_logprobs` must be a positive value or -1.", "top_logprobs", top);
             }
-            if (top > 0 && !wantsLogprobs) {
+            if (top != 0 && !wantsLogprobs) {
                 throw new ApiException(ApiError.badRequest(
                         "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)",
                         "top_logprobs"));
@@ -40,7 +39,10 @@ public record ChatCompletionRequest(Optional<String> model, ChatInput chat, Gene
         }
         Map<String, Object> extra = toolsForTemplate(fields);
         GenerationOptions options = GenerationOptions.read(
-                fields, maxTokens, wantsLogprobs ? OptionalInt.of(topLogprobs.orElse(0)) : OptionalInt.empty(), false);
+                fields,
+                maxTokens,
+                wantsLogprobs ? OptionalInt.of(topLogprobs.orElse(0)) : OptionalInt.empty(),
+                GenerationOptions.Api.CHAT);
         return new ChatCompletionRequest(model, chat.withTemplateFields(extra), options);
     }
 

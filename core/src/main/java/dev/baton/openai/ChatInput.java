@@ -61,6 +61,16 @@ public record ChatInput(
         return new ChatInput(List.copyOf(messages), addGenerationPrompt, continueFinalMessage, extra);
     }
 
+    /// The role of the last message.
+    public String lastRole() {
+        return String.valueOf(messages.getLast().get("role"));
+    }
+
+    /// The text of the last message.
+    public String lastContent() {
+        return String.valueOf(messages.getLast().getOrDefault("content", ""));
+    }
+
     ChatInput withTemplateFields(Map<String, Object> more) {
         Map<String, Object> all = new LinkedHashMap<>(templateFields);
         all.putAll(more);

@@ -57,12 +57,6 @@ final class Fields {
         return value == null || value.isNull() ? Optional.empty() : Optional.of(value);
     }
 
-    /// Whether the field is there and says `null`, which for some fields is not the same as its absence.
-    boolean isNull(String name) {
-        JsonNode value = object.get(name);
-        return value != null && value.isNull();
-    }
-
     boolean has(String name) {
         return node(name).isPresent();
     }

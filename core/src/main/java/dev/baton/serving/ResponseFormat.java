@@ -47,7 +47,8 @@ sealed interface ResponseFormat {
     /// `/v1/chat/completions`.
     ///
     /// @param role the role of the message that is generated
-    record Chat(String role) implements ResponseFormat {
+    /// @param promptText what the chat template made of the messages, if the request asks for it
+    record Chat(String role, Optional<String> promptText) implements ResponseFormat {
         @Override
         public String idPrefix() {
             return "chatcmpl-";
@@ -56,7 +57,7 @@ sealed interface ResponseFormat {
         @Override
         public byte[] full(
                 ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
-            return ChatCompletionResponses.full(head, role, choices, usage, kvTransferParams);
+            return ChatCompletionResponses.full(head, role, promptText, choices, usage, kvTransferParams);
         }
 
         @Override

@@ -46,8 +46,9 @@ final class StreamedAnswer implements Answer {
         }
         HttpStream out = opened();
         int index = sequence.index();
-        boolean promptHere =
-                !begun[index] && output.returnTokenIds() && generation.format() instanceof ResponseFormat.Completion;
+        boolean promptHere = !begun[index]
+                && (output.returnTokenIds() || output.echo())
+                && generation.format() instanceof ResponseFormat.Completion;
         begun[index] = true;
         Choice choice = new Choice(
                 index,
@@ -58,7 +59,8 @@ final class StreamedAnswer implements Answer {
                 sequence.finishReason(),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
-                promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty());
+                promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                Optional.empty());
         for (TokenLogprob token : delta.logprobs()) {
             shownCharacters[index] +=
                     token.token().codePointCount(0, token.token().length());
@@ -91,7 +93,12 @@ final class StreamedAnswer implements Answer {
             Optional<int[]> prompt =
                     output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty();
             out.write(SseWriter.event(ChatCompletionResponses.roleChunk(
-                    generation.head(), sequence.index(), chat.role(), runningUsage(sequence, 0), prompt)));
+                    generation.head(),
+                    sequence.index(),
+                    chat.role(),
+                    runningUsage(sequence, 0),
+                    prompt,
+                    chat.promptText())));
         }
     }
 

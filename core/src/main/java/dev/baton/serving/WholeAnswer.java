@@ -70,7 +70,8 @@ final class WholeAnswer implements Answer {
                 sequence.finishReason(),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
-                output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty());
+                output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                sequence.promptLogprobs());
     }
 
     private static int[] joined(List<int[]> parts) {
