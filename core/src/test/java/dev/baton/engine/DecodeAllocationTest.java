@@ -22,8 +22,8 @@ class DecodeAllocationTest {
     private static final int WARM_UP_TOKENS = 1_500;
     private static final int MEASURED_TOKENS = 1_000;
 
-    /// An `int[1]` and a [RequestOutput] for the listener: 24 bytes each.
-    private static final int OUTPUT_BYTES = 48;
+    /// An `int[1]` of 24 bytes and a [RequestOutput] of 32 for the listener.
+    private static final int OUTPUT_BYTES = 56;
 
     /// A model that reads and writes nothing, so that only the engine is measured.
     private static final class FlatLm extends MemoryLm {
@@ -47,8 +47,14 @@ class DecodeAllocationTest {
     void decodingAllocatesNothingButTheOutputs(float temperature) throws InterruptedException {
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         int total = WARM_UP_TOKENS + MEASURED_TOKENS;
-        EngineConfig config = new EngineConfig(
-                "flat", 4_000, 16, 1_000, REQUESTS, 64, 10, true, Duration.ofSeconds(10), Optional.empty(), Map.of());
+        EngineConfig config = EngineConfig.builder("flat", 4_000)
+                .blockTokens(16)
+                .numBlocks(1_000)
+                .maxNumSeqs(REQUESTS)
+                .maxNumBatchedTokens(64)
+                .maxWaiting(10)
+                .stepDeadline(Duration.ofSeconds(10))
+                .build();
         SamplingParams sampling = SamplingParams.builder(total)
                 .temperature(temperature)
                 .topP(0.9f)
