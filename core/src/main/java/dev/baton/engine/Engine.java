@@ -16,6 +16,7 @@ import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
@@ -167,6 +168,14 @@ public final class Engine implements AutoCloseable {
 
     public EngineConfig config() {
         return config;
+    }
+
+    /// Begins to generate, for a caller that waits for the tokens; the rest is as with [#submit].
+    public Generation generate(int[] promptTokenIds, SamplingParams sampling) {
+        String requestId = UUID.randomUUID().toString();
+        Generation generation = new Generation(this, requestId);
+        submit(new EngineRequest(requestId, promptTokenIds, sampling), generation::add);
+        return generation;
     }
 
     /// Takes a request; its outputs go to `listener` until one with a finish.

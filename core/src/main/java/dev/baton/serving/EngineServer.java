@@ -274,10 +274,9 @@ public final class EngineServer implements AutoCloseable {
                 ChatInput chat = request.chat();
                 OutputOptions output = request.options().output();
                 String role = chat.addGenerationPrompt() ? "assistant" : chat.lastRole();
-                String text = prompts.render(chat);
                 String echo = output.echo() && role.equals(chat.lastRole()) ? chat.lastContent() : "";
-                EncodedPrompt encoded = prompts.encode(text, echo, request.options());
-                Optional<String> shown = output.returnPromptText() ? Optional.of(text) : Optional.empty();
+                EncodedPrompt encoded = prompts.encode(chat, echo, request.options());
+                Optional<String> shown = output.returnPromptText() ? Optional.of(prompts.text(chat)) : Optional.empty();
                 return stream(
                         exchange, request.options(), new ResponseFormat.Chat(role, shown), List.of(encoded), leave);
             });
@@ -375,11 +374,10 @@ public final class EngineServer implements AutoCloseable {
     private void tokenize(HttpExchange exchange, JsonNode body) {
         TokenizeRequest request = TokenizeRequest.parse(body);
         requireModel(request.model());
-        String text = switch (request.input()) {
-            case TokenizeRequest.Input.Text(String given) -> given;
-            case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
+        int[] tokens = switch (request.input()) {
+            case TokenizeRequest.Input.Text(String given) -> tokenizer.encode(given, request.addSpecialTokens());
+            case TokenizeRequest.Input.Conversation(var chat) -> prompts.encode(chat, request.addSpecialTokens());
         };
-        int[] tokens = tokenizer.encode(text, request.addSpecialTokens());
         Optional<String[]> texts = Optional.empty();
         if (request.returnTokenStrs()) {
             String[] strings = new String[tokens.length];
