@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.SingleWriterHistogram;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
 import dev.baton.tensor.DType;
@@ -14,6 +15,7 @@ import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.UUID;
@@ -70,7 +72,14 @@ public final class Engine implements AutoCloseable {
         this.loop = new EngineLoop(
                 config,
                 inbox,
-                new Scheduler(config, maxSequenceTokens, kvCache, transfers, counters, requests),
+                new Scheduler(
+                        config,
+                        maxSequenceTokens,
+                        ModelRunner.maxPromptLogitsRows(vocabSize),
+                        kvCache,
+                        transfers,
+                        counters,
+                        requests),
                 new ModelRunner(config, model, kv),
                 kvCache,
                 transfers,
@@ -183,7 +192,7 @@ public final class Engine implements AutoCloseable {
     /// A request that is refused for what it is lets go of the prefiller's blocks that it names; one that is
     /// refused for the moment does not, so that another try may use them.
     ///
-    /// @throws EngineException.QueueFull if too many requests wait
+    /// @throws EngineException.QueueFull if too many requests or prompt tokens wait
     /// @throws EngineException.Dead if the engine has stopped
     /// @throws IllegalArgumentException if the prompt is empty or, with one token of output, longer than the
     ///     context or than the pool, if a token id is not in the vocabulary, or if the id is that of a request
@@ -201,23 +210,36 @@ public final class Engine implements AutoCloseable {
             }
             throw e;
         }
-        if (counters.queued.incrementAndGet() > config.maxWaiting()) {
-            counters.queued.getAndDecrement();
-            throw new EngineException.QueueFull(
-                    config.maxWaiting() + " requests wait already, no more may (maxWaiting)", null);
-        }
         Request state =
                 new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
-        // Here rather than at the first look-up: the engine's thread has better things to do.
-        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
+        enqueue(state);
         if (requests.putIfAbsent(state.id, state) != null) {
-            counters.queued.getAndDecrement();
+            counters.gaveUp(state);
             throw new IllegalArgumentException("request id " + state.id + " is in flight already");
         }
+        // Here rather than at the first look-up: the engine's thread has better things to do.
+        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         loop.post(new EngineMessage.Submit(state));
         // If the engine has ended meanwhile, either it has answered this request or nobody will.
         if (loop.hasEnded() && requests.remove(state.id, state)) {
             throw loop.dead();
+        }
+    }
+
+    /// Gives the request a place among those that wait, if there is one.
+    private void enqueue(Request request) {
+        request.queueLength = counters.joinedQueue(request.promptTokens);
+        long tokens = counters.queuedTokens.get();
+        String full = null;
+        if (request.queueLength > config.maxWaiting()) {
+            full = config.maxWaiting() + " requests wait already, no more may (maxWaiting)";
+        } else if (config.maxWaitingTokens() > 0 && request.queueLength > 1 && tokens > config.maxWaitingTokens()) {
+            full = "the requests that wait would have %d prompt tokens together, and may have %d (maxWaitingTokens)"
+                    .formatted(tokens, config.maxWaitingTokens());
+        }
+        if (full != null) {
+            counters.gaveUp(request);
+            throw new EngineException.QueueFull(full, counters.halfOfQueue(request.queueLength));
         }
     }
 
@@ -265,6 +287,14 @@ public final class Engine implements AutoCloseable {
         for (int token : request.sampling().logitBias().keySet()) {
             checkToken("logitBias", token);
         }
+        for (int token : request.sampling().allowedTokenIds()) {
+            checkToken("allowedTokenIds", token);
+        }
+        for (List<Integer> word : request.sampling().badWords()) {
+            for (int token : word) {
+                checkToken("badWords", token);
+            }
+        }
     }
 
     private void checkToken(String where, int token) {
@@ -296,6 +326,11 @@ public final class Engine implements AutoCloseable {
     /// A snapshot of gauges and counters.
     public EngineStats stats() {
         return counters.snapshot(config.numBlocks());
+    }
+
+    /// Tokens computed a step, of prompts and outputs together (vLLM's `iteration_tokens_total`).
+    public SingleWriterHistogram iterationTokens() {
+        return counters.iterationTokens;
     }
 
     /// What the connector has counted; all zero if there is none.
