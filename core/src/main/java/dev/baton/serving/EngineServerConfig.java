@@ -15,7 +15,10 @@ import java.util.List;
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
-/// @param logStatsInterval time between two lines of statistics while there is traffic
+/// @param logStats whether there are lines of statistics in the log (`--disable-log-stats`)
+/// @param logStatsInterval time between two of them while there is traffic
+/// @param responseRole role of a chat's answer (`--response-role`)
+/// @param enableRequestIdHeaders whether answers carry `X-Request-Id` (`--enable-request-id-headers`)
 public record EngineServerConfig(
         HttpServerConfig http,
         List<String> servedModelNames,
@@ -26,7 +29,10 @@ public record EngineServerConfig(
         boolean enablePromptTokensDetails,
         boolean devMode,
         int maxInFlight,
-        Duration logStatsInterval) {
+        boolean logStats,
+        Duration logStatsInterval,
+        String responseRole,
+        boolean enableRequestIdHeaders) {
 
     /// @throws IllegalArgumentException if there is no name
     public EngineServerConfig {
@@ -56,7 +62,10 @@ public record EngineServerConfig(
                 .enablePromptTokensDetails(enablePromptTokensDetails)
                 .devMode(devMode)
                 .maxInFlight(maxInFlight)
-                .logStatsInterval(logStatsInterval);
+                .logStats(logStats)
+                .logStatsInterval(logStatsInterval)
+                .responseRole(responseRole)
+                .enableRequestIdHeaders(enableRequestIdHeaders);
     }
 
     /// Collects the settings of an instance. Not thread-safe.
@@ -70,7 +79,10 @@ public record EngineServerConfig(
         private boolean enablePromptTokensDetails;
         private boolean devMode;
         private int maxInFlight = 4096;
+        private boolean logStats = true;
         private Duration logStatsInterval = Duration.ofSeconds(10);
+        private String responseRole = "assistant";
+        private boolean enableRequestIdHeaders;
 
         private Builder(HttpServerConfig http, List<String> servedModelNames, String modelRoot, int vocabSize) {
             this.http = http;
@@ -119,6 +131,21 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder logStats(boolean enabled) {
+            logStats = enabled;
+            return this;
+        }
+
+        public Builder responseRole(String role) {
+            responseRole = role;
+            return this;
+        }
+
+        public Builder enableRequestIdHeaders(boolean enabled) {
+            enableRequestIdHeaders = enabled;
+            return this;
+        }
+
         public Builder logStatsInterval(Duration interval) {
             logStatsInterval = interval;
             return this;
@@ -138,7 +165,10 @@ public record EngineServerConfig(
                     enablePromptTokensDetails,
                     devMode,
                     maxInFlight,
-                    logStatsInterval);
+                    logStats,
+                    logStatsInterval,
+                    responseRole,
+                    enableRequestIdHeaders);
         }
     }
 }
