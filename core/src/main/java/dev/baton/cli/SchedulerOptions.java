@@ -1,5 +1,6 @@
 package dev.baton.cli;
 
+import dev.baton.engine.SchedulingPolicy;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -22,6 +23,22 @@ final class SchedulerOptions {
     long maxNumBatchedTokens;
 
     @Option(
+            names = "--scheduling-policy",
+            paramLabel = "POLICY",
+            defaultValue = "fcfs",
+            description = "Who comes next: fcfs, in the order of arrival; priority, by the requests' field priority,"
+                    + " lower numbers first (default: ${DEFAULT-VALUE}).")
+    SchedulingPolicy schedulingPolicy = SchedulingPolicy.FCFS;
+
+    @Option(
+            names = "--long-prefill-token-threshold",
+            paramLabel = "TOKENS",
+            defaultValue = "0",
+            description = "Most tokens of one prompt in one step; 0: no limit but the step's (default:"
+                    + " ${DEFAULT-VALUE}).")
+    int longPrefillTokenThreshold;
+
+    @Option(
             names = "--max-waiting",
             paramLabel = "N",
             defaultValue = "1024",
@@ -35,4 +52,13 @@ final class SchedulerOptions {
             description = "Most sequences that run or wait, counted by the server; further requests are refused with"
                     + " 503 (default: ${DEFAULT-VALUE}).")
     int maxNumQueuedReqs;
+
+    @Option(
+            names = "--max-num-queued-tokens",
+            paramLabel = "TOKENS",
+            defaultValue = "0",
+            converter = HumanReadableInt.class,
+            description = "Most prompt tokens that waiting requests may have together; further requests are refused; 0:"
+                    + " no limit (default: ${DEFAULT-VALUE}).")
+    long maxNumQueuedTokens;
 }
