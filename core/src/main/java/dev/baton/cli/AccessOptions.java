@@ -49,10 +49,7 @@ final class AccessOptions {
             description = "Header fields that such pages may send (default: all).")
     List<String> allowedHeaders = new ArrayList<>();
 
-    @Option(
-            names = "--allow-credentials",
-            negatable = true,
-            description = "Such pages may send cookies along.")
+    @Option(names = "--allow-credentials", negatable = true, description = "Such pages may send cookies along.")
     boolean allowCredentials;
 
     /// The server that these flags describe.

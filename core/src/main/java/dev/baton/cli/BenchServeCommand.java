@@ -324,7 +324,9 @@ final class BenchServeCommand implements Callable<Integer> {
     }
 
     private ServingBenchmark.ServedModel servedModel(ServingBenchmark benchmark, String base) {
-        return model == null ? benchmark.firstModel(base, ApiKeyVariable.read()) : new ServingBenchmark.ServedModel(model, model);
+        return model == null
+                ? benchmark.firstModel(base, ApiKeyVariable.read())
+                : new ServingBenchmark.ServedModel(model, model);
     }
 
     /// The embedded model's folder serves for a server that names the embedded model but not its folder.

@@ -146,14 +146,14 @@ final class ChatSession implements AutoCloseable {
     private String firstModel() {
         try {
             HttpClientResponse answer = client.exchange(
-                            withKey(HttpClientRequest.get(
-                                    URI.create(baseUrl + "/v1/models"), Duration.ofSeconds(10))),
+                            withKey(HttpClientRequest.get(URI.create(baseUrl + "/v1/models"), Duration.ofSeconds(10))),
                             MAX_BODY_BYTES)
                     .join();
             if (answer.status() == 401) {
                 throw new CliException("%s wants an API key: put it into OPENAI_API_KEY.".formatted(baseUrl));
             }
-            String id = Json.parse(answer.body()).path("data").path(0).path("id").asString("");
+            String id =
+                    Json.parse(answer.body()).path("data").path(0).path("id").asString("");
             if (!id.isEmpty()) {
                 return id;
             }

@@ -31,8 +31,8 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The YAML file of `--config`, as vLLM has it: a key is a long flag without its dashes, with `-` or `_` within; the
-/// value of a flag that takes JSON may be written as YAML.
+/// The YAML file of `--config`, as vLLM has it: a key is a long flag without its dashes, with `-` or `_`
+/// within; the value of a flag that takes JSON may be written as YAML.
 ///
 /// Messages name file, line and key, never a value: the file may hold API keys.
 final class ConfigFile {
@@ -65,7 +65,10 @@ final class ConfigFile {
     }
 
     private Optional<Node> root() {
-        LoadSettings yaml = LoadSettings.builder().setLabel(file.toString()).build();
+        LoadSettings yaml = LoadSettings.builder()
+                .setLabel(file.toString())
+                .setAllowNonScalarKeys(true)
+                .build();
         try (InputStream bytes = Files.newInputStream(file)) {
             return new Compose(yaml).composeInputStream(bytes);
         } catch (NoSuchFileException e) {
@@ -99,8 +102,7 @@ final class ConfigFile {
     }
 
     private void readKey(ScalarNode key, String flag, Node value) {
-        Optional<OptionSpec> option = Optional.ofNullable(command.optionsMap().get(flag))
-                .or(() -> Optional.ofNullable(command.negatedOptionsMap().get(flag)))
+        Optional<OptionSpec> option = FlagSetting.find(command, flag)
                 .filter(known -> !known.usageHelp() && !known.versionHelp() && !known.hidden())
                 .filter(known -> !known.longestName().equals(ConfigOption.NAME));
         if (option.isPresent()) {

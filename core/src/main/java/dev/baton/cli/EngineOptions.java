@@ -173,10 +173,10 @@ final class EngineOptions {
         long affordable = cache.kvCacheMemoryBytes / block(config).blockBytes();
         if (affordable < 1) {
             throw usage("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
-                    .formatted(
-                            cache.kvCacheMemoryBytes, block(config).blockBytes()));
+                    .formatted(cache.kvCacheMemoryBytes, block(config).blockBytes()));
         }
-        return (int) Math.min(affordable, (long) scheduler.maxNumSeqs * block(config).blocksFor((int) longest));
+        return (int)
+                Math.min(affordable, (long) scheduler.maxNumSeqs * block(config).blocksFor((int) longest));
     }
 
     /// One KV block of a model.

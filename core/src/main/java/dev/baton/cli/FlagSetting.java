@@ -2,6 +2,7 @@ package dev.baton.cli;
 
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 
@@ -18,11 +19,8 @@ record FlagSetting(String flag, List<String> words, String origin) {
     /// @param values one, or more for a flag that may be repeated
     /// @throws IllegalArgumentException if they do not fit the flag, saying what does
     static FlagSetting of(CommandSpec command, String flag, List<String> values, String origin) {
-        OptionSpec option = command.optionsMap().get(flag);
-        boolean isNegated = option == null;
-        if (option == null) {
-            option = command.negatedOptionsMap().get(flag);
-        }
+        OptionSpec option = find(command, flag).orElseThrow();
+        boolean isNegated = !command.optionsMap().containsKey(flag);
         String name = option.longestName();
         if (values.size() != 1 && !option.isMultiValue()) {
             throw new IllegalArgumentException("it takes one value, got a list of " + values.size());
@@ -37,6 +35,12 @@ record FlagSetting(String flag, List<String> words, String origin) {
         }
         return new FlagSetting(
                 name, option.negatable() ? List.of("--no-" + name.substring("--".length())) : List.of(), origin);
+    }
+
+    /// The option of a name, `--no-NAME` of a switch included.
+    static Optional<OptionSpec> find(CommandSpec command, String flag) {
+        return Optional.ofNullable(command.optionsMap().get(flag))
+                .or(() -> Optional.ofNullable(command.negatedOptionsMap().get(flag)));
     }
 
     private static boolean isTrue(String text) {

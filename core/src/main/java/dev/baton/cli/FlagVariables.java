@@ -34,13 +34,17 @@ final class FlagVariables {
     /// Kubernetes sets `BATON_PORT` to such an address in every pod beside a Service that is called `baton`.
     private static final Pattern SERVICE_LINK = Pattern.compile("(tcp|udp|sctp)://.*");
 
+    /// A variable of somebody else's may well resemble one of ours a little.
     private static final int MOST_CHANGED_LETTERS = 2;
 
     private FlagVariables() {}
 
     static String nameFor(OptionSpec option) {
         return PREFIX
-                + option.longestName().substring("--".length()).replace('-', '_').toUpperCase(Locale.ROOT);
+                + option.longestName()
+                        .substring("--".length())
+                        .replace('-', '_')
+                        .toUpperCase(Locale.ROOT);
     }
 
     /// The flags of a command that the environment gives.
@@ -76,8 +80,9 @@ final class FlagVariables {
         Optional.ofNullable(OF_VLLM.get(option.longestName())).ifPresent(names::add);
         return names.stream()
                 .filter(name -> !environment.getOrDefault(name, "").isEmpty())
-                .filter(name ->
-                        !SERVICE_LINK.matcher(environment.getOrDefault(name, "")).matches())
+                .filter(name -> !SERVICE_LINK
+                        .matcher(environment.getOrDefault(name, ""))
+                        .matches())
                 .findFirst();
     }
 
@@ -88,9 +93,10 @@ final class FlagVariables {
         List<String> warnings = new ArrayList<>();
         for (String name : new TreeSet<>(environment.keySet())) {
             if (name.startsWith(PREFIX) && !known.contains(name)) {
-                NearestName.of(name, known, MOST_CHANGED_LETTERS)
-                        .ifPresent(near -> warnings.add(
-                                "The variable %s has no effect; did you mean %s?".formatted(name, near)));
+                int numLetters = name.length() - PREFIX.length();
+                NearestName.of(name, known, Math.min(MOST_CHANGED_LETTERS, numLetters / 3))
+                        .ifPresent(near ->
+                                warnings.add("The variable %s has no effect; did you mean %s?".formatted(name, near)));
             }
         }
         return warnings;

@@ -37,9 +37,7 @@ final class FrontendOptions {
             description = "Answer with the header X-Request-Id.")
     boolean enableRequestIdHeaders;
 
-    @Option(
-            names = "--server-dev-mode",
-            description = "Serve /reset_prefix_cache and /debug/integrity.")
+    @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
     boolean serverDevMode;
 
     /// The template's text, if another than the model's is wanted.
@@ -56,8 +54,10 @@ final class FrontendOptions {
         try {
             return Optional.of(Files.readString(Path.of(given)));
         } catch (IOException e) {
-            throw new CliException("--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
-                    .formatted(given), e);
+            throw new CliException(
+                    "--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
+                            .formatted(given),
+                    e);
         }
     }
 }

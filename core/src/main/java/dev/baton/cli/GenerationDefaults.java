@@ -43,8 +43,8 @@ final class GenerationDefaults {
         Path folder = source.equals("auto") ? modelFolder : Path.of(source);
         boolean isThere = !source.equals("vllm") && Files.exists(folder.resolve(FILE));
         if (!isThere && !source.equals("auto") && !source.equals("vllm")) {
-            throw new IllegalArgumentException("--generation-config %s is no folder with a %s; choose one, auto or vllm."
-                    .formatted(source, FILE));
+            throw new IllegalArgumentException(
+                    "--generation-config %s is no folder with a %s; choose one, auto or vllm.".formatted(source, FILE));
         }
         return isThere ? JsonFile.readObject(folder.resolve(FILE)) : JsonNodeFactory.instance.objectNode();
     }

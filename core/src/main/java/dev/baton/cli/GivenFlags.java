@@ -24,6 +24,7 @@ import picocli.CommandLine.ParameterException;
 /// All become words of one command line, so that they are parsed, checked and handed to other processes in one way;
 /// where each came from is kept for messages. As with vLLM, `_` in a flag's name stands for `-`.
 final class GivenFlags {
+    private static final Pattern FLAG_WORD = Pattern.compile("--?[a-zA-Z].*", Pattern.DOTALL);
     private static final Pattern FLAG = Pattern.compile("--[a-z][a-z0-9-]*");
 
     private final CommandSpec command;
@@ -43,9 +44,11 @@ final class GivenFlags {
     static GivenFlags of(CommandLine program, List<String> commandLine, Map<String, String> environment) {
         CommandLine named = program;
         int numNames = 0;
-        while (numNames < commandLine.size() && named.getSubcommands().containsKey(commandLine.get(numNames))) {
-            named = named.getSubcommands().get(commandLine.get(numNames));
+        CommandLine next = subcommand(named, commandLine, 0);
+        while (next != null) {
+            named = next;
             numNames++;
+            next = subcommand(named, commandLine, numNames);
         }
         GivenFlags given = new GivenFlags(named.getCommandSpec());
         List<String> rest = commandLine.subList(numNames, commandLine.size());
@@ -60,6 +63,10 @@ final class GivenFlags {
             given.words.addAll(own);
         }
         return given;
+    }
+
+    private static @Nullable CommandLine subcommand(CommandLine command, List<String> words, int at) {
+        return at < words.size() ? command.getSubcommands().get(words.get(at)) : null;
     }
 
     private static boolean asksForHelp(List<String> words) {
@@ -95,7 +102,7 @@ final class GivenFlags {
         while (at < rest.size() && !rest.get(at).equals("--")) {
             String word = withDashes(rest.get(at));
             String name = word.split("=", 2)[0];
-            Optional<OptionSpec> option = option(name);
+            Optional<OptionSpec> option = FlagSetting.find(command, name);
             if (option.isPresent()) {
                 onCommandLine.add(option.get());
                 kept.add(word);
@@ -113,7 +120,7 @@ final class GivenFlags {
                 from.set(0, word);
                 int numWords = leftOut(from);
                 if (numWords == 0) {
-                    kept.add(word);
+                    kept.add(requireNoFlag(word));
                 }
                 at += Math.max(1, numWords);
             }
@@ -130,9 +137,23 @@ final class GivenFlags {
         return end < 0 ? word.replace('_', '-') : word.substring(0, end).replace('_', '-') + word.substring(end);
     }
 
-    private Optional<OptionSpec> option(String name) {
-        return Optional.ofNullable(command.optionsMap().get(name))
-                .or(() -> Optional.ofNullable(command.negatedOptionsMap().get(name)));
+    /// An unknown flag must not become one of the values of a flag that takes several.
+    private String requireNoFlag(String word) {
+        if (FLAG_WORD.matcher(word).matches()) {
+            throw new ParameterException(command.commandLine(), unknown(command, word));
+        }
+        return word;
+    }
+
+    /// The sentence about a flag that a command does not have.
+    static String unknown(CommandSpec command, String word) {
+        String flag = word.split("=", 2)[0];
+        return "There is no flag " + flag
+                + Optional.of(flag)
+                        .filter(name -> name.startsWith("--"))
+                        .flatMap(name -> NearestName.of(name, command.optionsMap().keySet()))
+                        .map(near -> "; did you mean " + near + "?")
+                        .orElse(".");
     }
 
     /// How many words are a flag of vLLM's that has no effect here.
@@ -172,8 +193,8 @@ final class GivenFlags {
 
     /// Unless something that goes before it has set the flag.
     private void add(FlagSetting setting) {
-        boolean isOnCommandLine = onCommandLine.stream()
-                .anyMatch(option -> option.longestName().equals(setting.flag()));
+        boolean isOnCommandLine =
+                onCommandLine.stream().anyMatch(option -> option.longestName().equals(setting.flag()));
         if (!isOnCommandLine && origins.putIfAbsent(setting.flag(), setting.origin()) == null) {
             words.addAll(setting.words());
         }

@@ -12,8 +12,8 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Model.UsageMessageSpec;
 
-/// Shows a command's flags in groups: a mixin whose name begins with a capital letter is a group under that name, and
-/// the other flags come first.
+/// Shows a command's flags in groups: a mixin whose name begins with a capital letter is a group under that
+/// name, and the other flags come first.
 final class GroupedHelp {
     private static final String FIRST = "Options";
 
@@ -35,8 +35,8 @@ final class GroupedHelp {
         groups.forEach((name, options) -> {
             if (!options.isEmpty()) {
                 // All options decide the columns, so that every group has the same.
-                Help.Layout layout = help.createDefaultLayout(
-                        command.options(), command.positionalParameters(), help.colorScheme());
+                Help.Layout layout =
+                        help.createDefaultLayout(command.options(), command.positionalParameters(), help.colorScheme());
                 layout.addAllOptions(options, help.parameterLabelRenderer());
                 text.append(System.lineSeparator())
                         .append(name)
@@ -75,7 +75,7 @@ final class GroupedHelp {
         int width = help.commandSpec().usageMessage().width();
         StringBuilder lines = new StringBuilder();
         int column = 0;
-        for (String word : text.split(" ")) {
+        for (String word : text.split(" ", -1)) {
             if (column > 0 && column + 1 + word.length() >= width) {
                 lines.append(System.lineSeparator());
                 column = 0;

@@ -46,7 +46,8 @@ final class LogOptions {
 
     /// Makes it so for this process.
     void apply() {
-        if (level != null && LoggerFactory.getLogger(Logger.ROOT_LOGGER_NAME) instanceof ch.qos.logback.classic.Logger root) {
+        if (level != null
+                && LoggerFactory.getLogger(Logger.ROOT_LOGGER_NAME) instanceof ch.qos.logback.classic.Logger root) {
             root.setLevel(level.logback());
         }
     }

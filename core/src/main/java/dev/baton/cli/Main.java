@@ -72,7 +72,6 @@ public final class Main implements Runnable {
         CommandLine program = new CommandLine(new Main());
         program.getSubcommands().values().forEach(Main::addHelp);
         program.setCaseInsensitiveEnumValuesAllowed(true)
-                .setAbbreviatedOptionsAllowed(false)
                 .setUsageHelpAutoWidth(true);
         GroupedHelp.install(program);
         return program;
@@ -132,11 +131,9 @@ public final class Main implements Runnable {
 
     private static String sentence(ParameterException failure) {
         if (failure instanceof UnmatchedArgumentException unmatched && unmatched.isUnknownOption()) {
-            String flag = unmatched.getUnmatched().getFirst().split("=", 2)[0];
-            String hint = NearestName.of(flag, unmatched.getCommandLine().getCommandSpec().optionsMap().keySet())
-                    .map(near -> "; did you mean " + near + "?")
-                    .orElse(".");
-            return "There is no flag " + flag + hint;
+            return GivenFlags.unknown(
+                    failure.getCommandLine().getCommandSpec(),
+                    unmatched.getUnmatched().getFirst());
         }
         return String.valueOf(failure.getMessage());
     }

@@ -27,9 +27,7 @@ final class RuntimeOptions {
             description = "An engine whose step takes longer ends itself (default: ${DEFAULT-VALUE}).")
     Duration stepDeadline = Duration.ZERO;
 
-    @Option(
-            names = "--disable-log-stats",
-            description = "No line of statistics in the log while there is traffic.")
+    @Option(names = "--disable-log-stats", description = "No line of statistics in the log while there is traffic.")
     boolean disableLogStats;
 
     @Option(

@@ -7,7 +7,8 @@ import picocli.CommandLine.TypeConversionException;
 
 /// Times as flags take them: a number of seconds, `10` or `0.5`, to the millisecond.
 class Seconds implements ITypeConverter<Duration> {
-    private static final BigDecimal LONGEST = BigDecimal.valueOf(Duration.ofDays(365).toSeconds());
+    private static final BigDecimal LONGEST =
+            BigDecimal.valueOf(Duration.ofDays(365).toSeconds());
 
     /// A time that must pass: not 0 either.
     static final class Positive extends Seconds {

@@ -34,7 +34,12 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /// `baton serve`: one instance, with vLLM's flags.
-@Command(name = "serve", description = "Serves the OpenAI API over one model.", sortOptions = false, abbreviateSynopsis = true, parameterListHeading = "%n")
+@Command(
+        name = "serve",
+        description = "Serves the OpenAI API over one model.",
+        sortOptions = false,
+        abbreviateSynopsis = true,
+        parameterListHeading = "%n")
 final class ServeCommand implements Callable<Integer> {
     private static final Logger LOG = LoggerFactory.getLogger(ServeCommand.class);
     private static final Duration HEALTH_INTERVAL = Duration.ofSeconds(1);

@@ -9,9 +9,9 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Predicate;
 
-/// vLLM's flags that Baton does not have, so that a command line made for vLLM still works where that is honest: one
-/// that changes nothing here is left out with a warning, one that would change what is served is refused with the
-/// reason.
+/// vLLM's flags that Baton does not have, so that a command line made for vLLM still works where that is
+/// honest: one that changes nothing here is left out with a warning, one that would change what is served is
+/// refused with the reason.
 ///
 /// Flags that Baton has under the same name are not here, and flags that neither knows are wrong usage as ever.
 final class VllmFlags {
@@ -72,13 +72,22 @@ final class VllmFlags {
         leftOut("--safetensors-load-strategy", Takes.ONE, "weights are mapped into memory");
         leftOut("--max-parallel-loading-workers", Takes.ONE, "weights are mapped into memory");
         leftOut("--limit-mm-per-prompt", Takes.ONE, "requests with images or sound are refused anyway");
-        leftOut("--prefix-caching-hash-algo", Takes.ONE, "blocks are named by SipHash-2-4-128 and their tokens are compared");
+        leftOut(
+                "--prefix-caching-hash-algo",
+                Takes.ONE,
+                "blocks are named by SipHash-2-4-128 and their tokens are compared");
         leftOut("--renderer-num-workers", Takes.ONE, "each prompt is rendered on a virtual thread of its own");
         // What is logged, and what the web framework does.
         leftOut("--disable-log-requests", Takes.NOTHING, "requests are not logged here");
-        leftOut("--enable-log-requests", Takes.NOTHING, "requests are not logged here; the router's access log has them");
+        leftOut(
+                "--enable-log-requests",
+                Takes.NOTHING,
+                "requests are not logged here; the router's access log has them");
         leftOut("--max-log-len", Takes.ONE, "prompts are never logged");
-        leftOut("--disable-uvicorn-access-log", Takes.NOTHING, "the access log is the router's, see its --disable-access-log");
+        leftOut(
+                "--disable-uvicorn-access-log",
+                Takes.NOTHING,
+                "the access log is the router's, see its --disable-access-log");
         leftOut("--disable-access-log-for-endpoints", Takes.ONE, "an instance has no access log");
         leftOut("--uvicorn-log-level", Takes.ONE, "the log's level is --log-level");
         leftOut("--disable-fastapi-docs", Takes.NOTHING, "there are no such pages");
@@ -192,13 +201,14 @@ final class VllmFlags {
         return find(written).map(entry -> {
             int end = at + 1;
             if (split.length == 1 && written.equals(split[0])) {
-                int longest =
-                        switch (entry.takes()) {
-                            case NOTHING -> 0;
-                            case ONE -> 1;
-                            case SEVERAL -> words.size();
-                        };
-                while (end < words.size() && end - at <= longest && !words.get(end).startsWith("-")) {
+                int longest = switch (entry.takes()) {
+                    case NOTHING -> 0;
+                    case ONE -> 1;
+                    case SEVERAL -> words.size();
+                };
+                while (end < words.size()
+                        && end - at <= longest
+                        && !words.get(end).startsWith("-")) {
                     end++;
                 }
             }

@@ -45,7 +45,9 @@ public final class ApiKeys {
     /// @param path without the query
     /// @param authorization the value of the header field
     public boolean admits(String method, String path, Optional<String> authorization) {
-        if (digests.isEmpty() || method.equals("OPTIONS") || GUARDED_PREFIXES.stream().noneMatch(path::startsWith)) {
+        if (digests.isEmpty()
+                || method.equals("OPTIONS")
+                || GUARDED_PREFIXES.stream().noneMatch(path::startsWith)) {
             return true;
         }
         return authorization.map(this::isKnown).orElse(false);

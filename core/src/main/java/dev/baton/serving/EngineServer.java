@@ -174,8 +174,7 @@ public final class EngineServer implements AutoCloseable {
 
     private void handle(HttpExchange exchange) {
         if (config.enableRequestIdHeaders()) {
-            exchange.setResponseHeader(
-                    REQUEST_ID, clientsRequestId(exchange).orElseGet(EngineServer::newRequestId));
+            exchange.setResponseHeader(REQUEST_ID, clientsRequestId(exchange).orElseGet(EngineServer::newRequestId));
         }
         Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
         if (methods == null) {

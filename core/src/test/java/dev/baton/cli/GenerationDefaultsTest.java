@@ -20,7 +20,8 @@ class GenerationDefaultsTest {
     @BeforeEach
     void writeFiles() throws IOException {
         Files.writeString(
-                model.resolve("generation_config.json"), "{\"temperature\": 0.6, \"top_k\": 20, \"max_new_tokens\": 9}");
+                model.resolve("generation_config.json"),
+                "{\"temperature\": 0.6, \"top_k\": 20, \"max_new_tokens\": 9}");
         Files.writeString(other.resolve("generation_config.json"), "{\"top_p\": 0.9}");
     }
 

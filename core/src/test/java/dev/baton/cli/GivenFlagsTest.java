@@ -225,7 +225,7 @@ class GivenFlagsTest {
             config: other.yaml                     | line 2: there is no flag for the key config
             exit-with-parent: true                 | line 2: there is no flag for the key exit-with-parent
             help: true                             | line 2: there is no flag for the key help
-            [a]: 1                                 | line 2: a key must be the name of a flag.
+            {a: 1}: 1                              | line 2: a key must be the name of a flag.
             api-key: [sk-secret                    | is no YAML: expected ',' or ']'
             api-key: "sk-secret                    | is no YAML: found unexpected end of stream
             """)
@@ -249,7 +249,13 @@ class GivenFlagsTest {
     @Test
     void emptyFileSaysNothing() throws IOException {
         file("# nothing\n");
-        assertThat(serve(Map.of(), "serve", "MODEL", "--config", folder.resolve("serve.yaml").toString()).port)
+        assertThat(serve(
+                                Map.of(),
+                                "serve",
+                                "MODEL",
+                                "--config",
+                                folder.resolve("serve.yaml").toString())
+                        .port)
                 .isEqualTo(8000);
     }
 

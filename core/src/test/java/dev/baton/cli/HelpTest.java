@@ -50,14 +50,13 @@ class HelpTest {
                         "KV transfer:");
         flags(serve).forEach(option -> {
             String name = option.longestName().substring(2);
-            assertThat(help.lines().filter(line -> line.matches(" +--(\\[no-])?" + name + "([ =].*)?")))
+            assertThat(help.lines().filter(line -> line.matches(" {6}--(\\[no-])?" + name + "([ =].*)?")))
                     .as("lines that explain --" + name)
                     .hasSize(1);
         });
         assertThat(help).doesNotContain(dev.baton.launch.ProcessGroup.EXIT_WITH_PARENT);
         String footer = help.substring(help.lastIndexOf("\n\n")).replaceAll("\\s+", " ");
-        assertThat(footer)
-                .contains("--port by BATON_PORT", "VLLM_API_KEY for --api-key", "variables before the file");
+        assertThat(footer).contains("--model by BATON_MODEL", "VLLM_API_KEY for --api-key", "variables before the file");
     }
 
     @ParameterizedTest
@@ -72,7 +71,8 @@ class HelpTest {
     @ParameterizedTest
     @CsvSource({"--port, BATON_PORT", "--kv-cache-memory-bytes, BATON_KV_CACHE_MEMORY_BYTES"})
     void variableIsTheFlagInCapitals(String flag, String variable) {
-        assertThat(FlagVariables.nameFor(command("serve").getCommandSpec().optionsMap().get(flag)))
+        assertThat(FlagVariables.nameFor(
+                        command("serve").getCommandSpec().optionsMap().get(flag)))
                 .isEqualTo(variable);
     }
 }

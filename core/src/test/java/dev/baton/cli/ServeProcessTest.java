@@ -81,12 +81,10 @@ class ServeProcessTest {
                     .contains("Computes: cpu, ")
                     .contains("Connector: none")
                     .doesNotContain("sk-secret");
-            Matcher address =
-                    Pattern.compile("http://127.0.0.1:(\\d+)").matcher(serve.output());
+            Matcher address = Pattern.compile("http://127.0.0.1:(\\d+)").matcher(serve.output());
             assertThat(address.find()).isTrue();
             try (HttpClient client = HttpClient.newHttpClient()) {
-                HttpRequest.Builder chat = HttpRequest.newBuilder(
-                                URI.create(address.group() + "/v1/chat/completions"))
+                HttpRequest.Builder chat = HttpRequest.newBuilder(URI.create(address.group() + "/v1/chat/completions"))
                         .header("content-type", "application/json")
                         .POST(HttpRequest.BodyPublishers.ofString(
                                 "{\"model\":\"small\",\"messages\":[{\"role\":\"user\",\"content\":\"Once\"}],"

@@ -129,17 +129,23 @@ class UpProcessTest {
                 Map.of("BATON_API_KEY", "sk-first sk-second", "BATON_READY_TIMEOUT", "100", "BATON_PREFILLERS", "1");
         try (Baton up = up(environment)) {
             awaitReady(up);
-            assertThat(up.output()).contains("Authorization: Bearer $OPENAI_API_KEY").doesNotContain("sk-first");
+            assertThat(up.output())
+                    .contains("Authorization: Bearer $OPENAI_API_KEY")
+                    .doesNotContain("sk-first");
             assertThat(complete()).isEqualTo(401);
             assertThat(complete(port, "authorization", "Bearer sk-second")).isEqualTo(200);
             assertThat(complete(prefillerPort)).isEqualTo(401);
             assertThat(complete(decoderPort)).isEqualTo(401);
-            assertThat(complete(decoderPort, "authorization", "Bearer sk-first")).isEqualTo(200);
+            assertThat(complete(decoderPort, "authorization", "Bearer sk-first"))
+                    .isEqualTo(200);
             assertThat(up.children())
                     .hasSize(3)
                     .allSatisfy(child -> assertThat(commandLine(child)).doesNotContain("sk-"));
             for (String log : List.of("prefiller1.log", "decoder1.log", "router.log")) {
-                assertThat(folder.resolve(log)).content().contains(", with an API key").doesNotContain("sk-");
+                assertThat(folder.resolve(log))
+                        .content()
+                        .contains(", with an API key")
+                        .doesNotContain("sk-");
             }
             assertThat(folder.resolve("router.log")).content().contains("/v1/completions 200");
         }

@@ -45,7 +45,7 @@ class UsageTest {
             --tensor-parallel-size 2                     | --tensor-parallel-size is refused: it can only be 1
             --generation-config nowhere                  | --generation-config nowhere is no folder with a generation_config.json
             --override-generation-config [1]             | --override-generation-config is no JSON object
-            --override-generation-config {               | --override-generation-config is no JSON: 
+            --override-generation-config {               | --override-generation-config is no JSON:
             --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
             --config nowhere.yaml                        | There is no file nowhere.yaml.
             """)

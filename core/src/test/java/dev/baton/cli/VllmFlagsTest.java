@@ -65,9 +65,11 @@ class VllmFlagsTest {
     void whatWouldChangeWhatIsServedIsRefused(String line) {
         assertThat(VllmFlags.judge(List.of(line.split(" ")), 0))
                 .hasValueSatisfying(verdict -> assertThat(verdict)
-                        .isInstanceOfSatisfying(VllmFlags.Verdict.Refused.class, refused -> assertThat(refused.reason())
-                                .startsWith(line.split("[ =]", 2)[0])
-                                .contains(" is refused: ")));
+                        .isInstanceOfSatisfying(
+                                VllmFlags.Verdict.Refused.class,
+                                refused -> assertThat(refused.reason())
+                                        .startsWith(line.split("[ =]", 2)[0])
+                                        .contains(" is refused: ")));
     }
 
     @ParameterizedTest

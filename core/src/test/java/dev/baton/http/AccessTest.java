@@ -171,15 +171,13 @@ class AccessTest {
     @Test
     void starStandsForAllAndWithCredentialsTheOriginIsNamed() throws Exception {
         List<String> all = List.of("*");
-        try (HttpServer server =
-                serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, false)))) {
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, false)))) {
             HttpResponse<String> asked = preflight(server, "https://c.example", "DELETE", "x-any");
             assertThat(asked.statusCode()).isEqualTo(200);
             assertThat(header(asked, "access-control-allow-origin")).isEqualTo("*");
             assertThat(header(asked, "access-control-allow-headers")).isEqualTo("x-any");
         }
-        try (HttpServer server =
-                serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, true)))) {
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, true)))) {
             HttpResponse<String> read = send(server, "GET", "/health", "", "Origin", "https://c.example");
             assertThat(header(read, "access-control-allow-origin")).isEqualTo("https://c.example");
             assertThat(header(read, "access-control-allow-credentials")).isEqualTo("true");
