@@ -92,7 +92,10 @@ final class ConfigFile {
                 throw usage("%s: a key must be the name of a flag.".formatted(place(entry.getKeyNode())));
             }
             String flag = "--" + key.getValue().replace('_', '-');
-            if (!seen.add(flag)) {
+            String name = FlagSetting.find(command, flag)
+                    .map(OptionSpec::longestName)
+                    .orElse(flag);
+            if (!seen.add(name)) {
                 throw usage("%s: the key %s is there twice.".formatted(place(key), key.getValue()));
             }
             if (!entry.getValueNode().getTag().equals(Tag.NULL)) {

@@ -106,7 +106,7 @@ final class ServeCommand implements Callable<Integer> {
         List<String> names = engine.model.servedModelNames.isEmpty()
                 ? List.of(model.toString())
                 : List.copyOf(engine.model.servedModelNames);
-        EngineServerConfig.Builder served = serverConfig(model, names, shape.vocabSize());
+        EngineServerConfig served = serverConfig(model, names, shape.vocabSize());
         Optional<String> chatTemplate = engine.frontend.chatTemplate();
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
@@ -122,7 +122,7 @@ final class ServeCommand implements Callable<Integer> {
                 return stop.await().exitCode();
             }
             try (Engine running = startEngine(names.getFirst(), model, loaded)) {
-                EngineServer server = EngineServer.start(served.build(), running, tokenizer);
+                EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
                     LOG.info(
                             "Serving {} on http://{}:{}{}\n{}",
@@ -176,7 +176,7 @@ final class ServeCommand implements Callable<Integer> {
         return model;
     }
 
-    private EngineServerConfig.Builder serverConfig(Path model, List<String> names, int vocabSize) {
+    private EngineServerConfig serverConfig(Path model, List<String> names, int vocabSize) {
         FrontendOptions frontend = engine.frontend;
         try {
             return EngineServerConfig.builder(access.http(host, port), names.getFirst(), vocabSize)
@@ -190,7 +190,8 @@ final class ServeCommand implements Callable<Integer> {
                     .devMode(frontend.serverDevMode)
                     .maxInFlight(engine.scheduler.maxNumQueuedReqs)
                     .logStats(!engine.runtime.disableLogStats)
-                    .logStatsInterval(engine.runtime.logStatsInterval);
+                    .logStatsInterval(engine.runtime.logStatsInterval)
+                    .build();
         } catch (IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }

@@ -239,11 +239,12 @@ class GivenFlagsTest {
                 .hasMessageNotContaining("\n");
     }
 
-    @Test
-    void sameKeyTwiceIsRefusedHoweverItIsWritten() throws IOException {
-        String config = file("max-num-seqs: 1\nmax_num_seqs: 2\n").toString();
+    @ParameterizedTest
+    @CsvSource({"max-num-seqs: 1, max_num_seqs", "no-enable-prefix-caching: 1, enable-prefix-caching"})
+    void sameKeyTwiceIsRefusedHoweverItIsWritten(String first, String second) throws IOException {
+        String config = file(first + "\n" + second + ": 2\n").toString();
         assertThatThrownBy(() -> GivenFlags.of(Main.program(), List.of("serve", "--config", config), Map.of()))
-                .hasMessage(config + ", line 2: the key max_num_seqs is there twice.");
+                .hasMessage(config + ", line 2: the key " + second + " is there twice.");
     }
 
     @Test
