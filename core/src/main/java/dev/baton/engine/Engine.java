@@ -16,6 +16,7 @@ import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.UUID;
@@ -161,18 +162,31 @@ public final class Engine implements AutoCloseable {
 
     private static String describe(
             EngineConfig config, CausalLm model, KvCacheSpec spec, @Nullable KvConnector connector) {
-        return "%s (%s), %s; KV cache %d blocks x %d tokens, %.1f MiB %s, prefix caching %s; context %d; %s"
-                .formatted(
-                        config.modelId(),
-                        model.config().architecture(),
-                        model.backend(),
-                        spec.numBlocks(),
-                        spec.blockTokens(),
-                        spec.numBlocks() * spec.blockBytes() / (1024.0 * 1024.0),
-                        spec.dtype(),
-                        config.enablePrefixCaching() ? "on" : "off",
-                        config.maxModelLen(),
-                        connector == null ? "no connector" : connector.describe());
+        long tokens = (long) spec.numBlocks() * spec.blockTokens();
+        // The words before the colons of the second and third line are vLLM's, for those who search logs.
+        return String.format(
+                Locale.ROOT,
+                """
+                Model: %s, %s, context %,d tokens
+                GPU KV cache size: %,d tokens (%.2f GiB %s, %,d blocks of %d, prefix caching %s)
+                Maximum concurrency for %,d tokens per request: %.2fx (at most %,d sequences, %,d tokens a step)
+                Computes: %s
+                Connector: %s""",
+                config.modelId(),
+                model.config().architecture(),
+                config.maxModelLen(),
+                tokens,
+                spec.numBlocks() * spec.blockBytes() / (double) (1L << 30),
+                spec.dtype(),
+                spec.numBlocks(),
+                spec.blockTokens(),
+                config.enablePrefixCaching() ? "on" : "off",
+                config.maxModelLen(),
+                tokens / (double) config.maxModelLen(),
+                config.maxNumSeqs(),
+                config.maxNumBatchedTokens(),
+                model.backend(),
+                connector == null ? "none" : connector.describe());
     }
 
     public EngineConfig config() {
@@ -362,7 +376,7 @@ public final class Engine implements AutoCloseable {
         return loop.isHealthy();
     }
 
-    /// What runs and on what, for the start banner: model, backend, KV cache, connector.
+    /// What runs and on what, for the start banner, a line each: model, KV cache, concurrency, backend, connector.
     public String describe() {
         return description;
     }

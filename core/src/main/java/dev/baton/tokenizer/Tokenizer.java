@@ -45,6 +45,14 @@ public final class Tokenizer implements AutoCloseable {
     ///
     /// @throws TokenizerException with the file that is missing or what in it is not supported
     public static Tokenizer load(Path modelDirectory) {
+        return load(modelDirectory, Optional.empty());
+    }
+
+    /// The same, with another chat template than the folder's.
+    ///
+    /// @param jinja the template's text; empty: the folder's
+    /// @throws TokenizerException also if the template cannot be compiled
+    public static Tokenizer load(Path modelDirectory, Optional<String> jinja) {
         if (!Files.isDirectory(modelDirectory)) {
             throw new TokenizerException("the model folder " + modelDirectory + " does not exist");
         }
@@ -52,9 +60,12 @@ public final class Tokenizer implements AutoCloseable {
         TokenizerFile file = TokenizerFile.read(modelDirectory, config);
         Optional<ChatTemplate> chatTemplate;
         try {
-            chatTemplate = ChatTemplate.fromVariants(config.chatTemplates(), config.specialTokens());
+            chatTemplate = jinja.isPresent()
+                    ? Optional.of(ChatTemplate.compile(jinja.get(), config.specialTokens()))
+                    : ChatTemplate.fromVariants(config.chatTemplates(), config.specialTokens());
         } catch (ChatTemplateException e) {
-            throw new TokenizerException(modelDirectory + ": " + e.getMessage(), e);
+            String source = jinja.isPresent() ? "--chat-template" : modelDirectory.toString();
+            throw new TokenizerException(source + ": " + e.getMessage(), e);
         }
         try {
             return new Tokenizer(file, config, chatTemplate);

@@ -525,7 +525,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
                 Engine engine = Engine.start(
                         config(32, Optional.of(EngineScenarioTest.transfer("P"))), model, network.factory())) {
-            assertThat(engine.describe()).contains("memory (MemoryLm)", "32 blocks x 4 tokens", "MemoryNetwork P");
+            assertThat(engine.describe()).contains("memory, MemoryLm", "32 blocks of 4", "MemoryNetwork P");
         }
     }
 
