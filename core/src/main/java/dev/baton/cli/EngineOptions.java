@@ -221,18 +221,17 @@ final class EngineOptions {
                     .formatted(longest, model.maxPositionEmbeddings()));
         }
         try {
-            return new EngineConfig(
-                    modelId,
-                    (int) longest,
-                    blockSize,
-                    numBlocks(model, longest),
-                    maxNumSeqs,
-                    Math.toIntExact(maxNumBatchedTokens),
-                    maxWaiting,
-                    enablePrefixCaching,
-                    Duration.ofSeconds(stepDeadlineSeconds),
-                    kvTransfer,
-                    compatibility);
+            return EngineConfig.builder(modelId, (int) longest)
+                    .blockTokens(blockSize)
+                    .numBlocks(numBlocks(model, longest))
+                    .maxNumSeqs(maxNumSeqs)
+                    .maxNumBatchedTokens(Math.toIntExact(maxNumBatchedTokens))
+                    .maxWaiting(maxWaiting)
+                    .enablePrefixCaching(enablePrefixCaching)
+                    .stepDeadline(Duration.ofSeconds(stepDeadlineSeconds))
+                    .kvTransfer(kvTransfer)
+                    .compatibility(compatibility)
+                    .build();
         } catch (IllegalArgumentException | ArithmeticException e) {
             throw new ParameterException(
                     user.commandLine(), "The engine cannot be set up so: " + e.getMessage() + ".", e);

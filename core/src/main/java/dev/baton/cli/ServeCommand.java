@@ -138,12 +138,13 @@ final class ServeCommand implements Callable<Integer> {
     }
 
     private EngineServerConfig serverConfig(String name, int vocabSize) {
-        return EngineServerConfig.of(HttpServerConfig.of(host, port), name, vocabSize)
-                .withModelRoot(model.toString())
-                .withVersion(VersionCommand.version())
-                .withDefaultSampling(GenerationDefaults.read(model))
-                .withPromptTokensDetails(engine.enablePromptTokensDetails)
-                .withDevMode("1".equals(System.getenv("VLLM_SERVER_DEV_MODE")));
+        return EngineServerConfig.builder(HttpServerConfig.of(host, port), name, vocabSize)
+                .modelRoot(model.toString())
+                .version(VersionCommand.version())
+                .defaultSampling(GenerationDefaults.read(model))
+                .enablePromptTokensDetails(engine.enablePromptTokensDetails)
+                .devMode("1".equals(System.getenv("VLLM_SERVER_DEV_MODE")))
+                .build();
     }
 
     private int await(StopSignal stop, Engine running) throws InterruptedException {

@@ -15,7 +15,6 @@ import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.Map;
-import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
@@ -196,7 +195,7 @@ public final class Engine implements AutoCloseable {
         if (counters.queued.incrementAndGet() > config.maxWaiting()) {
             counters.queued.getAndDecrement();
             throw new EngineException.QueueFull(
-                    config.maxWaiting() + " requests wait already, no more may (maxWaiting)");
+                    config.maxWaiting() + " requests wait already, no more may (maxWaiting)", null);
         }
         Request state =
                 new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
@@ -235,7 +234,7 @@ public final class Engine implements AutoCloseable {
                 digest,
                 prompt.length);
         connector.worker().release(source);
-        return new EngineRequest(request.requestId(), prompt, request.sampling(), request.priority(), Optional.empty());
+        return request.withoutHandOff();
     }
 
     private void check(EngineRequest request) {

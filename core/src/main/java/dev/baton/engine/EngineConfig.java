@@ -16,6 +16,12 @@ import java.util.OptionalInt;
 /// @param maxNumSeqs most sequences in one step (`--max-num-seqs`)
 /// @param maxNumBatchedTokens tokens a step, prefill and decode together (`--max-num-batched-tokens`)
 /// @param maxWaiting most requests that wait for their turn; further ones are refused
+/// @param maxWaitingTokens most prompt tokens that the waiting requests may have together; 0 for no such limit. A
+///     request is taken whatever its length if no other waits
+/// @param schedulingPolicy which waiting request comes next, and which running one gives way
+///     (`--scheduling-policy`)
+/// @param longPrefillTokenThreshold most tokens of one prompt in one step (`--long-prefill-token-threshold`); 0
+///     for no limit but the step's
 /// @param enablePrefixCaching whether blocks are found again by the hash of their tokens
 ///     (`--enable-prefix-caching`)
 /// @param stepDeadline a step that takes longer makes the engine unhealthy for as long as it lasts
@@ -30,6 +36,9 @@ public record EngineConfig(
         int maxNumSeqs,
         int maxNumBatchedTokens,
         int maxWaiting,
+        long maxWaitingTokens,
+        SchedulingPolicy schedulingPolicy,
+        int longPrefillTokenThreshold,
         boolean enablePrefixCaching,
         Duration stepDeadline,
         Optional<KvTransferConfig> kvTransfer,
@@ -43,6 +52,8 @@ public record EngineConfig(
         requirePositive("numBlocks", numBlocks);
         requirePositive("maxNumSeqs", maxNumSeqs);
         requirePositive("maxWaiting", maxWaiting);
+        requireNotNegative("maxWaitingTokens", maxWaitingTokens);
+        requireNotNegative("longPrefillTokenThreshold", longPrefillTokenThreshold);
         if (maxNumBatchedTokens < maxNumSeqs) {
             throw new IllegalArgumentException(
                     "maxNumBatchedTokens is " + maxNumBatchedTokens + "; it must be at least maxNumSeqs, " + maxNumSeqs
@@ -69,6 +80,9 @@ public record EngineConfig(
         private int maxNumSeqs = 8;
         private int maxNumBatchedTokens = 2048;
         private int maxWaiting = 1024;
+        private long maxWaitingTokens;
+        private SchedulingPolicy schedulingPolicy = SchedulingPolicy.FCFS;
+        private int longPrefillTokenThreshold;
         private boolean enablePrefixCaching = true;
         private Duration stepDeadline = Duration.ofMinutes(5);
         private Optional<KvTransferConfig> kvTransfer = Optional.empty();
@@ -101,6 +115,21 @@ public record EngineConfig(
 
         public Builder maxWaiting(int value) {
             this.maxWaiting = value;
+            return this;
+        }
+
+        public Builder maxWaitingTokens(long value) {
+            this.maxWaitingTokens = value;
+            return this;
+        }
+
+        public Builder schedulingPolicy(SchedulingPolicy value) {
+            this.schedulingPolicy = value;
+            return this;
+        }
+
+        public Builder longPrefillTokenThreshold(int value) {
+            this.longPrefillTokenThreshold = value;
             return this;
         }
 
@@ -137,6 +166,9 @@ public record EngineConfig(
                     maxNumSeqs,
                     maxNumBatchedTokens,
                     maxWaiting,
+                    maxWaitingTokens,
+                    schedulingPolicy,
+                    longPrefillTokenThreshold,
                     enablePrefixCaching,
                     stepDeadline,
                     kvTransfer,
@@ -147,6 +179,13 @@ public record EngineConfig(
     private static void requirePositive(String field, int value) {
         if (value <= 0) {
             throw new IllegalArgumentException(field + " is " + value + "; it must be positive");
+        }
+    }
+
+    private static void requireNotNegative(String field, long value) {
+        if (value < 0) {
+            throw new IllegalArgumentException(
+                    field + " is " + value + "; it must be at least 0, which means no limit");
         }
     }
 }

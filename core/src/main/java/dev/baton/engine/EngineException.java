@@ -1,5 +1,9 @@
 package dev.baton.engine;
 
+import java.time.Duration;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
 /// The engine cannot take a request. Says why; the sub-class says whether trying again helps.
 public class EngineException extends RuntimeException {
     public EngineException(String message) {
@@ -12,8 +16,18 @@ public class EngineException extends RuntimeException {
 
     /// Too many requests wait already; another try later may succeed.
     public static final class QueueFull extends EngineException {
-        public QueueFull(String message) {
+        private final @Nullable Duration retryAfter;
+
+        /// @param retryAfter when there may be room again, null if nothing is known about that
+        public QueueFull(String message, @Nullable Duration retryAfter) {
             super(message);
+            this.retryAfter = retryAfter;
+        }
+
+        /// When there may be room again, by the pace at which requests have left the queue lately; empty if
+        /// none has. For the header `Retry-After`, to be rounded up to whole seconds.
+        public Optional<Duration> retryAfter() {
+            return Optional.ofNullable(retryAfter);
         }
     }
 

@@ -9,25 +9,36 @@ import java.util.Optional;
 /// @param promptTokenIds at least one token; not changed by the engine, and not to be changed by the caller
 ///     afterwards
 /// @param priority lower comes first, where the engine schedules by priority; 0 if it does not matter
+/// @param tenant whose request it is: within one priority, tenants take turns, so that the long queue of one does
+///     not hold up another; empty for all that name none
 /// @param kvTransferParams the hand-off that this request takes part in, if any
 public record EngineRequest(
         String requestId,
         int[] promptTokenIds,
         SamplingParams sampling,
         int priority,
+        String tenant,
         Optional<KvTransferParams> kvTransferParams) {
 
-    /// A request of priority 0 without a hand-off.
+    /// The tenant of requests that name none.
+    public static final String NO_TENANT = "";
+
+    /// A request of priority 0 and of no tenant, without a hand-off.
     public EngineRequest(String requestId, int[] promptTokenIds, SamplingParams sampling) {
-        this(requestId, promptTokenIds, sampling, 0, Optional.empty());
+        this(requestId, promptTokenIds, sampling, 0, NO_TENANT, Optional.empty());
     }
 
-    /// A request of priority 0.
+    /// A request of priority 0 and of no tenant.
     public EngineRequest(
             String requestId,
             int[] promptTokenIds,
             SamplingParams sampling,
             Optional<KvTransferParams> kvTransferParams) {
-        this(requestId, promptTokenIds, sampling, 0, kvTransferParams);
+        this(requestId, promptTokenIds, sampling, 0, NO_TENANT, kvTransferParams);
+    }
+
+    /// The same request without its hand-off.
+    EngineRequest withoutHandOff() {
+        return new EngineRequest(requestId, promptTokenIds, sampling, priority, tenant, Optional.empty());
     }
 }

@@ -6,6 +6,7 @@ import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import io.vertx.core.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -157,7 +158,8 @@ public final class HttpExchange {
         respond(status, HttpHeaders.none(), new byte[0]);
     }
 
-    /// Begins an answer of unknown length. The head goes out with the first bytes written.
+    /// Begins an answer of unknown length. The head goes out with the first bytes written. A client that speaks
+    /// HTTP/1.0 knows no chunks: its connection's end is the answer's end.
     ///
     /// @throws IllegalStateException if the exchange is answered already
     public HttpStream startStream(int status, HttpHeaders headers) {
@@ -165,12 +167,21 @@ public final class HttpExchange {
         execute(() -> {
             if (claim()) {
                 head(status, headers);
-                response.setChunked(true);
+                if (endsWithConnection()) {
+                    // By then the server has announced what the client asked for.
+                    response.headersEndHandler(written -> response.headers().set("connection", "close"));
+                } else {
+                    response.setChunked(true);
+                }
             } else if (!gone) {
                 throw new IllegalStateException("the request was answered already");
             }
         });
         return stream;
+    }
+
+    private boolean endsWithConnection() {
+        return request.version() == HttpVersion.HTTP_1_0;
     }
 
     /// Cuts the connection, so that the client sees an incomplete response.
@@ -204,6 +215,13 @@ public final class HttpExchange {
 
     void watchWrite(Future<Void> written) {
         writeWatch.watch(written);
+    }
+
+    void watchLastWrite(Future<Void> written) {
+        watchWrite(written);
+        if (endsWithConnection()) {
+            written.onComplete(result -> request.connection().close());
+        }
     }
 
     void cutOff(Gone reason) {

@@ -8,6 +8,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /// A listening HTTP/1.1 server with limits. Nagle's algorithm is off. Thread-safe.
+///
+/// A request to upgrade to HTTP/2 over clear text (h2c) is answered over HTTP/1.1, as RFC 9110, section 7.8, allows:
+/// every limit counts per connection, and a connection carries one request at a time.
 public final class HttpServer implements AutoCloseable {
     private static final Duration START_DEADLINE = Duration.ofSeconds(20);
 
@@ -28,8 +31,7 @@ public final class HttpServer implements AutoCloseable {
                 .setAcceptBacklog(1024)
                 .setHttp2ClearTextEnabled(false)
                 .setMaxHeaderSize(config.maxHeaderBytes())
-                .setMaxInitialLineLength(8192)
-                .setHandle100ContinueAutomatically(true);
+                .setMaxInitialLineLength(8192);
         Connections connections = new Connections(vertx, config);
         io.vertx.core.http.HttpServer server = vertx.createHttpServer(options)
                 .connectionHandler(connections::opened)

@@ -26,75 +26,100 @@ public record HttpServerConfig(
         int maxStreamBufferBytes,
         int maxConnections) {
 
-    /// The defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle, 30 s for
-    /// a write, 1 MiB of waiting bytes a stream, 10,000 connections.
+    /// The builder's defaults.
     public static HttpServerConfig of(String host, int port) {
-        return new HttpServerConfig(
-                host,
-                port,
-                16 << 10,
-                32L << 20,
-                Duration.ofSeconds(10),
-                Duration.ofSeconds(60),
-                Duration.ofSeconds(75),
-                Duration.ofSeconds(30),
-                1 << 20,
-                10_000);
+        return builder(host, port).build();
     }
 
-    public HttpServerConfig withMaxBodyBytes(long bytes) {
-        return new HttpServerConfig(
-                host,
-                port,
-                maxHeaderBytes,
-                bytes,
-                headerDeadline,
-                bodyDeadline,
-                idleTimeout,
-                writeDeadline,
-                maxStreamBufferBytes,
-                maxConnections);
+    /// Begins with the defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle,
+    /// 30 s for a write, 1 MiB of waiting bytes a stream, 10,000 connections.
+    public static Builder builder(String host, int port) {
+        return new Builder(host, port);
     }
 
-    public HttpServerConfig withDeadlines(Duration header, Duration body, Duration idle, Duration write) {
-        return new HttpServerConfig(
-                host,
-                port,
-                maxHeaderBytes,
-                maxBodyBytes,
-                header,
-                body,
-                idle,
-                write,
-                maxStreamBufferBytes,
-                maxConnections);
+    /// Begins with these values.
+    public Builder toBuilder() {
+        return new Builder(host, port)
+                .maxHeaderBytes(maxHeaderBytes)
+                .maxBodyBytes(maxBodyBytes)
+                .headerDeadline(headerDeadline)
+                .bodyDeadline(bodyDeadline)
+                .idleTimeout(idleTimeout)
+                .writeDeadline(writeDeadline)
+                .maxStreamBufferBytes(maxStreamBufferBytes)
+                .maxConnections(maxConnections);
     }
 
-    public HttpServerConfig withMaxStreamBufferBytes(int bytes) {
-        return new HttpServerConfig(
-                host,
-                port,
-                maxHeaderBytes,
-                maxBodyBytes,
-                headerDeadline,
-                bodyDeadline,
-                idleTimeout,
-                writeDeadline,
-                bytes,
-                maxConnections);
-    }
+    /// Collects the settings of a server. Not thread-safe.
+    public static final class Builder {
+        private final String host;
+        private final int port;
+        private int maxHeaderBytes = 16 << 10;
+        private long maxBodyBytes = 32L << 20;
+        private Duration headerDeadline = Duration.ofSeconds(10);
+        private Duration bodyDeadline = Duration.ofSeconds(60);
+        private Duration idleTimeout = Duration.ofSeconds(75);
+        private Duration writeDeadline = Duration.ofSeconds(30);
+        private int maxStreamBufferBytes = 1 << 20;
+        private int maxConnections = 10_000;
 
-    public HttpServerConfig withMaxConnections(int connections) {
-        return new HttpServerConfig(
-                host,
-                port,
-                maxHeaderBytes,
-                maxBodyBytes,
-                headerDeadline,
-                bodyDeadline,
-                idleTimeout,
-                writeDeadline,
-                maxStreamBufferBytes,
-                connections);
+        private Builder(String host, int port) {
+            this.host = host;
+            this.port = port;
+        }
+
+        public Builder maxHeaderBytes(int bytes) {
+            maxHeaderBytes = bytes;
+            return this;
+        }
+
+        public Builder maxBodyBytes(long bytes) {
+            maxBodyBytes = bytes;
+            return this;
+        }
+
+        public Builder headerDeadline(Duration deadline) {
+            headerDeadline = deadline;
+            return this;
+        }
+
+        public Builder bodyDeadline(Duration deadline) {
+            bodyDeadline = deadline;
+            return this;
+        }
+
+        public Builder idleTimeout(Duration timeout) {
+            idleTimeout = timeout;
+            return this;
+        }
+
+        public Builder writeDeadline(Duration deadline) {
+            writeDeadline = deadline;
+            return this;
+        }
+
+        public Builder maxStreamBufferBytes(int bytes) {
+            maxStreamBufferBytes = bytes;
+            return this;
+        }
+
+        public Builder maxConnections(int connections) {
+            maxConnections = connections;
+            return this;
+        }
+
+        public HttpServerConfig build() {
+            return new HttpServerConfig(
+                    host,
+                    port,
+                    maxHeaderBytes,
+                    maxBodyBytes,
+                    headerDeadline,
+                    bodyDeadline,
+                    idleTimeout,
+                    writeDeadline,
+                    maxStreamBufferBytes,
+                    maxConnections);
+        }
     }
 }

@@ -97,7 +97,7 @@ public final class HttpStream {
             flushScheduled = false;
         }
         if (last) {
-            exchange.watchWrite(response.end(bytes));
+            exchange.watchLastWrite(response.end(bytes));
             return;
         }
         if (bytes.length() > 0) {

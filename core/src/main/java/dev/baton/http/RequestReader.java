@@ -71,6 +71,8 @@ final class RequestReader {
         });
         if (length != null && declaredLength(length) > config.maxBodyBytes()) {
             refuse(413, "Request Entity Too Large");
+        } else if ("100-continue".equalsIgnoreCase(request.getHeader("expect"))) {
+            request.response().writeContinue();
         }
     }
 

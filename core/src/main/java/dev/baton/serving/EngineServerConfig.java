@@ -3,7 +3,6 @@ package dev.baton.serving;
 import dev.baton.http.HttpServerConfig;
 import java.time.Duration;
 import java.util.List;
-import java.util.function.Consumer;
 
 /// How one instance is served.
 ///
@@ -42,55 +41,26 @@ public record EngineServerConfig(
         return servedModelNames.getFirst();
     }
 
-    /// An instance with vLLM's defaults and room for 4,096 sequences.
-    public static EngineServerConfig of(HttpServerConfig http, String model, int vocabSize) {
-        return new Draft(http, model, vocabSize).build();
+    /// Begins with vLLM's defaults and room for 4,096 sequences.
+    ///
+    /// @param model the served name and, until changed, the root
+    public static Builder builder(HttpServerConfig http, String model, int vocabSize) {
+        return new Builder(http, List.of(model), model, vocabSize);
     }
 
-    public EngineServerConfig withHttp(HttpServerConfig changed) {
-        return with(draft -> draft.http = changed);
+    /// Begins with these values.
+    public Builder toBuilder() {
+        return new Builder(http, servedModelNames, modelRoot, vocabSize)
+                .version(version)
+                .defaultSampling(defaultSampling)
+                .enablePromptTokensDetails(enablePromptTokensDetails)
+                .devMode(devMode)
+                .maxInFlight(maxInFlight)
+                .logStatsInterval(logStatsInterval);
     }
 
-    public EngineServerConfig withServedModelNames(List<String> names) {
-        return with(draft -> draft.servedModelNames = names);
-    }
-
-    public EngineServerConfig withModelRoot(String root) {
-        return with(draft -> draft.modelRoot = root);
-    }
-
-    public EngineServerConfig withVersion(String number) {
-        return with(draft -> draft.version = number);
-    }
-
-    public EngineServerConfig withDefaultSampling(DefaultSampling sampling) {
-        return with(draft -> draft.defaultSampling = sampling);
-    }
-
-    public EngineServerConfig withPromptTokensDetails(boolean enabled) {
-        return with(draft -> draft.enablePromptTokensDetails = enabled);
-    }
-
-    public EngineServerConfig withDevMode(boolean enabled) {
-        return with(draft -> draft.devMode = enabled);
-    }
-
-    public EngineServerConfig withMaxInFlight(int sequences) {
-        return with(draft -> draft.maxInFlight = sequences);
-    }
-
-    public EngineServerConfig withLogStatsInterval(Duration interval) {
-        return with(draft -> draft.logStatsInterval = interval);
-    }
-
-    private EngineServerConfig with(Consumer<Draft> change) {
-        Draft draft = new Draft(this);
-        change.accept(draft);
-        return draft.build();
-    }
-
-    /// A configuration that can still be changed.
-    private static final class Draft {
+    /// Collects the settings of an instance. Not thread-safe.
+    public static final class Builder {
         private final int vocabSize;
         private HttpServerConfig http;
         private List<String> servedModelNames;
@@ -102,26 +72,62 @@ public record EngineServerConfig(
         private int maxInFlight = 4096;
         private Duration logStatsInterval = Duration.ofSeconds(10);
 
-        private Draft(HttpServerConfig http, String model, int vocabSize) {
+        private Builder(HttpServerConfig http, List<String> servedModelNames, String modelRoot, int vocabSize) {
             this.http = http;
+            this.servedModelNames = servedModelNames;
+            this.modelRoot = modelRoot;
             this.vocabSize = vocabSize;
-            this.servedModelNames = List.of(model);
-            this.modelRoot = model;
         }
 
-        private Draft(EngineServerConfig config) {
-            this(config.http, config.modelName(), config.vocabSize);
-            servedModelNames = config.servedModelNames;
-            modelRoot = config.modelRoot;
-            version = config.version;
-            defaultSampling = config.defaultSampling;
-            enablePromptTokensDetails = config.enablePromptTokensDetails;
-            devMode = config.devMode;
-            maxInFlight = config.maxInFlight;
-            logStatsInterval = config.logStatsInterval;
+        public Builder http(HttpServerConfig config) {
+            http = config;
+            return this;
         }
 
-        private EngineServerConfig build() {
+        public Builder servedModelNames(List<String> names) {
+            servedModelNames = List.copyOf(names);
+            return this;
+        }
+
+        public Builder modelRoot(String root) {
+            modelRoot = root;
+            return this;
+        }
+
+        public Builder version(String number) {
+            version = number;
+            return this;
+        }
+
+        public Builder defaultSampling(DefaultSampling sampling) {
+            defaultSampling = sampling;
+            return this;
+        }
+
+        public Builder enablePromptTokensDetails(boolean enabled) {
+            enablePromptTokensDetails = enabled;
+            return this;
+        }
+
+        public Builder devMode(boolean enabled) {
+            devMode = enabled;
+            return this;
+        }
+
+        public Builder maxInFlight(int sequences) {
+            maxInFlight = sequences;
+            return this;
+        }
+
+        public Builder logStatsInterval(Duration interval) {
+            logStatsInterval = interval;
+            return this;
+        }
+
+        /// The settings as they are now.
+        ///
+        /// @throws IllegalArgumentException if there is no name
+        public EngineServerConfig build() {
             return new EngineServerConfig(
                     http,
                     servedModelNames,

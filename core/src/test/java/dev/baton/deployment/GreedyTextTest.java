@@ -46,18 +46,14 @@ class GreedyTextTest {
         }
         tokenizer = Tokenizer.load(Deployment.MODEL);
         engine = Engine.start(
-                new EngineConfig(
-                        "baton-tiny",
-                        2048,
-                        16,
-                        1024,
-                        16,
-                        512,
-                        64,
-                        true,
-                        Duration.ofSeconds(60),
-                        Optional.empty(),
-                        Map.of()),
+                EngineConfig.builder("baton-tiny", 2048)
+                        .blockTokens(16)
+                        .numBlocks(1024)
+                        .maxNumSeqs(16)
+                        .maxNumBatchedTokens(512)
+                        .maxWaiting(64)
+                        .stepDeadline(Duration.ofSeconds(60))
+                        .build(),
                 ModelLoader.load(Deployment.MODEL, LoadOptions.defaults()));
     }
 

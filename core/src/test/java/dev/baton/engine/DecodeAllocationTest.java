@@ -47,8 +47,14 @@ class DecodeAllocationTest {
     void decodingAllocatesNothingButTheOutputs(float temperature) throws InterruptedException {
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         int total = WARM_UP_TOKENS + MEASURED_TOKENS;
-        EngineConfig config = new EngineConfig(
-                "flat", 4_000, 16, 1_000, REQUESTS, 64, 10, true, Duration.ofSeconds(10), Optional.empty(), Map.of());
+        EngineConfig config = EngineConfig.builder("flat", 4_000)
+                .blockTokens(16)
+                .numBlocks(1_000)
+                .maxNumSeqs(REQUESTS)
+                .maxNumBatchedTokens(64)
+                .maxWaiting(10)
+                .stepDeadline(Duration.ofSeconds(10))
+                .build();
         SamplingParams sampling = SamplingParams.builder(total)
                 .temperature(temperature)
                 .topP(0.9f)

@@ -22,18 +22,16 @@ class EngineOverTcpTest {
     private static Engine start(String engineId, KvRole role, int blockTokens, MemoryLm model) {
         KvTransferConfig transfer = new KvTransferConfig(
                 "TcpConnector", role, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, Map.of());
-        EngineConfig config = new EngineConfig(
-                "memory",
-                200,
-                blockTokens,
-                600 / blockTokens,
-                8,
-                32,
-                100,
-                true,
-                Duration.ofSeconds(10),
-                Optional.of(transfer),
-                Map.of("tokenizer", "none"));
+        EngineConfig config = EngineConfig.builder("memory", 200)
+                .blockTokens(blockTokens)
+                .numBlocks(600 / blockTokens)
+                .maxNumSeqs(8)
+                .maxNumBatchedTokens(32)
+                .maxWaiting(100)
+                .stepDeadline(Duration.ofSeconds(10))
+                .kvTransfer(Optional.of(transfer))
+                .compatibility(Map.of("tokenizer", "none"))
+                .build();
         return Engine.start(config, model);
     }
 

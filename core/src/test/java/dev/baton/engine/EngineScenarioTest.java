@@ -175,18 +175,16 @@ class EngineScenarioTest {
 
     private static EngineConfig config(Random random, Optional<KvTransferConfig> transfer, int blockTokens) {
         int maxNumSeqs = 1 + random.nextInt(8);
-        return new EngineConfig(
-                "memory",
-                20 + random.nextInt(60),
-                blockTokens,
-                Math.max(2, (20 + random.nextInt(120)) / blockTokens),
-                maxNumSeqs,
-                maxNumSeqs + random.nextInt(40),
-                1_000,
-                random.nextInt(4) > 0,
-                Duration.ofSeconds(10),
-                transfer,
-                Map.of());
+        return EngineConfig.builder("memory", 20 + random.nextInt(60))
+                .blockTokens(blockTokens)
+                .numBlocks(Math.max(2, (20 + random.nextInt(120)) / blockTokens))
+                .maxNumSeqs(maxNumSeqs)
+                .maxNumBatchedTokens(maxNumSeqs + random.nextInt(40))
+                .maxWaiting(1_000)
+                .enablePrefixCaching(random.nextInt(4) > 0)
+                .stepDeadline(Duration.ofSeconds(10))
+                .kvTransfer(transfer)
+                .build();
     }
 
     static KvTransferConfig transfer(String engineId) {

@@ -53,8 +53,15 @@ class EngineTest {
     }
 
     private static EngineConfig config(int numBlocks, Optional<KvTransferConfig> transfer) {
-        return new EngineConfig(
-                "memory", 64, BLOCK, numBlocks, 4, 16, 8, true, Duration.ofSeconds(10), transfer, Map.of());
+        return EngineConfig.builder("memory", 64)
+                .blockTokens(BLOCK)
+                .numBlocks(numBlocks)
+                .maxNumSeqs(4)
+                .maxNumBatchedTokens(16)
+                .maxWaiting(8)
+                .stepDeadline(Duration.ofSeconds(10))
+                .kvTransfer(transfer)
+                .build();
     }
 
     private static Engine start(MemoryLm model) {
@@ -238,8 +245,14 @@ class EngineTest {
     @Test
     void stepThatOverrunsItsDeadlineMakesTheEngineUnhealthyUntilItIsDone() {
         SlowLm slow = new SlowLm();
-        EngineConfig config = new EngineConfig(
-                "memory", 64, BLOCK, 8, 4, 16, 8, true, Duration.ofMillis(50), Optional.empty(), Map.of());
+        EngineConfig config = EngineConfig.builder("memory", 64)
+                .blockTokens(BLOCK)
+                .numBlocks(8)
+                .maxNumSeqs(4)
+                .maxNumBatchedTokens(16)
+                .maxWaiting(8)
+                .stepDeadline(Duration.ofMillis(50))
+                .build();
         try (Engine engine = Engine.start(config, slow)) {
             assertThat(engine.isHealthy()).isTrue();
             Collected answer = submit(engine, "a", prompt(3), 1);
@@ -391,8 +404,14 @@ class EngineTest {
 
     @Test
     void configurationThatDoesNotFitTheModelIsRefused() {
-        EngineConfig config = new EngineConfig(
-                "memory", 5_000, BLOCK, 8, 4, 16, 8, true, Duration.ofSeconds(1), Optional.empty(), Map.of());
+        EngineConfig config = EngineConfig.builder("memory", 5_000)
+                .blockTokens(BLOCK)
+                .numBlocks(8)
+                .maxNumSeqs(4)
+                .maxNumBatchedTokens(16)
+                .maxWaiting(8)
+                .stepDeadline(Duration.ofSeconds(1))
+                .build();
         assertThatThrownBy(() -> Engine.start(config, model)).hasMessageContaining("4096 positions");
     }
 

@@ -6,7 +6,6 @@ import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
 import java.time.Duration;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
@@ -32,18 +31,14 @@ class SchedulerTest {
     }
 
     private Scheduler scheduler(int numBlocks, int maxNumSeqs, int maxNumBatchedTokens) {
-        EngineConfig config = new EngineConfig(
-                "m",
-                1_000,
-                BLOCK,
-                numBlocks,
-                maxNumSeqs,
-                maxNumBatchedTokens,
-                100,
-                true,
-                Duration.ofSeconds(1),
-                Optional.empty(),
-                Map.of());
+        EngineConfig config = EngineConfig.builder("m", 1_000)
+                .blockTokens(BLOCK)
+                .numBlocks(numBlocks)
+                .maxNumSeqs(maxNumSeqs)
+                .maxNumBatchedTokens(maxNumBatchedTokens)
+                .maxWaiting(100)
+                .stepDeadline(Duration.ofSeconds(1))
+                .build();
         kv = manager(numBlocks);
         KvTransfers transfers = new KvTransfers(null, new KvCacheSpec("m", "float32", 4, 1, 1, 2, BLOCK, numBlocks));
         return new Scheduler(config, Math.min(1_000, numBlocks * BLOCK), kv, transfers, new EngineCounters(), requests);

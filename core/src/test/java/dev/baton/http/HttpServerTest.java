@@ -116,10 +116,11 @@ class HttpServerTest {
     @Test
     void endlessChunkedBodyIsAnswered413WithFlatMemory() throws Exception {
         AtomicInteger handled = new AtomicInteger();
-        HttpServer server = runtime.serve(ANY_PORT.withMaxBodyBytes(1 << 20), e -> {
-            handled.incrementAndGet();
-            e.respondEmpty(200);
-        });
+        HttpServer server =
+                runtime.serve(ANY_PORT.toBuilder().maxBodyBytes(1 << 20).build(), e -> {
+                    handled.incrementAndGet();
+                    e.respondEmpty(200);
+                });
         byte[] piece = ("10000\r\n" + "z".repeat(0x10000) + "\r\n").getBytes(StandardCharsets.US_ASCII);
         System.gc();
         long before = usedBytes();
@@ -148,7 +149,8 @@ class HttpServerTest {
 
     @Test
     void declaredLengthOverTheLimitIsRefusedBeforeTheBody() throws Exception {
-        HttpServer server = runtime.serve(ANY_PORT.withMaxBodyBytes(1000), e -> e.respondEmpty(200));
+        HttpServer server =
+                runtime.serve(ANY_PORT.toBuilder().maxBodyBytes(1000).build(), e -> e.respondEmpty(200));
         try (Socket socket = connect(server)) {
             send(socket, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n");
             assertThat(readSome(socket)).startsWith("HTTP/1.1 413 ");
@@ -157,7 +159,8 @@ class HttpServerTest {
 
     @Test
     void bodyOfExactlyTheLimitIsTaken() throws Exception {
-        HttpServer server = runtime.serve(ANY_PORT.withMaxBodyBytes(1000), e -> e.respondEmpty(200));
+        HttpServer server =
+                runtime.serve(ANY_PORT.toBuilder().maxBodyBytes(1000).build(), e -> e.respondEmpty(200));
         try (Socket socket = connect(server)) {
             send(socket, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n" + "a".repeat(1000));
             assertThat(readSome(socket)).startsWith("HTTP/1.1 200 ");
@@ -171,8 +174,10 @@ class HttpServerTest {
     @Test
     void dribbledHeadIsCutOffAtTheDeadline() throws Exception {
         HttpServer server = runtime.serve(
-                ANY_PORT.withDeadlines(
-                        Duration.ofMillis(300), Duration.ofMillis(300), Duration.ofMillis(300), Duration.ofSeconds(5)),
+                ANY_PORT.toBuilder()
+                        .headerDeadline(Duration.ofMillis(300))
+                        .idleTimeout(Duration.ofMillis(300))
+                        .build(),
                 e -> e.respondEmpty(200));
         try (Socket socket = connect(server)) {
             long start = System.nanoTime();
@@ -191,9 +196,7 @@ class HttpServerTest {
     @Test
     void dribbledBodyIsAnswered408() throws Exception {
         HttpServer server = runtime.serve(
-                ANY_PORT.withDeadlines(
-                        Duration.ofSeconds(5), Duration.ofMillis(300), Duration.ofSeconds(5), Duration.ofSeconds(5)),
-                e -> e.respondEmpty(200));
+                ANY_PORT.toBuilder().bodyDeadline(Duration.ofMillis(300)).build(), e -> e.respondEmpty(200));
         try (Socket socket = connect(server)) {
             send(socket, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc");
             assertThat(readSome(socket)).startsWith("HTTP/1.1 408 ");
@@ -202,7 +205,7 @@ class HttpServerTest {
 
     @Test
     void connectionsOverTheLimitAreClosedAndOthersGoOn() throws Exception {
-        HttpServer server = runtime.serve(ANY_PORT.withMaxConnections(2), e -> e.respondEmpty(200));
+        HttpServer server = runtime.serve(ANY_PORT.toBuilder().maxConnections(2).build(), e -> e.respondEmpty(200));
         try (Socket first = connect(server);
                 Socket second = connect(server)) {
             await().until(() -> server.numConnections() == 2);
@@ -284,23 +287,24 @@ class HttpServerTest {
     @Test
     void slowReaderIsCutOffByItsBufferWithoutHarmToOthers() throws Exception {
         ConcurrentLinkedQueue<HttpExchange.Gone> gone = new ConcurrentLinkedQueue<>();
-        HttpServer server = runtime.serve(ANY_PORT.withMaxStreamBufferBytes(256 << 10), e -> {
-            if (e.path().equals("/quick")) {
-                e.respondText(200, "quick");
-                return;
-            }
-            e.onGone(gone::add);
-            HttpStream stream = e.startStream(200, HttpHeaders.none());
-            Thread.ofVirtual().start(() -> {
-                for (int i = 0; i < 100_000 && gone.isEmpty(); i++) {
-                    stream.write(new byte[1024]);
-                    if (i % 64 == 0) {
-                        Thread.yield();
+        HttpServer server = runtime.serve(
+                ANY_PORT.toBuilder().maxStreamBufferBytes(256 << 10).build(), e -> {
+                    if (e.path().equals("/quick")) {
+                        e.respondText(200, "quick");
+                        return;
                     }
-                }
-                stream.end();
-            });
-        });
+                    e.onGone(gone::add);
+                    HttpStream stream = e.startStream(200, HttpHeaders.none());
+                    Thread.ofVirtual().start(() -> {
+                        for (int i = 0; i < 100_000 && gone.isEmpty(); i++) {
+                            stream.write(new byte[1024]);
+                            if (i % 64 == 0) {
+                                Thread.yield();
+                            }
+                        }
+                        stream.end();
+                    });
+                });
         try (Socket socket = connect(server)) {
             socket.setReceiveBufferSize(4096);
             send(socket, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -318,12 +322,10 @@ class HttpServerTest {
     void readerThatNeverReadsIsCutOffAtTheWriteDeadline() throws Exception {
         ConcurrentLinkedQueue<HttpExchange.Gone> gone = new ConcurrentLinkedQueue<>();
         HttpServer server = runtime.serve(
-                ANY_PORT.withMaxStreamBufferBytes(1 << 30)
-                        .withDeadlines(
-                                Duration.ofSeconds(5),
-                                Duration.ofSeconds(5),
-                                Duration.ofSeconds(5),
-                                Duration.ofMillis(300)),
+                ANY_PORT.toBuilder()
+                        .maxStreamBufferBytes(1 << 30)
+                        .writeDeadline(Duration.ofMillis(300))
+                        .build(),
                 e -> {
                     e.onGone(gone::add);
                     HttpStream stream = e.startStream(200, HttpHeaders.none());
@@ -343,17 +345,18 @@ class HttpServerTest {
     void slowReaderWithinTheLimitGetsEveryByte() throws Exception {
         byte[] body = new byte[8 << 20];
         new Random(2).nextBytes(body);
-        HttpServer server = runtime.serve(ANY_PORT.withMaxStreamBufferBytes(16 << 20), e -> {
-            HttpStream stream = e.startStream(200, HttpHeaders.none());
-            Thread.ofVirtual().start(() -> {
-                for (int at = 0; at < body.length; at += 1 << 15) {
-                    byte[] piece = new byte[1 << 15];
-                    System.arraycopy(body, at, piece, 0, piece.length);
-                    stream.write(piece);
-                }
-                stream.end();
-            });
-        });
+        HttpServer server = runtime.serve(
+                ANY_PORT.toBuilder().maxStreamBufferBytes(16 << 20).build(), e -> {
+                    HttpStream stream = e.startStream(200, HttpHeaders.none());
+                    Thread.ofVirtual().start(() -> {
+                        for (int at = 0; at < body.length; at += 1 << 15) {
+                            byte[] piece = new byte[1 << 15];
+                            System.arraycopy(body, at, piece, 0, piece.length);
+                            stream.write(piece);
+                        }
+                        stream.end();
+                    });
+                });
         HttpResponse<InputStream> answer = client.send(
                 HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + "/"))
                         .build(),

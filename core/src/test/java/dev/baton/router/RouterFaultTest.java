@@ -549,7 +549,6 @@ class RouterFaultTest {
     }
 
     private static HttpServerConfig shortWrites(HttpServerConfig config) {
-        return config.withDeadlines(
-                config.headerDeadline(), config.bodyDeadline(), config.idleTimeout(), Duration.ofMillis(500));
+        return config.toBuilder().writeDeadline(Duration.ofMillis(500)).build();
     }
 }

@@ -405,8 +405,11 @@ class RouterTest {
 
     @Test
     void bodyAndHeaderLimitsHold() throws Exception {
-        try (Fleet fleet =
-                new Fleet(1, 1, config -> config.withServer(config.server().withMaxBodyBytes(1000)))) {
+        try (Fleet fleet = new Fleet(
+                1,
+                1,
+                config -> config.withServer(
+                        config.server().toBuilder().maxBodyBytes(1000).build()))) {
             assertThat(fleet.complete("{\"prompt\":\"" + "x".repeat(1000) + "\"}")
                             .statusCode())
                     .isEqualTo(413);

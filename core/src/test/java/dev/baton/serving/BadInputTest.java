@@ -211,7 +211,7 @@ class BadInputTest {
                 OptionalDouble.empty(),
                 OptionalDouble.empty(),
                 OptionalInt.empty());
-        try (Instance odd = Instance.start(own, config -> config.withDefaultSampling(defaults))) {
+        try (Instance odd = Instance.start(own, config -> config.defaultSampling(defaults))) {
             Answer answer = odd.post(PATH, "{\"prompt\":\"a\"}");
             assertThat(answer.status()).as(answer.body()).isEqualTo(400);
             assertThat(answer.body()).contains("temperature");

@@ -70,7 +70,7 @@ final class Instance implements AutoCloseable {
         return new Instance(directory, Optional.empty(), UnaryOperator.identity(), 64);
     }
 
-    static Instance start(Path directory, UnaryOperator<EngineServerConfig> change) {
+    static Instance start(Path directory, UnaryOperator<EngineServerConfig.Builder> change) {
         return new Instance(directory, Optional.empty(), change, 64);
     }
 
@@ -93,18 +93,25 @@ final class Instance implements AutoCloseable {
     private Instance(
             Path directory,
             Optional<KvTransferConfig> transfer,
-            UnaryOperator<EngineServerConfig> change,
+            UnaryOperator<EngineServerConfig.Builder> change,
             int maxWaiting) {
         tokenizer = ByteTokenizer.load(directory);
         engine = Engine.start(
-                new EngineConfig(
-                        "echo", CONTEXT, 16, 512, 8, 256, maxWaiting, true, Duration.ofSeconds(30), transfer, Map.of()),
+                EngineConfig.builder("echo", CONTEXT)
+                        .blockTokens(16)
+                        .numBlocks(512)
+                        .maxNumSeqs(8)
+                        .maxNumBatchedTokens(256)
+                        .maxWaiting(maxWaiting)
+                        .stepDeadline(Duration.ofSeconds(30))
+                        .kvTransfer(transfer)
+                        .build(),
                 model);
-        EngineServerConfig config = EngineServerConfig.of(
+        EngineServerConfig.Builder config = EngineServerConfig.builder(
                         HttpServerConfig.of("127.0.0.1", 0), "tiny", ByteTokenizer.VOCAB)
-                .withPromptTokensDetails(true)
-                .withDevMode(true);
-        server = EngineServer.start(change.apply(config), engine, tokenizer);
+                .enablePromptTokensDetails(true)
+                .devMode(true);
+        server = EngineServer.start(change.apply(config).build(), engine, tokenizer);
     }
 
     URI uri(String path) {

@@ -3,6 +3,7 @@ package dev.baton.serving;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.http.HttpServerConfig;
 import dev.baton.serving.Instance.Answer;
 import java.io.IOException;
 import java.io.InputStream;
@@ -81,13 +82,10 @@ class LifecycleTest {
     void slowReaderIsCutOffAndOthersAreServed() throws Exception {
         try (Instance instance = Instance.start(
                 directory,
-                config -> config.withHttp(config.http()
-                        .withMaxStreamBufferBytes(32 << 10)
-                        .withDeadlines(
-                                Duration.ofSeconds(10),
-                                Duration.ofSeconds(10),
-                                Duration.ofSeconds(10),
-                                Duration.ofMillis(500))))) {
+                config -> config.http(HttpServerConfig.builder("127.0.0.1", 0)
+                        .maxStreamBufferBytes(32 << 10)
+                        .writeDeadline(Duration.ofMillis(500))
+                        .build()))) {
             try (Socket socket = new Socket()) {
                 socket.setReceiveBufferSize(1024);
                 socket.connect(new InetSocketAddress("127.0.0.1", instance.server.port()));
@@ -132,7 +130,7 @@ class LifecycleTest {
 
     @Test
     void moreInFlightThanAllowedIsAnswered503() throws Exception {
-        try (Instance instance = Instance.start(directory, config -> config.withMaxInFlight(2))) {
+        try (Instance instance = Instance.start(directory, config -> config.maxInFlight(2))) {
             instance.model.stepMillis = 20;
             try (Socket first = post(instance, body(900, true));
                     Socket second = post(instance, body(900, true))) {
@@ -221,7 +219,7 @@ class LifecycleTest {
             assertThat(instance.get("/debug/integrity").json().path("cached").intValue())
                     .isZero();
         }
-        try (Instance instance = Instance.start(directory, config -> config.withDevMode(false))) {
+        try (Instance instance = Instance.start(directory, config -> config.devMode(false))) {
             assertThat(instance.get("/debug/integrity").status()).isEqualTo(404);
             assertThat(instance.post("/reset_prefix_cache", "").status()).isEqualTo(404);
         }
@@ -247,7 +245,7 @@ class LifecycleTest {
     @Test
     void simpleEndpointsAnswer() {
         try (Instance instance =
-                Instance.start(directory, config -> config.withServedModelNames(List.of("tiny", "small")))) {
+                Instance.start(directory, config -> config.servedModelNames(List.of("tiny", "small")))) {
             assertThat(instance.get("/health").body()).isEmpty();
             assertThat(instance.get("/ping").status()).isEqualTo(200);
             assertThat(instance.post("/ping", "").status()).isEqualTo(200);

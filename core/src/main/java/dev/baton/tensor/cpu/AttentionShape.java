@@ -1,11 +1,39 @@
 package dev.baton.tensor.cpu;
 
-/// The heads of an attention layer, and where they stand in a row of queries, keys and values: all query heads,
-/// then all key heads, then all value heads. Query heads `g * heads / kvHeads` and following share the key head
-/// `g`.
+import dev.baton.tensor.TensorException;
+
+/// The heads of an attention layer, where they stand in a row of queries, keys and values, and how far back they
+/// see. A row is all query heads, then all key heads, then all value heads. Query heads `g * heads / kvHeads` and
+/// following share the key head `g`.
 ///
 /// @param scale factor on the scores, usually `1 / sqrt(headDim)`
-public record AttentionShape(int heads, int kvHeads, int headDim, float scale) {
+/// @param windowTokens positions that a query sees, its own included: the query at `p` sees the keys after
+///     `p - windowTokens`; [#UNBOUNDED] if it sees all of them
+public record AttentionShape(int heads, int kvHeads, int headDim, float scale, int windowTokens) {
+    /// The window of a layer that sees every position.
+    public static final int UNBOUNDED = Integer.MAX_VALUE;
+
+    public AttentionShape {
+        if (windowTokens < 1) {
+            throw new TensorException("an attention window must be at least 1 token, not " + windowTokens);
+        }
+    }
+
+    /// Heads that see every position.
+    public AttentionShape(int heads, int kvHeads, int headDim, float scale) {
+        this(heads, kvHeads, headDim, scale, UNBOUNDED);
+    }
+
+    /// The same heads over another window.
+    public AttentionShape withWindowTokens(int newWindowTokens) {
+        return new AttentionShape(heads, kvHeads, headDim, scale, newWindowTokens);
+    }
+
+    /// The first position that a query sees.
+    int firstKey(int position) {
+        return Math.max(0, position - windowTokens + 1);
+    }
+
     /// Query heads a key head.
     int group() {
         return heads / kvHeads;

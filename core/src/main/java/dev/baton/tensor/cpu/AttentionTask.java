@@ -10,9 +10,10 @@ import org.jspecify.annotations.Nullable;
 /// Causal attention over the paged cache. An item is one tile of rows with the query heads of one key head.
 ///
 /// Per query head and key: the score is one chain of multiply-adds over the head's dimensions. Per query head:
-/// the greatest score, then `exp(score - greatest)` and their sum (see [Sums], indexed by position), then per
-/// dimension one chain of multiply-adds over the positions from 0 on, divided by the sum. None of these knows
-/// of blocks, of tiles or of where a chunk of the prompt begins.
+/// the greatest score, then `exp(score - greatest)` and their sum (see [Sums], indexed by the position from the
+/// first one that the query sees on), then per dimension one chain of multiply-adds over these positions, divided
+/// by the sum. None of these knows of blocks, of tiles or of where a chunk of the prompt begins. Blocks that no row
+/// of a tile sees are not read.
 final class AttentionTask implements WorkerPool.Task {
     /// Keys that are turned round at a time, a multiple of every panel's width; `(headDim, 64)` floats stay in
     /// cache.
@@ -55,19 +56,20 @@ final class AttentionTask implements WorkerPool.Task {
         int rows = tiles.tileRows(tile);
         int firstPosition = tiles.tileFirstPosition(tile);
         int[] blocks = tiles.tileBlocks(tile);
-        int keys = firstPosition + rows;
+        int firstKey = heads.firstKey(firstPosition);
+        int endKey = firstPosition + rows;
         int group = heads.group();
         int headDim = heads.headDim();
         int queries = rows * group;
-        int stride = Math.ceilDiv(keys, KEY_TILE) * KEY_TILE;
+        int stride = Math.ceilDiv(endKey - firstKey, KEY_TILE) * KEY_TILE;
         scratch.ensure(queries, stride, headDim);
 
         for (int r = 0; r < rows; r++) {
             int row = (tiles.tileFirstRow(tile) + r) * heads.rowSize() + heads.queryStart(kvHead * group);
             kernels.scale(qkv, row, group * headDim, heads.scale(), scratch.queries, r * group * headDim);
         }
-        for (int from = 0; from < keys; from += KEY_TILE) {
-            turnKeys(cache, blocks, kvHead, from, Math.min(KEY_TILE, keys - from), scratch);
+        for (int from = firstKey; from < endKey; from += KEY_TILE) {
+            turnKeys(cache, blocks, kvHead, from, Math.min(KEY_TILE, endKey - from), scratch);
             kernels.multiply(
                     scratch.queries,
                     0,
@@ -79,16 +81,18 @@ final class AttentionTask implements WorkerPool.Task {
                     headDim,
                     KEY_TILE,
                     scratch.scores,
-                    from,
+                    from - firstKey,
                     stride,
                     false);
         }
         for (int q = 0; q < queries; q++) {
+            int position = firstPosition + q / group;
+            int seenFrom = heads.firstKey(position);
             scratch.sums[q] = kernels.softmaxNumerators(
-                    scratch.scores, q * stride, firstPosition + q / group + 1, scratch.partials);
+                    scratch.scores, q * stride + seenFrom - firstKey, position + 1 - seenFrom, scratch.partials);
         }
         Arrays.fill(scratch.results, 0, queries * headDim, 0f);
-        sumValues(cache, blocks, kvHead, rows, group, firstPosition, stride, scratch);
+        sumValues(heads, cache, blocks, kvHead, rows, firstPosition, stride, scratch);
         for (int q = 0; q < queries; q++) {
             int row = (tiles.tileFirstRow(tile) + q / group) * heads.outSize();
             kernels.scale(
@@ -114,44 +118,48 @@ final class AttentionTask implements WorkerPool.Task {
                 cache.segment(), scratch.keyRows, count, cache.headDim(), scratch.keys(cache.headDim()), KEY_TILE);
     }
 
+    /// Adds the values block by block, so that each is read once for all rows. The rows that see the whole of a
+    /// block go together, a row that sees a part of it goes alone with its group.
     private void sumValues(
+            AttentionShape heads,
             PagedKv cache,
             int[] blocks,
             int kvHead,
             int rows,
-            int group,
             int firstPosition,
             int stride,
             Scratch scratch) {
         int blockTokens = cache.blockTokens();
-        int headDim = cache.headDim();
-        int keys = firstPosition + rows;
-        for (int from = 0; from < keys; from += blockTokens) {
-            long source = cache.valueOffsetBytes(blocks[from / blockTokens], layer, kvHead);
-            // Rows that see the whole block go together; a row that sees a part of it goes alone with its group.
-            int whole = Math.clamp(from + blockTokens - 1 - firstPosition, 0, rows);
-            for (int r = 0; r < rows; r++) {
-                boolean together = r == whole;
-                int count = together ? blockTokens : Math.min(blockTokens, firstPosition + r + 1 - from);
+        int firstKey = heads.firstKey(firstPosition);
+        int endKey = firstPosition + rows;
+        for (int block = firstKey / blockTokens; block * blockTokens < endKey; block++) {
+            int begin = block * blockTokens;
+            int end = begin + blockTokens;
+            int whole = Math.clamp(end - 1 - firstPosition, 0, rows);
+            int wholeEnd = Math.clamp((long) begin + heads.windowTokens() - firstPosition, whole, rows);
+            for (int r = 0; r < rows; ) {
+                int together = r == whole ? Math.max(1, wholeEnd - whole) : 1;
+                int position = firstPosition + r;
+                int from = Math.max(begin, heads.firstKey(position));
+                int count = Math.min(end, position + 1) - from;
                 if (count > 0) {
                     kernels.multiply(
                             scratch.scores,
-                            r * group * stride + from,
+                            r * heads.group() * stride + from - firstKey,
                             stride,
-                            (together ? rows - r : 1) * group,
+                            together * heads.group(),
                             cache.segment(),
-                            source,
-                            headDim,
+                            cache.valueOffsetBytes(blocks[block], layer, kvHead)
+                                    + (long) (from - begin) * heads.headDim() * Float.BYTES,
+                            heads.headDim(),
                             count,
-                            headDim,
+                            heads.headDim(),
                             scratch.results,
-                            r * group * headDim,
-                            headDim,
+                            r * heads.group() * heads.headDim(),
+                            heads.headDim(),
                             true);
                 }
-                if (together) {
-                    break;
-                }
+                r += together;
             }
         }
     }

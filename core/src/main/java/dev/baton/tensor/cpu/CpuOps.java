@@ -22,6 +22,7 @@ public final class CpuOps implements AutoCloseable {
     private final Arena arena = Arena.ofShared();
     private final MatmulTask matmul;
     private final RowsTask rowsTask;
+    private final HeadNormTask headNorm;
     private final RotateAndStoreTask rotateAndStore;
     private final AttentionTask attention;
 
@@ -31,6 +32,7 @@ public final class CpuOps implements AutoCloseable {
         this.pool = new WorkerPool(threads);
         this.matmul = new MatmulTask(kernels, pool);
         this.rowsTask = new RowsTask(kernels, pool);
+        this.headNorm = new HeadNormTask(kernels, pool);
         this.rotateAndStore = new RotateAndStoreTask(kernels);
         this.attention = new AttentionTask(kernels, threads, arena);
     }
@@ -113,6 +115,27 @@ public final class CpuOps implements AutoCloseable {
         rowsTask.run(RowsTask.Operation.ADD, x, y, x, rows, columns, 0f);
     }
 
+    /// `x += bias`, the same in every row.
+    public void addBias(float[] x, int rows, int columns, float[] bias) {
+        need("a biased matrix", x, (long) rows * columns);
+        need("a bias", bias, columns);
+        rowsTask.run(RowsTask.Operation.ADD_BIAS, x, bias, x, rows, columns, 0f);
+    }
+
+    /// Root-mean-square normalisation of every query head and every key head by itself, in place, before they are
+    /// rotated.
+    ///
+    /// @param qkv `(rows, heads + 2 kvHeads, headDim)`
+    /// @param queryWeight `(headDim)`, the same for all query heads
+    /// @param keyWeight `(headDim)`, the same for all key heads
+    public void rmsNormHeads(
+            float[] qkv, AttentionShape shape, int rows, float[] queryWeight, float[] keyWeight, float epsilon) {
+        need("queries, keys and values", qkv, (long) rows * shape.rowSize());
+        need("a query norm's weight", queryWeight, shape.headDim());
+        need("a key norm's weight", keyWeight, shape.headDim());
+        headNorm.run(qkv, shape, rows, queryWeight, keyWeight, epsilon);
+    }
+
     /// Rotates queries and keys to their positions, and writes keys and values into the cache.
     ///
     /// @param qkv `(rows, heads + 2 kvHeads, headDim)`; queries and keys are changed in place
@@ -128,7 +151,8 @@ public final class CpuOps implements AutoCloseable {
         }
     }
 
-    /// Causal attention of every row over its sequence's keys and values from position 0 to its own.
+    /// Causal attention of every row over its sequence's keys and values: from position 0, or from as far back as
+    /// the shape's window goes, to its own.
     ///
     /// @param qkv `(rows, heads + 2 kvHeads, headDim)`, of which the rotated queries are read
     /// @param out `(rows, heads, headDim)`; only the rows of `sequences` are written

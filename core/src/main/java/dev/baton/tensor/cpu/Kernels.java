@@ -79,7 +79,7 @@ interface Kernels {
     void siluMultiply(float[] x, int gateFrom, int upFrom, int count, float[] out, int outFrom);
 
     /// `x += y`.
-    void add(float[] x, float[] y, int from, int count);
+    void add(float[] x, int from, float[] y, int yFrom, int count);
 
     /// `out = x * factor`.
     void scale(float[] x, int from, int count, float factor, float[] out, int outFrom);

@@ -6,7 +6,8 @@ final class RowsTask implements WorkerPool.Task {
     enum Operation {
         RMS_NORM,
         SILU_MULTIPLY,
-        ADD
+        ADD,
+        ADD_BIAS
     }
 
     private static final int ITEM_ROWS = 16;
@@ -55,7 +56,8 @@ final class RowsTask implements WorkerPool.Task {
             switch (operation) {
                 case RMS_NORM -> kernels.rmsNorm(x, from, columns, y, epsilon, out, from, partials[worker]);
                 case SILU_MULTIPLY -> kernels.siluMultiply(x, 2 * from, 2 * from + columns, columns, out, from);
-                case ADD -> kernels.add(x, y, from, columns);
+                case ADD -> kernels.add(x, from, y, from, columns);
+                case ADD_BIAS -> kernels.add(x, from, y, 0, columns);
             }
         }
     }

@@ -181,9 +181,9 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public void add(float[] x, float[] y, int from, int count) {
-        for (int i = from; i < from + count; i++) {
-            x[i] += y[i];
+    public void add(float[] x, int from, float[] y, int yFrom, int count) {
+        for (int i = 0; i < count; i++) {
+            x[from + i] += y[yFrom + i];
         }
     }
 

@@ -641,14 +641,14 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void add(float[] x, float[] y, int from, int count) {
+    public void add(float[] x, int from, float[] y, int yFrom, int count) {
         int bound = FLOATS.loopBound(count);
-        for (int i = from; i < from + bound; i += LANES) {
-            FloatVector.fromArray(FLOATS, x, i)
-                    .add(FloatVector.fromArray(FLOATS, y, i))
-                    .intoArray(x, i);
+        for (int i = 0; i < bound; i += LANES) {
+            FloatVector.fromArray(FLOATS, x, from + i)
+                    .add(FloatVector.fromArray(FLOATS, y, yFrom + i))
+                    .intoArray(x, from + i);
         }
-        scalar.add(x, y, from + bound, count - bound);
+        scalar.add(x, from + bound, y, yFrom + bound, count - bound);
     }
 
     @Override

@@ -48,6 +48,56 @@ class CpuOpsTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource({"SCALAR, 1", "VECTOR, 1", "VECTOR, 3"})
+    void everyHeadIsNormalisedByItselfAndValuesAreLeftAlone(OpsChoice choice, int threads) {
+        AttentionShape shape = new AttentionShape(3, 1, 18, 1f);
+        Random random = new Random(3);
+        for (int rows : new int[] {1, 2, 16, 17, 33, 70}) {
+            float[] before = floats(random, rows * shape.rowSize());
+            float[] query = floats(random, shape.headDim());
+            float[] key = floats(random, shape.headDim());
+            float[] after = before.clone();
+            try (CpuOps ops = CpuOps.create(choice, threads)) {
+                ops.rmsNormHeads(after, shape, rows, query, key, 1e-6f);
+            }
+            for (int r = 0; r < rows; r++) {
+                for (int h = 0; h < 5; h++) {
+                    int from = r * shape.rowSize() + h * shape.headDim();
+                    double squares = 0;
+                    for (int d = 0; d < shape.headDim(); d++) {
+                        squares += before[from + d] * before[from + d];
+                    }
+                    double root = Math.sqrt(squares / shape.headDim() + 1e-6);
+                    for (int d = 0; d < shape.headDim(); d++) {
+                        double weight = h < 3 ? query[d] : key[d];
+                        double expected = h == 4 ? before[from + d] : before[from + d] / root * weight;
+                        assertThat((double) after[from + d])
+                                .as("row %d of %d, head %d, dimension %d", r, rows, h, d)
+                                .isCloseTo(expected, org.assertj.core.data.Offset.offset(2e-6));
+                    }
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"SCALAR, 1", "VECTOR, 1", "VECTOR, 3"})
+    void biasIsAddedToEveryRow(OpsChoice choice, int threads) {
+        Random random = new Random(4);
+        for (int columns : new int[] {1, 15, 16, 17, 100}) {
+            float[] before = floats(random, 300 * columns);
+            float[] bias = floats(random, columns);
+            float[] after = before.clone();
+            try (CpuOps ops = CpuOps.create(choice, threads)) {
+                ops.addBias(after, 300, columns, bias);
+            }
+            for (int i = 0; i < after.length; i++) {
+                assertThat(after[i]).as("element %d", i).isEqualTo(before[i] + bias[i % columns]);
+            }
+        }
+    }
+
     @Test
     void bannerSaysWhatRunsAndWhy() {
         try (CpuOps scalar = CpuOps.create(OpsChoice.SCALAR, 1);

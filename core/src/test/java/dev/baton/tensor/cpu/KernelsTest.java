@@ -208,8 +208,8 @@ class KernelsTest {
                 .isCloseTo((float) (gate / (1 + Math.exp(-gate)) * gateUp[2 * count - 1]), within(1e-3f));
 
         float[] y = floats(count);
-        scalar.add(expected, y, 0, count);
-        vector.add(actual, y, 0, count);
+        scalar.add(expected, 0, y, 0, count);
+        vector.add(actual, 0, y, 0, count);
         assertThat(actual).containsExactly(expected);
         scalar.scale(y, 0, count, 0.3f, expected, 0);
         vector.scale(y, 0, count, 0.3f, actual, 0);
