@@ -10,6 +10,7 @@ import java.util.Optional;
 /// @param finishReason set on the last chunk only
 /// @param tokenIds the tokens behind `text`, if asked for
 /// @param promptTokenIds the prompt, if asked for
+/// @param tools calls of tools; [ToolParts#NONE] in a completion
 public record Choice(
         int index,
         String text,
@@ -19,4 +20,5 @@ public record Choice(
         Optional<String> finishReason,
         StopReason stopReason,
         Optional<int[]> tokenIds,
-        Optional<int[]> promptTokenIds) {}
+        Optional<int[]> promptTokenIds,
+        ToolParts tools) {}

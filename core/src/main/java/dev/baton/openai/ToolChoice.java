@@ -8,6 +8,9 @@ public sealed interface ToolChoice {
     /// The model decides.
     record Auto() implements ToolChoice {}
 
+    /// The request says `null`: the model decides, where the server can tell calls from text.
+    record Unset() implements ToolChoice {}
+
     /// At least one tool is called.
     record Required() implements ToolChoice {}
 

@@ -1,8 +1,11 @@
 package dev.baton.serving;
 
 import dev.baton.http.HttpServerConfig;
+import dev.baton.serving.tools.ToolFormat;
+import dev.baton.serving.tools.ToolParsers;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 
 /// How one instance is served.
 ///
@@ -14,6 +17,8 @@ import java.util.List;
 /// @param defaultSampling for fields that requests leave out
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
+/// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
+/// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
 /// @param logStatsInterval time between two lines of statistics while there is traffic
 public record EngineServerConfig(
@@ -25,6 +30,8 @@ public record EngineServerConfig(
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
         boolean devMode,
+        Optional<String> toolCallParser,
+        boolean enableAutoToolChoice,
         int maxInFlight,
         Duration logStatsInterval) {
 
@@ -34,6 +41,18 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("servedModelNames is empty; pass --served-model-name");
         }
         servedModelNames = List.copyOf(servedModelNames);
+        if (enableAutoToolChoice && toolCallParser.isEmpty()) {
+            throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
+        }
+        toolCallParser.filter(name -> !ToolParsers.names().contains(name)).ifPresent(unknown -> {
+            throw new IllegalArgumentException("invalid tool call parser: " + unknown + " (--tool-call-parser is one of "
+                    + String.join(", ", ToolParsers.names()) + ")");
+        });
+    }
+
+    /// How calls of tools are found; empty if they are not enabled.
+    Optional<ToolFormat> toolFormat() {
+        return toolCallParser.filter(name -> enableAutoToolChoice).flatMap(ToolParsers::find);
     }
 
     /// The name that answers carry.
@@ -55,6 +74,8 @@ public record EngineServerConfig(
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
                 .devMode(devMode)
+                .toolCallParser(toolCallParser)
+                .enableAutoToolChoice(enableAutoToolChoice)
                 .maxInFlight(maxInFlight)
                 .logStatsInterval(logStatsInterval);
     }
@@ -69,6 +90,8 @@ public record EngineServerConfig(
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
         private boolean devMode;
+        private Optional<String> toolCallParser = Optional.empty();
+        private boolean enableAutoToolChoice;
         private int maxInFlight = 4096;
         private Duration logStatsInterval = Duration.ofSeconds(10);
 
@@ -114,6 +137,16 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder toolCallParser(Optional<String> name) {
+            toolCallParser = name;
+            return this;
+        }
+
+        public Builder enableAutoToolChoice(boolean enabled) {
+            enableAutoToolChoice = enabled;
+            return this;
+        }
+
         public Builder maxInFlight(int sequences) {
             maxInFlight = sequences;
             return this;
@@ -137,6 +170,8 @@ public record EngineServerConfig(
                     defaultSampling,
                     enablePromptTokensDetails,
                     devMode,
+                    toolCallParser,
+                    enableAutoToolChoice,
                     maxInFlight,
                     logStatsInterval);
         }
