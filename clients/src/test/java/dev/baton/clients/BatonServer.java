@@ -73,7 +73,8 @@ final class BatonServer implements AutoCloseable {
                 "--port=0",
                 "--served-model-name=" + MODEL);
         try {
-            Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+            Process process =
+                    new ProcessBuilder(command).redirectErrorStream(true).start();
             try {
                 return new BatonServer(process, port(process));
             } catch (RuntimeException | Error e) {

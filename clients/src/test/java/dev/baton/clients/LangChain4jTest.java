@@ -76,14 +76,17 @@ class LangChain4jTest {
     @Test
     void chatAnswerIsTheServers() {
         JsonNode expected = expectedChat();
-        ChatResponse answer =
-                chat().build().chat(SystemMessage.from("You tell stories."), UserMessage.from(QUESTION));
+        ChatResponse answer = chat().build().chat(SystemMessage.from("You tell stories."), UserMessage.from(QUESTION));
         assertThat(answer.aiMessage().text()).isEqualTo(text(expected)).isNotBlank();
         assertThat(answer.modelName()).isEqualTo(BatonServer.MODEL);
         assertThat(answer.id()).startsWith("chatcmpl-");
         assertThat(answer.finishReason())
                 .isEqualTo(
-                        expected.path("choices").path(0).path("finish_reason").asString().equals("stop")
+                        expected.path("choices")
+                                        .path(0)
+                                        .path("finish_reason")
+                                        .asString()
+                                        .equals("stop")
                                 ? FinishReason.STOP
                                 : FinishReason.LENGTH);
         assertThat(answer.tokenUsage().inputTokenCount())

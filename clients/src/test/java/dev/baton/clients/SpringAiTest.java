@@ -53,8 +53,8 @@ class SpringAiTest {
     }
 
     private static Prompt prompt() {
-        return new Prompt(
-                List.of(new SystemMessage("You tell stories."), new UserMessage("Tell me a story about a red lantern. ☂")));
+        return new Prompt(List.of(
+                new SystemMessage("You tell stories."), new UserMessage("Tell me a story about a red lantern. ☂")));
     }
 
     private static String text(JsonNode answer) {
@@ -65,9 +65,12 @@ class SpringAiTest {
     void chatAnswerIsTheServers() {
         JsonNode expected = server.ask("/chat/completions", REQUEST);
         ChatResponse answer = chat(BatonServer.MODEL, 1).call(prompt());
-        assertThat(answer.getResult().getOutput().getText()).isEqualTo(text(expected)).isNotBlank();
+        assertThat(answer.getResult().getOutput().getText())
+                .isEqualTo(text(expected))
+                .isNotBlank();
         assertThat(answer.getResult().getMetadata().getFinishReason())
-                .isEqualToIgnoringCase(expected.path("choices").path(0).path("finish_reason").asString());
+                .isEqualToIgnoringCase(
+                        expected.path("choices").path(0).path("finish_reason").asString());
         assertThat(answer.getMetadata().getModel()).isEqualTo(BatonServer.MODEL);
         assertThat(answer.getMetadata().getUsage().getPromptTokens())
                 .isEqualTo(expected.path("usage").path("prompt_tokens").asInt());
@@ -78,10 +81,8 @@ class SpringAiTest {
     @Test
     void streamedChatAnswerIsTheServersInPieces() {
         JsonNode expected = server.ask("/chat/completions", REQUEST);
-        List<ChatResponse> pieces = chat(BatonServer.MODEL, 1)
-                .stream(prompt())
-                .collectList()
-                .block(Duration.ofSeconds(60));
+        List<ChatResponse> pieces =
+                chat(BatonServer.MODEL, 1).stream(prompt()).collectList().block(Duration.ofSeconds(60));
         assertThat(pieces).hasSizeGreaterThan(5);
         StringBuilder text = new StringBuilder();
         for (ChatResponse piece : pieces) {

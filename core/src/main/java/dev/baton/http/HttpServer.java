@@ -9,8 +9,8 @@ import java.util.concurrent.TimeoutException;
 
 /// A listening HTTP/1.1 server with limits. Nagle's algorithm is off. Thread-safe.
 ///
-/// A request to upgrade to HTTP/2 over clear text (h2c) is answered over HTTP/1.1, as RFC 9110, section 7.8, allows:
-/// every limit counts per connection, and a connection carries one request at a time.
+/// A request to upgrade to HTTP/2 over clear text (h2c) is answered over HTTP/1.1, as RFC 9110, section 7.8,
+/// allows: every limit counts per connection, and a connection carries one request at a time.
 public final class HttpServer implements AutoCloseable {
     private static final Duration START_DEADLINE = Duration.ofSeconds(20);
 

@@ -26,11 +26,10 @@ public record ChatCompletionRequest(
         fields.check();
         if (topLogprobs.isPresent()) {
             int top = topLogprobs.getAsInt();
-            if (top < 0) {
-                throw new ApiException(
-                        ApiError.badParameter("`top_logprobs` must be a positive value.", "top_logprobs", top));
+            if (top < -1) {
+                throw Ranges.badValue("`top_logprobs` must be a positive value or -1.", "top_logprobs", top);
             }
-            if (top > 0 && !wantsLogprobs) {
+            if (top != 0 && !wantsLogprobs) {
                 throw new ApiException(ApiError.badRequest(
                         "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)",
                         "top_logprobs"));
@@ -38,7 +37,10 @@ public record ChatCompletionRequest(
         }
         ToolOptions tools = ToolOptions.read(fields);
         GenerationOptions options = GenerationOptions.read(
-                fields, maxTokens, wantsLogprobs ? OptionalInt.of(topLogprobs.orElse(0)) : OptionalInt.empty(), false);
+                fields,
+                maxTokens,
+                wantsLogprobs ? OptionalInt.of(topLogprobs.orElse(0)) : OptionalInt.empty(),
+                GenerationOptions.Api.CHAT);
         return new ChatCompletionRequest(model, chat.withTools(tools.tools()), tools, options);
     }
 }

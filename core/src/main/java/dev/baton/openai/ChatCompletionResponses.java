@@ -14,9 +14,12 @@ public final class ChatCompletionResponses {
     /// A whole answer.
     ///
     /// @param role the role of the message, usually `assistant`
+    /// @param promptText what the chat template made of the messages, if asked for
+    /// @param choices at least one
     public static byte[] full(
             ResponseHead head,
             String role,
+            Optional<String> promptText,
             List<Choice> choices,
             Usage usage,
             Optional<KvTransferJson> kvTransferParams) {
@@ -40,12 +43,8 @@ public final class ChatCompletionResponses {
                 },
                 usage,
                 json -> {
-                    json.writeNullProperty("prompt_logprobs");
-                    promptFields(
-                            json,
-                            choices.isEmpty()
-                                    ? Optional.empty()
-                                    : choices.getFirst().promptTokenIds());
+                    PromptLogprob.write(json, choices.getFirst().promptLogprobs());
+                    promptFields(json, choices.getFirst().promptTokenIds(), promptText);
                 },
                 kvTransferParams);
     }
@@ -103,14 +102,19 @@ public final class ChatCompletionResponses {
         json.writeEndArray();
     }
 
-    private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds) {
+    private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds, Optional<String> promptText) {
         JsonOut.intsOrNull(json, "prompt_token_ids", promptTokenIds);
-        json.writeNullProperty("prompt_text");
+        JsonOut.stringOrNull(json, "prompt_text", promptText);
     }
 
     /// The first chunk of a choice: the role, and no content yet.
     public static byte[] roleChunk(
-            ResponseHead head, int index, String role, Optional<Usage> usage, Optional<int[]> promptTokenIds) {
+            ResponseHead head,
+            int index,
+            String role,
+            Optional<Usage> usage,
+            Optional<int[]> promptTokenIds,
+            Optional<String> promptText) {
         return head.chunk(
                 CHUNK,
                 index,
@@ -123,7 +127,7 @@ public final class ChatCompletionResponses {
                     json.writeNullProperty("finish_reason");
                 },
                 usage,
-                json -> promptFields(json, promptTokenIds));
+                json -> promptFields(json, promptTokenIds, promptText));
     }
 
     /// One chunk of a stream.

@@ -61,6 +61,16 @@ public record ChatInput(
         return new ChatInput(List.copyOf(messages), addGenerationPrompt, continueFinalMessage, extra);
     }
 
+    /// The role of the last message.
+    public String lastRole() {
+        return String.valueOf(messages.getLast().get("role"));
+    }
+
+    /// The text of the last message.
+    public String lastContent() {
+        return String.valueOf(messages.getLast().getOrDefault("content", ""));
+    }
+
     /// The same with the tools that the template writes about, if there are any.
     ChatInput withTools(List<Tool> tools) {
         if (tools.isEmpty()) {

@@ -13,10 +13,12 @@ import dev.baton.openai.AbortRequests;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.ChatCompletionRequest;
+import dev.baton.openai.ChatInput;
 import dev.baton.openai.CompletionRequest;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ModelList;
+import dev.baton.openai.OutputOptions;
 import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.TokenizeRequest;
@@ -77,13 +79,14 @@ public final class EngineServer implements AutoCloseable {
         this.config = config;
         this.engine = engine;
         this.tokenizer = tokenizer;
-        this.prompts =
-                new Prompts(tokenizer, engine.config().maxModelLen(), config.vocabSize(), config.defaultSampling());
+        int maxModelLen = engine.config().maxModelLen();
+        this.prompts = new Prompts(tokenizer, maxModelLen, config.vocabSize());
+        Sampling sampling = new Sampling(tokenizer, maxModelLen, config.vocabSize(), config.defaultSampling());
         this.admission = new AdmissionControl(config.maxInFlight());
         this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);
-        this.context =
-                new ServingContext(engine, tokenizer, prompts, registry, metrics, config.enablePromptTokensDetails());
+        this.context = new ServingContext(
+                engine, tokenizer, prompts, sampling, registry, metrics, config.enablePromptTokensDetails());
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -265,12 +268,18 @@ public final class EngineServer implements AutoCloseable {
             ChatCompletionRequest request = ChatCompletionRequest.parse(body);
             requireModel(request.model());
             requireWholeAnswer(kv, request.options());
-            return admitted(request.options().n(), leave -> {
-                EncodedPrompt encoded = prompts.encode(request.chat(), request.options());
-                String role = request.chat().addGenerationPrompt()
-                        ? "assistant"
-                        : String.valueOf(request.chat().messages().getLast().get("role"));
-                return stream(exchange, request.options(), new ResponseFormat.Chat(role), List.of(encoded), leave);
+            Optional<ToolUse> tools = ToolUse.of(request.tools(), config.toolFormat());
+            GenerationOptions options =
+                    tools.map(use -> use.adjust(request.options())).orElse(request.options());
+            return admitted(options.n(), leave -> {
+                ChatInput chat = request.chat();
+                OutputOptions output = options.output();
+                String role = chat.addGenerationPrompt() ? "assistant" : chat.lastRole();
+                String text = prompts.render(chat);
+                String echo = output.echo() && role.equals(chat.lastRole()) ? chat.lastContent() : "";
+                EncodedPrompt encoded = prompts.encode(text, echo, options);
+                Optional<String> shown = output.returnPromptText() ? Optional.of(text) : Optional.empty();
+                return stream(exchange, options, new ResponseFormat.Chat(role, shown, tools), List.of(encoded), leave);
             });
         });
         stream.submit(kv);
@@ -339,10 +348,20 @@ public final class EngineServer implements AutoCloseable {
         String requestId = requestId(exchange, options);
         ResponseHead head = new ResponseHead(
                 format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
-        Generation generation = new Generation(requestId, options, format, head, encoded);
+        Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
         return stream;
+    }
+
+    /// The header counts before the body's field; one that is no number counts as none, as in vLLM.
+    private static int priority(HttpExchange exchange, GenerationOptions options) {
+        Optional<String> header = exchange.header("x-vllm-priority");
+        try {
+            return header.isPresent() ? Integer.parseInt(header.get().strip()) : options.priority();
+        } catch (NumberFormatException e) {
+            return options.priority();
+        }
     }
 
     /// The client's id if it is fit to be repeated, the header before the body's field; else a new one.

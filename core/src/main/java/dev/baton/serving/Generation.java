@@ -9,13 +9,13 @@ import java.util.Optional;
 ///
 /// @param requestId the client's id, or one made for it
 /// @param format how it is answered
-/// @param tools how calls of tools are found in the output, if they are
+/// @param priority lower comes first, where the engine schedules by priority
 /// @param head what every part of the answer repeats
 /// @param prompts at least one; each gets `options.n()` choices
 record Generation(
         String requestId,
         GenerationOptions options,
         ResponseFormat format,
-        Optional<ToolUse> tools,
+        int priority,
         ResponseHead head,
         List<EncodedPrompt> prompts) {}

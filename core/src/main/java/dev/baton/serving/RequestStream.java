@@ -54,6 +54,7 @@ final class RequestStream {
     }
 
     private static List<Sequence> sequences(ServingContext context, Generation generation) {
+        Sampling.OfRequest sampling = context.sampling().of(generation.options());
         List<Sequence> sequences = new ArrayList<>();
         for (EncodedPrompt prompt : generation.prompts()) {
             for (int choice = 0; choice < generation.options().n(); choice++) {
@@ -69,9 +70,9 @@ final class RequestStream {
                         index,
                         engineId,
                         prompt,
-                        context.prompts().sampling(generation.options(), prompt.length(), choice),
+                        sampling.params(prompt.length(), choice),
                         choice == 0,
-                        new SequenceText(context.tokenizer(), generation.options())));
+                        new SequenceText(context.tokenizer(), prompt, generation.options())));
             }
         }
         return List.copyOf(sequences);
@@ -97,6 +98,8 @@ final class RequestStream {
                         sequence.engineId(),
                         sequence.prompt().ids(),
                         sequence.sampling(),
+                        generation.priority(),
+                        EngineRequest.NO_TENANT,
                         sequence.index() == 0 ? kv : Optional.empty());
                 registry.add(generation.requestId(), sequence.engineId());
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));

@@ -40,6 +40,7 @@ final class StreamedAnswer implements Answer {
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
         this.toolCalls = generation
+                .format()
                 .tools()
                 .map(tools -> sequences.stream().map(each -> tools.stream()).toList())
                 .orElse(List.of());
@@ -57,8 +58,9 @@ final class StreamedAnswer implements Answer {
             return; // held back until it is known to be text or a call
         }
         HttpStream out = opened();
-        boolean promptHere =
-                !begun[index] && output.returnTokenIds() && generation.format() instanceof ResponseFormat.Completion;
+        boolean promptHere = !begun[index]
+                && (output.returnTokenIds() || output.echo())
+                && generation.format() instanceof ResponseFormat.Completion;
         begun[index] = true;
         Choice choice = new Choice(
                 index,
@@ -70,6 +72,7 @@ final class StreamedAnswer implements Answer {
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
                 promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                Optional.empty(),
                 shown.tools());
         for (TokenLogprob token : delta.logprobs()) {
             shownCharacters[index] +=
@@ -102,6 +105,7 @@ final class StreamedAnswer implements Answer {
 
     private String finishReason(int index, String reason) {
         return generation
+                .format()
                 .tools()
                 .map(tools -> tools.finishReason(reason, toolCalls.get(index).numCalls() > 0))
                 .orElse(reason);
@@ -125,7 +129,12 @@ final class StreamedAnswer implements Answer {
             Optional<int[]> prompt =
                     output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty();
             out.write(SseWriter.event(ChatCompletionResponses.roleChunk(
-                    generation.head(), sequence.index(), chat.role(), runningUsage(sequence, 0), prompt)));
+                    generation.head(),
+                    sequence.index(),
+                    chat.role(),
+                    runningUsage(sequence, 0),
+                    prompt,
+                    chat.promptText())));
         }
     }
 

@@ -2,6 +2,8 @@ package dev.baton.serving;
 
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.openai.GenerationOptions;
+import dev.baton.openai.StructuredOutput;
 import dev.baton.openai.Tool;
 import dev.baton.openai.ToolChoice;
 import dev.baton.openai.ToolOptions;
@@ -10,6 +12,7 @@ import dev.baton.serving.tools.ToolFormat;
 import dev.baton.serving.tools.ToolOutput;
 import dev.baton.serving.tools.ToolParser;
 import dev.baton.serving.tools.ToolParsers;
+import dev.baton.serving.tools.ToolSchemas;
 import java.util.Optional;
 
 /// How the tool calls of one request are found. Thread-safe; the parsers that it makes are for one sequence each.
@@ -63,9 +66,19 @@ record ToolUse(ToolFormat format, ToolOptions options) {
                 : format.parser().apply(options.tools());
     }
 
-    /// Whether markers of calls may be special tokens, which must stay in the text then.
-    boolean keepsSpecialTokens() {
-        return format.keepsSpecialTokens();
+    /// The request's options as calls of tools need them: a call that must come is brought about by a grammar, which
+    /// goes before any other that the request asks for.
+    GenerationOptions adjust(GenerationOptions given) {
+        return given.forTools(
+                format.keepsSpecialTokens(), demanded().map(schema -> new StructuredOutput.JsonSchema(schema, false)));
+    }
+
+    private Optional<String> demanded() {
+        return switch (options.choice()) {
+            case ToolChoice.Required _ -> Optional.of(ToolSchemas.calls(options.tools(), options.parallel()));
+            case ToolChoice.Named _ -> options.named().map(ToolSchemas::arguments);
+            default -> Optional.empty();
+        };
     }
 
     /// What a sequence ended with, in the API's words. A call of a tool that the request has named is no reason to

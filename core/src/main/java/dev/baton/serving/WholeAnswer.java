@@ -64,7 +64,7 @@ final class WholeAnswer implements Answer {
         OutputOptions output = generation.options().output();
         Collected all = collected.get(sequence.index());
         String text = all.text.toString();
-        Optional<ToolOutput> parsed = generation.tools().map(tools -> tools.parse(text));
+        Optional<ToolOutput> parsed = generation.format().tools().map(tools -> tools.parse(text));
         return new Choice(
                 sequence.index(),
                 parsed.map(ToolOutput::content).orElse(text),
@@ -75,13 +75,14 @@ final class WholeAnswer implements Answer {
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
                 output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                sequence.promptLogprobs(),
                 parsed.map(found -> new ToolParts(true, found.calls(), List.of())).orElse(ToolParts.NONE));
     }
 
     private Optional<String> finishReason(Sequence sequence, ToolOutput found) {
         boolean called = !found.calls().isEmpty();
         return sequence.finishReason()
-                .map(reason -> generation.tools().orElseThrow().finishReason(reason, called));
+                .map(reason -> generation.format().tools().orElseThrow().finishReason(reason, called));
     }
 
     private static int[] joined(List<int[]> parts) {

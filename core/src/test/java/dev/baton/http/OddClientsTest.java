@@ -125,7 +125,10 @@ class OddClientsTest {
                 Socket socket = connect(server)) {
             for (int i = 0; i < 3; i++) {
                 send(socket, "POST /" + i + " HTTP/1.1\r\nHost: x\r\n" + UPGRADE + "Content-Length: 5\r\n\r\nhello");
-                assertThat(response(socket)).startsWith("HTTP/1.1 200 ").contains("x-uri: /" + i).endsWith("\r\n\r\nhello");
+                assertThat(response(socket))
+                        .startsWith("HTTP/1.1 200 ")
+                        .contains("x-uri: /" + i)
+                        .endsWith("\r\n\r\nhello");
                 send(socket, "POST /c HTTP/1.1\r\nHost: x\r\n" + UPGRADE + "Transfer-Encoding: chunked\r\n\r\n");
                 send(socket, "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nTrailer: t\r\n\r\n");
                 assertThat(response(socket)).startsWith("HTTP/1.1 200 ").endsWith("\r\n\r\nabcdefg");
@@ -170,17 +173,21 @@ class OddClientsTest {
             try (InputStream in = answer.body()) {
                 assertThat(new String(in.readNBytes(9), StandardCharsets.UTF_8)).isEqualTo("data: 0\n\n");
                 assertThat(in.available()).as("the second event comes later").isZero();
-                assertThat(new String(in.readAllBytes(), StandardCharsets.UTF_8)).isEqualTo("data: 1\n\ndata: 2\n\n");
+                assertThat(new String(in.readAllBytes(), StandardCharsets.UTF_8))
+                        .isEqualTo("data: 1\n\ndata: 2\n\n");
             }
         }
     }
 
     @Test
     void limitsHoldForRequestsThatAskForAnUpgrade() throws Exception {
-        HttpServerConfig config = ANY_PORT
-                .withMaxBodyBytes(1000)
-                .withDeadlines(
-                        Duration.ofSeconds(5), Duration.ofMillis(300), Duration.ofSeconds(5), Duration.ofSeconds(5));
+        HttpServerConfig config = ANY_PORT.toBuilder()
+                .maxBodyBytes(1000)
+                .headerDeadline(Duration.ofSeconds(5))
+                .bodyDeadline(Duration.ofMillis(300))
+                .idleTimeout(Duration.ofSeconds(5))
+                .writeDeadline(Duration.ofSeconds(5))
+                .build();
         try (HttpServer server = echo(config)) {
             try (Socket socket = connect(server)) {
                 send(socket, "POST / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + "Content-Length: 1001\r\n\r\n");
@@ -287,7 +294,7 @@ class OddClientsTest {
 
     @Test
     void clientThatExpects100IsToldOfABodyTooLargeInsteadOfSendingIt() throws Exception {
-        try (HttpServer server = echo(ANY_PORT.withMaxBodyBytes(1000));
+        try (HttpServer server = echo(ANY_PORT.toBuilder().maxBodyBytes(1000).build());
                 Socket socket = connect(server)) {
             send(socket, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n");
             assertThat(head(socket)).startsWith("HTTP/1.1 413 ");
@@ -314,9 +321,10 @@ class OddClientsTest {
         for (int i = 0; i < 3; i++) {
             arrived.add(new CompletableFuture<>());
         }
-        try (HttpServer server = runtime.serve(ANY_PORT, e -> arrived.get(
-                                Integer.parseInt(e.path().substring(1)))
-                        .complete(e));
+        try (HttpServer server = runtime.serve(
+                        ANY_PORT,
+                        e -> arrived.get(Integer.parseInt(e.path().substring(1)))
+                                .complete(e));
                 Socket socket = connect(server)) {
             StringBuilder requests = new StringBuilder();
             for (int i = 0; i < 3; i++) {

@@ -102,12 +102,14 @@ class RequestStreamTest {
     private void submit(HttpExchange exchange, ResponseFormat format, Optional<KvTransferParams> kv) {
         try {
             CompletionRequest request = CompletionRequest.parse(Json.parse(exchange.body()));
-            Prompts prompts =
-                    new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB, DefaultSampling.VLLM);
+            Prompts prompts = new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB);
+            Sampling sampling =
+                    new Sampling(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB, DefaultSampling.VLLM);
             ServingContext context = new ServingContext(
                     instance.engine,
                     instance.tokenizer,
                     prompts,
+                    sampling,
                     registry,
                     new ServingMetrics("tiny", instance.engine),
                     false);
@@ -115,6 +117,7 @@ class RequestStreamTest {
                     "r",
                     request.options(),
                     format,
+                    0,
                     new ResponseHead("cmpl-r", 0, "tiny", "test"),
                     List.of(prompts.encode(request.prompts().getFirst(), request.options())));
             new RequestStream(context, exchange, generation, over::incrementAndGet).submit(kv);

@@ -1,0 +1,186 @@
+package dev.baton.grammar;
+
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/// Where one sequence stands in its grammar: which tokens may come next, and what changes when one came.
+///
+/// One thread at a time; matchers of one grammar share what they learn. Once the situations of a grammar were
+/// met, [#fillMask] allocates nothing.
+public final class GrammarMatcher {
+    private final CompiledGrammar grammar;
+    private NodeSpace space;
+    private Node node;
+    private Node[] callers; // the first `depth` wait for what is above them
+    private int depth;
+    private boolean ended;
+
+    private @Nullable Returns returns; // scratch, made when first needed
+    private Node[] savedCallers = new Node[0];
+
+    GrammarMatcher(CompiledGrammar grammar) {
+        this.grammar = grammar;
+        this.space = grammar.space();
+        this.node = space.start();
+        this.callers = new Node[8];
+    }
+
+    private GrammarMatcher(GrammarMatcher other) {
+        this.grammar = other.grammar;
+        this.space = other.space;
+        this.node = other.node;
+        this.callers = other.callers.clone();
+        this.depth = other.depth;
+        this.ended = other.ended;
+    }
+
+    /// Writes which tokens may come next: one bit per token id, the lowest id in the lowest bit of the first word,
+    /// all other bits 0. The end tokens are allowed exactly where the text may end; after an end token nothing is.
+    ///
+    /// @param mask at least [TokenVocabulary#maskWords] long; words behind that are left alone
+    /// @return whether any token is allowed. False before the end means that the vocabulary cannot spell what
+    ///     the grammar asks for here: end the request with an error
+    /// @throws GrammarException if finding the tokens costs more than the limits allow
+    public boolean fillMask(long[] mask) {
+        TokenVocabulary vocabulary = grammar.vocabulary;
+        int words = vocabulary.maskWords();
+        if (ended) {
+            Arrays.fill(mask, 0, words, 0L);
+            return false;
+        }
+        TokenMask own = grammar.mask(space, node);
+        boolean any = own.copyTo(mask, words);
+        if (depth > 0 && own.returnNode.length > 0) {
+            Returns walk = returns;
+            if (walk == null) {
+                walk = new Returns(vocabulary);
+                returns = walk;
+            }
+            walk.callers = callers;
+            walk.level = depth;
+            for (int i = 0; i < own.returnNode.length; i++) {
+                walk.returned(space, own.returnNode[i], own.returnRules[i], mask);
+            }
+            any |= walk.takeMarked();
+        }
+        if (canEnd()) {
+            for (int i = 0; i < vocabulary.endTokenCount(); i++) {
+                int token = vocabulary.endToken(i);
+                mask[token >>> 6] |= 1L << token;
+                any = true;
+            }
+        }
+        return any;
+    }
+
+    /// Takes the next token.
+    ///
+    /// @return whether the token was allowed; if not, nothing changed
+    public boolean accept(int token) {
+        TokenVocabulary vocabulary = grammar.vocabulary;
+        if (ended || token < 0 || token >= vocabulary.size()) {
+            return false;
+        }
+        if (vocabulary.isEnd(token)) {
+            ended = canEnd();
+            return ended;
+        }
+        byte[] bytes = vocabulary.bytes(token);
+        return bytes.length > 0 && accept(bytes);
+    }
+
+    /// Takes bytes, such as the text of several tokens.
+    ///
+    /// @return whether they were allowed; if not, nothing changed
+    public boolean accept(byte[] bytes) {
+        if (ended) {
+            return false;
+        }
+        moveToCurrentSpace();
+        Node savedNode = node;
+        int savedDepth = depth;
+        if (savedCallers.length < depth) {
+            savedCallers = new Node[callers.length];
+        }
+        System.arraycopy(callers, 0, savedCallers, 0, depth);
+        for (byte b : bytes) {
+            if (!step(b & 0xff)) {
+                node = savedNode;
+                depth = savedDepth;
+                System.arraycopy(savedCallers, 0, callers, 0, depth);
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /// Whether the text may end here.
+    public boolean canEnd() {
+        return depth == 0 && node.completed != null;
+    }
+
+    /// Whether nothing but an end token may follow, or one was taken.
+    public boolean isTerminated() {
+        return ended || (canEnd() && !space.canContinue(node));
+    }
+
+    /// A matcher at the same place, which then goes its own way.
+    public GrammarMatcher copy() {
+        return new GrammarMatcher(this);
+    }
+
+    private boolean step(int b) {
+        Node next = space.next(node, grammar.automaton.classOfByte[b]);
+        if (next == Node.DEAD) {
+            return false;
+        }
+        while (next.completed != null && depth > 0) {
+            next = space.resolved(next, callers[--depth]);
+        }
+        for (Node.Shape shape = space.shape(next); shape != null; shape = space.shape(next)) {
+            if (depth == callers.length) {
+                callers = Arrays.copyOf(callers, 2 * depth);
+            }
+            callers[depth++] = shape.caller();
+            next = shape.node();
+        }
+        node = next;
+        return true;
+    }
+
+    private void moveToCurrentSpace() {
+        NodeSpace now = grammar.space();
+        if (now != space) {
+            node = now.adopt(node);
+            for (int i = 0; i < depth; i++) {
+                callers[i] = now.adopt(callers[i]);
+            }
+            space = now;
+        }
+    }
+
+    /// Walks on in the callers where the rules of a node are complete.
+    private static final class Returns extends TrieWalk {
+        private Node[] callers = new Node[0];
+        private int level;
+
+        Returns(TokenVocabulary vocabulary) {
+            super(vocabulary);
+        }
+
+        @Override
+        void returned(NodeSpace space, int treeNode, RuleSet rules, long[] mask) {
+            if (level == 0) {
+                return; // the end of the text, where only an end token follows
+            }
+            level--;
+            Node rest = space.popped(callers[level], rules);
+            RuleSet further = rest.completed;
+            if (further != null) {
+                returned(space, treeNode, further, mask);
+            }
+            walk(space, rest, treeNode, mask);
+            level++;
+        }
+    }
+}

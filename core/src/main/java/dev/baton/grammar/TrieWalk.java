@@ -1,0 +1,72 @@
+package dev.baton.grammar;
+
+import org.jspecify.annotations.Nullable;
+
+/// Walks the vocabulary's tree beside the nodes of a grammar and marks the tokens on the way. A byte that cannot
+/// follow cuts off its whole subtree. Not thread-safe.
+abstract class TrieWalk {
+    /// What one walk may add to the space before its grammar counts as too costly.
+    private static final long MAX_GROWTH_BYTES = 48L << 20;
+
+    private static final int CHECK_EVERY = 1023;
+
+    private final TokenVocabulary vocabulary;
+    private final @Nullable Node[] path; // (longest token + 1) the node before each depth's byte
+    private boolean marked;
+
+    TrieWalk(TokenVocabulary vocabulary) {
+        this.vocabulary = vocabulary;
+        this.path = new @Nullable Node[vocabulary.maxTokenBytes() + 1];
+    }
+
+    /// Called where rules are complete at the bottom of the graph, and longer tokens exist.
+    abstract void returned(NodeSpace space, int treeNode, RuleSet rules, long[] mask);
+
+    /// Whether any token was marked since this was last asked.
+    final boolean takeMarked() {
+        boolean result = marked;
+        marked = false;
+        return result;
+    }
+
+    /// Marks the tokens below `treeNode` that can follow `start`, which is reached at `treeNode`.
+    final void walk(NodeSpace space, Node start, int treeNode, long[] mask) {
+        if (start == Node.DEAD) {
+            return;
+        }
+        int[] classOfByte = space.automaton.classOfByte;
+        long limit = space.sizeBytes() + MAX_GROWTH_BYTES;
+        path[vocabulary.depth(treeNode)] = start;
+        int end = vocabulary.subtreeEnd(treeNode);
+        int at = treeNode + 1;
+        while (at < end) {
+            int depth = vocabulary.depth(at);
+            Node before = path[depth - 1];
+            if (before == null) {
+                throw new IllegalStateException("the tree of tokens is not in preorder");
+            }
+            Node after = space.next(before, classOfByte[vocabulary.label(at)]);
+            if (after == Node.DEAD) {
+                at = vocabulary.subtreeEnd(at);
+                continue;
+            }
+            for (int token = vocabulary.token(at); token >= 0; token = vocabulary.nextSameToken(token)) {
+                mask[token >>> 6] |= 1L << token;
+                marked = true;
+            }
+            int next = at + 1;
+            if (next < vocabulary.subtreeEnd(at)) {
+                RuleSet rules = after.completed;
+                if (rules != null) {
+                    returned(space, at, rules, mask);
+                }
+                path[depth] = after;
+            }
+            at = next;
+            if ((at & CHECK_EVERY) == 0 && space.sizeBytes() > limit) {
+                throw new GrammarException("the grammar is too costly: one step needs more than "
+                        + (MAX_GROWTH_BYTES >> 20) + " MiB to find the tokens that may follow");
+            }
+        }
+    }
+}
