@@ -9,6 +9,6 @@ final class HermesToolParser {
     private HermesToolParser() {}
 
     static ToolParser create() {
-        return new MarkedJsonCalls(JsonCallsReader.Shape.OBJECT, MarkedJsonCalls.Tail.DROPPED, END, BEGIN);
+        return new MarkedJsonCalls(JsonCallsReader.Shape.OBJECT, END, BEGIN);
     }
 }

@@ -1,15 +1,8 @@
 package dev.baton.serving.tools;
 
-/// What the formats share that write calls as JSON behind a marker: text up to the marker, calls behind it, and what
-/// follows. One thread.
+/// What the formats share that write calls as JSON behind a marker: text up to the marker is content, calls stand
+/// behind it, and what follows a call is left out. One thread.
 final class MarkedJsonCalls implements ToolParser {
-    /// What becomes of text behind the first call.
-    enum Tail {
-        /// It is left out.
-        DROPPED,
-        CONTENT
-    }
-
     private enum State {
         CONTENT,
         CALLS,
@@ -20,16 +13,14 @@ final class MarkedJsonCalls implements ToolParser {
     private final String[] markers;
     private final String endMarker;
     private final JsonCallsReader.Shape shape;
-    private final Tail tail;
     private final TextWindow text = new TextWindow();
     private State state = State.CONTENT;
     private String marker = "";
     private JsonCallsReader reader;
 
     /// @param endMarker ends a call that went wrong; empty if the format has none
-    MarkedJsonCalls(JsonCallsReader.Shape shape, Tail tail, String endMarker, String... markers) {
+    MarkedJsonCalls(JsonCallsReader.Shape shape, String endMarker, String... markers) {
         this.shape = shape;
-        this.tail = tail;
         this.endMarker = endMarker;
         this.markers = markers;
         this.reader = newReader();
@@ -37,7 +28,7 @@ final class MarkedJsonCalls implements ToolParser {
 
     /// For output that is nothing but calls.
     static MarkedJsonCalls unmarked(JsonCallsReader.Shape shape) {
-        MarkedJsonCalls parser = new MarkedJsonCalls(shape, Tail.DROPPED, "");
+        MarkedJsonCalls parser = new MarkedJsonCalls(shape, "");
         parser.state = State.CALLS;
         return parser;
     }
@@ -53,7 +44,7 @@ final class MarkedJsonCalls implements ToolParser {
         while (goesOn && !text.isEmpty()) {
             goesOn = switch (state) {
                 case CONTENT -> untilMarker(sink, true);
-                case TAIL -> untilMarker(sink, tail == Tail.CONTENT);
+                case TAIL -> untilMarker(sink, false);
                 case CALLS -> calls(sink);
                 case BROKEN_CALL -> broken(sink);
             };
@@ -64,11 +55,7 @@ final class MarkedJsonCalls implements ToolParser {
     public void finish(ToolCallSink sink) {
         switch (state) {
             case CONTENT -> sink.content(text.takeAll());
-            case TAIL -> {
-                if (tail == Tail.CONTENT) {
-                    sink.content(text.takeAll());
-                }
-            }
+            case TAIL -> {}
             case CALLS -> reader.finish(marker, sink);
             case BROKEN_CALL -> {
                 sink.arguments(text.takeAll());

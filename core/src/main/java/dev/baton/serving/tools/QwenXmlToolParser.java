@@ -5,8 +5,8 @@ import java.util.List;
 
 /// `qwen3_coder` and `qwen3_xml`:
 /// `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`. Values are written without
-/// quotes; the function's schema says what they are. An argument is given out once it is complete. Text around calls
-/// is content.
+/// quotes; the function's schema says what they are. An argument is given out once it is complete. Text before the first
+/// call is content, text between and behind calls is left out.
 final class QwenXmlToolParser implements ToolParser {
     private static final String BEGIN = "<tool_call>";
     private static final String END = "</tool_call>";
@@ -140,7 +140,7 @@ final class QwenXmlToolParser implements ToolParser {
         } else {
             sink.arguments(hasArguments ? "}" : "{}");
             sink.end(true);
-            state = found.marker().equals(END) ? State.CONTENT : State.AFTER;
+            state = State.AFTER;
         }
         return true;
     }
@@ -175,18 +175,14 @@ final class QwenXmlToolParser implements ToolParser {
     }
 
     private boolean after() {
-        TextWindow.Found found = text.find(END, BEGIN, FUNCTION);
+        TextWindow.Found found = text.find(BEGIN, FUNCTION);
         text.take(found.at());
         if (found.marker().isEmpty()) {
             return false;
         }
         held.setLength(0);
         held.append(text.take(found.marker().length()));
-        if (found.marker().equals(END)) {
-            state = State.CONTENT;
-        } else {
-            begin(found.marker());
-        }
+        begin(found.marker());
         return true;
     }
 

@@ -111,7 +111,7 @@ class ToolParserTest {
                         "granite",
                         "ok <|tool_call|> [{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": {}}]"
                                 + " done",
-                        "ok  done",
+                        "ok ",
                         "f",
                         "{\"n\": 1}",
                         "g",
@@ -235,7 +235,7 @@ class ToolParserTest {
                         "qwen3_coder",
                         "Look:\n<tool_call>\n<function=f>\n<parameter=n>\n 7\n</parameter>\n<parameter=s>\n 7 <b> & \"q\"\n"
                                 + "</parameter>\n</function>\n</tool_call>\n",
-                        "Look:\n\n",
+                        "Look:\n",
                         "f",
                         "{\"n\": 7, \"s\": \" 7 <b> & \\\"q\\\"\"}"),
                 found(
