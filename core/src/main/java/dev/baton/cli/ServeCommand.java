@@ -5,6 +5,7 @@ import dev.baton.engine.EngineConfig;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.model.CausalLm;
+import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelLoader;
 import dev.baton.model.WarmUp;
 import dev.baton.serving.EngineServer;
@@ -97,7 +98,7 @@ final class ServeCommand implements Callable<Integer> {
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
-            EngineServerConfig served = serverConfig(name, loaded.config().vocabSize());
+            EngineServerConfig served = serverConfig(name, loaded.config());
             try (Engine running = startEngine(name, loaded)) {
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
@@ -137,8 +138,9 @@ final class ServeCommand implements Callable<Integer> {
         }
     }
 
-    private EngineServerConfig serverConfig(String name, int vocabSize) {
-        return EngineServerConfig.builder(HttpServerConfig.of(host, port), name, vocabSize)
+    private EngineServerConfig serverConfig(String name, ModelConfig config) {
+        return EngineServerConfig.builder(HttpServerConfig.of(host, port), name, config.vocabSize())
+                .eosTokenIds(config.eosTokenIds())
                 .modelRoot(model.toString())
                 .version(VersionCommand.version())
                 .defaultSampling(GenerationDefaults.read(model))

@@ -13,6 +13,7 @@ import tools.jackson.databind.node.ObjectNode;
 ///     the
 ///     prompt is shown
 /// @param priority lower comes first, where the engine schedules by priority
+/// @param user on whose behalf the request is made; users take turns in the queue
 /// @param kvTransferParams what the request says about its hand-off, unread
 public record GenerationOptions(
         int n,
@@ -22,6 +23,7 @@ public record GenerationOptions(
         PromptOptions prompt,
         OutputOptions output,
         int priority,
+        Optional<String> user,
         Optional<String> requestId,
         Optional<ObjectNode> kvTransferParams) {
 
@@ -47,6 +49,7 @@ public record GenerationOptions(
                 PromptOptions.read(fields, api == Api.COMPLETIONS),
                 OutputOptions.read(fields, logprobs),
                 fields.integer("priority").orElse(0),
+                fields.string("user"),
                 fields.string("request_id"),
                 fields.dict("kv_transfer_params"));
         fields.check();
@@ -73,6 +76,7 @@ public record GenerationOptions(
                 prompt,
                 keepsSpecialTokens ? output.withSpecialTokens() : output,
                 priority,
+                user,
                 requestId,
                 kvTransferParams);
     }

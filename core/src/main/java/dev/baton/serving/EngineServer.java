@@ -81,7 +81,9 @@ public final class EngineServer implements AutoCloseable {
         this.tokenizer = tokenizer;
         int maxModelLen = engine.config().maxModelLen();
         this.prompts = new Prompts(tokenizer, maxModelLen, config.vocabSize());
-        Sampling sampling = new Sampling(tokenizer, maxModelLen, config.vocabSize(), config.defaultSampling());
+        Constraints constraints = new Constraints(tokenizer, config.vocabSize(), config.eosTokenIds());
+        Sampling sampling =
+                new Sampling(tokenizer, maxModelLen, config.vocabSize(), config.defaultSampling(), constraints);
         this.admission = new AdmissionControl(config.maxInFlight());
         this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);

@@ -13,9 +13,18 @@ import java.util.Optional;
 /// @param servedModelNames names that requests may give as `model`; answers carry the first (`--served-model-name`)
 /// @param modelRoot the folder or name that the model was loaded from, for `/v1/models`
 /// @param vocabSize number of token ids that the model takes
+/// @param eosTokenIds tokens that end an output; empty: the tokenizer's
 /// @param version this program's version
 /// @param defaultSampling for fields that requests leave out
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
+/// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
+///     (`--enable-force-include-usage`)
+/// @param enableRequestIdHeaders whether answers carry `X-Request-Id` (`--enable-request-id-headers`)
+/// @param enableServerLoadTracking whether `/load` counts requests; it says 0 otherwise
+///     (`--enable-server-load-tracking`)
+/// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. A silent
+///     stream's
+///     head goes out then, before its first content (`--sse-heartbeat-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
 /// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
 /// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)
@@ -26,9 +35,14 @@ public record EngineServerConfig(
         List<String> servedModelNames,
         String modelRoot,
         int vocabSize,
+        List<Integer> eosTokenIds,
         String version,
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
+        boolean enableForceIncludeUsage,
+        boolean enableRequestIdHeaders,
+        boolean enableServerLoadTracking,
+        Optional<Duration> sseHeartbeatInterval,
         boolean devMode,
         Optional<String> toolCallParser,
         boolean enableAutoToolChoice,
@@ -41,6 +55,7 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("servedModelNames is empty; pass --served-model-name");
         }
         servedModelNames = List.copyOf(servedModelNames);
+        eosTokenIds = List.copyOf(eosTokenIds);
         if (enableAutoToolChoice && toolCallParser.isEmpty()) {
             throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
         }
@@ -70,9 +85,14 @@ public record EngineServerConfig(
     /// Begins with these values.
     public Builder toBuilder() {
         return new Builder(http, servedModelNames, modelRoot, vocabSize)
+                .eosTokenIds(eosTokenIds)
                 .version(version)
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
+                .enableForceIncludeUsage(enableForceIncludeUsage)
+                .enableRequestIdHeaders(enableRequestIdHeaders)
+                .enableServerLoadTracking(enableServerLoadTracking)
+                .sseHeartbeatInterval(sseHeartbeatInterval)
                 .devMode(devMode)
                 .toolCallParser(toolCallParser)
                 .enableAutoToolChoice(enableAutoToolChoice)
@@ -86,9 +106,14 @@ public record EngineServerConfig(
         private HttpServerConfig http;
         private List<String> servedModelNames;
         private String modelRoot;
+        private List<Integer> eosTokenIds = List.of();
         private String version = "dev";
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
+        private boolean enableForceIncludeUsage;
+        private boolean enableRequestIdHeaders;
+        private boolean enableServerLoadTracking;
+        private Optional<Duration> sseHeartbeatInterval = Optional.empty();
         private boolean devMode;
         private Optional<String> toolCallParser = Optional.empty();
         private boolean enableAutoToolChoice;
@@ -117,6 +142,11 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder eosTokenIds(List<Integer> ids) {
+            eosTokenIds = ids;
+            return this;
+        }
+
         public Builder version(String number) {
             version = number;
             return this;
@@ -129,6 +159,26 @@ public record EngineServerConfig(
 
         public Builder enablePromptTokensDetails(boolean enabled) {
             enablePromptTokensDetails = enabled;
+            return this;
+        }
+
+        public Builder enableForceIncludeUsage(boolean enabled) {
+            enableForceIncludeUsage = enabled;
+            return this;
+        }
+
+        public Builder enableRequestIdHeaders(boolean enabled) {
+            enableRequestIdHeaders = enabled;
+            return this;
+        }
+
+        public Builder enableServerLoadTracking(boolean enabled) {
+            enableServerLoadTracking = enabled;
+            return this;
+        }
+
+        public Builder sseHeartbeatInterval(Optional<Duration> interval) {
+            sseHeartbeatInterval = interval;
             return this;
         }
 
@@ -166,9 +216,14 @@ public record EngineServerConfig(
                     servedModelNames,
                     modelRoot,
                     vocabSize,
+                    eosTokenIds,
                     version,
                     defaultSampling,
                     enablePromptTokensDetails,
+                    enableForceIncludeUsage,
+                    enableRequestIdHeaders,
+                    enableServerLoadTracking,
+                    sseHeartbeatInterval,
                     devMode,
                     toolCallParser,
                     enableAutoToolChoice,

@@ -99,7 +99,7 @@ final class RequestStream {
                         sequence.prompt().ids(),
                         sequence.sampling(),
                         generation.priority(),
-                        EngineRequest.NO_TENANT,
+                        generation.options().user().orElse(EngineRequest.NO_TENANT),
                         sequence.index() == 0 ? kv : Optional.empty());
                 registry.add(generation.requestId(), sequence.engineId());
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));

@@ -25,13 +25,15 @@ final class Sampling {
     private final int maxModelLen;
     private final int vocabSize;
     private final DefaultSampling defaults;
+    private final Constraints constraints;
 
     /// @param vocabSize number of token ids that the model takes
-    Sampling(Tokenizer tokenizer, int maxModelLen, int vocabSize, DefaultSampling defaults) {
+    Sampling(Tokenizer tokenizer, int maxModelLen, int vocabSize, DefaultSampling defaults, Constraints constraints) {
         this.tokenizer = tokenizer;
         this.maxModelLen = maxModelLen;
         this.vocabSize = vocabSize;
         this.defaults = defaults;
+        this.constraints = constraints;
     }
 
     /// Checks the options of one request against the model.
@@ -50,7 +52,12 @@ final class Sampling {
         }
         Map<Integer, Float> biases = new HashMap<>();
         sampling.logitBias().forEach((id, bias) -> biases.put(id, Math.clamp(bias, -MAX_BIAS, MAX_BIAS)));
-        return new OfRequest(options, biases, allowed, badWords(sampling.badWords()), Optional.empty());
+        return new OfRequest(
+                options,
+                biases,
+                allowed,
+                badWords(sampling.badWords()),
+                sampling.structuredOutput().map(constraints::of));
     }
 
     private void requireInVocabulary(Collection<Integer> ids, String field) {

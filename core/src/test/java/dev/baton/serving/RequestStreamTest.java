@@ -103,8 +103,12 @@ class RequestStreamTest {
         try {
             CompletionRequest request = CompletionRequest.parse(Json.parse(exchange.body()));
             Prompts prompts = new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB);
-            Sampling sampling =
-                    new Sampling(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB, DefaultSampling.VLLM);
+            Sampling sampling = new Sampling(
+                    instance.tokenizer,
+                    Instance.CONTEXT,
+                    ByteTokenizer.VOCAB,
+                    DefaultSampling.VLLM,
+                    new Constraints(instance.tokenizer, ByteTokenizer.VOCAB, List.of()));
             ServingContext context = new ServingContext(
                     instance.engine,
                     instance.tokenizer,
