@@ -45,15 +45,9 @@ final class FrontendOptions {
     boolean enableForceIncludeUsage;
 
     @Option(
-            names = "--enable-server-load-tracking",
-            negatable = true,
-            description = "Count requests in flight on /load, which says 0 otherwise.")
-    boolean enableServerLoadTracking;
-
-    @Option(
             names = "--sse-heartbeat-interval",
             paramLabel = "SECONDS",
-            converter = Seconds.class,
+            converter = Seconds.Positive.class,
             description = "Send a comment line on a stream that is silent for so long, also while its request waits:"
                     + " its status is 200 from then on (default: none).")
     @Nullable

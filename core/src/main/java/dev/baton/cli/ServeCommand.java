@@ -188,7 +188,6 @@ final class ServeCommand implements Callable<Integer> {
                     .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
                     .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
                     .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
-                    .enableServerLoadTracking(frontend.enableServerLoadTracking)
                     .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
                     .responseRole(frontend.responseRole)
                     .devMode(frontend.serverDevMode)

@@ -29,10 +29,12 @@ public final class ChatCompletionResponses {
                 (json, choice) -> {
                     json.writeObjectPropertyStart("message");
                     json.writeStringProperty("role", role);
-                    json.writeStringProperty("content", choice.text());
-                    for (String absent : List.of("refusal", "annotations", "audio", "function_call", "reasoning")) {
+                    content(json, choice);
+                    for (String absent : List.of("refusal", "annotations", "audio", "function_call")) {
                         json.writeNullProperty(absent);
                     }
+                    toolCalls(json, choice.tools().calls());
+                    json.writeNullProperty("reasoning");
                     json.writeEndObject();
                     logprobs(json, choice);
                     JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
@@ -45,6 +47,59 @@ public final class ChatCompletionResponses {
                     promptFields(json, choices.getFirst().promptTokenIds(), promptText);
                 },
                 kvTransferParams);
+    }
+
+    /// A message that is nothing but calls has no content.
+    private static void content(JsonGenerator json, Choice choice) {
+        ToolParts tools = choice.tools();
+        if (choice.text().isEmpty() && !(tools.calls().isEmpty() && tools.deltas().isEmpty())) {
+            json.writeNullProperty("content");
+        } else {
+            json.writeStringProperty("content", choice.text());
+        }
+    }
+
+    private static void toolCalls(JsonGenerator json, List<ToolCall> calls) {
+        if (calls.isEmpty()) {
+            return;
+        }
+        json.writeArrayPropertyStart("tool_calls");
+        for (ToolCall call : calls) {
+            json.writeStartObject();
+            json.writeStringProperty("id", call.id());
+            json.writeStringProperty("type", "function");
+            json.writeObjectPropertyStart("function");
+            json.writeStringProperty("name", call.name());
+            json.writeStringProperty("arguments", call.arguments());
+            json.writeEndObject();
+            json.writeEndObject();
+        }
+        json.writeEndArray();
+    }
+
+    private static void toolCallDeltas(JsonGenerator json, List<ToolCallDelta> deltas) {
+        if (deltas.isEmpty()) {
+            return;
+        }
+        json.writeArrayPropertyStart("tool_calls");
+        for (ToolCallDelta delta : deltas) {
+            json.writeStartObject();
+            if (delta.id().isPresent()) {
+                json.writeStringProperty("id", delta.id().get());
+                json.writeStringProperty("type", "function");
+            }
+            json.writeNumberProperty("index", delta.index());
+            json.writeObjectPropertyStart("function");
+            if (delta.name().isPresent()) {
+                json.writeStringProperty("name", delta.name().get());
+            }
+            if (!delta.arguments().isEmpty()) {
+                json.writeStringProperty("arguments", delta.arguments());
+            }
+            json.writeEndObject();
+            json.writeEndObject();
+        }
+        json.writeEndArray();
     }
 
     private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds, Optional<String> promptText) {
@@ -85,7 +140,11 @@ public final class ChatCompletionResponses {
                 choice.index(),
                 json -> {
                     json.writeObjectPropertyStart("delta");
-                    json.writeStringProperty("content", choice.text());
+                    ToolParts tools = choice.tools();
+                    if (!tools.parsed() || !choice.text().isEmpty() || !tools.deltas().isEmpty()) {
+                        content(json, choice);
+                    }
+                    toolCallDeltas(json, tools.deltas());
                     json.writeEndObject();
                     logprobs(json, choice);
                     JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());

@@ -71,9 +71,13 @@ public record ChatInput(
         return String.valueOf(messages.getLast().getOrDefault("content", ""));
     }
 
-    ChatInput withTemplateFields(Map<String, Object> more) {
+    /// The same with the tools that the template writes about, if there are any.
+    ChatInput withTools(List<Tool> tools) {
+        if (tools.isEmpty()) {
+            return this;
+        }
         Map<String, Object> all = new LinkedHashMap<>(templateFields);
-        all.putAll(more);
+        all.put("tools", Tool.forTemplate(tools));
         return new ChatInput(messages, addGenerationPrompt, continueFinalMessage, all);
     }
 
@@ -95,6 +99,10 @@ public record ChatInput(
             plain.put("content", "");
         } else if (!content.isString()) {
             fields.wrong("string_type", loc + ".content", "Input should be a valid string", content);
+        }
+        if (message.path("role").stringValue().equals("assistant")) {
+            MessageToolCalls.read(message).ifPresentOrElse(
+                    calls -> plain.put("tool_calls", calls), () -> plain.remove("tool_calls"));
         }
         return plain;
     }

@@ -11,6 +11,7 @@ import java.util.Optional;
 /// @param tokenIds the tokens behind `text`, if asked for
 /// @param promptTokenIds the prompt, if asked for
 /// @param promptLogprobs one entry for each token of the prompt, if asked for
+/// @param tools calls of tools; [ToolParts#NONE] in a completion
 public record Choice(
         int index,
         String text,
@@ -21,4 +22,5 @@ public record Choice(
         StopReason stopReason,
         Optional<int[]> tokenIds,
         Optional<int[]> promptTokenIds,
-        Optional<List<PromptLogprob>> promptLogprobs) {}
+        Optional<List<PromptLogprob>> promptLogprobs,
+        ToolParts tools) {}

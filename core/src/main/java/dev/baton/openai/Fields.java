@@ -57,6 +57,12 @@ final class Fields {
         return value == null || value.isNull() ? Optional.empty() : Optional.of(value);
     }
 
+    /// Whether the field is there and says `null`, which for some fields is not the same as its absence.
+    boolean isNull(String name) {
+        JsonNode value = object.get(name);
+        return value != null && value.isNull();
+    }
+
     boolean has(String name) {
         return node(name).isPresent();
     }
@@ -219,6 +225,13 @@ final class Fields {
     /// The fields of a nested object.
     Optional<Fields> nested(String name) {
         return dict(name).map(dict -> new Fields(dict, loc(name), validation));
+    }
+
+    /// The fields of an object inside a list.
+    ///
+    /// @param loc where it stands under this object, for example `tools.0`
+    Fields item(String loc, ObjectNode item) {
+        return new Fields(item, loc(loc), validation);
     }
 
     Optional<JsonNode> list(String name) {

@@ -63,6 +63,24 @@ public record GenerationOptions(
         return options;
     }
 
+    /// The same for an output in which calls of tools are looked for.
+    ///
+    /// @param keepsSpecialTokens whether special tokens stay in the text, whatever the request says
+    /// @param demanded what the output must look like instead of what the request says
+    public GenerationOptions forTools(boolean keepsSpecialTokens, Optional<StructuredOutput> demanded) {
+        return new GenerationOptions(
+                n,
+                maxTokens,
+                demanded.isPresent() ? sampling.withStructuredOutput(demanded) : sampling,
+                stop,
+                prompt,
+                keepsSpecialTokens ? output.withSpecialTokens() : output,
+                priority,
+                user,
+                requestId,
+                kvTransferParams);
+    }
+
     /// A field that would change the output is never passed over in silence.
     private static void refuseUnbuilt(Fields fields) {
         for (String name : List.of("use_beam_search", "watermarking", "return_token_offsets")) {

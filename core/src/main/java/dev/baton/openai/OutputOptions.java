@@ -41,6 +41,20 @@ public record OutputOptions(
                 fields.flag("return_prompt_text", false));
     }
 
+    /// The same with special tokens in the text.
+    OutputOptions withSpecialTokens() {
+        return new OutputOptions(
+                stream,
+                streamOptions,
+                logprobs,
+                promptLogprobs,
+                echo,
+                false,
+                returnTokenIds,
+                returnTokensAsTokenIds,
+                returnPromptText);
+    }
+
     /// A prompt that is repeated is shown with log-probabilities as the output is.
     private static OptionalInt promptLogprobs(Fields fields, boolean stream, boolean echo, OptionalInt logprobs) {
         OptionalInt wanted = fields.integer("prompt_logprobs");

@@ -50,6 +50,23 @@ public record SamplingOptions(
                 StructuredOutput.read(fields));
     }
 
+    /// The same with another constraint.
+    SamplingOptions withStructuredOutput(Optional<StructuredOutput> other) {
+        return new SamplingOptions(
+                temperature,
+                topP,
+                topK,
+                minP,
+                repetitionPenalty,
+                presencePenalty,
+                frequencyPenalty,
+                seed,
+                logitBias,
+                allowedTokenIds,
+                badWords,
+                other);
+    }
+
     /// @param n choices that the request asks for
     void checkRanges(int n) {
         Ranges.inRange("presence_penalty", presencePenalty, -2, 2);

@@ -276,15 +276,18 @@ public final class EngineServer implements AutoCloseable {
             ChatCompletionRequest request = ChatCompletionRequest.parse(body);
             requireModel(request.model());
             requireWholeAnswer(kv, request.options());
-            return admitted(request.options().n(), leave -> {
+            Optional<ToolUse> tools = ToolUse.of(request.tools(), config.toolFormat());
+            GenerationOptions options =
+                    tools.map(use -> use.adjust(request.options())).orElse(request.options());
+            return admitted(options.n(), leave -> {
                 ChatInput chat = request.chat();
-                OutputOptions output = request.options().output();
+                OutputOptions output = options.output();
                 String role = chat.addGenerationPrompt() ? config.responseRole() : chat.lastRole();
                 String echo = output.echo() && role.equals(chat.lastRole()) ? chat.lastContent() : "";
-                EncodedPrompt encoded = prompts.encode(chat, echo, request.options());
+                EncodedPrompt encoded = prompts.encode(chat, echo, options);
                 Optional<String> shown = output.returnPromptText() ? Optional.of(prompts.text(chat)) : Optional.empty();
-                return stream(
-                        exchange, request.options(), new ResponseFormat.Chat(role, shown), List.of(encoded), leave);
+                ResponseFormat format = new ResponseFormat.Chat(role, shown, tools);
+                return stream(exchange, options, format, List.of(encoded), leave);
             });
         });
         stream.submit(kv);

@@ -1,6 +1,8 @@
 package dev.baton.serving;
 
 import dev.baton.http.HttpServerConfig;
+import dev.baton.serving.tools.ToolFormat;
+import dev.baton.serving.tools.ToolParsers;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -17,11 +19,11 @@ import java.util.Optional;
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
 /// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
 ///     (`--enable-force-include-usage`)
-/// @param enableServerLoadTracking whether `/load` counts requests; it says 0 otherwise
-///     (`--enable-server-load-tracking`)
 /// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. Its head
 ///     goes out then, before its first content (`--sse-heartbeat-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
+/// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
+/// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
 /// @param logStats whether there are lines of statistics in the log (`--disable-log-stats`)
 /// @param logStatsInterval time between two of them while there is traffic
@@ -37,9 +39,10 @@ public record EngineServerConfig(
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
         boolean enableForceIncludeUsage,
-        boolean enableServerLoadTracking,
         Optional<Duration> sseHeartbeatInterval,
         boolean devMode,
+        Optional<String> toolCallParser,
+        boolean enableAutoToolChoice,
         int maxInFlight,
         boolean logStats,
         Duration logStatsInterval,
@@ -53,6 +56,18 @@ public record EngineServerConfig(
         }
         servedModelNames = List.copyOf(servedModelNames);
         eosTokenIds = List.copyOf(eosTokenIds);
+        if (enableAutoToolChoice && toolCallParser.isEmpty()) {
+            throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
+        }
+        toolCallParser.filter(name -> !ToolParsers.names().contains(name)).ifPresent(unknown -> {
+            throw new IllegalArgumentException("invalid tool call parser: " + unknown + " (--tool-call-parser is one of "
+                    + String.join(", ", ToolParsers.names()) + ")");
+        });
+    }
+
+    /// How calls of tools are found; empty if they are not enabled.
+    Optional<ToolFormat> toolFormat() {
+        return toolCallParser.filter(name -> enableAutoToolChoice).flatMap(ToolParsers::find);
     }
 
     /// The name that answers carry.
@@ -75,9 +90,10 @@ public record EngineServerConfig(
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
                 .enableForceIncludeUsage(enableForceIncludeUsage)
-                .enableServerLoadTracking(enableServerLoadTracking)
                 .sseHeartbeatInterval(sseHeartbeatInterval)
                 .devMode(devMode)
+                .toolCallParser(toolCallParser)
+                .enableAutoToolChoice(enableAutoToolChoice)
                 .maxInFlight(maxInFlight)
                 .logStats(logStats)
                 .logStatsInterval(logStatsInterval)
@@ -96,9 +112,10 @@ public record EngineServerConfig(
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
         private boolean enableForceIncludeUsage;
-        private boolean enableServerLoadTracking;
         private Optional<Duration> sseHeartbeatInterval = Optional.empty();
         private boolean devMode;
+        private Optional<String> toolCallParser = Optional.empty();
+        private boolean enableAutoToolChoice;
         private int maxInFlight = 4096;
         private boolean logStats = true;
         private Duration logStatsInterval = Duration.ofSeconds(10);
@@ -152,11 +169,6 @@ public record EngineServerConfig(
             return this;
         }
 
-        public Builder enableServerLoadTracking(boolean enabled) {
-            enableServerLoadTracking = enabled;
-            return this;
-        }
-
         public Builder sseHeartbeatInterval(Optional<Duration> interval) {
             sseHeartbeatInterval = interval;
             return this;
@@ -164,6 +176,16 @@ public record EngineServerConfig(
 
         public Builder devMode(boolean enabled) {
             devMode = enabled;
+            return this;
+        }
+
+        public Builder toolCallParser(Optional<String> name) {
+            toolCallParser = name;
+            return this;
+        }
+
+        public Builder enableAutoToolChoice(boolean enabled) {
+            enableAutoToolChoice = enabled;
             return this;
         }
 
@@ -206,9 +228,10 @@ public record EngineServerConfig(
                     defaultSampling,
                     enablePromptTokensDetails,
                     enableForceIncludeUsage,
-                    enableServerLoadTracking,
                     sseHeartbeatInterval,
                     devMode,
+                    toolCallParser,
+                    enableAutoToolChoice,
                     maxInFlight,
                     logStats,
                     logStatsInterval,

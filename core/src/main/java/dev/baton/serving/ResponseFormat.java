@@ -14,6 +14,11 @@ sealed interface ResponseFormat {
     /// What ids begin with.
     String idPrefix();
 
+    /// How calls of tools are found in the output, if they are.
+    default Optional<ToolUse> tools() {
+        return Optional.empty();
+    }
+
     byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams);
 
     byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint);
@@ -48,7 +53,8 @@ sealed interface ResponseFormat {
     ///
     /// @param role the role of the message that is generated
     /// @param promptText what the chat template made of the messages, if the request asks for it
-    record Chat(String role, Optional<String> promptText) implements ResponseFormat {
+    /// @param tools how calls of tools are found in the output, if they are
+    record Chat(String role, Optional<String> promptText, Optional<ToolUse> tools) implements ResponseFormat {
         @Override
         public String idPrefix() {
             return "chatcmpl-";

@@ -9,7 +9,9 @@ import dev.baton.openai.Choice;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.SseWriter;
 import dev.baton.openai.TokenLogprob;
+import dev.baton.openai.ToolParts;
 import dev.baton.openai.Usage;
+import dev.baton.serving.tools.ToolCallStream;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -25,6 +27,7 @@ final class StreamedAnswer implements Answer {
     private final boolean promptTokensDetails;
     private final int[] shownCharacters;
     private final boolean[] begun;
+    private final List<ToolCallStream> toolCalls; // by sequence; empty if no calls are looked for
     private @Nullable HttpStream stream;
 
     StreamedAnswer(
@@ -36,6 +39,11 @@ final class StreamedAnswer implements Answer {
         this.promptTokensDetails = promptTokensDetails;
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
+        this.toolCalls = generation
+                .format()
+                .tools()
+                .map(tools -> sequences.stream().map(each -> tools.stream()).toList())
+                .orElse(List.of());
     }
 
     @Override
@@ -44,23 +52,28 @@ final class StreamedAnswer implements Answer {
         if (delta.tokenIds().length == 0 && delta.text().isEmpty() && !last) {
             return;
         }
-        HttpStream out = opened();
         int index = sequence.index();
+        Shown shown = shown(index, delta.text(), last);
+        if (shown.isNothing() && !last && output.logprobs().isEmpty() && !output.returnTokenIds()) {
+            return; // held back until it is known to be text or a call
+        }
+        HttpStream out = opened();
         boolean promptHere = !begun[index]
                 && (output.returnTokenIds() || output.echo())
                 && generation.format() instanceof ResponseFormat.Completion;
         begun[index] = true;
         Choice choice = new Choice(
                 index,
-                delta.text(),
+                shown.text(),
                 output.logprobs().isPresent(),
                 delta.logprobs(),
                 shownCharacters[index],
-                sequence.finishReason(),
+                sequence.finishReason().map(reason -> finishReason(index, reason)),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
                 promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
-                Optional.empty());
+                Optional.empty(),
+                shown.tools());
         for (TokenLogprob token : delta.logprobs()) {
             shownCharacters[index] +=
                     token.token().codePointCount(0, token.token().length());
@@ -73,6 +86,29 @@ final class StreamedAnswer implements Answer {
                         choice,
                         runningUsage(sequence, sequence.numTokens()),
                         last && !usageFollows)));
+    }
+
+    /// What is sent of a piece of text.
+    private record Shown(String text, ToolParts tools) {
+        private boolean isNothing() {
+            return tools.parsed() && text.isEmpty() && tools.deltas().isEmpty();
+        }
+    }
+
+    private Shown shown(int index, String text, boolean last) {
+        if (toolCalls.isEmpty()) {
+            return new Shown(text, ToolParts.NONE);
+        }
+        ToolCallStream.Delta found = toolCalls.get(index).accept(text, last);
+        return new Shown(found.content(), new ToolParts(true, List.of(), found.calls()));
+    }
+
+    private String finishReason(int index, String reason) {
+        return generation
+                .format()
+                .tools()
+                .map(tools -> tools.finishReason(reason, toolCalls.get(index).numCalls() > 0))
+                .orElse(reason);
     }
 
     private HttpStream opened() {

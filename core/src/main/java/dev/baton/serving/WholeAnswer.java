@@ -7,6 +7,8 @@ import dev.baton.openai.Choice;
 import dev.baton.openai.KvTransferJson;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.TokenLogprob;
+import dev.baton.openai.ToolParts;
+import dev.baton.serving.tools.ToolOutput;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -61,17 +63,26 @@ final class WholeAnswer implements Answer {
     private Choice choice(Sequence sequence) {
         OutputOptions output = generation.options().output();
         Collected all = collected.get(sequence.index());
+        String text = all.text.toString();
+        Optional<ToolOutput> parsed = generation.format().tools().map(tools -> tools.parse(text));
         return new Choice(
                 sequence.index(),
-                all.text.toString(),
+                parsed.map(ToolOutput::content).orElse(text),
                 output.logprobs().isPresent(),
                 all.logprobs,
                 0,
-                sequence.finishReason(),
+                parsed.map(found -> finishReason(sequence, found)).orElse(sequence.finishReason()),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
                 output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
-                sequence.promptLogprobs());
+                sequence.promptLogprobs(),
+                parsed.map(found -> new ToolParts(true, found.calls(), List.of())).orElse(ToolParts.NONE));
+    }
+
+    private Optional<String> finishReason(Sequence sequence, ToolOutput found) {
+        boolean called = !found.calls().isEmpty();
+        return sequence.finishReason()
+                .map(reason -> generation.format().tools().orElseThrow().finishReason(reason, called));
     }
 
     private static int[] joined(List<int[]> parts) {
