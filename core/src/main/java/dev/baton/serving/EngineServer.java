@@ -31,8 +31,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -75,6 +77,8 @@ public final class EngineServer implements AutoCloseable {
     private final HttpServer server;
     private final AutoCloseable statsTimer;
     private final AutoCloseable registryTimer;
+    private final AutoCloseable heartbeatTimer;
+    private final Set<RequestStream> heartbeats = ConcurrentHashMap.newKeySet();
 
     private EngineServer(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
         this.config = config;
@@ -89,7 +93,14 @@ public final class EngineServer implements AutoCloseable {
         this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);
         this.context = new ServingContext(
-                engine, tokenizer, prompts, sampling, registry, metrics, config.enablePromptTokensDetails());
+                engine,
+                tokenizer,
+                prompts,
+                sampling,
+                registry,
+                metrics,
+                UsageCounter.of(config.enablePromptTokensDetails(), engine.config()),
+                new Streaming(config.enableForceIncludeUsage(), config.sseHeartbeatInterval()));
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -108,6 +119,11 @@ public final class EngineServer implements AutoCloseable {
                         () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info))
                 : () -> {};
         this.registryTimer = runtime.every(REGISTRY_SWEEP, registry::forgetReleased);
+        this.heartbeatTimer = config.sseHeartbeatInterval()
+                .map(interval -> runtime.every(
+                        Duration.ofMillis(Math.max(1, interval.toMillis() / 2)),
+                        () -> heartbeats.forEach(RequestStream::heartbeat)))
+                .orElse(() -> {});
     }
 
     /// Starts to serve; returns once the port is bound.
@@ -127,6 +143,7 @@ public final class EngineServer implements AutoCloseable {
         try {
             statsTimer.close();
             registryTimer.close();
+            heartbeatTimer.close();
             server.stop(grace);
         } catch (HttpException e) {
             LOG.warn("{}", e.getMessage());
@@ -182,6 +199,7 @@ public final class EngineServer implements AutoCloseable {
             exchange.setResponseHeader(REQUEST_ID, clientsRequestId(exchange).orElseGet(EngineServer::newRequestId));
         }
         Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
+        metrics.http().follow(exchange, methods != null);
         if (methods == null) {
             exchange.respondJson(404, Json.bytes(Map.of("detail", "Not Found")));
             return;
@@ -362,6 +380,10 @@ public final class EngineServer implements AutoCloseable {
         Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
+        if (options.output().stream() && config.sseHeartbeatInterval().isPresent()) {
+            heartbeats.add(stream);
+            stream.whenOver(() -> heartbeats.remove(stream));
+        }
         return stream;
     }
 
@@ -399,7 +421,7 @@ public final class EngineServer implements AutoCloseable {
         if (request.returnTokenStrs()) {
             String[] strings = new String[tokens.length];
             for (int i = 0; i < tokens.length; i++) {
-                strings[i] = tokenizer.tokenText(tokens[i]);
+                strings[i] = tokenizer.tokenPiece(tokens[i]);
             }
             texts = Optional.of(strings);
         }

@@ -29,6 +29,7 @@ final class RequestStream {
     private final ServingMetrics metrics;
     private final Generation generation;
     private final Runnable whenOver;
+    private final List<Runnable> alsoWhenOver = new ArrayList<>(1);
     private final List<Sequence> sequences;
     private final Answer answer;
 
@@ -50,7 +51,7 @@ final class RequestStream {
         this.whenOver = whenOver;
         this.sequences = sequences(context, generation);
         this.unfinished = sequences.size();
-        this.answer = Answer.of(exchange, generation, sequences, context.promptTokensDetails());
+        this.answer = Answer.of(exchange, generation, sequences, context);
     }
 
     private static List<Sequence> sequences(ServingContext context, Generation generation) {
@@ -107,7 +108,7 @@ final class RequestStream {
         } catch (EngineException.QueueFull e) {
             abandon();
             metrics.rejected("max_num_queued_reqs");
-            throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage())));
+            throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage()), e.retryAfter()));
         } catch (EngineException e) {
             abandon();
             throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage())));
@@ -148,11 +149,26 @@ final class RequestStream {
         }
     }
 
+    /// Registers what else to do when the answer is complete or has become pointless. Before [#submit].
+    void whenOver(Runnable task) {
+        alsoWhenOver.add(task);
+    }
+
+    /// Sends a sign of life if the answer is a stream that has been silent for too long. Any thread.
+    void heartbeat() {
+        exchange.execute(() -> {
+            if (submitted && !over) {
+                answer.heartbeat();
+            }
+        });
+    }
+
     private void finishQuietly() {
         over = true;
         if (!reportedOver) {
             reportedOver = true;
             whenOver.run();
+            alsoWhenOver.forEach(Runnable::run);
         }
     }
 
@@ -201,6 +217,7 @@ final class RequestStream {
                     now - exchange.arrivalNanos(),
                     sequence.decodeNanos());
             if (unfinished == 0) {
+                metrics.completed(sequences);
                 answer.complete();
                 finishQuietly();
             }

@@ -14,6 +14,9 @@ sealed interface ResponseFormat {
     /// What ids begin with.
     String idPrefix();
 
+    /// Whether `usage` says how many tokens are new in the prefix cache.
+    boolean tellsCreatedCacheTokens();
+
     /// How calls of tools are found in the output, if they are.
     default Optional<ToolUse> tools() {
         return Optional.empty();
@@ -30,6 +33,11 @@ sealed interface ResponseFormat {
         @Override
         public String idPrefix() {
             return "cmpl-";
+        }
+
+        @Override
+        public boolean tellsCreatedCacheTokens() {
+            return false;
         }
 
         @Override
@@ -58,6 +66,11 @@ sealed interface ResponseFormat {
         @Override
         public String idPrefix() {
             return "chatcmpl-";
+        }
+
+        @Override
+        public boolean tellsCreatedCacheTokens() {
+            return true;
         }
 
         @Override

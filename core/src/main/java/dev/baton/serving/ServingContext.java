@@ -8,7 +8,8 @@ import dev.baton.tokenizer.Tokenizer;
 /// @param prompts turns prompts into what the engine takes
 /// @param sampling does the same with options
 /// @param registry finds the sequences of a request id
-/// @param promptTokensDetails whether `usage` shows cached tokens
+/// @param usage adds up token counts
+/// @param streaming what holds for every stream
 record ServingContext(
         Engine engine,
         Tokenizer tokenizer,
@@ -16,4 +17,5 @@ record ServingContext(
         Sampling sampling,
         RequestRegistry registry,
         ServingMetrics metrics,
-        boolean promptTokensDetails) {}
+        UsageCounter usage,
+        Streaming streaming) {}

@@ -19,7 +19,8 @@ final class WholeAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
     private final List<Sequence> sequences;
-    private final boolean promptTokensDetails;
+    private final UsageCounter usage;
+    private final ServingMetrics metrics;
     private final List<Collected> collected;
 
     /// What one sequence has come to.
@@ -29,11 +30,12 @@ final class WholeAnswer implements Answer {
         private final List<TokenLogprob> logprobs = new ArrayList<>();
     }
 
-    WholeAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
+    WholeAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.sequences = sequences;
-        this.promptTokensDetails = promptTokensDetails;
+        this.usage = context.usage();
+        this.metrics = context.metrics();
         this.collected = sequences.stream().map(sequence -> new Collected()).toList();
     }
 
@@ -56,7 +58,7 @@ final class WholeAnswer implements Answer {
                         .full(
                                 generation.head(),
                                 sequences.stream().map(this::choice).toList(),
-                                Answer.usage(sequences, promptTokensDetails),
+                                usage.of(sequences, generation.format().tellsCreatedCacheTokens()),
                                 heldBlocks()));
     }
 
@@ -81,6 +83,7 @@ final class WholeAnswer implements Answer {
 
     private Optional<String> finishReason(Sequence sequence, ToolOutput found) {
         boolean called = !found.calls().isEmpty();
+        metrics.toolCallsParsed(false, called);
         return sequence.finishReason()
                 .map(reason -> generation.format().tools().orElseThrow().finishReason(reason, called));
     }

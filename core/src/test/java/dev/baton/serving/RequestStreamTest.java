@@ -116,7 +116,8 @@ class RequestStreamTest {
                     sampling,
                     registry,
                     new ServingMetrics("tiny", instance.engine),
-                    false);
+                    new UsageCounter(false, 0),
+                    new Streaming(false, Optional.empty()));
             Generation generation = new Generation(
                     "r",
                     request.options(),
