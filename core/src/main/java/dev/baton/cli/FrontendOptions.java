@@ -45,10 +45,23 @@ final class FrontendOptions {
     boolean enableForceIncludeUsage;
 
     @Option(
+            names = "--enable-auto-tool-choice",
+            negatable = true,
+            description = "Find calls of tools in chats; needs --tool-call-parser.")
+    boolean enableAutoToolChoice;
+
+    @Option(
+            names = "--tool-call-parser",
+            paramLabel = "NAME",
+            description = "How the model writes calls of tools, for example hermes.")
+    @Nullable
+    String toolCallParser;
+
+    @Option(
             names = "--sse-heartbeat-interval",
             paramLabel = "SECONDS",
             converter = Seconds.Positive.class,
-            description = "Send a comment line on a stream that is silent for so long, also while its request waits:"
+            description = "Send a comment on a stream that is silent for so long, also while its request waits:"
                     + " its status is 200 from then on (default: none).")
     @Nullable
     Duration sseHeartbeatInterval;

@@ -117,7 +117,9 @@ final class ServeCommand implements Callable<Integer> {
         stop.onRaised(() -> endIfLoading(stop, loading), () -> {});
         try (Tokenizer tokenizer = Tokenizer.load(model, chatTemplate)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
-            LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
+            LOG.info(
+                    "Warmed up in {} ms",
+                    WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
@@ -176,11 +178,11 @@ final class ServeCommand implements Callable<Integer> {
         return model;
     }
 
-    private EngineServerConfig serverConfig(Path model, List<String> names, ModelConfig config) {
+    private EngineServerConfig serverConfig(Path model, List<String> names, ModelConfig shape) {
         FrontendOptions frontend = engine.frontend;
         try {
-            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), config.vocabSize())
-                    .eosTokenIds(config.eosTokenIds())
+            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), shape.vocabSize())
+                    .eosTokenIds(shape.eosTokenIds())
                     .servedModelNames(names)
                     .modelRoot(model.toString())
                     .version(VersionCommand.version())
@@ -188,6 +190,8 @@ final class ServeCommand implements Callable<Integer> {
                     .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
                     .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
                     .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
+                    .enableAutoToolChoice(frontend.enableAutoToolChoice)
+                    .toolCallParser(Optional.ofNullable(frontend.toolCallParser))
                     .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
                     .responseRole(frontend.responseRole)
                     .devMode(frontend.serverDevMode)
