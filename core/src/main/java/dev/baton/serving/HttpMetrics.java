@@ -51,7 +51,7 @@ final class HttpMetrics {
             duration.labelValues(handler, exchange.method()).observe(seconds);
             fineDuration.observe(seconds);
             requestBytes.labelValues(handler).observe(exchange.body().length);
-            responseBytes.labelValues(handler).observe(ended.bodyBytes());
+            responseBytes.labelValues(handler).observe((double) ended.bodyBytes());
         });
     }
 }
