@@ -56,8 +56,12 @@ class ToolCallTest {
     @TempDir
     static Path other;
 
+    @TempDir
+    static Path third;
+
     private Instance instance;
     private Instance withoutParser;
+    private Instance pythonic;
     private OpenAIClient client;
 
     @BeforeAll
@@ -65,6 +69,8 @@ class ToolCallTest {
         instance = Instance.start(
                 directory, config -> config.toolCallParser(Optional.of("hermes")).enableAutoToolChoice(true));
         withoutParser = Instance.start(other);
+        pythonic = Instance.start(
+                third, config -> config.toolCallParser(Optional.of("pythonic")).enableAutoToolChoice(true));
         client = OpenAIOkHttpClient.builder()
                 .baseUrl(instance.uri("/v1").toString())
                 .apiKey("none")
@@ -79,6 +85,9 @@ class ToolCallTest {
         }
         if (instance != null) {
             instance.close();
+        }
+        if (pythonic != null) {
+            pythonic.close();
         }
         if (withoutParser != null) {
             withoutParser.close();
@@ -96,13 +105,21 @@ class ToolCallTest {
     }
 
     private JsonNode whole(String output, String more) {
-        Answer answer = instance.post(PATH, body(output, more));
+        return choice(instance, output, more);
+    }
+
+    private static JsonNode choice(Instance server, String output, String more) {
+        Answer answer = server.post(PATH, body(output, more));
         assertThat(answer.status()).as(answer.body()).isEqualTo(200);
         return answer.json().path("choices").path(0);
     }
 
     private List<JsonNode> streamed(String output, String more) {
-        Answer answer = instance.post(PATH, body(output, ", \"stream\": true" + more));
+        return streamed(instance, output, more);
+    }
+
+    private static List<JsonNode> streamed(Instance server, String output, String more) {
+        Answer answer = server.post(PATH, body(output, ", \"stream\": true" + more));
         assertThat(answer.body()).endsWith("data: [DONE]\n\n");
         return answer.events().stream().map(event -> event.path("choices").path(0)).toList();
     }
@@ -211,31 +228,64 @@ class ToolCallTest {
         assertThat(joined(streamed(TWO_CALLS, ", \"tool_choice\": \"none\""), "content")).isEqualTo(TWO_CALLS);
     }
 
-    @Test
-    void requiredCallsAreAnArray() {
-        String output = "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]";
-        JsonNode choice = whole(output, ", \"tool_choice\": \"required\"");
-        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("tool_calls");
+    private static final String REQUIRED = ", \"tool_choice\": \"required\"";
+    private static final String NAMED =
+            ", \"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"weather\"}}";
+
+    private void requireUlm(Instance server, String output, String choose, String reason) {
+        JsonNode choice = choice(server, output, choose);
+        assertThat(choice.path("finish_reason").stringValue()).isEqualTo(reason);
         JsonNode call = choice.path("message").path("tool_calls").path(0);
+        assertThat(call.path("function").path("name").stringValue()).isEqualTo("weather");
         assertThat(call.path("function").path("arguments").stringValue()).isEqualTo("{\"city\": \"Ulm\"}");
-        List<JsonNode> chunks = streamed(output, ", \"tool_choice\": \"required\"");
+        List<JsonNode> chunks = streamed(server, output, choose);
+        assertThat(joined(chunks, "content")).isEmpty();
         assertThat(joined(chunks, "tool_calls", "0", "function", "arguments")).isEqualTo("{\"city\": \"Ulm\"}");
         assertThat(joined(chunks, "tool_calls", "0", "function", "name")).isEqualTo("weather");
-        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo("tool_calls");
+        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo(reason);
     }
 
     @Test
-    void namedCallIsItsArgumentsAndStops() {
-        String choose = ", \"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"weather\"}}";
-        String output = "{\"city\": \"Ulm\"}";
-        JsonNode choice = whole(output, choose);
-        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("stop");
-        JsonNode call = choice.path("message").path("tool_calls").path(0);
-        assertThat(call.path("function").path("name").stringValue()).isEqualTo("weather");
-        assertThat(call.path("function").path("arguments").stringValue()).isEqualTo(output);
-        List<JsonNode> chunks = streamed(output, choose);
-        assertThat(joined(chunks, "tool_calls", "0", "function", "arguments")).isEqualTo(output);
-        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo("stop");
+    void requiredCallIsWrittenInTheModelsOwnFormat() {
+        String output = "<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}</tool_call>";
+        requireUlm(instance, output, REQUIRED, "tool_calls");
+        requireUlm(instance, output, NAMED, "stop");
+    }
+
+    @Test
+    void requiredCallOfAFormatThatIsNotJsonIsAnArray() {
+        requireUlm(
+                pythonic,
+                "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]",
+                REQUIRED,
+                "tool_calls");
+        requireUlm(pythonic, "{\"city\": \"Ulm\"}", NAMED, "stop");
+    }
+
+    /// What the model would rather say is masked.
+    @ParameterizedTest
+    @ValueSource(strings = {REQUIRED, NAMED})
+    void aCallThatMustComeComes(String choose) {
+        for (Instance server : List.of(instance, pythonic)) {
+            JsonNode choice = choice(server, "I would rather not.", choose + ", \"max_tokens\": 400");
+            assertThat(choice.path("message").path("tool_calls").size()).as(choice.toString()).isPositive();
+        }
+    }
+
+    @Test
+    void callThatMustComeAndIsCutOffIsContent() {
+        JsonNode choice = whole("no", NAMED + ", \"max_tokens\": 30");
+        assertThat(choice.path("message").path("content").stringValue()).startsWith("<tool_call>");
+        assertThat(choice.path("message").has("tool_calls")).isFalse();
+        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("length");
+    }
+
+    @Test
+    void schemaThatCannotBeIsRefused() {
+        Answer answer = instance.post(
+                PATH,
+                body("x", REQUIRED).replace("\"type\": \"string\"", "\"type\": \"nothing\""));
+        assertThat(answer.status()).as(answer.body()).isEqualTo(400);
     }
 
     @Test
@@ -372,7 +422,7 @@ class ToolCallTest {
     void officialClientRequiresACall() {
         ChatCompletion answer = client.chat()
                 .completions()
-                .create(chat("[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]")
+                .create(chat("<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}</tool_call>")
                         .toolChoice(ChatCompletionToolChoiceOption.ofAuto(ChatCompletionToolChoiceOption.Auto.REQUIRED))
                         .build());
         assertThat(answer.choices().getFirst().message().toolCalls().orElseThrow()).hasSize(1);
