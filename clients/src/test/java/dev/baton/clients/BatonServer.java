@@ -119,7 +119,8 @@ final class BatonServer implements AutoCloseable {
         return "http://127.0.0.1:" + port + "/v1";
     }
 
-    /// The server's own words, asked for as simply as can be: what a client must make of them is compared with this.
+    /// The server's own words, asked for as simply as can be: what a client must make of them is compared with
+    /// this.
     JsonNode ask(String path, String body) {
         try (HttpClient client =
                 HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build()) {

@@ -22,8 +22,8 @@ import org.springframework.web.client.RestClient;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// Spring AI's OpenAI module, and Spring's `RestClient` over the JDK's client, through which earlier versions of the
-/// module speak: it asks for an upgrade to h2c and sends chunked bodies.
+/// Spring AI's OpenAI module, and Spring's `RestClient` over the JDK's client, through which earlier versions
+/// of the module speak: it asks for an upgrade to h2c and sends chunked bodies.
 @Timeout(180)
 @ExtendWith(BatonServer.Extension.class)
 class SpringAiTest {

@@ -73,12 +73,17 @@ public final class ServingBenchmark implements AutoCloseable {
 
     /// Asks a server for its first model.
     ///
+    /// @param apiKey what the server asks its clients for, if anything
     /// @throws BenchException if it cannot be reached or names none
-    public ServedModel firstModel(String baseUrl) {
+    public ServedModel firstModel(String baseUrl, Optional<String> apiKey) {
         URI uri = URI.create(baseUrl + "/v1/models");
         HttpClientResponse response;
         try {
-            response = client.exchange(HttpClientRequest.get(uri, LOOKUP_DEADLINE), MAX_LOOKUP_BYTES)
+            HttpClientRequest request = HttpClientRequest.get(uri, LOOKUP_DEADLINE);
+            response = client.exchange(
+                            apiKey.map(key -> request.withHeader("authorization", "Bearer " + key))
+                                    .orElse(request),
+                            MAX_LOOKUP_BYTES)
                     .join();
         } catch (CompletionException e) {
             throw new BenchException(
@@ -89,6 +94,9 @@ public final class ServingBenchmark implements AutoCloseable {
                                             ? e.getMessage()
                                             : e.getCause().getMessage()),
                     e);
+        }
+        if (response.status() == 401) {
+            throw new BenchException("%s wants an API key: put it into OPENAI_API_KEY.".formatted(baseUrl));
         }
         JsonNode first = response.status() == 200
                 ? JSON.readTree(response.body()).path("data").path(0)

@@ -35,6 +35,7 @@ import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -44,7 +45,8 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "serve",
         description = "Loads an OpenAI server and reports TTFT, TPOT, ITL and throughput as 'vllm bench serve' does.",
-        sortOptions = false)
+        sortOptions = false,
+        abbreviateSynopsis = true)
 final class BenchServeCommand implements Callable<Integer> {
     /// vLLM's names for who is asked; they decide the endpoint.
     private static final List<String> BACKENDS = List.of("openai", "vllm", "openai-chat");
@@ -204,6 +206,9 @@ final class BenchServeCommand implements Callable<Integer> {
     @Option(names = "--metadata", arity = "1..*", paramLabel = "KEY=VALUE", description = "Kept in the result.")
     List<String> metadata = new ArrayList<>();
 
+    @Mixin
+    ConfigOption file = new ConfigOption();
+
     @Spec
     CommandSpec spec = CommandSpec.create();
 
@@ -237,7 +242,7 @@ final class BenchServeCommand implements Callable<Integer> {
                         requestIdPrefix == null
                                 ? "bench-" + UUID.randomUUID().toString().substring(0, 8) + "-"
                                 : requestIdPrefix,
-                        Optional.ofNullable(System.getenv("OPENAI_API_KEY")).filter(key -> !key.isEmpty()),
+                        ApiKeyVariable.read(),
                         arrivals,
                         concurrency(),
                         text -> tokenizer.encode(text, false).length);
@@ -319,7 +324,9 @@ final class BenchServeCommand implements Callable<Integer> {
     }
 
     private ServingBenchmark.ServedModel servedModel(ServingBenchmark benchmark, String base) {
-        return model == null ? benchmark.firstModel(base) : new ServingBenchmark.ServedModel(model, model);
+        return model == null
+                ? benchmark.firstModel(base, ApiKeyVariable.read())
+                : new ServingBenchmark.ServedModel(model, model);
     }
 
     /// The embedded model's folder serves for a server that names the embedded model but not its folder.

@@ -63,7 +63,8 @@ final class ChatCommand implements Callable<Integer> {
                 Optional.ofNullable(model),
                 Optional.ofNullable(system),
                 Optional.ofNullable(temperature),
-                Optional.ofNullable(maxTokens));
+                Optional.ofNullable(maxTokens),
+                ApiKeyVariable.read());
         try (ChatSession session = new ChatSession(baseUrl.replaceAll("/+$", ""), settings)) {
             return Terminals.isTerminal() ? inTerminal(session) : overStandardInput(session);
         }

@@ -4,6 +4,7 @@ import dev.baton.http.HttpCall;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpClientResponse;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpHeaders;
 import dev.baton.http.HttpResponseListener;
@@ -46,11 +47,13 @@ final class ChatSession implements AutoCloseable {
     ///
     /// @param model empty: the server's first
     /// @param system said before the conversation
+    /// @param apiKey what the server asks its clients for, if anything
     record Settings(
             Optional<String> model,
             Optional<String> system,
             Optional<Double> temperature,
-            Optional<Integer> maxTokens) {}
+            Optional<Integer> maxTokens,
+            Optional<String> apiKey) {}
 
     /// How an answer ended.
     enum Ending {
@@ -101,7 +104,7 @@ final class ChatSession implements AutoCloseable {
         Answer answer = new Answer(onText);
         HttpClientRequest request =
                 HttpClientRequest.postJson(URI.create(baseUrl + "/v1/chat/completions"), body(), DEADLINE);
-        current.set(client.send(request, answer));
+        current.set(client.send(withKey(request), answer));
         try {
             Ending ending = answer.ending.join();
             say("assistant", answer.text.toString());
@@ -134,14 +137,23 @@ final class ChatSession implements AutoCloseable {
         return Json.bytes(body);
     }
 
+    private HttpClientRequest withKey(HttpClientRequest request) {
+        return settings.apiKey()
+                .map(key -> request.withHeader("authorization", "Bearer " + key))
+                .orElse(request);
+    }
+
     private String firstModel() {
         try {
-            byte[] answer = client.exchange(
-                            HttpClientRequest.get(URI.create(baseUrl + "/v1/models"), Duration.ofSeconds(10)),
+            HttpClientResponse answer = client.exchange(
+                            withKey(HttpClientRequest.get(URI.create(baseUrl + "/v1/models"), Duration.ofSeconds(10))),
                             MAX_BODY_BYTES)
-                    .join()
-                    .body();
-            String id = Json.parse(answer).path("data").path(0).path("id").asString("");
+                    .join();
+            if (answer.status() == 401) {
+                throw new CliException("%s wants an API key: put it into OPENAI_API_KEY.".formatted(baseUrl));
+            }
+            String id =
+                    Json.parse(answer.body()).path("data").path(0).path("id").asString("");
             if (!id.isEmpty()) {
                 return id;
             }

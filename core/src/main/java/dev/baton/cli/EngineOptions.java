@@ -4,162 +4,85 @@ import dev.baton.engine.EngineConfig;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
-import dev.baton.tensor.cpu.OpsChoice;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.TransferException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.Spec;
 
-/// The engine's flags, under vLLM's names; `serve` reads them and `up` passes them on to every engine.
+/// The flags of an instance, under vLLM's names and in its groups; `serve` reads them and `up` passes them on to
+/// every engine.
 @Command
 final class EngineOptions {
     /// Name of the field that mixes these options in.
     private static final String MIXIN = "engine";
 
-    @Option(
-            names = "--served-model-name",
-            paramLabel = "NAME",
-            description = "Name of the model in requests and answers (default: as given to serve; with up, the last"
-                    + " name of the folder).")
-    @Nullable
-    String servedModelName;
+    static final String LOGGING = "Logging";
 
-    @Option(
-            names = "--max-model-len",
-            paramLabel = "TOKENS",
-            converter = HumanReadableInt.class,
-            description = "Longest prompt plus output (default: what the model allows).")
-    @Nullable
-    Long maxModelLen;
+    @Mixin(name = "Model")
+    ModelOptions model = new ModelOptions();
 
-    @Option(
-            names = "--block-size",
-            paramLabel = "TOKENS",
-            defaultValue = "16",
-            description = "Tokens a KV block (default: ${DEFAULT-VALUE}).")
-    int blockSize;
+    @Mixin(name = "Frontend")
+    FrontendOptions frontend = new FrontendOptions();
 
-    @Option(
-            names = "--max-num-seqs",
-            paramLabel = "N",
-            defaultValue = "256",
-            description = "Most sequences in one step (default: ${DEFAULT-VALUE}).")
-    int maxNumSeqs;
+    @Mixin(name = "Cache")
+    CacheOptions cache = new CacheOptions();
 
-    @Option(
-            names = "--max-num-batched-tokens",
-            paramLabel = "TOKENS",
-            defaultValue = "2048",
-            converter = HumanReadableInt.class,
-            description = "Most tokens in one step, prefill and decode together (default: ${DEFAULT-VALUE}).")
-    long maxNumBatchedTokens;
+    @Mixin(name = "Scheduler")
+    SchedulerOptions scheduler = new SchedulerOptions();
 
-    @Option(
-            names = "--num-gpu-blocks-override",
-            paramLabel = "BLOCKS",
-            description = "KV blocks in the pool; wins over --kv-cache-memory-bytes.")
-    @Nullable
-    Integer numBlocksOverride;
+    @Mixin(name = "Engine")
+    RuntimeOptions runtime = new RuntimeOptions();
 
-    @Option(
-            names = "--kv-cache-memory-bytes",
-            paramLabel = "BYTES",
-            defaultValue = "256MiB",
-            converter = HumanReadableInt.class,
-            description = "Memory of the KV cache (default: ${DEFAULT-VALUE}).")
-    long kvCacheMemoryBytes;
-
-    @Option(
-            names = "--enable-prefix-caching",
-            negatable = true,
-            defaultValue = "true",
-            fallbackValue = "true",
-            description = "Whether prompts that begin alike share their KV blocks (default: on).")
-    boolean enablePrefixCaching;
-
-    @Option(
-            names = "--max-waiting",
-            paramLabel = "N",
-            defaultValue = "1024",
-            description = "Most requests that wait; further ones are refused with 503 (default: ${DEFAULT-VALUE}).")
-    int maxWaiting;
-
-    @Option(
-            names = "--step-deadline",
-            paramLabel = "SECONDS",
-            defaultValue = "300",
-            description = "An engine whose step takes longer ends itself (default: ${DEFAULT-VALUE}).")
-    int stepDeadlineSeconds;
-
-    @Option(
-            names = "--dtype",
-            paramLabel = "TYPE",
-            defaultValue = "auto",
-            description = "Type to compute in: auto or float32, which is what the CPU path computes in.")
-    String dtype = "";
-
-    @Option(
-            names = "--load-format",
-            paramLabel = "FORMAT",
-            defaultValue = "auto",
-            description = "auto or safetensors: the folder's weights; dummy: random ones, for speed tests.")
-    String loadFormat = "";
-
-    @Option(
-            names = "--seed",
-            defaultValue = "0",
-            description = "Seed of the weights with --load-format dummy (default: ${DEFAULT-VALUE}).")
-    long seed;
-
-    @Option(
-            names = "--ops",
-            defaultValue = "auto",
-            description = "How the CPU computes: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    OpsChoice ops = OpsChoice.AUTO;
-
-    @Option(
-            names = "--enable-prompt-tokens-details",
-            description = "Report cached prompt tokens in usage.prompt_tokens_details.")
-    boolean enablePromptTokensDetails;
-
-    @Option(names = "--threads", paramLabel = "N", description = "Threads that compute (default: one a core).")
-    @Nullable
-    Integer threads;
+    @Mixin(name = LOGGING)
+    LogOptions log = new LogOptions();
 
     @Spec(Spec.Target.MIXEE)
     CommandSpec user = CommandSpec.create();
 
+    private static CommandSpec mixin(CommandSpec command) {
+        return Objects.requireNonNull(command.mixins().get(MIXIN));
+    }
+
+    /// One group of these flags.
+    static CommandSpec group(CommandSpec command, String name) {
+        return Objects.requireNonNull(mixin(command).mixins().get(name));
+    }
+
+    /// Whether a command takes an instance's flags.
+    static boolean areIn(CommandSpec command) {
+        return command.mixins().containsKey(MIXIN);
+    }
+
     /// The flags of the command line that belong to a mixin of this type, as they have to be given to another
     /// process.
-    static List<String> given(CommandSpec command, ParseResult parsed) {
-        CommandSpec mixin = Objects.requireNonNull(command.mixins().get(MIXIN));
+    static List<String> given(CommandSpec command) {
+        return given(mixin(command).options(), command.commandLine().getParseResult());
+    }
+
+    /// Those of some options that are given, as they have to be given to another process.
+    static List<String> given(List<OptionSpec> options, ParseResult parsed) {
         List<String> flags = new ArrayList<>();
-        for (OptionSpec option : mixin.options()) {
+        for (OptionSpec option : options) {
             if (!parsed.hasMatchedOption(option)) {
                 continue;
             }
+            String name = option.longestName();
             if (option.arity().max() == 0) {
                 boolean isOn = option.getValue();
-                flags.add(
-                        isOn
-                                ? option.longestName()
-                                : "--no-" + option.longestName().substring(2));
+                flags.add(isOn ? name : "--no-" + name.substring("--".length()));
             } else {
-                flags.add(option.longestName());
-                flags.addAll(parsed.matchedOption(option.longestName()).stringValues());
+                parsed.matchedOption(name).stringValues().forEach(value -> flags.add(name + "=" + value));
             }
         }
         return flags;
@@ -168,9 +91,9 @@ final class EngineOptions {
     /// Looks, before anything is loaded, whether an engine can be set up so for a model.
     ///
     /// @throws ParameterException if a flag asks for what there is not, or does not fit the model
-    void check(ModelConfig model, Optional<KvTransferConfig> kvTransfer) {
+    void check(ModelConfig config, Optional<KvTransferConfig> kvTransfer) {
         loadOptions();
-        engineConfig("", model, kvTransfer, Map.of());
+        engineConfig("", config, kvTransfer, Map.of());
         try {
             kvTransfer.map(KvTransferConfig::connector).ifPresent(KvConnectors::check);
         } catch (TransferException e) {
@@ -186,24 +109,22 @@ final class EngineOptions {
     ///
     /// @throws ParameterException if a flag asks for what there is not
     LoadOptions loadOptions() {
-        if (!dtype.equals("auto") && !dtype.equals("float32") && !dtype.equals("float")) {
-            throw usage("--dtype %s is not there: the CPU computes in float32.".formatted(dtype));
+        if (!model.dtype.equals("auto") && !model.dtype.equals("float32") && !model.dtype.equals("float")) {
+            throw usage("--dtype %s is not there: the CPU computes in float32.".formatted(model.dtype));
         }
+        Integer threads = runtime.threads;
         if (threads != null && threads < 1) {
             throw usage("--threads must be at least 1, got " + threads + ".");
         }
-        LoadOptions options = LoadOptions.defaults()
-                .withFormat(
-                        switch (loadFormat) {
-                            case "auto", "safetensors" -> LoadOptions.LoadFormat.AUTO;
-                            case "dummy" -> LoadOptions.LoadFormat.DUMMY;
-                            default ->
-                                throw usage("--load-format %s is not there: choose from auto, safetensors, dummy."
-                                        .formatted(loadFormat));
-                        })
-                .withOps(ops)
-                .withSeed(seed);
-        return threads == null ? options : options.withCpuThreads(threads);
+        try {
+            LoadOptions options = LoadOptions.defaults()
+                    .withFormat(model.loadFormat())
+                    .withOps(runtime.ops)
+                    .withSeed(model.seed);
+            return threads == null ? options : options.withCpuThreads(threads);
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
+        }
     }
 
     /// The engine's set-up for a model.
@@ -212,23 +133,26 @@ final class EngineOptions {
     /// @throws ParameterException if the flags and the model do not fit
     EngineConfig engineConfig(
             String modelId,
-            ModelConfig model,
+            ModelConfig config,
             Optional<KvTransferConfig> kvTransfer,
             Map<String, String> compatibility) {
-        long longest = maxModelLen == null ? model.maxPositionEmbeddings() : maxModelLen;
-        if (longest < 1 || longest > model.maxPositionEmbeddings()) {
+        long longest = model.maxModelLen == null ? config.maxPositionEmbeddings() : model.maxModelLen;
+        if (longest < 1 || longest > config.maxPositionEmbeddings()) {
             throw usage("--max-model-len %d does not fit the model, which has %d positions."
-                    .formatted(longest, model.maxPositionEmbeddings()));
+                    .formatted(longest, config.maxPositionEmbeddings()));
         }
         try {
             return EngineConfig.builder(modelId, (int) longest)
-                    .blockTokens(blockSize)
-                    .numBlocks(numBlocks(model, longest))
-                    .maxNumSeqs(maxNumSeqs)
-                    .maxNumBatchedTokens(Math.toIntExact(maxNumBatchedTokens))
-                    .maxWaiting(maxWaiting)
-                    .enablePrefixCaching(enablePrefixCaching)
-                    .stepDeadline(Duration.ofSeconds(stepDeadlineSeconds))
+                    .blockTokens(cache.blockSize)
+                    .numBlocks(numBlocks(config, longest))
+                    .enablePrefixCaching(cache.enablePrefixCaching)
+                    .maxNumSeqs(scheduler.maxNumSeqs)
+                    .maxNumBatchedTokens(Math.toIntExact(scheduler.maxNumBatchedTokens))
+                    .schedulingPolicy(scheduler.schedulingPolicy)
+                    .longPrefillTokenThreshold(scheduler.longPrefillTokenThreshold)
+                    .maxWaiting(scheduler.maxWaiting)
+                    .maxWaitingTokens(scheduler.maxNumQueuedTokens)
+                    .stepDeadline(runtime.stepDeadline)
                     .kvTransfer(kvTransfer)
                     .compatibility(compatibility)
                     .build();
@@ -239,20 +163,32 @@ final class EngineOptions {
     }
 
     /// As many blocks as the memory holds, but no more than the largest batch can use.
-    private int numBlocks(ModelConfig model, long longest) {
-        if (numBlocksOverride != null) {
-            return numBlocksOverride;
+    private int numBlocks(ModelConfig config, long longest) {
+        if (cache.numBlocksOverride != null) {
+            return cache.numBlocksOverride;
         }
-        if (blockSize < 1) {
-            throw usage("--block-size must be at least 1, got " + blockSize + ".");
+        if (cache.blockSize < 1) {
+            throw usage("--block-size must be at least 1, got " + cache.blockSize + ".");
         }
-        KvCacheSpec block = new KvCacheSpec(
-                "", "float32", Float.BYTES, model.numLayers(), model.numKvHeads(), model.headDim(), blockSize, 1);
-        long affordable = kvCacheMemoryBytes / block.blockBytes();
+        long affordable = cache.kvCacheMemoryBytes / block(config).blockBytes();
         if (affordable < 1) {
             throw usage("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
-                    .formatted(kvCacheMemoryBytes, block.blockBytes()));
+                    .formatted(cache.kvCacheMemoryBytes, block(config).blockBytes()));
         }
-        return (int) Math.min(affordable, (long) maxNumSeqs * block.blocksFor((int) longest));
+        return (int)
+                Math.min(affordable, (long) scheduler.maxNumSeqs * block(config).blocksFor((int) longest));
+    }
+
+    /// One KV block of a model.
+    private KvCacheSpec block(ModelConfig config) {
+        return new KvCacheSpec(
+                "",
+                "float32",
+                Float.BYTES,
+                config.numLayers(),
+                config.numKvHeads(),
+                config.headDim(),
+                cache.blockSize,
+                1);
     }
 }

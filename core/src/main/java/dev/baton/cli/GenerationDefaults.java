@@ -6,21 +6,30 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
+import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
 
-/// Reads what a model's `generation_config.json` says about sampling.
+/// Finds the defaults for sampling: what `--override-generation-config` says, else the file that
+/// `--generation-config` names, else vLLM's own.
 final class GenerationDefaults {
+    private static final String FILE = "generation_config.json";
+    private static final JsonMapper JSON = new JsonMapper();
+
     private GenerationDefaults() {}
 
-    /// vLLM's own defaults if there is no such file.
+    /// Reads them.
     ///
-    /// @throws dev.baton.model.ModelException if it cannot be read
-    static DefaultSampling read(Path modelFolder) {
-        Path file = modelFolder.resolve("generation_config.json");
-        if (!Files.exists(file)) {
-            return DefaultSampling.VLLM;
-        }
-        JsonNode json = JsonFile.readObject(file);
+    /// @param source `auto` for the model's folder, `vllm` for no file, else another folder
+    /// @param override a JSON object, or empty
+    /// @throws IllegalArgumentException naming the flag, if there is no such file or no such object
+    /// @throws dev.baton.model.ModelException if the file cannot be read
+    static DefaultSampling read(Path modelFolder, String source, String override) {
+        ObjectNode json = JsonNodeFactory.instance.objectNode();
+        file(modelFolder, source).properties().forEach(entry -> json.set(entry.getKey(), entry.getValue()));
+        overrides(override).properties().forEach(entry -> json.set(entry.getKey(), entry.getValue()));
         return new DefaultSampling(
                 number(json, "temperature"),
                 number(json, "top_p"),
@@ -28,6 +37,33 @@ final class GenerationDefaults {
                 number(json, "min_p"),
                 number(json, "repetition_penalty"),
                 integer(json, "max_new_tokens"));
+    }
+
+    private static JsonNode file(Path modelFolder, String source) {
+        Path folder = source.equals("auto") ? modelFolder : Path.of(source);
+        boolean isThere = !source.equals("vllm") && Files.exists(folder.resolve(FILE));
+        if (!isThere && !source.equals("auto") && !source.equals("vllm")) {
+            throw new IllegalArgumentException(
+                    "--generation-config %s is no folder with a %s; choose one, auto or vllm.".formatted(source, FILE));
+        }
+        return isThere ? JsonFile.readObject(folder.resolve(FILE)) : JsonNodeFactory.instance.objectNode();
+    }
+
+    private static JsonNode overrides(String json) {
+        if (json.isEmpty()) {
+            return JsonNodeFactory.instance.objectNode();
+        }
+        try {
+            JsonNode node = JSON.readTree(json);
+            if (node.isObject()) {
+                return node;
+            }
+        } catch (JacksonException e) {
+            throw new IllegalArgumentException(
+                    "--override-generation-config is no JSON: " + e.getOriginalMessage() + ".", e);
+        }
+        throw new IllegalArgumentException(
+                "--override-generation-config is no JSON object such as {\"temperature\": 0.5}.");
     }
 
     private static OptionalDouble number(JsonNode json, String key) {

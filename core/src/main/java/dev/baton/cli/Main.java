@@ -11,14 +11,16 @@ import dev.baton.tensor.TensorException;
 import dev.baton.tokenizer.TokenizerException;
 import dev.baton.transfer.TransferException;
 import java.io.PrintWriter;
+import java.util.List;
+import java.util.Map;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.Spec;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /// The `baton` command: parses the command line and hands over to one sub-command.
 ///
@@ -48,18 +50,31 @@ public final class Main implements Runnable {
     ///
     /// @param args the command line, without the program's name
     public static void main(String[] args) {
-        System.exit(run(args));
+        System.exit(run(System.getenv(), args));
     }
 
-    static int run(String... args) {
-        CommandLine commandLine = new CommandLine(new Main());
-        commandLine.getSubcommands().values().forEach(Main::addHelp);
-        return commandLine
-                .setCaseInsensitiveEnumValuesAllowed(true)
-                .setUsageHelpAutoWidth(true)
-                .setExecutionExceptionHandler(Main::explain)
-                .setParameterExceptionHandler(Main::explainUsage)
-                .execute(args);
+    static int run(Map<String, String> environment, String... args) {
+        CommandLine program = program();
+        GivenFlags given;
+        try {
+            given = GivenFlags.of(program, List.of(args), environment);
+        } catch (ParameterException e) {
+            return explainUsage(e, String.valueOf(e.getMessage()));
+        }
+        given.warnings().forEach(warning -> program.getErr().println("baton: " + warning));
+        return program.setExecutionExceptionHandler((failure, command, _) -> explain(failure, command, given))
+                .setParameterExceptionHandler((failure, _) -> explainUsage(failure, given))
+                .execute(given.words().toArray(String[]::new));
+    }
+
+    /// The command with its sub-commands, ready to parse.
+    static CommandLine program() {
+        CommandLine program = new CommandLine(new Main());
+        program.getSubcommands().values().forEach(Main::addHelp);
+        program.setCaseInsensitiveEnumValuesAllowed(true)
+                .setUsageHelpAutoWidth(true);
+        GroupedHelp.install(program);
+        return program;
     }
 
     private static void addHelp(CommandLine subcommand) {
@@ -75,7 +90,7 @@ public final class Main implements Runnable {
         throw new ParameterException(spec.commandLine(), "Name a command.");
     }
 
-    private static int explain(Exception failure, CommandLine commandLine, ParseResult parsed) {
+    private static int explain(Exception failure, CommandLine commandLine, GivenFlags given) {
         PrintWriter err = commandLine.getErr();
         if (failure instanceof LaunchException launch) {
             err.println("baton: " + launch.getMessage());
@@ -90,7 +105,7 @@ public final class Main implements Runnable {
                 || failure instanceof TensorException
                 || failure instanceof TokenizerException
                 || failure instanceof TransferException) {
-            err.println("baton: " + failure.getMessage());
+            err.println("baton: " + given.explain(String.valueOf(failure.getMessage())));
         } else {
             err.println("baton: unexpected failure: " + failure);
             LoggerFactory.getLogger(Main.class).error("Unexpected failure", failure);
@@ -98,13 +113,28 @@ public final class Main implements Runnable {
         return Exit.FAILURE;
     }
 
+    private static int explainUsage(ParameterException failure, GivenFlags given) {
+        return explainUsage(failure, given.explain(sentence(failure)));
+    }
+
     /// Wrong usage gets a sentence and the nearest known flag or command, not the whole help.
-    private static int explainUsage(ParameterException failure, String[] args) {
+    private static int explainUsage(ParameterException failure, String sentence) {
         CommandLine commandLine = failure.getCommandLine();
         PrintWriter err = commandLine.getErr();
-        err.println("baton: " + failure.getMessage());
-        CommandLine.UnmatchedArgumentException.printSuggestions(failure, err);
+        err.println("baton: " + sentence);
+        if (failure instanceof UnmatchedArgumentException unmatched && !unmatched.isUnknownOption()) {
+            UnmatchedArgumentException.printSuggestions(failure, err);
+        }
         err.println("See: " + commandLine.getCommandSpec().qualifiedName() + " --help");
         return Exit.USAGE;
+    }
+
+    private static String sentence(ParameterException failure) {
+        if (failure instanceof UnmatchedArgumentException unmatched && unmatched.isUnknownOption()) {
+            return GivenFlags.unknown(
+                    failure.getCommandLine().getCommandSpec(),
+                    unmatched.getUnmatched().getFirst());
+        }
+        return String.valueOf(failure.getMessage());
     }
 }

@@ -10,10 +10,19 @@ final class NearestName {
 
     /// The known name with the fewest changed letters, unless more than half of them are changed.
     static Optional<String> of(String name, Collection<String> known) {
+        return nearest(name, known)
+                .filter(candidate -> distance(name, candidate) <= Math.max(name.length(), candidate.length()) / 2);
+    }
+
+    /// The known name with the fewest changed letters, unless more than `mostChanged` are.
+    static Optional<String> of(String name, Collection<String> known, int mostChanged) {
+        return nearest(name, known).filter(candidate -> distance(name, candidate) <= mostChanged);
+    }
+
+    private static Optional<String> nearest(String name, Collection<String> known) {
         return known.stream()
                 .min(Comparator.comparingInt((String candidate) -> distance(name, candidate))
-                        .thenComparing(Comparator.naturalOrder()))
-                .filter(candidate -> distance(name, candidate) <= Math.max(name.length(), candidate.length()) / 2);
+                        .thenComparing(Comparator.naturalOrder()));
     }
 
     /// Letters to insert, delete or replace (Levenshtein 1966).

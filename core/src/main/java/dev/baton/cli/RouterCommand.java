@@ -1,11 +1,13 @@
 package dev.baton.cli;
 
+import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Backend;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
 import dev.baton.router.RouterDeadlines;
+import dev.baton.router.RouterException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -13,15 +15,18 @@ import java.util.concurrent.Callable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /// `baton router`: the OpenAI front of prefillers and decoders that run already.
 @Command(
         name = "router",
         description = "Serves the OpenAI API over prefillers and decoders that run already.",
-        sortOptions = false)
+        sortOptions = false,
+        abbreviateSynopsis = true)
 final class RouterCommand implements Callable<Integer> {
     private static final Logger LOG = LoggerFactory.getLogger(RouterCommand.class);
 
@@ -45,10 +50,16 @@ final class RouterCommand implements Callable<Integer> {
         }
     }
 
-    @Option(names = "--host", defaultValue = "0.0.0.0", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--host",
+            defaultValue = "0.0.0.0",
+            description = "Address to listen on (default: ${DEFAULT-VALUE}).")
     String host = "";
 
-    @Option(names = "--port", defaultValue = "9000", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--port",
+            defaultValue = "9000",
+            description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;
 
     @Option(
@@ -76,22 +87,25 @@ final class RouterCommand implements Callable<Integer> {
             names = "--prefill-timeout",
             defaultValue = "300",
             paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
             description = "Time for a prefill (default: ${DEFAULT-VALUE}).")
-    int prefillTimeoutSeconds;
+    Duration prefillTimeout = Duration.ZERO;
 
     @Option(
             names = "--answer-timeout",
             defaultValue = "1800",
             paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
             description = "Time for an answer that is not streamed (default: ${DEFAULT-VALUE}).")
-    int answerTimeoutSeconds;
+    Duration answerTimeout = Duration.ZERO;
 
     @Option(
             names = "--gap-timeout",
             defaultValue = "120",
             paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
             description = "Longest silence within a stream (default: ${DEFAULT-VALUE}).")
-    int gapTimeoutSeconds;
+    Duration gapTimeout = Duration.ZERO;
 
     @Option(
             names = "--max-in-flight",
@@ -107,8 +121,18 @@ final class RouterCommand implements Callable<Integer> {
             names = "--shutdown-timeout",
             defaultValue = "10",
             paramLabel = "SECONDS",
+            converter = Seconds.class,
             description = "Time that open streams get to end on SIGTERM (default: ${DEFAULT-VALUE}).")
-    int shutdownTimeoutSeconds;
+    Duration shutdownTimeout = Duration.ZERO;
+
+    @Mixin
+    ConfigOption file = new ConfigOption();
+
+    @Mixin(name = "Frontend")
+    AccessOptions access = new AccessOptions();
+
+    @Mixin(name = "Logging")
+    LogOptions log = new LogOptions();
 
     @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
     boolean exitWithParent;
@@ -118,34 +142,49 @@ final class RouterCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        PortFlag.check(spec, port);
+        log.apply();
+        RouterConfig config = config();
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
             stop.watchParent();
         }
-        RouterDeadlines deadlines = RouterDeadlines.defaults()
-                .withPrefill(Duration.ofSeconds(prefillTimeoutSeconds))
-                .withAnswer(Duration.ofSeconds(answerTimeoutSeconds))
-                .withGap(Duration.ofSeconds(gapTimeoutSeconds));
-        StaticEngines engines = StaticEngines.parse(prefillers, decoders);
-        RouterConfig config = RouterConfig.of(host, port, engines)
-                .withBackend(backend.backend())
-                .withDeadlines(deadlines)
-                .withMaxInFlight(maxInFlight)
-                .withAccessLog(!disableAccessLog);
         Router router = Router.start(config);
         try {
             LOG.info(
-                    "Router on http://{}:{} over prefillers {} and decoders {}",
+                    "Router on http://{}:{}{} over prefillers {} and decoders {}",
                     host,
                     router.port(),
-                    engines.prefillers(),
-                    engines.decoders());
+                    access.apiKeys.isEmpty() ? "" : ", with an API key,",
+                    config.engines().prefillers(),
+                    config.engines().decoders());
             StopSignal.Cause cause = stop.await();
-            LOG.info("Stopping ({}); {} requests get {} s to end", cause, router.numInFlight(), shutdownTimeoutSeconds);
+            LOG.info(
+                    "Stopping ({}); {} requests get {} s to end",
+                    cause,
+                    router.numInFlight(),
+                    Seconds.text(shutdownTimeout));
             return cause.exitCode();
         } finally {
-            router.stop(Duration.ofSeconds(shutdownTimeoutSeconds));
+            router.stop(shutdownTimeout);
+        }
+    }
+
+    /// @throws ParameterException if a flag's value is none that a router can have
+    private RouterConfig config() {
+        PortFlag.check(spec, port);
+        RouterDeadlines deadlines = RouterDeadlines.defaults()
+                .withPrefill(prefillTimeout)
+                .withAnswer(answerTimeout)
+                .withGap(gapTimeout);
+        try {
+            return RouterConfig.of(host, port, StaticEngines.parse(prefillers, decoders))
+                    .withServer(access.http(host, port))
+                    .withBackend(backend.backend())
+                    .withDeadlines(deadlines)
+                    .withMaxInFlight(maxInFlight)
+                    .withAccessLog(!disableAccessLog);
+        } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
+            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
     }
 }

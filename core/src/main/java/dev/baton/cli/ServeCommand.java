@@ -2,7 +2,6 @@ package dev.baton.cli;
 
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
-import dev.baton.http.HttpServerConfig;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
@@ -11,7 +10,6 @@ import dev.baton.model.WarmUp;
 import dev.baton.serving.EngineServer;
 import dev.baton.serving.EngineServerConfig;
 import dev.baton.tokenizer.Tokenizer;
-import dev.baton.transfer.KvTransferConfig;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,6 +17,7 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -30,11 +29,17 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /// `baton serve`: one instance, with vLLM's flags.
-@Command(name = "serve", description = "Serves the OpenAI API over one model.", sortOptions = false)
+@Command(
+        name = "serve",
+        description = "Serves the OpenAI API over one model.",
+        sortOptions = false,
+        abbreviateSynopsis = true,
+        parameterListHeading = "%n")
 final class ServeCommand implements Callable<Integer> {
     private static final Logger LOG = LoggerFactory.getLogger(ServeCommand.class);
     private static final Duration HEALTH_INTERVAL = Duration.ofSeconds(1);
@@ -45,36 +50,48 @@ final class ServeCommand implements Callable<Integer> {
     /// An engine that has been unhealthy for so long does not come back; better no process than half a one.
     private static final int UNHEALTHY_CHECKS = 10;
 
-    @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face model.")
-    Path model = Path.of("");
+    @Parameters(arity = "0..1", paramLabel = "MODEL", description = "Folder of a Hugging Face model.")
+    @Nullable
+    Path positionalModel;
 
-    @Option(names = "--host", defaultValue = "0.0.0.0", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(names = "--model", paramLabel = "DIR", description = "The same, as older scripts and files have it.")
+    @Nullable
+    Path namedModel;
+
+    @Option(
+            names = "--host",
+            defaultValue = "0.0.0.0",
+            description = "Address to listen on (default: ${DEFAULT-VALUE}).")
     String host = "";
 
-    @Option(names = "--port", defaultValue = "8000", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--port",
+            defaultValue = "8000",
+            description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;
 
     @Spec
     CommandSpec spec = CommandSpec.create();
 
-    @Mixin
-    EngineOptions engine = new EngineOptions();
-
-    @Option(
-            names = "--kv-transfer-config",
-            paramLabel = "JSON",
-            converter = KvTransferConfigConverter.class,
-            description = "How KV blocks are exchanged, for example"
-                    + " '{\"kv_connector\": \"TcpConnector\", \"kv_role\": \"kv_producer\"}'.")
-    @Nullable
-    KvTransferConfig kvTransfer;
-
     @Option(
             names = "--shutdown-timeout",
             defaultValue = "10",
             paramLabel = "SECONDS",
+            converter = Seconds.class,
             description = "Time that requests get to end on SIGTERM (default: ${DEFAULT-VALUE}).")
-    int shutdownTimeoutSeconds;
+    Duration shutdownTimeout = Duration.ZERO;
+
+    @Mixin
+    ConfigOption config = new ConfigOption();
+
+    @Mixin(name = "Frontend")
+    AccessOptions access = new AccessOptions();
+
+    @Mixin
+    EngineOptions engine = new EngineOptions();
+
+    @Mixin(name = "KV transfer")
+    KvTransferOptions transfer = new KvTransferOptions();
 
     @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
     boolean exitWithParent;
@@ -82,8 +99,15 @@ final class ServeCommand implements Callable<Integer> {
     @Override
     public Integer call() throws InterruptedException {
         PortFlag.check(spec, port);
-        ModelFolder.check(model, "MODEL");
-        engine.check(ModelLoader.config(model), Optional.ofNullable(kvTransfer));
+        Path model = model();
+        engine.log.apply();
+        ModelConfig shape = ModelLoader.config(model);
+        engine.check(shape, transfer.config());
+        List<String> names = engine.model.servedModelNames.isEmpty()
+                ? List.of(model.toString())
+                : List.copyOf(engine.model.servedModelNames);
+        EngineServerConfig served = serverConfig(model, names, shape);
+        Optional<String> chatTemplate = engine.frontend.chatTemplate();
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
             stop.watchParent();
@@ -91,21 +115,25 @@ final class ServeCommand implements Callable<Integer> {
         LOG.info("Loading {}", model);
         AtomicBoolean loading = new AtomicBoolean(true);
         stop.onRaised(() -> endIfLoading(stop, loading), () -> {});
-        String name = engine.servedModelName == null ? model.toString() : engine.servedModelName;
-        try (Tokenizer tokenizer = Tokenizer.load(model)) {
+        try (Tokenizer tokenizer = Tokenizer.load(model, chatTemplate)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
             LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
-            EngineServerConfig served = serverConfig(name, loaded.config());
-            try (Engine running = startEngine(name, loaded)) {
+            try (Engine running = startEngine(names.getFirst(), model, loaded)) {
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
-                    LOG.info("Serving {} on http://{}:{}: {}", name, host, server.port(), running.describe());
+                    LOG.info(
+                            "Serving {} on http://{}:{}{}\n{}",
+                            String.join(", ", names),
+                            host,
+                            server.port(),
+                            access.apiKeys.isEmpty() ? "" : ", with an API key",
+                            running.describe().indent(2).stripTrailing());
                     return await(stop, running);
                 } finally {
-                    server.stop(Duration.ofSeconds(running.isHealthy() ? shutdownTimeoutSeconds : 0));
+                    server.stop(running.isHealthy() ? shutdownTimeout : Duration.ZERO);
                 }
             }
         }
@@ -121,12 +149,12 @@ final class ServeCommand implements Callable<Integer> {
     }
 
     /// Starts the engine, which owns the model from then on; closes the model if it does not start.
-    private Engine startEngine(String name, CausalLm loaded) {
+    private Engine startEngine(String name, Path model, CausalLm loaded) {
         try {
             EngineConfig config = engine.engineConfig(
                     name,
                     loaded.config(),
-                    Optional.ofNullable(kvTransfer),
+                    transfer.config(),
                     Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))));
             return Engine.start(config, loaded);
         } catch (IllegalArgumentException e) {
@@ -138,15 +166,38 @@ final class ServeCommand implements Callable<Integer> {
         }
     }
 
-    private EngineServerConfig serverConfig(String name, ModelConfig config) {
-        return EngineServerConfig.builder(HttpServerConfig.of(host, port), name, config.vocabSize())
-                .eosTokenIds(config.eosTokenIds())
-                .modelRoot(model.toString())
-                .version(VersionCommand.version())
-                .defaultSampling(GenerationDefaults.read(model))
-                .enablePromptTokensDetails(engine.enablePromptTokensDetails)
-                .devMode("1".equals(System.getenv("VLLM_SERVER_DEV_MODE")))
-                .build();
+    private Path model() {
+        Path model = positionalModel == null ? namedModel : positionalModel;
+        if (model == null) {
+            throw new ParameterException(
+                    spec.commandLine(), "Name a model: the folder of a Hugging Face model, as MODEL.");
+        }
+        ModelFolder.check(model, "MODEL");
+        return model;
+    }
+
+    private EngineServerConfig serverConfig(Path model, List<String> names, ModelConfig config) {
+        FrontendOptions frontend = engine.frontend;
+        try {
+            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), config.vocabSize())
+                    .eosTokenIds(config.eosTokenIds())
+                    .servedModelNames(names)
+                    .modelRoot(model.toString())
+                    .version(VersionCommand.version())
+                    .defaultSampling(engine.model.defaultSampling(model))
+                    .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
+                    .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
+                    .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
+                    .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
+                    .responseRole(frontend.responseRole)
+                    .devMode(frontend.serverDevMode)
+                    .maxInFlight(engine.scheduler.maxNumQueuedReqs)
+                    .logStats(!engine.runtime.disableLogStats)
+                    .logStatsInterval(engine.runtime.logStatsInterval)
+                    .build();
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+        }
     }
 
     private int await(StopSignal stop, Engine running) throws InterruptedException {
@@ -154,7 +205,7 @@ final class ServeCommand implements Callable<Integer> {
         while (unhealthy < UNHEALTHY_CHECKS) {
             Optional<StopSignal.Cause> cause = stop.await(HEALTH_INTERVAL);
             if (cause.isPresent()) {
-                LOG.info("Stopping ({}); requests get {} s to end", cause.get(), shutdownTimeoutSeconds);
+                LOG.info("Stopping ({}); requests get {} s to end", cause.get(), Seconds.text(shutdownTimeout));
                 return cause.get().exitCode();
             }
             unhealthy = running.isHealthy() ? 0 : unhealthy + 1;

@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -17,17 +19,23 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.Spec;
 
 /// `baton up`: a whole deployment on this machine, until Ctrl+C.
 @Command(
         name = "up",
         description = "Starts prefillers, decoders and a router on this machine and stops them on Ctrl+C.",
-        sortOptions = false)
+        sortOptions = false,
+        abbreviateSynopsis = true)
 final class UpCommand implements Callable<Integer> {
+    private static final String ACCESS = "Frontend";
+
+    /// A role that does not end within its own deadline is killed a moment later.
+    private static final Duration KILL_AFTER = Duration.ofSeconds(2);
+
     @Option(
             names = "--prefillers",
             defaultValue = "2",
@@ -81,15 +89,23 @@ final class UpCommand implements Callable<Integer> {
             names = "--ready-timeout",
             defaultValue = "120",
             paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
             description = "Time until every role must be ready (default: ${DEFAULT-VALUE}).")
-    int readyTimeoutSeconds;
+    Duration readyTimeout = Duration.ZERO;
 
     @Option(
             names = "--shutdown-timeout",
             defaultValue = "5",
             paramLabel = "SECONDS",
+            converter = Seconds.class,
             description = "Time that open streams get to end on Ctrl+C (default: ${DEFAULT-VALUE}).")
-    int shutdownTimeoutSeconds;
+    Duration shutdownTimeout = Duration.ZERO;
+
+    @Mixin
+    ConfigOption file = new ConfigOption();
+
+    @Mixin(name = ACCESS)
+    AccessOptions access = new AccessOptions();
 
     @Spec
     CommandSpec spec = CommandSpec.create();
@@ -102,15 +118,44 @@ final class UpCommand implements Callable<Integer> {
         Path modelDirectory = model == null ? ModelFolder.embedded() : model;
         ModelFolder.check(modelDirectory, "--model DIR");
         engine.check(ModelLoader.config(modelDirectory), Optional.empty());
-        String shutdown = Integer.toString(shutdownTimeoutSeconds);
-        ParseResult parsed = spec.commandLine().getParseResult();
-        List<String> engineFlags = new ArrayList<>(EngineOptions.given(spec, parsed));
-        if (engine.servedModelName == null) {
-            engineFlags.addAll(List.of("--served-model-name", ModelFolder.nameOf(modelDirectory)));
+        checkFrontend(modelDirectory);
+        String shutdown = "--shutdown-timeout=" + Seconds.text(shutdownTimeout);
+        List<String> engineFlags = new ArrayList<>(EngineOptions.given(spec));
+        if (engine.model.servedModelNames.isEmpty()) {
+            engineFlags.add("--served-model-name=" + ModelFolder.nameOf(modelDirectory));
         }
-        engineFlags.addAll(List.of("--shutdown-timeout", shutdown));
-        return run(topology(
-                modelDirectory.toAbsolutePath().normalize(), engineFlags, List.of("--shutdown-timeout", shutdown)));
+        engineFlags.add(shutdown);
+        List<String> routerFlags = new ArrayList<>(routerFlags());
+        routerFlags.add(shutdown);
+        return run(topology(modelDirectory.toAbsolutePath().normalize(), engineFlags, routerFlags));
+    }
+
+    /// What the roles would find wrong only in their own processes.
+    private void checkFrontend(Path modelDirectory) {
+        try {
+            access.http(host, port);
+            engine.model.defaultSampling(modelDirectory);
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+        }
+        engine.frontend.chatTemplate();
+    }
+
+    /// Who may ask is the router's to check as well as the engines'; the keys travel by [#keys()].
+    private List<String> routerFlags() {
+        List<OptionSpec> shared = new ArrayList<>();
+        for (CommandSpec mixin : List.of(
+                Objects.requireNonNull(spec.mixins().get(ACCESS)), EngineOptions.group(spec, EngineOptions.LOGGING))) {
+            mixin.options().stream()
+                    .filter(option -> !option.longestName().equals(AccessOptions.API_KEY))
+                    .forEach(shared::add);
+        }
+        return EngineOptions.given(shared, spec.commandLine().getParseResult());
+    }
+
+    /// The keys as the roles' environment, because everybody on this machine can read command lines.
+    private Map<String, String> keys() {
+        return access.apiKeys.isEmpty() ? Map.of() : Map.of("BATON_API_KEY", String.join(" ", access.apiKeys));
     }
 
     private Topology topology(Path modelDirectory, List<String> engineFlags, List<String> routerFlags) {
@@ -134,13 +179,15 @@ final class UpCommand implements Callable<Integer> {
         PrintWriter out = spec.commandLine().getOut();
         StatusBoard board = new StatusBoard(out, Terminals.isTerminal());
         StopSignal stop = StopSignal.install();
-        // A role that does not end within its own deadline is killed a moment later.
-        Duration stopDeadline = Duration.ofSeconds(shutdownTimeoutSeconds + 2L);
         try (ProcessGroup group = ProcessGroup.start(
-                topology.roles(), JavaCommand.current(Main.class), logDirectory, stopDeadline, board)) {
+                topology.roles(),
+                JavaCommand.current(Main.class).withVariables(keys()),
+                logDirectory,
+                shutdownTimeout.plus(KILL_AFTER),
+                board)) {
             stop.onRaised(group::close, group::kill);
             try {
-                group.awaitReady(Duration.ofSeconds(readyTimeoutSeconds));
+                group.awaitReady(readyTimeout);
             } catch (LaunchException e) {
                 if (stop.cause().isPresent()) {
                     return stop.cause().get().exitCode();
@@ -159,7 +206,10 @@ final class UpCommand implements Callable<Integer> {
     }
 
     private void printInvitation(PrintWriter out, Topology topology) {
-        String name = engine.servedModelName == null ? ModelFolder.nameOf(topology.model()) : engine.servedModelName;
+        String name = engine.model.servedModelNames.isEmpty()
+                ? ModelFolder.nameOf(topology.model())
+                : engine.model.servedModelNames.getFirst();
+        String key = access.apiKeys.isEmpty() ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"";
         String address =
                 "http://" + (host.equals("0.0.0.0") || host.equals("127.0.0.1") ? "localhost" : host) + ":" + port;
         out.printf(
@@ -169,10 +219,10 @@ final class UpCommand implements Callable<Integer> {
                 Logs:  %s
 
                 Try:
-                  curl %s/v1/completions -H 'Content-Type: application/json' \\
+                  curl %s/v1/completions -H 'Content-Type: application/json'%s \\
                     -d '{"model": "%s", "prompt": "Once upon a time", "max_tokens": 40, "temperature": 0}'
 
-                  curl -N %s/v1/chat/completions -H 'Content-Type: application/json' \\
+                  curl -N %s/v1/chat/completions -H 'Content-Type: application/json'%s \\
                     -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}], "stream": true}'
 
                 or, in another terminal: ./baton chat%s
@@ -187,8 +237,10 @@ final class UpCommand implements Callable<Integer> {
                 topology.roles().stream().map(role -> role.name() + ".log").collect(Collectors.joining(", ")) + " in "
                         + logDirectory.toAbsolutePath().normalize(),
                 address,
+                key,
                 name,
                 address,
+                key,
                 name,
                 port == 9000 ? "" : " --base-url " + address);
         out.flush();

@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.SingleWriterHistogram;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
 import dev.baton.tensor.DType;
@@ -14,8 +15,11 @@ import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
 import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
@@ -69,7 +73,14 @@ public final class Engine implements AutoCloseable {
         this.loop = new EngineLoop(
                 config,
                 inbox,
-                new Scheduler(config, maxSequenceTokens, kvCache, transfers, counters, requests),
+                new Scheduler(
+                        config,
+                        maxSequenceTokens,
+                        ModelRunner.maxPromptLogitsRows(vocabSize),
+                        kvCache,
+                        transfers,
+                        counters,
+                        requests),
                 new ModelRunner(config, model, kv),
                 kvCache,
                 transfers,
@@ -151,22 +162,43 @@ public final class Engine implements AutoCloseable {
 
     private static String describe(
             EngineConfig config, CausalLm model, KvCacheSpec spec, @Nullable KvConnector connector) {
-        return "%s (%s), %s; KV cache %d blocks x %d tokens, %.1f MiB %s, prefix caching %s; context %d; %s"
-                .formatted(
-                        config.modelId(),
-                        model.config().architecture(),
-                        model.backend(),
-                        spec.numBlocks(),
-                        spec.blockTokens(),
-                        spec.numBlocks() * spec.blockBytes() / (1024.0 * 1024.0),
-                        spec.dtype(),
-                        config.enablePrefixCaching() ? "on" : "off",
-                        config.maxModelLen(),
-                        connector == null ? "no connector" : connector.describe());
+        long tokens = (long) spec.numBlocks() * spec.blockTokens();
+        // The words before the colons of the second and third line are vLLM's, for those who search logs.
+        return String.format(
+                Locale.ROOT,
+                """
+                Model: %s, %s, context %,d tokens
+                GPU KV cache size: %,d tokens (%.2f GiB %s, %,d blocks of %d, prefix caching %s)
+                Maximum concurrency for %,d tokens per request: %.2fx (at most %,d sequences, %,d tokens a step)
+                Computes: %s
+                Connector: %s""",
+                config.modelId(),
+                model.config().architecture(),
+                config.maxModelLen(),
+                tokens,
+                spec.numBlocks() * spec.blockBytes() / (double) (1L << 30),
+                spec.dtype(),
+                spec.numBlocks(),
+                spec.blockTokens(),
+                config.enablePrefixCaching() ? "on" : "off",
+                config.maxModelLen(),
+                tokens / (double) config.maxModelLen(),
+                config.maxNumSeqs(),
+                config.maxNumBatchedTokens(),
+                model.backend(),
+                connector == null ? "none" : connector.describe());
     }
 
     public EngineConfig config() {
         return config;
+    }
+
+    /// Begins to generate, for a caller that waits for the tokens; the rest is as with [#submit].
+    public Generation generate(int[] promptTokenIds, SamplingParams sampling) {
+        String requestId = UUID.randomUUID().toString();
+        Generation generation = new Generation(this, requestId);
+        submit(new EngineRequest(requestId, promptTokenIds, sampling), generation::add);
+        return generation;
     }
 
     /// Takes a request; its outputs go to `listener` until one with a finish.
@@ -174,7 +206,7 @@ public final class Engine implements AutoCloseable {
     /// A request that is refused for what it is lets go of the prefiller's blocks that it names; one that is
     /// refused for the moment does not, so that another try may use them.
     ///
-    /// @throws EngineException.QueueFull if too many requests wait
+    /// @throws EngineException.QueueFull if too many requests or prompt tokens wait
     /// @throws EngineException.Dead if the engine has stopped
     /// @throws IllegalArgumentException if the prompt is empty or, with one token of output, longer than the
     ///     context or than the pool, if a token id is not in the vocabulary, or if the id is that of a request
@@ -192,23 +224,36 @@ public final class Engine implements AutoCloseable {
             }
             throw e;
         }
-        if (counters.queued.incrementAndGet() > config.maxWaiting()) {
-            counters.queued.getAndDecrement();
-            throw new EngineException.QueueFull(
-                    config.maxWaiting() + " requests wait already, no more may (maxWaiting)", null);
-        }
         Request state =
                 new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
-        // Here rather than at the first look-up: the engine's thread has better things to do.
-        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
+        enqueue(state);
         if (requests.putIfAbsent(state.id, state) != null) {
-            counters.queued.getAndDecrement();
+            counters.gaveUp(state);
             throw new IllegalArgumentException("request id " + state.id + " is in flight already");
         }
+        // Here rather than at the first look-up: the engine's thread has better things to do.
+        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         loop.post(new EngineMessage.Submit(state));
         // If the engine has ended meanwhile, either it has answered this request or nobody will.
         if (loop.hasEnded() && requests.remove(state.id, state)) {
             throw loop.dead();
+        }
+    }
+
+    /// Gives the request a place among those that wait, if there is one.
+    private void enqueue(Request request) {
+        request.queueLength = counters.joinedQueue(request.promptTokens);
+        long tokens = counters.queuedTokens.get();
+        String full = null;
+        if (request.queueLength > config.maxWaiting()) {
+            full = config.maxWaiting() + " requests wait already, no more may (maxWaiting)";
+        } else if (config.maxWaitingTokens() > 0 && request.queueLength > 1 && tokens > config.maxWaitingTokens()) {
+            full = "the requests that wait would have %d prompt tokens together, and may have %d (maxWaitingTokens)"
+                    .formatted(tokens, config.maxWaitingTokens());
+        }
+        if (full != null) {
+            counters.gaveUp(request);
+            throw new EngineException.QueueFull(full, counters.halfOfQueue(request.queueLength));
         }
     }
 
@@ -256,6 +301,14 @@ public final class Engine implements AutoCloseable {
         for (int token : request.sampling().logitBias().keySet()) {
             checkToken("logitBias", token);
         }
+        for (int token : request.sampling().allowedTokenIds()) {
+            checkToken("allowedTokenIds", token);
+        }
+        for (List<Integer> word : request.sampling().badWords()) {
+            for (int token : word) {
+                checkToken("badWords", token);
+            }
+        }
     }
 
     private void checkToken(String where, int token) {
@@ -289,6 +342,11 @@ public final class Engine implements AutoCloseable {
         return counters.snapshot(config.numBlocks());
     }
 
+    /// Tokens computed a step, of prompts and outputs together (vLLM's `iteration_tokens_total`).
+    public SingleWriterHistogram iterationTokens() {
+        return counters.iterationTokens;
+    }
+
     /// What the connector has counted; all zero if there is none.
     public KvTransferStats transferStats() {
         return connector == null ? KvTransferStats.ZERO : connector.stats();
@@ -318,7 +376,7 @@ public final class Engine implements AutoCloseable {
         return loop.isHealthy();
     }
 
-    /// What runs and on what, for the start banner: model, backend, KV cache, connector.
+    /// What runs and on what, for the start banner, a line each: model, KV cache, concurrency, backend, connector.
     public String describe() {
         return description;
     }

@@ -1,6 +1,7 @@
 package dev.baton.engine;
 
 import dev.baton.kvcache.KvCacheManager;
+import dev.baton.metrics.EngineStepEvent;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -25,6 +26,9 @@ final class EngineLoop implements Runnable {
     private final Runnable closeResources;
     private final SchedulerOutput scheduled;
     private final StepOutput output;
+    /// One for all steps: each begins it anew.
+    private final EngineStepEvent stepEvent = new EngineStepEvent();
+
     private boolean closing;
 
     /// When the step that is running began, by [System#nanoTime()]; 0 between steps.
@@ -109,14 +113,28 @@ final class EngineLoop implements Runnable {
     ///
     /// @return 0 if there was nothing to do, and there will be nothing until a message comes
     private int step() {
+        stepEvent.begin();
         scheduler.schedule(scheduled);
         if (scheduled.numRequests() > 0) {
             stepStartNanos.set(Math.max(1, System.nanoTime()));
             runner.run(scheduled, output);
             scheduler.update(scheduled, output);
             stepStartNanos.set(0);
+            recordStep();
         }
         return scheduled.numRequests() + scheduled.numPreempted();
+    }
+
+    private void recordStep() {
+        if (stepEvent.isEnabled()) {
+            stepEvent.requests = scheduled.numRequests();
+            stepEvent.tokens = scheduled.numTokens();
+            stepEvent.preempted = scheduled.numPreempted();
+            stepEvent.running = scheduler.numRunning();
+            stepEvent.waiting = scheduler.numWaiting();
+            stepEvent.end();
+            stepEvent.commit();
+        }
     }
 
     private void checkIntegrity(EngineMessage.CheckIntegrity question) {

@@ -13,6 +13,8 @@ package dev.baton.engine;
 /// @param promptTokens prompt tokens of requests whose prefill is complete
 /// @param generationTokens tokens generated
 /// @param kvLoadFailures loads that failed
+/// @param numQueuedTokens prompt tokens of requests that have not had their first turn
+/// @param corruptedRequests requests that ended because the model's logits were not finite
 public record EngineStats(
         int numRunning,
         int numWaiting,
@@ -27,4 +29,6 @@ public record EngineStats(
         long externalHitTokens,
         long promptTokens,
         long generationTokens,
-        long kvLoadFailures) {}
+        long kvLoadFailures,
+        long numQueuedTokens,
+        long corruptedRequests) {}

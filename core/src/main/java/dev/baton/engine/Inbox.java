@@ -27,9 +27,13 @@ final class Inbox {
         reader = thread;
     }
 
-    /// Sleeps until a message comes; returns at once if one came since the last call. Reader only.
+    /// Sleeps until a message comes; returns at once if one lies here. Reader only.
     void await() {
-        LockSupport.park(this);
+        // Looked at again: the reader may have waited for something else since it read the last message, and the
+        // wake-up of the next one was spent on that.
+        if (messages.isEmpty()) {
+            LockSupport.park(this);
+        }
         // An interrupt, which nobody has reason to send, would turn sleeping into spinning.
         Thread.interrupted();
     }

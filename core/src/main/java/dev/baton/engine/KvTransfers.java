@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.KvTransferEvent;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
@@ -53,7 +54,7 @@ final class KvTransfers {
         }
         request.loadDecided = true;
         int computed = request.numComputedTokens;
-        int external = isFullHit(request)
+        int external = isFullHit(request) || request.wantsPromptLogits()
                 ? 0
                 : connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, computed);
         // Also without a load: the connector then lets go of the prefiller's lease.
@@ -65,6 +66,14 @@ final class KvTransfers {
         }
         request.loadingTokens = external;
         loading.put(request.id, request);
+        KvTransferEvent event = new KvTransferEvent();
+        if (event.isEnabled()) {
+            event.begin();
+            event.request = request.id;
+            event.peer = "%s (%s:%d)".formatted(source.engineId(), source.host(), source.port());
+            event.tokens = external;
+            request.transferEvent = event;
+        }
         return true;
     }
 
@@ -89,8 +98,15 @@ final class KvTransfers {
 
     /// The request whose load has ended, or null if there is none of this id.
     @Nullable
-    Request loadEnded(String requestId) {
-        return loading.remove(requestId);
+    Request loadEnded(String requestId, String outcome, long numBytes) {
+        Request request = loading.remove(requestId);
+        if (request != null && request.transferEvent != null) {
+            request.transferEvent.outcome = outcome;
+            request.transferEvent.bytes = numBytes;
+            request.transferEvent.commit();
+            request.transferEvent = null;
+        }
+        return request;
     }
 
     /// Ends a load early; its blocks stay in use until the connector says that nothing writes into them any

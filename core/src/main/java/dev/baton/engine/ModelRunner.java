@@ -7,12 +7,22 @@ import java.util.List;
 
 /// Carries out a step: fills the batch, runs the model, samples. Engine thread only.
 final class ModelRunner {
+    private static final int PROMPT_LOGITS_BYTES = 64 << 20;
+
     private final CausalLm model;
     private final PagedKv kv;
     private final ForwardBatch batch;
     private final Sampler sampler;
     private final int vocabSize;
-    private float[] logits; // (rows that want logits, vocabSize), grown on demand
+    private final int maxLogits;
+    /// Grows with the batch, to at most [EngineConfig#maxNumSeqs()] and [#maxPromptLogitsRows] rows.
+    private float[] logits; // (rows that want logits, vocabSize)
+
+    /// Rows of logits that one step computes for log-probabilities of prompts: a vocabulary of 128,256 tokens
+    /// with 512 rows would be 262 MB.
+    static int maxPromptLogitsRows(int vocabSize) {
+        return Math.max(1, PROMPT_LOGITS_BYTES / (Float.BYTES * vocabSize));
+    }
 
     ModelRunner(EngineConfig config, CausalLm model, PagedKv kv) {
         this.model = model;
@@ -20,6 +30,7 @@ final class ModelRunner {
         this.batch = new ForwardBatch(config.maxNumBatchedTokens(), config.maxNumSeqs());
         this.vocabSize = model.config().vocabSize();
         this.sampler = new Sampler(vocabSize);
+        this.maxLogits = Math.multiplyExact(config.maxNumSeqs() + maxPromptLogitsRows(vocabSize), vocabSize);
         this.logits = new float[vocabSize];
     }
 
@@ -33,22 +44,46 @@ final class ModelRunner {
                     request.numComputedTokens,
                     scheduled.numScheduledTokens(i),
                     request.blocks.ids(),
-                    scheduled.samples(i));
+                    scheduled.numLogits(i));
         }
-        int numLogits = Math.multiplyExact(batch.numLogits(), vocabSize);
-        if (numLogits > logits.length) {
-            logits = new float[Math.max(numLogits, Math.multiplyExact(logits.length, 2))];
-        }
+        growLogits(batch.numLogits());
         model.forward(batch, kv, logits);
         int row = 0;
         for (int i = 0; i < scheduled.numRequests(); i++) {
-            if (scheduled.samples(i)) {
-                sample(scheduled.request(i), row * vocabSize, i, output);
-                row++;
-            } else {
-                output.set(i, StepOutput.NO_TOKEN, List.of());
-            }
+            int numLogits = scheduled.numLogits(i);
+            sample(scheduled.request(i), row, numLogits, scheduled.samples(i), i, output);
+            row += numLogits;
         }
+    }
+
+    private void growLogits(int rows) {
+        int needed = Math.multiplyExact(rows, vocabSize);
+        if (needed > logits.length) {
+            logits = new float[Math.max(needed, Math.min(2 * logits.length, maxLogits))];
+        }
+    }
+
+    private void sample(Request request, int row, int numLogits, boolean samples, int i, StepOutput output) {
+        int promptRows = samples ? numLogits - 1 : numLogits;
+        if (!addPromptLogprobs(request, row, promptRows)) {
+            output.set(i, StepOutput.NOT_FINITE, List.of());
+        } else if (samples) {
+            sample(request, (row + promptRows) * vocabSize, i, output);
+        } else {
+            output.set(i, StepOutput.NO_TOKEN, List.of());
+        }
+    }
+
+    /// @return false if one of the rows is not finite
+    private boolean addPromptLogprobs(Request request, int row, int rows) {
+        int count = request.sampling.promptLogprobs().orElse(0);
+        for (int offset = row * vocabSize; offset < (row + rows) * vocabSize; offset += vocabSize) {
+            if (!sampler.allFinite(logits, offset)) {
+                return false;
+            }
+            request.addPromptLogprobs(sampler.logprobs(logits, offset, request.nextPromptToken(), count));
+        }
+        return true;
     }
 
     private void sample(Request request, int offset, int i, StepOutput output) {

@@ -1,8 +1,13 @@
 package dev.baton.engine;
 
+import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.BlockTable;
+import dev.baton.metrics.KvTransferEvent;
 import dev.baton.transfer.KvTransferParams;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -26,16 +31,29 @@ final class Request {
         FINISHED
     }
 
+    /// A moment that has not come.
+    private static final long NEVER = Long.MIN_VALUE;
+
     final String id;
+    final int priority;
+    final String tenant;
     final SamplingParams sampling;
     final long seed;
     final @Nullable KvTransferParams kvTransferParams;
     final BlockTable blocks;
     final int promptTokens;
     final int[] stopTokenIds;
+    /// Empty if they are ordinary tokens to this request.
     final int[] eosTokenIds;
+
     final int[] biasedTokenIds;
     final float[] biases;
+    /// One bit a token that may be drawn, as far as the array reaches; null if all may.
+    final long @Nullable [] allowedTokens;
+
+    final int[][] badWords;
+    /// What the output may be; it stands behind the last output token, also over a preemption.
+    final TokenConstraint.@Nullable Matcher matcher;
 
     Status status = Status.WAITING;
     /// Whether the last output went out.
@@ -51,14 +69,32 @@ final class Request {
     int cachedTokens;
     int externalTokens;
 
+    /// The record of the load that is under way, if it is recorded.
+    @Nullable
+    KvTransferEvent transferEvent;
+
+    /// Requests that waited when this one came, itself included.
+    int queueLength;
+
+    /// By [System#nanoTime()].
+    final long submittedNanos = System.nanoTime();
+
+    private long firstTurnNanos = NEVER;
+    private long firstTokenNanos = NEVER;
+
     private final RequestListener listener;
     private int[] tokens;
     private int numTokens;
+    private List<TokenLogprobs> promptLogprobs = List.of();
+    /// Tokens of the prompt, from the first on, whose logits have been looked at.
+    private int numPromptLogprobs;
 
     /// @param seed key of the generator, for a request that brings none
     /// @param eosTokenIds the model's end-of-sequence tokens
     Request(EngineRequest request, RequestListener listener, BlockTable blocks, long seed, int[] eosTokenIds) {
         this.id = request.requestId();
+        this.priority = request.priority();
+        this.tenant = request.tenant();
         this.sampling = request.sampling();
         this.seed = sampling.seed().orElse(seed);
         this.kvTransferParams = request.kvTransferParams().orElse(null);
@@ -67,9 +103,12 @@ final class Request {
         this.promptTokens = request.promptTokenIds().length;
         this.tokens = Arrays.copyOf(request.promptTokenIds(), promptTokens + Math.min(sampling.maxTokens(), 64));
         this.numTokens = promptTokens;
-        this.eosTokenIds = sampling.ignoreEos() ? new int[0] : eosTokenIds;
-        this.stopTokenIds =
-                sampling.stopTokenIds().stream().mapToInt(Integer::intValue).toArray();
+        // An output that has to look like something is over when it does: there is nothing behind its end.
+        this.eosTokenIds = sampling.ignoreEos() && sampling.constraint().isEmpty() ? new int[0] : eosTokenIds;
+        this.stopTokenIds = toArray(sampling.stopTokenIds());
+        this.allowedTokens = sampling.allowedTokenIds().isEmpty() ? null : bits(toArray(sampling.allowedTokenIds()));
+        this.badWords = sampling.badWords().stream().map(Request::toArray).toArray(int[][]::new);
+        this.matcher = sampling.constraint().map(TokenConstraint::start).orElse(null);
         this.biasedTokenIds = new int[sampling.logitBias().size()];
         this.biases = new float[biasedTokenIds.length];
         int i = 0;
@@ -77,6 +116,18 @@ final class Request {
             biasedTokenIds[i] = bias.getKey();
             biases[i++] = bias.getValue();
         }
+    }
+
+    private static int[] toArray(List<Integer> ids) {
+        return ids.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    private static long[] bits(int[] tokens) {
+        BitSet set = new BitSet();
+        for (int token : tokens) {
+            set.set(token);
+        }
+        return set.toLongArray();
     }
 
     /// Prompt and output, in the first [#numTokens()] places.
@@ -99,18 +150,102 @@ final class Request {
         tokens[numTokens++] = token;
     }
 
-    /// Whether and why the last token, just appended, ends the request. Stop tokens do not before `minTokens`.
+    /// Lets the constraint, if there is one, go on by a token that was drawn.
+    ///
+    /// @return false if it refused the token, which the mask should have done, or threw
+    boolean accept(int token) {
+        if (matcher == null) {
+            return true;
+        }
+        try {
+            if (matcher.accept(token)) {
+                return true;
+            }
+            LOG.error("request {}: the constraint of its output refused token {}, which it had allowed", id, token);
+        } catch (RuntimeException e) {
+            LOG.error("request {}: the constraint of its output failed", id, e);
+        }
+        return false;
+    }
+
+    /// Whether and why the last token, just appended, ends the request. Stop tokens do not before `minTokens`;
+    /// end-of-sequence does if it was drawn at all, which before `minTokens` only a constraint can bring about.
     ///
     /// @param maxSequenceTokens longest prompt plus output that this engine allows
     @Nullable
     FinishReason finishReason(int maxSequenceTokens) {
         int last = tokens[numTokens - 1];
-        if (numOutputTokens() >= sampling.minTokens()
-                && (contains(eosTokenIds, last) || contains(stopTokenIds, last))) {
+        if (contains(eosTokenIds, last)
+                || (numOutputTokens() >= sampling.minTokens() && contains(stopTokenIds, last))) {
             return FinishReason.STOP;
         }
         boolean full = numOutputTokens() >= sampling.maxTokens() || numTokens >= maxSequenceTokens;
         return full ? FinishReason.LENGTH : null;
+    }
+
+    /// Whether the token can end the request.
+    boolean isEnd(int token) {
+        return contains(eosTokenIds, token) || contains(stopTokenIds, token);
+    }
+
+    /* Log-probabilities of the prompt. They need the logits of each of its tokens, which no cache holds. */
+
+    /// Whether logits of the prompt are still to be looked at. As long as they are, blocks that others computed
+    /// are of no use.
+    boolean wantsPromptLogits() {
+        return sampling.promptLogprobs().isPresent() && numPromptLogprobs < promptTokens - 1;
+    }
+
+    /// How many of the tokens up to `numTokens` that are to be computed next need logits for the prompt's
+    /// log-probabilities; they are the last ones, but for the prompt's last token.
+    int promptLogitsRows(int numTokens) {
+        if (!wantsPromptLogits()) {
+            return 0;
+        }
+        int end = Math.min(numComputedTokens + numTokens, promptTokens - 1);
+        return Math.max(0, end - Math.max(numComputedTokens, numPromptLogprobs));
+    }
+
+    /// The most tokens that can be computed next with no more than `rows` of [#promptLogitsRows].
+    int tokensWithinPromptRows(int rows) {
+        return Math.max(0, numPromptLogprobs - numComputedTokens) + rows;
+    }
+
+    /// The token whose log-probability is wanted next; it comes after the next row of logits.
+    int nextPromptToken() {
+        return tokens[numPromptLogprobs + 1];
+    }
+
+    void addPromptLogprobs(TokenLogprobs next) {
+        if (numPromptLogprobs == 0) {
+            promptLogprobs = new ArrayList<>(promptTokens - 1);
+        }
+        promptLogprobs.add(next);
+        numPromptLogprobs++;
+    }
+
+    /// The prompt's log-probabilities, once.
+    List<TokenLogprobs> takePromptLogprobs() {
+        List<TokenLogprobs> all = promptLogprobs;
+        promptLogprobs = List.of();
+        return all;
+    }
+
+    /* Time. */
+
+    void noteFirstTurn(long nanos) {
+        firstTurnNanos = nanos;
+    }
+
+    void noteFirstToken() {
+        firstTokenNanos = System.nanoTime();
+    }
+
+    private RequestOutput.Timings timings() {
+        long end = System.nanoTime();
+        long turn = firstTurnNanos == NEVER ? end : firstTurnNanos;
+        long token = firstTokenNanos == NEVER ? end : firstTokenNanos;
+        return new RequestOutput.Timings(turn - submittedNanos, token - turn, end - token);
     }
 
     /// The stop token that ended the request, unless it was end-of-sequence.
@@ -144,7 +279,7 @@ final class Request {
                 cachedTokens,
                 externalTokens,
                 held,
-                RequestOutput.Timings.NONE,
+                timings(),
                 Optional.ofNullable(error));
     }
 

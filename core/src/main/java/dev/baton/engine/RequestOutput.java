@@ -40,9 +40,7 @@ public record RequestOutput(
     /// @param queuedNanos from its submission to its first turn
     /// @param prefillNanos from there to its first token, loads of blocks included
     /// @param decodeNanos from there to its end
-    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos) {
-        static final Timings NONE = new Timings(0, 0, 0);
-    }
+    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos) {}
 
     /// The log-probability of a chosen token and of the likeliest ones.
     ///

@@ -1,10 +1,16 @@
 package dev.baton.engine;
 
 import dev.baton.engine.RequestOutput.TokenLogprobs;
+import java.util.Arrays;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/// Chooses the next token from a row of logits, by vLLM's definitions and in vLLM's order: stop tokens masked
-/// before `minTokens`, logit bias, repetition, frequency and presence penalty, then greedy, or temperature,
-/// min-p, top-k, top-p and one draw.
+/// Chooses the next token from a row of logits, by vLLM's definitions and in vLLM's order: the constraint, allowed
+/// tokens, bad words and (before `minTokens`) stop tokens masked, logit bias, repetition, frequency and presence
+/// penalty, then greedy, or temperature, min-p, top-k, top-p and one draw. A token that is masked stays so.
+///
+/// Where the constraint lets the output only end, it ends, also before `minTokens`: a shorter output is better
+/// than one that breaks its schema.
 ///
 /// The draw is the inverse of the cumulative distribution at one [Philox] number, keyed by the seed and the
 /// token's position in its sequence. Sums run in a fixed order in double precision over [StrictMath], so that
@@ -15,6 +21,8 @@ import dev.baton.engine.RequestOutput.TokenLogprobs;
 ///
 /// Keeps scratch memory of the size of the vocabulary, and allocates only log-probabilities. Not thread-safe.
 final class Sampler {
+    private static final Logger LOG = LoggerFactory.getLogger(Sampler.class);
+
     /// Temperatures below are greedy, as in vLLM.
     private static final float GREEDY_BELOW = 1e-5f;
 
@@ -27,6 +35,7 @@ final class Sampler {
     private final double[] weights; // (vocabSize), exp((logit - highest) / temperature)
     private final Candidates candidates;
     private final int[] counts; // (vocabSize), all 0 between calls
+    private final long[] mask; // (ceil(vocabSize / 64)), one bit a token that the constraint allows
 
     Sampler(int vocabSize) {
         this.vocabSize = vocabSize;
@@ -34,25 +43,32 @@ final class Sampler {
         this.weights = new double[vocabSize];
         this.candidates = new Candidates(vocabSize);
         this.counts = new int[vocabSize];
+        this.mask = new long[Math.ceilDiv(vocabSize, Long.SIZE)];
     }
 
     /// The next token of a request.
     ///
     /// @param rows logits as the model wrote them, not changed
     /// @param offset where the request's row begins
-    /// @return a token id, or [StepOutput#NOT_FINITE] if a logit is NaN or infinite or if no token is left to
-    ///     choose
+    /// @return a token id, or the [StepOutput] code for why there is none: a logit is NaN or infinite, the
+    ///     constraint failed or is at its dead end, or no token is left to choose
     int sample(float[] rows, int offset, Request request) {
         if (!allFinite(rows, offset)) {
             return StepOutput.NOT_FINITE;
         }
         System.arraycopy(rows, offset, logits, 0, vocabSize);
-        maskStopTokens(request);
+        int failure = applyMasks(request);
+        if (failure < 0) {
+            return failure;
+        }
         for (int i = 0; i < request.biases.length; i++) {
             logits[request.biasedTokenIds[i]] += request.biases[i];
         }
         penalise(request);
         int likeliest = argmax();
+        if (logits[likeliest] == Float.NEGATIVE_INFINITY) {
+            return StepOutput.NO_TOKEN_LEFT;
+        }
         if (!Float.isFinite(logits[likeliest])) {
             return StepOutput.NOT_FINITE;
         }
@@ -62,12 +78,79 @@ final class Sampler {
         return draw(request.sampling, logits[likeliest], Philox.uniform(request.seed, request.numTokens()));
     }
 
-    private boolean allFinite(float[] rows, int offset) {
+    /// Whether a row has neither NaN nor infinities.
+    boolean allFinite(float[] rows, int offset) {
         float poison = 0;
         for (int i = offset; i < offset + vocabSize; i++) {
             poison += rows[i] * 0f; // 0, but NaN for NaN and for infinities
         }
         return poison == 0;
+    }
+
+    /// @return 0, or the [StepOutput] code of what went wrong
+    private int applyMasks(Request request) {
+        boolean mustEnd = false;
+        if (request.matcher != null) {
+            int failure = fillMask(request, request.matcher);
+            if (failure < 0) {
+                return failure;
+            }
+            keepOnly(mask);
+            mustEnd = request.numOutputTokens() < request.sampling.minTokens() && allowsEndsOnly(request);
+        }
+        if (request.allowedTokens != null) {
+            keepOnly(request.allowedTokens);
+        }
+        maskBadWords(request);
+        if (!mustEnd) {
+            maskStopTokens(request);
+        }
+        return 0;
+    }
+
+    private int fillMask(Request request, TokenConstraint.Matcher matcher) {
+        try {
+            return matcher.fillMask(mask) ? 0 : StepOutput.DEAD_END;
+        } catch (RuntimeException e) {
+            LOG.error("request {}: the constraint of its output failed", request.id, e);
+            return StepOutput.CONSTRAINT_FAILED;
+        }
+    }
+
+    private void keepOnly(long[] allowed) {
+        for (int from = 0, word = 0; from < vocabSize; from += Long.SIZE, word++) {
+            long bits = word < allowed.length ? allowed[word] : 0;
+            int to = Math.min(from + Long.SIZE, vocabSize);
+            if (bits == 0) {
+                Arrays.fill(logits, from, to, Float.NEGATIVE_INFINITY);
+            } else if (bits != -1) {
+                for (int i = from; i < to; i++) {
+                    logits[i] = (bits >>> i & 1) != 0 ? logits[i] : Float.NEGATIVE_INFINITY;
+                }
+            }
+        }
+    }
+
+    /// Whether all tokens that the constraint allows end the request. Only before `minTokens`, so it may be slow.
+    private boolean allowsEndsOnly(Request request) {
+        for (int i = 0; i < vocabSize; i++) {
+            if ((mask[i >>> 6] >>> i & 1) != 0 && !request.isEnd(i)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /// Masks the last token of each bad word whose other tokens are the end of the output.
+    private void maskBadWords(Request request) {
+        int[] tokens = request.tokens();
+        for (int[] word : request.badWords) {
+            int prefix = word.length - 1;
+            int from = request.numTokens() - prefix;
+            if (from >= request.promptTokens && Arrays.equals(tokens, from, from + prefix, word, 0, prefix)) {
+                logits[word[prefix]] = Float.NEGATIVE_INFINITY;
+            }
+        }
     }
 
     private void maskStopTokens(Request request) {

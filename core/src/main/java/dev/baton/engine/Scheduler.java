@@ -1,13 +1,12 @@
 package dev.baton.engine;
 
 import dev.baton.kvcache.KvCacheManager;
+import dev.baton.metrics.PreemptionEvent;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentMap;
@@ -17,18 +16,19 @@ import org.slf4j.LoggerFactory;
 
 /// Decides what each step computes, in the manner of vLLM's V1 scheduler: no prefill or decode phase, but one
 /// budget of tokens, given first to the running requests and then to waiting ones, in the order of their
-/// arrival.
+/// [RequestQueue].
 ///
 /// A request is admitted when blocks for all its tokens are there, and computes them in as many steps as the
-/// budget makes it. When the pool runs out, the youngest running request gives its blocks back and is computed
-/// again later. A request that loads blocks from a prefiller counts against `maxNumSeqs` and keeps its blocks,
+/// budget makes it. When the pool runs out, the last of the running requests, which is the youngest or the one
+/// that matters least, gives its blocks back and is computed again later. A request that loads blocks from a
+/// prefiller counts against `maxNumSeqs` and keeps its blocks,
 /// but is in neither queue; when the load ends it is a running request, one that can be preempted like any
 /// other.
 ///
 /// Engine thread only.
 final class Scheduler {
     /* Why nothing gets stuck. Blocks are held by running requests, loads and leases. Loads and leases end by themselves,
-     * by the connector's deadlines, and neither waits for this scheduler. Among running requests the oldest takes from
+     * by the connector's deadlines, and neither waits for this scheduler. Among running requests the first takes from
      * all others; if even it lacks a block, it gives up its own and waits until all its tokens fit, so that it gains at
      * least one token each time it comes back. A request that would not fit into the empty pool is refused at submit, and
      * ends with LENGTH before it outgrows it. No request waits with blocks in hand: one whose load ended is running. */
@@ -38,20 +38,30 @@ final class Scheduler {
     private final int maxNumSeqs;
     private final int maxNumBatchedTokens;
     private final int maxSequenceTokens;
+    private final int longPrefillTokenThreshold;
+    private final int maxPromptLogitsRows;
+    private final SchedulingPolicy policy;
     private final KvLoadFailurePolicy loadFailurePolicy;
     private final KvCacheManager kv;
     private final KvTransfers transfers;
     private final EngineCounters counters;
     private final ConcurrentMap<String, Request> requests;
-    private final Deque<Request> waiting = new ArrayDeque<>();
+    private final RequestQueue waiting;
+    /// The first one takes from all others.
     private final List<Request> running = new ArrayList<>();
+    /// What is left of this step's budgets.
+    private int tokensLeft;
+
+    private int promptLogitsLeft;
 
     /// @param maxSequenceTokens longest prompt plus output
+    /// @param maxPromptLogitsRows tokens in one step whose logits are needed for log-probabilities of prompts
     /// @param requests all requests in flight by id, from which those that are gone are removed;
     ///     shared with submitters
     Scheduler(
             EngineConfig config,
             int maxSequenceTokens,
+            int maxPromptLogitsRows,
             KvCacheManager kv,
             KvTransfers transfers,
             EngineCounters counters,
@@ -59,6 +69,10 @@ final class Scheduler {
         this.maxNumSeqs = config.maxNumSeqs();
         this.maxNumBatchedTokens = config.maxNumBatchedTokens();
         this.maxSequenceTokens = maxSequenceTokens;
+        this.longPrefillTokenThreshold = config.longPrefillTokenThreshold();
+        this.maxPromptLogitsRows = maxPromptLogitsRows;
+        this.policy = config.schedulingPolicy();
+        this.waiting = RequestQueue.of(policy);
         this.loadFailurePolicy =
                 config.kvTransfer().map(KvTransferConfig::loadFailurePolicy).orElse(KvLoadFailurePolicy.RECOMPUTE);
         this.kv = kv;
@@ -77,7 +91,7 @@ final class Scheduler {
             endByConnector(request, e);
             return;
         }
-        waiting.addLast(request);
+        waiting.add(request);
     }
 
     /// Ends the one request that the connector's scheduler side could not deal with; nothing loads or reads its
@@ -91,57 +105,85 @@ final class Scheduler {
     /// Fills `step` with the next step's work, which may be none.
     void schedule(SchedulerOutput step) {
         step.clear();
-        int budget = scheduleRunning(step);
+        tokensLeft = maxNumBatchedTokens;
+        promptLogitsLeft = maxPromptLogitsRows;
+        scheduleRunning(step);
         if (step.numPreempted() == 0) {
-            admitWaiting(step, budget);
+            admitWaiting(step);
         }
         transfers.startLoads();
     }
 
-    /// @return what is left of the budget
-    private int scheduleRunning(SchedulerOutput step) {
-        int budget = maxNumBatchedTokens;
-        for (int i = 0; i < running.size() && budget > 0; i++) {
+    private void scheduleRunning(SchedulerOutput step) {
+        for (int i = 0; i < running.size() && tokensLeft > 0; i++) {
             Request request = running.get(i);
             // A long prompt leaves each running request behind it one token, so that it never stalls their
             // decoding.
             int reserved = running.size() - 1 - i;
-            int missing = request.numTokens() - request.numComputedTokens;
-            int numTokens = Math.min(missing, Math.max(1, budget - reserved));
+            int numTokens = chunk(request, Math.max(1, tokensLeft - reserved));
             while (!kv.allocateSlots(request.blocks, request.numComputedTokens + numTokens)) {
-                // The youngest is not scheduled in this step yet: the loop has not come to it.
+                // The last one is not scheduled in this step yet: the loop has not come to it.
                 Request victim = running.removeLast();
                 preempt(victim, step);
                 if (victim == request) {
-                    return budget;
+                    return;
                 }
             }
-            step.add(request, numTokens);
-            budget -= numTokens;
+            add(request, numTokens, step);
         }
-        return budget;
+    }
+
+    /// How many tokens of a request the step computes, as far as `most` and the other limits let it.
+    private int chunk(Request request, int most) {
+        int numTokens = Math.min(request.numTokens() - request.numComputedTokens, most);
+        if (longPrefillTokenThreshold > 0) {
+            numTokens = Math.min(numTokens, longPrefillTokenThreshold);
+        }
+        if (request.promptLogitsRows(numTokens) > promptLogitsLeft) {
+            numTokens = Math.min(numTokens, request.tokensWithinPromptRows(promptLogitsLeft));
+        }
+        return numTokens;
+    }
+
+    private void add(Request request, int numTokens, SchedulerOutput step) {
+        if (numTokens > 0) {
+            step.add(request, numTokens);
+            tokensLeft -= numTokens;
+            promptLogitsLeft -= request.promptLogitsRows(numTokens);
+        }
     }
 
     private void preempt(Request request, SchedulerOutput step) {
+        PreemptionEvent event = new PreemptionEvent();
+        if (event.isEnabled()) {
+            event.request = request.id;
+            event.computedTokens = request.numComputedTokens;
+            event.outputTokens = request.numOutputTokens();
+            event.commit();
+        }
         kv.free(request.blocks);
         request.numComputedTokens = 0;
         request.status = Request.Status.PREEMPTED;
-        waiting.addFirst(request);
+        waiting.putBack(request);
         step.addPreempted();
         EngineCounters.add(counters.preemptions, 1);
     }
 
-    private void admitWaiting(SchedulerOutput step, int budget) {
-        while (budget > 0 && !waiting.isEmpty() && running.size() + transfers.numLoading() < maxNumSeqs) {
-            Request request = waiting.getFirst();
-            int cached = kv.computedBlocks(request.blocks, request.tokens(), request.numTokens());
+    private void admitWaiting(SchedulerOutput step) {
+        while (tokensLeft > 0 && running.size() + transfers.numLoading() < maxNumSeqs) {
+            Request request = waiting.peek();
+            if (request == null) {
+                return;
+            }
+            boolean reads = !request.wantsPromptLogits();
+            int cached = reads ? kv.computedBlocks(request.blocks, request.tokens(), request.numTokens()) : 0;
             if (!kv.allocateSlots(request.blocks, request.numTokens())) {
                 kv.free(request.blocks);
                 return;
             }
-            waiting.removeFirst();
+            waiting.remove(request, true);
             request.numComputedTokens = cached;
-            noteFirstTurn(request);
+            noteFirstTurn(request, reads);
             boolean loads;
             try {
                 loads = transfers.beginLoad(request);
@@ -155,31 +197,35 @@ final class Scheduler {
                 continue;
             }
             run(request);
-            int numTokens = Math.min(request.numTokens() - cached, budget);
-            step.add(request, numTokens);
-            budget -= numTokens;
+            add(request, chunk(request, tokensLeft), step);
         }
     }
 
-    private void noteFirstTurn(Request request) {
+    /// @param reads whether it has looked into the prefix cache
+    private void noteFirstTurn(Request request, boolean reads) {
         if (request.queued) {
-            unqueue(request);
-            request.cachedTokens = request.numComputedTokens;
-            EngineCounters.add(counters.prefixQueried, request.promptTokens);
-            EngineCounters.add(counters.prefixHit, request.cachedTokens);
-        }
-    }
-
-    private void unqueue(Request request) {
-        if (request.queued) {
+            long now = System.nanoTime();
+            request.noteFirstTurn(now);
+            counters.leftQueue(request, now);
             request.queued = false;
-            counters.queued.getAndDecrement();
+            request.cachedTokens = request.numComputedTokens;
+            EngineCounters.add(counters.prefixQueried, reads ? request.promptTokens : 0);
+            EngineCounters.add(counters.prefixHit, request.cachedTokens);
         }
     }
 
     private void run(Request request) {
         request.status = Request.Status.RUNNING;
-        running.add(request);
+        int at = running.size();
+        while (at > 0 && comesBefore(request, running.get(at - 1))) {
+            at--;
+        }
+        running.add(at, request);
+    }
+
+    private boolean comesBefore(Request a, Request b) {
+        return policy == SchedulingPolicy.PRIORITY
+                && (a.priority < b.priority || (a.priority == b.priority && a.submittedNanos - b.submittedNanos < 0));
     }
 
     /// Takes in the results of a step: advances, publishes, reports and finishes requests.
@@ -187,10 +233,8 @@ final class Scheduler {
         for (int i = 0; i < step.numRequests(); i++) {
             Request request = step.request(i);
             int token = output.token(i);
-            if (token == StepOutput.NOT_FINITE) {
-                // Whatever made the logits so may lie in the keys and values: nobody else shall find them.
-                running.remove(request);
-                end(request, FinishReason.ERROR, "the model's logits are not finite", true);
+            if (token < 0 && token != StepOutput.NO_TOKEN) {
+                fail(request, token);
                 continue;
             }
             request.numComputedTokens += step.numScheduledTokens(i);
@@ -200,11 +244,27 @@ final class Scheduler {
             }
         }
         EngineCounters.add(counters.steps, 1);
+        counters.iterationTokens.observe(step.numTokens());
+    }
+
+    private void fail(Request request, int reason) {
+        // Whatever made logits not finite may lie in the keys and values: nobody else shall find them.
+        boolean distrust = reason == StepOutput.NOT_FINITE;
+        EngineCounters.add(counters.corruptedRequests, distrust ? 1 : 0);
+        running.remove(request);
+        end(request, FinishReason.ERROR, StepOutput.reason(reason), distrust);
     }
 
     private void append(Request request, int token, List<RequestOutput.TokenLogprobs> logprobs) {
+        if (!request.accept(token)) {
+            fail(request, StepOutput.CONSTRAINT_FAILED);
+            return;
+        }
+        List<RequestOutput.TokenLogprobs> promptLogprobs = List.of();
         if (request.numOutputTokens() == 0) {
             EngineCounters.add(counters.promptTokens, request.promptTokens);
+            request.noteFirstToken();
+            promptLogprobs = request.takePromptLogprobs();
         }
         EngineCounters.add(counters.generationTokens, 1);
         request.append(token);
@@ -212,8 +272,8 @@ final class Scheduler {
         FinishReason reason = request.finishReason(maxSequenceTokens);
         if (reason != null) {
             running.remove(request);
-            finish(request, reason, tokenIds, logprobs);
-        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, List.of(), Optional.empty()))) {
+            finish(request, reason, tokenIds, logprobs, promptLogprobs);
+        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.empty()))) {
             running.remove(request);
             end(request, FinishReason.ABORT, null, false);
         }
@@ -221,7 +281,11 @@ final class Scheduler {
 
     /// Ends a request that is complete; its blocks may stay for a decoder.
     private void finish(
-            Request request, FinishReason reason, int[] tokenIds, List<RequestOutput.TokenLogprobs> logprobs) {
+            Request request,
+            FinishReason reason,
+            int[] tokenIds,
+            List<RequestOutput.TokenLogprobs> logprobs,
+            List<RequestOutput.TokenLogprobs> promptLogprobs) {
         Optional<KvTransferParams.RemotePrefill> hold = transfers.finish(request, true);
         if (hold.isPresent()) {
             request.status = Request.Status.HELD;
@@ -229,7 +293,7 @@ final class Scheduler {
             retire(request, false);
         }
         RequestOutput last =
-                new RequestOutput(tokenIds, logprobs, List.of(), Optional.of(request.finish(reason, hold, null)));
+                new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
         if (!request.emit(last) && hold.isPresent()) {
             transfers.dropLease(request);
         }
@@ -264,7 +328,10 @@ final class Scheduler {
             kv.free(request.blocks);
         }
         request.status = Request.Status.FINISHED;
-        unqueue(request);
+        if (request.queued) {
+            request.queued = false;
+            counters.gaveUp(request);
+        }
         requests.remove(request.id, request);
     }
 
@@ -276,7 +343,7 @@ final class Scheduler {
         }
         switch (request.status) {
             case WAITING, PREEMPTED -> {
-                waiting.remove(request);
+                waiting.remove(request, false);
                 end(request, FinishReason.ABORT, null, false);
             }
             case RUNNING -> {
@@ -294,8 +361,9 @@ final class Scheduler {
 
     void onKvEvent(KvEvent event) {
         switch (event) {
-            case KvEvent.KvArrived(String id, long numBytes) -> loadEnded(id, null);
-            case KvEvent.KvFailed(String id, String reason) -> loadEnded(id, reason);
+            case KvEvent.KvArrived(String id, long numBytes) ->
+                loadEnded(transfers.loadEnded(id, "arrived", numBytes), null);
+            case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), reason);
             case KvEvent.LeaseReleased(String id) -> leaseEnded(id);
             case KvEvent.LeaseExpired(String id) -> {
                 LOG.warn("request {}: no decoder came for its blocks before the lease ended", id);
@@ -304,9 +372,9 @@ final class Scheduler {
         }
     }
 
+    /// @param request whose load it is, null if it is over already
     /// @param failure why the load failed, null if every block arrived
-    private void loadEnded(String requestId, @Nullable String failure) {
-        Request request = transfers.loadEnded(requestId);
+    private void loadEnded(@Nullable Request request, @Nullable String failure) {
         if (request == null) {
             return;
         }

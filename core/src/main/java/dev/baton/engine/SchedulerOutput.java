@@ -8,23 +8,30 @@ import org.jspecify.annotations.Nullable;
 final class SchedulerOutput {
     private final @Nullable Request[] requests;
     private final int[] numScheduledTokens;
+    private final int[] numLogits;
     private int numRequests;
+    private int numTokens;
     private int numPreempted;
 
     SchedulerOutput(int maxRequests) {
         this.requests = new @Nullable Request[maxRequests];
         this.numScheduledTokens = new int[maxRequests];
+        this.numLogits = new int[maxRequests];
     }
 
     void clear() {
         Arrays.fill(requests, 0, numRequests, null);
         numRequests = 0;
+        numTokens = 0;
         numPreempted = 0;
     }
 
     void add(Request request, int numTokens) {
         requests[numRequests] = request;
-        numScheduledTokens[numRequests++] = numTokens;
+        numScheduledTokens[numRequests] = numTokens;
+        numLogits[numRequests] = request.promptLogitsRows(numTokens) + (samples(numRequests) ? 1 : 0);
+        numRequests++;
+        this.numTokens += numTokens;
     }
 
     void addPreempted() {
@@ -33,6 +40,11 @@ final class SchedulerOutput {
 
     int numRequests() {
         return numRequests;
+    }
+
+    /// Tokens of all requests together.
+    int numTokens() {
+        return numTokens;
     }
 
     /// Requests that lost their blocks in this step.
@@ -56,5 +68,11 @@ final class SchedulerOutput {
     boolean samples(int i) {
         Request request = request(i);
         return request.numComputedTokens + numScheduledTokens[i] == request.numTokens();
+    }
+
+    /// How many of the request's last tokens in this step need logits: for the log-probabilities of the prompt,
+    /// and for the sample.
+    int numLogits(int i) {
+        return numLogits[i];
     }
 }

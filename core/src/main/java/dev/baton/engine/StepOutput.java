@@ -10,6 +10,12 @@ final class StepOutput {
     static final int NO_TOKEN = -1;
     /// The logits held NaN or an infinity: there is no token that could be trusted.
     static final int NOT_FINITE = -2;
+    /// What may be drawn, taken together, leaves no token.
+    static final int NO_TOKEN_LEFT = -3;
+    /// The request's constraint knows no way on from here.
+    static final int DEAD_END = -4;
+    /// The request's constraint threw an exception.
+    static final int CONSTRAINT_FAILED = -5;
 
     private final int[] tokens;
     private final List<TokenLogprobs>[] logprobs;
@@ -25,7 +31,8 @@ final class StepOutput {
         logprobs[i] = tokenLogprobs;
     }
 
-    /// The token sampled for the i-th request, [#NO_TOKEN] or [#NOT_FINITE].
+    /// The token sampled for the i-th request, [#NO_TOKEN], or another negative number if there is none that could
+    /// be trusted, for which [#reason] has the words.
     int token(int i) {
         return tokens[i];
     }
@@ -33,5 +40,18 @@ final class StepOutput {
     /// One entry if the request asks for log-probabilities, else none.
     List<TokenLogprobs> logprobs(int i) {
         return logprobs[i];
+    }
+
+    /// Why there is no token, for the request's client.
+    static String reason(int noToken) {
+        return switch (noToken) {
+            case NOT_FINITE -> "the model's logits are not finite";
+            case NO_TOKEN_LEFT ->
+                "no token may come next: the constraint of the output, allowed_token_ids, bad_words and min_tokens"
+                        + " exclude each other here";
+            case DEAD_END -> "no token may come next: the constraint of the output can be neither continued nor ended";
+            case CONSTRAINT_FAILED -> "the constraint of the output failed; the log says why";
+            default -> throw new IllegalArgumentException("no reason " + noToken);
+        };
     }
 }

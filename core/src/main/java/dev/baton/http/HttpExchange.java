@@ -130,6 +130,15 @@ public final class HttpExchange {
         });
     }
 
+    /// Adds a field to the head of whatever answer follows, in place of one of that name.
+    public void setResponseHeader(String name, String value) {
+        execute(() -> {
+            if (!answered && !gone) {
+                response.putHeader(name, value);
+            }
+        });
+    }
+
     /// Answers with a whole body. Does nothing if the exchange is answered already or the client is gone.
     public void respond(int status, HttpHeaders headers, byte[] bytes) {
         execute(() -> {

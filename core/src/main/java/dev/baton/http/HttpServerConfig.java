@@ -14,6 +14,8 @@ import java.time.Duration;
 /// @param writeDeadline time that a client may take to accept bytes that are waiting for it
 /// @param maxStreamBufferBytes bytes that may wait for one slow client before it is cut off
 /// @param maxConnections connections at a time; further ones are closed at once
+/// @param apiKeys keys of which a client must show one; without it the answer is 401, before the body is read
+/// @param cors which pages of other origins may read the answers
 public record HttpServerConfig(
         String host,
         int port,
@@ -24,7 +26,9 @@ public record HttpServerConfig(
         Duration idleTimeout,
         Duration writeDeadline,
         int maxStreamBufferBytes,
-        int maxConnections) {
+        int maxConnections,
+        ApiKeys apiKeys,
+        Cors cors) {
 
     /// The builder's defaults.
     public static HttpServerConfig of(String host, int port) {
@@ -32,7 +36,7 @@ public record HttpServerConfig(
     }
 
     /// Begins with the defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle,
-    /// 30 s for a write, 1 MiB of waiting bytes a stream, 10,000 connections.
+    /// 30 s for a write, 1 MiB of waiting bytes a stream, 10,000 connections, no key, no other origin.
     public static Builder builder(String host, int port) {
         return new Builder(host, port);
     }
@@ -47,7 +51,9 @@ public record HttpServerConfig(
                 .idleTimeout(idleTimeout)
                 .writeDeadline(writeDeadline)
                 .maxStreamBufferBytes(maxStreamBufferBytes)
-                .maxConnections(maxConnections);
+                .maxConnections(maxConnections)
+                .apiKeys(apiKeys)
+                .cors(cors);
     }
 
     /// Collects the settings of a server. Not thread-safe.
@@ -62,6 +68,8 @@ public record HttpServerConfig(
         private Duration writeDeadline = Duration.ofSeconds(30);
         private int maxStreamBufferBytes = 1 << 20;
         private int maxConnections = 10_000;
+        private ApiKeys apiKeys = ApiKeys.none();
+        private Cors cors = Cors.none();
 
         private Builder(String host, int port) {
             this.host = host;
@@ -108,6 +116,16 @@ public record HttpServerConfig(
             return this;
         }
 
+        public Builder apiKeys(ApiKeys keys) {
+            apiKeys = keys;
+            return this;
+        }
+
+        public Builder cors(Cors origins) {
+            cors = origins;
+            return this;
+        }
+
         public HttpServerConfig build() {
             return new HttpServerConfig(
                     host,
@@ -119,7 +137,9 @@ public record HttpServerConfig(
                     idleTimeout,
                     writeDeadline,
                     maxStreamBufferBytes,
-                    maxConnections);
+                    maxConnections,
+                    apiKeys,
+                    cors);
         }
     }
 }

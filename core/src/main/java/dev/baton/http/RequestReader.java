@@ -3,7 +3,9 @@ package dev.baton.http;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.http.HttpServerResponse;
 import java.util.Locale;
+import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -14,6 +16,7 @@ final class RequestReader {
     private static final long LINGER_MILLIS = 2_000;
 
     private static final byte[] EMPTY = {};
+    private static final Buffer UNAUTHORIZED = Buffer.buffer("{\"error\":\"Unauthorized\"}");
     private static final Logger LOG = LoggerFactory.getLogger(RequestReader.class);
 
     private final long startNanos = System.nanoTime();
@@ -51,9 +54,21 @@ final class RequestReader {
                     request.response().getStatusCode(),
                     (System.nanoTime() - startNanos) / 1_000_000);
         });
+        if (config.cors().handle(request)) {
+            return;
+        }
+        boolean isAdmitted = config.apiKeys()
+                .admits(
+                        request.method().name(),
+                        String.valueOf(request.path()),
+                        Optional.ofNullable(request.getHeader("authorization")));
         String length = request.getHeader("content-length");
         if (length == null && request.getHeader("transfer-encoding") == null) {
-            finish(EMPTY);
+            if (isAdmitted) {
+                finish(EMPTY);
+            } else {
+                json(401).end(UNAUTHORIZED);
+            }
             return;
         }
         timer = vertx.setTimer(Math.max(1, config.bodyDeadline().toMillis()), id -> refuse(408, "Request Timeout"));
@@ -69,7 +84,9 @@ final class RequestReader {
                 finish(bytes);
             }
         });
-        if (length != null && declaredLength(length) > config.maxBodyBytes()) {
+        if (!isAdmitted) {
+            refuse(401, UNAUTHORIZED);
+        } else if (length != null && declaredLength(length) > config.maxBodyBytes()) {
             refuse(413, "Request Entity Too Large");
         } else if ("100-continue".equalsIgnoreCase(request.getHeader("expect"))) {
             request.response().writeContinue();
@@ -96,19 +113,26 @@ final class RequestReader {
     }
 
     /// Answers at once and reads on for a moment; the connection is not used again.
-    private void refuse(int status, String phrase) {
+    private void refuse(int status, Buffer answer) {
         refused = true;
         body = Buffer.buffer();
         vertx.cancelTimer(timer);
-        Buffer answer = Buffer.buffer("{\"error\":{\"message\":\"" + refusal(status) + "\",\"type\":\"" + phrase
-                + "\",\"param\":null,\"code\":" + status + "}}");
-        request.response()
-                .setStatusCode(status)
-                .putHeader("content-type", "application/json")
+        json(status)
                 .putHeader("content-length", Integer.toString(answer.length()))
                 .putHeader("connection", "close")
                 .write(answer);
         timer = vertx.setTimer(LINGER_MILLIS, id -> request.connection().close());
+    }
+
+    private HttpServerResponse json(int status) {
+        return request.response().setStatusCode(status).putHeader("content-type", "application/json");
+    }
+
+    private void refuse(int status, String phrase) {
+        refuse(
+                status,
+                Buffer.buffer("{\"error\":{\"message\":\"" + refusal(status) + "\",\"type\":\"" + phrase
+                        + "\",\"param\":null,\"code\":" + status + "}}"));
     }
 
     private String refusal(int status) {

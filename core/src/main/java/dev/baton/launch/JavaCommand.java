@@ -4,13 +4,17 @@ import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /// How a role's process is started: the java binary, its flags and the jar of this very process. Immutable.
 ///
 /// @param java the java binary
 /// @param userFlags further JVM flags, after Baton's own, so that they win
 /// @param main what follows the flags: `-jar baton.jar`, or a class path and a class
-public record JavaCommand(Path java, List<String> userFlags, List<String> main) {
+/// @param variables environment variables for the process, for what should not be read in a command line
+public record JavaCommand(Path java, List<String> userFlags, List<String> main, Map<String, String> variables) {
+    /// Variables with such names give this process's own flags, which are not its children's.
+    private static final String OWN_VARIABLES = "BATON_";
 
     /// The command that this process was started by, with the JVM flags of the environment's `BATON_JAVA_OPTS`.
     ///
@@ -31,7 +35,18 @@ public record JavaCommand(Path java, List<String> userFlags, List<String> main) 
                 ? List.of("-jar", code.toString())
                 : List.of("-cp", System.getProperty("java.class.path"), mainClass.getName());
         String options = System.getenv().getOrDefault("BATON_JAVA_OPTS", "").strip();
-        return new JavaCommand(java, options.isEmpty() ? List.of() : List.of(options.split("\\s+")), main);
+        return new JavaCommand(java, options.isEmpty() ? List.of() : List.of(options.split("\\s+")), main, Map.of());
+    }
+
+    /// The same with other variables.
+    public JavaCommand withVariables(Map<String, String> changed) {
+        return new JavaCommand(java, userFlags, main, Map.copyOf(changed));
+    }
+
+    /// Changes the environment that a process would inherit.
+    void prepare(Map<String, String> environment) {
+        environment.keySet().removeIf(name -> name.startsWith(OWN_VARIABLES));
+        environment.putAll(variables);
     }
 
     /// The whole command line of a sub-command.

@@ -77,10 +77,10 @@ public final class ProcessGroup implements AutoCloseable {
         command.addAll(java.commandLine(role.kind(), arguments));
         Process process;
         try {
-            process = new ProcessBuilder(command)
-                    .redirectErrorStream(true)
-                    .redirectOutput(log.toFile())
-                    .start();
+            ProcessBuilder builder =
+                    new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile());
+            java.prepare(builder.environment());
+            process = builder.start();
         } catch (IOException e) {
             throw new LaunchException(
                     "%s cannot be started, with its log in %s: %s".formatted(role.name(), log, e.getMessage()), e);

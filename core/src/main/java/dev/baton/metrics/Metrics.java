@@ -7,12 +7,15 @@ import io.prometheus.metrics.core.metrics.Histogram;
 import io.prometheus.metrics.core.metrics.Info;
 import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
 import io.prometheus.metrics.model.registry.PrometheusRegistry;
+import io.prometheus.metrics.model.snapshots.Label;
 import io.prometheus.metrics.model.snapshots.Labels;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.DoubleSupplier;
 import java.util.function.LongSupplier;
 import java.util.stream.DoubleStream;
@@ -28,6 +31,7 @@ public final class Metrics {
             .setIncludeCreatedTimestamps(false)
             .build();
     private final Labels fixed;
+    private final List<KeptHistogram> histograms = new CopyOnWriteArrayList<>();
 
     /// No metrics yet.
     ///
@@ -130,6 +134,40 @@ public final class Metrics {
                 .register(registry);
     }
 
+    /// Adds a histogram that is kept elsewhere and asked for when metrics are read. Its name may end in
+    /// `_total`, as one of vLLM's does, which the client library does not allow: its text is made here.
+    public void histogram(String name, String help, SingleWriterHistogram values) {
+        histograms.add(new KeptHistogram(name, help, values));
+    }
+
+    private record KeptHistogram(String name, String help, SingleWriterHistogram values) {
+        void write(String labels, StringBuilder out) {
+            long[] bounds = values.upperBounds();
+            long[] counts = values.counts();
+            out.append("# HELP %s %s\n# TYPE %s histogram\n".formatted(name, help, name));
+            long total = 0;
+            for (int i = 0; i < counts.length; i++) {
+                total += counts[i];
+                String bound = i < bounds.length ? Double.toString((double) bounds[i]) : "+Inf";
+                out.append("%s_bucket{%sle=\"%s\"} %d\n".formatted(name, labels, bound, total));
+            }
+            String all = labels.isEmpty() ? "" : "{" + labels.substring(0, labels.length() - 1) + "}";
+            out.append("%s_count%s %d\n".formatted(name, all, total));
+            out.append("%s_sum%s %s\n".formatted(name, all, (double) values.sum()));
+        }
+    }
+
+    /// The fixed labels as text, each with a comma behind it.
+    private String fixedLabels() {
+        StringBuilder text = new StringBuilder();
+        for (Label label : fixed) {
+            String value =
+                    label.getValue().replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n");
+            text.append(label.getName()).append("=\"").append(value).append("\",");
+        }
+        return text.toString();
+    }
+
     /// Bounds 1, 2, 5, 10, 20, 50, ... up to `max`: vLLM's buckets for numbers of tokens.
     public static double[] oneTwoFive(int max) {
         DoubleStream.Builder bounds = DoubleStream.builder();
@@ -148,6 +186,9 @@ public final class Metrics {
         ByteArrayOutputStream out = new ByteArrayOutputStream(16 << 10);
         try {
             writer.write(out, registry.scrape());
+            StringBuilder kept = new StringBuilder();
+            histograms.forEach(histogram -> histogram.write(fixedLabels(), kept));
+            out.write(kept.toString().getBytes(StandardCharsets.UTF_8));
         } catch (IOException e) {
             throw new MetricsException("the metrics could not be written", e);
         }

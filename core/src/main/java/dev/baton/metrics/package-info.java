@@ -1,4 +1,5 @@
-/// Metrics: counters, gauges and histograms with fixed labels, and their text form for Prometheus.
+/// Metrics: counters, gauges and histograms with fixed labels, and their text form for Prometheus; events for the
+/// JDK Flight Recorder.
 ///
 /// May depend on: no other room.
 @NullMarked

@@ -38,12 +38,21 @@ public final class ForwardBatch {
 
     /// Adds the next tokens of one sequence.
     ///
+    /// @param wantsLogits whether the logits of the last of these tokens are needed
+    /// @see #add(int[], int, int, int[], int)
+    public void add(int[] tokens, int from, int count, int[] blockTable, boolean wantsLogits) {
+        add(tokens, from, count, blockTable, wantsLogits ? 1 : 0);
+    }
+
+    /// Adds the next tokens of one sequence.
+    ///
     /// @param tokens where the tokens are read from
     /// @param from index in `tokens`, and at the same time the position, of the first token of this step
     /// @param count number of tokens of this step
     /// @param blockTable the sequence's blocks, in order; covers at least `from + count` tokens
-    /// @param wantsLogits whether the logits of the last of these tokens are needed
-    public void add(int[] tokens, int from, int count, int[] blockTable, boolean wantsLogits) {
+    /// @param logits how many of these tokens, the last ones, need their logits: 0 in the middle of a prompt, 1 to
+    ///     sample, more for the log-probabilities of a prompt
+    public void add(int[] tokens, int from, int count, int[] blockTable, int logits) {
         System.arraycopy(tokens, from, tokenIds, numTokens, count);
         for (int i = 0; i < count; i++) {
             positions[numTokens + i] = from + i;
@@ -54,8 +63,8 @@ public final class ForwardBatch {
         numTokens += count;
         numSequences++;
         queryStarts[numSequences] = numTokens;
-        if (wantsLogits) {
-            logitsRows[numLogits++] = numTokens - 1;
+        for (int i = logits; i > 0; i--) {
+            logitsRows[numLogits++] = numTokens - i;
         }
     }
 
@@ -94,7 +103,8 @@ public final class ForwardBatch {
         return blockTables[sequence];
     }
 
-    /// The row whose logits are the `i`-th row of the output.
+    /// The row whose logits are the `i`-th row of the output. Ascends with `i`; those of one sequence are its last
+    /// rows.
     public int logitsRow(int i) {
         return logitsRows[i];
     }

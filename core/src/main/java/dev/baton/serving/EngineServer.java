@@ -53,6 +53,7 @@ import tools.jackson.databind.JsonNode;
 public final class EngineServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(EngineServer.class);
     private static final int EVENT_LOOPS = 1;
+    private static final String REQUEST_ID = "x-request-id";
     private static final Duration REGISTRY_SWEEP = Duration.ofSeconds(1);
 
     /// An engine that hangs must not keep a question of a developer, and with it the server's stop, for ever.
@@ -101,9 +102,11 @@ public final class EngineServer implements AutoCloseable {
         }
         StatsLog stats = new StatsLog(
                 engine.stats(), System.nanoTime(), engine.config().kvTransfer().isPresent());
-        this.statsTimer = runtime.every(
-                config.logStatsInterval(),
-                () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info));
+        this.statsTimer = config.logStats()
+                ? runtime.every(
+                        config.logStatsInterval(),
+                        () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info))
+                : () -> {};
         this.registryTimer = runtime.every(REGISTRY_SWEEP, registry::forgetReleased);
     }
 
@@ -175,6 +178,9 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void handle(HttpExchange exchange) {
+        if (config.enableRequestIdHeaders()) {
+            exchange.setResponseHeader(REQUEST_ID, clientsRequestId(exchange).orElseGet(EngineServer::newRequestId));
+        }
         Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
         if (methods == null) {
             exchange.respondJson(404, Json.bytes(Map.of("detail", "Not Found")));
@@ -276,12 +282,12 @@ public final class EngineServer implements AutoCloseable {
             return admitted(options.n(), leave -> {
                 ChatInput chat = request.chat();
                 OutputOptions output = options.output();
-                String role = chat.addGenerationPrompt() ? "assistant" : chat.lastRole();
-                String text = prompts.render(chat);
+                String role = chat.addGenerationPrompt() ? config.responseRole() : chat.lastRole();
                 String echo = output.echo() && role.equals(chat.lastRole()) ? chat.lastContent() : "";
-                EncodedPrompt encoded = prompts.encode(text, echo, options);
-                Optional<String> shown = output.returnPromptText() ? Optional.of(text) : Optional.empty();
-                return stream(exchange, options, new ResponseFormat.Chat(role, shown, tools), List.of(encoded), leave);
+                EncodedPrompt encoded = prompts.encode(chat, echo, options);
+                Optional<String> shown = output.returnPromptText() ? Optional.of(prompts.text(chat)) : Optional.empty();
+                ResponseFormat format = new ResponseFormat.Chat(role, shown, tools);
+                return stream(exchange, options, format, List.of(encoded), leave);
             });
         });
         stream.submit(kv);
@@ -348,6 +354,9 @@ public final class EngineServer implements AutoCloseable {
             List<EncodedPrompt> encoded,
             Runnable whenOver) {
         String requestId = requestId(exchange, options);
+        if (config.enableRequestIdHeaders()) {
+            exchange.setResponseHeader(REQUEST_ID, requestId);
+        }
         ResponseHead head = new ResponseHead(
                 format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
         Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
@@ -368,20 +377,24 @@ public final class EngineServer implements AutoCloseable {
 
     /// The client's id if it is fit to be repeated, the header before the body's field; else a new one.
     private static String requestId(HttpExchange exchange, GenerationOptions options) {
-        return exchange.header("x-request-id")
-                .filter(RequestIds::isUsable)
-                .or(options::requestId)
-                .orElseGet(() -> UUID.randomUUID().toString().replace("-", ""));
+        return clientsRequestId(exchange).or(options::requestId).orElseGet(EngineServer::newRequestId);
+    }
+
+    private static Optional<String> clientsRequestId(HttpExchange exchange) {
+        return exchange.header(REQUEST_ID).filter(RequestIds::isUsable);
+    }
+
+    private static String newRequestId() {
+        return UUID.randomUUID().toString().replace("-", "");
     }
 
     private void tokenize(HttpExchange exchange, JsonNode body) {
         TokenizeRequest request = TokenizeRequest.parse(body);
         requireModel(request.model());
-        String text = switch (request.input()) {
-            case TokenizeRequest.Input.Text(String given) -> given;
-            case TokenizeRequest.Input.Conversation(var chat) -> prompts.render(chat);
+        int[] tokens = switch (request.input()) {
+            case TokenizeRequest.Input.Text(String given) -> tokenizer.encode(given, request.addSpecialTokens());
+            case TokenizeRequest.Input.Conversation(var chat) -> prompts.encode(chat, request.addSpecialTokens());
         };
-        int[] tokens = tokenizer.encode(text, request.addSpecialTokens());
         Optional<String[]> texts = Optional.empty();
         if (request.returnTokenStrs()) {
             String[] strings = new String[tokens.length];

@@ -19,17 +19,16 @@ import java.util.Optional;
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
 /// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
 ///     (`--enable-force-include-usage`)
-/// @param enableRequestIdHeaders whether answers carry `X-Request-Id` (`--enable-request-id-headers`)
-/// @param enableServerLoadTracking whether `/load` counts requests; it says 0 otherwise
-///     (`--enable-server-load-tracking`)
-/// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. A silent
-///     stream's
-///     head goes out then, before its first content (`--sse-heartbeat-interval`)
+/// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. Its head
+///     goes out then, before its first content (`--sse-heartbeat-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
 /// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
 /// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
-/// @param logStatsInterval time between two lines of statistics while there is traffic
+/// @param logStats whether there are lines of statistics in the log (`--disable-log-stats`)
+/// @param logStatsInterval time between two of them while there is traffic
+/// @param responseRole role of a chat's answer (`--response-role`)
+/// @param enableRequestIdHeaders whether answers carry `X-Request-Id` (`--enable-request-id-headers`)
 public record EngineServerConfig(
         HttpServerConfig http,
         List<String> servedModelNames,
@@ -40,14 +39,15 @@ public record EngineServerConfig(
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
         boolean enableForceIncludeUsage,
-        boolean enableRequestIdHeaders,
-        boolean enableServerLoadTracking,
         Optional<Duration> sseHeartbeatInterval,
         boolean devMode,
         Optional<String> toolCallParser,
         boolean enableAutoToolChoice,
         int maxInFlight,
-        Duration logStatsInterval) {
+        boolean logStats,
+        Duration logStatsInterval,
+        String responseRole,
+        boolean enableRequestIdHeaders) {
 
     /// @throws IllegalArgumentException if there is no name
     public EngineServerConfig {
@@ -90,14 +90,15 @@ public record EngineServerConfig(
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
                 .enableForceIncludeUsage(enableForceIncludeUsage)
-                .enableRequestIdHeaders(enableRequestIdHeaders)
-                .enableServerLoadTracking(enableServerLoadTracking)
                 .sseHeartbeatInterval(sseHeartbeatInterval)
                 .devMode(devMode)
                 .toolCallParser(toolCallParser)
                 .enableAutoToolChoice(enableAutoToolChoice)
                 .maxInFlight(maxInFlight)
-                .logStatsInterval(logStatsInterval);
+                .logStats(logStats)
+                .logStatsInterval(logStatsInterval)
+                .responseRole(responseRole)
+                .enableRequestIdHeaders(enableRequestIdHeaders);
     }
 
     /// Collects the settings of an instance. Not thread-safe.
@@ -111,14 +112,15 @@ public record EngineServerConfig(
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
         private boolean enableForceIncludeUsage;
-        private boolean enableRequestIdHeaders;
-        private boolean enableServerLoadTracking;
         private Optional<Duration> sseHeartbeatInterval = Optional.empty();
         private boolean devMode;
         private Optional<String> toolCallParser = Optional.empty();
         private boolean enableAutoToolChoice;
         private int maxInFlight = 4096;
+        private boolean logStats = true;
         private Duration logStatsInterval = Duration.ofSeconds(10);
+        private String responseRole = "assistant";
+        private boolean enableRequestIdHeaders;
 
         private Builder(HttpServerConfig http, List<String> servedModelNames, String modelRoot, int vocabSize) {
             this.http = http;
@@ -167,16 +169,6 @@ public record EngineServerConfig(
             return this;
         }
 
-        public Builder enableRequestIdHeaders(boolean enabled) {
-            enableRequestIdHeaders = enabled;
-            return this;
-        }
-
-        public Builder enableServerLoadTracking(boolean enabled) {
-            enableServerLoadTracking = enabled;
-            return this;
-        }
-
         public Builder sseHeartbeatInterval(Optional<Duration> interval) {
             sseHeartbeatInterval = interval;
             return this;
@@ -202,6 +194,21 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder logStats(boolean enabled) {
+            logStats = enabled;
+            return this;
+        }
+
+        public Builder responseRole(String role) {
+            responseRole = role;
+            return this;
+        }
+
+        public Builder enableRequestIdHeaders(boolean enabled) {
+            enableRequestIdHeaders = enabled;
+            return this;
+        }
+
         public Builder logStatsInterval(Duration interval) {
             logStatsInterval = interval;
             return this;
@@ -221,14 +228,15 @@ public record EngineServerConfig(
                     defaultSampling,
                     enablePromptTokensDetails,
                     enableForceIncludeUsage,
-                    enableRequestIdHeaders,
-                    enableServerLoadTracking,
                     sseHeartbeatInterval,
                     devMode,
                     toolCallParser,
                     enableAutoToolChoice,
                     maxInFlight,
-                    logStatsInterval);
+                    logStats,
+                    logStatsInterval,
+                    responseRole,
+                    enableRequestIdHeaders);
         }
     }
 }

@@ -7,6 +7,7 @@ import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.Prompt;
 import dev.baton.tokenizer.ChatTemplate;
 import dev.baton.tokenizer.ChatTemplateException;
+import dev.baton.tokenizer.SpecialTokenGuard;
 import dev.baton.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -59,26 +60,49 @@ final class Prompts {
         return new EncodedPrompt(kept, echo, true);
     }
 
-    /// The tokens of a conversation.
+    /// The tokens of a conversation. Special tokens that its texts spell are ordinary text, the template's are
+    /// special.
     ///
-    /// @param text what [#render] made of it
     /// @param echo the text that is repeated before the answer
-    EncodedPrompt encode(String text, String echo, GenerationOptions options) {
-        int[] ids = encode(text, options.prompt().addSpecialTokens(), options);
+    EncodedPrompt encode(ChatInput chat, String echo, GenerationOptions options) {
+        SpecialTokenGuard guard = guard(chat);
+        String rendered = render(chat, guard);
+        requireRoom(guard.withoutMarks(rendered), options);
+        int[] ids = tokenizer.encode(rendered, guard, options.prompt().addSpecialTokens());
         return new EncodedPrompt(fit(ids, options), echo, false);
     }
 
+    /// What the chat template makes of a conversation.
+    String text(ChatInput chat) {
+        SpecialTokenGuard guard = guard(chat);
+        return guard.withoutMarks(render(chat, guard));
+    }
+
+    /// The tokens of a conversation whatever their number.
+    int[] encode(ChatInput chat, boolean addSpecialTokens) {
+        SpecialTokenGuard guard = guard(chat);
+        return tokenizer.encode(render(chat, guard), guard, addSpecialTokens);
+    }
+
+    private SpecialTokenGuard guard(ChatInput chat) {
+        return tokenizer.guard(List.of(chat.messages(), chat.templateFields()));
+    }
+
     private int[] encode(String text, boolean addSpecialTokens, GenerationOptions options) {
-        // A text that cannot fit, whatever its tokens are, is not worth the time that tokenising would take.
+        requireRoom(text, options);
+        return tokenizer.encode(text, addSpecialTokens);
+    }
+
+    /// A text that cannot fit, whatever its tokens are, is not worth the time that tokenising would take.
+    private void requireRoom(String text, GenerationOptions options) {
         long atLeast = (text.length() + (long) maxTokenBytes - 1) / maxTokenBytes;
         if (atLeast > maxModelLen && options.prompt().truncatePromptTokens().isEmpty()) {
             throw tooLong("at least " + atLeast, atLeast);
         }
-        return tokenizer.encode(text, addSpecialTokens);
     }
 
-    /// The text that the model's chat template makes of a conversation.
-    String render(ChatInput chat) {
+    /// The text that the model's chat template makes of a conversation, with the guard's marks.
+    private String render(ChatInput chat, SpecialTokenGuard guard) {
         ChatTemplate template = tokenizer
                 .chatTemplate()
                 .orElseThrow(() -> new ApiException(ApiError.badRequest(
@@ -86,17 +110,19 @@ final class Prompts {
                                 + " names no chat_template.")));
         String text;
         try {
-            text = template.render(chat.messages(), chat.addGenerationPrompt(), chat.templateFields());
+            text = template.render(
+                    guard.mark(chat.messages()), chat.addGenerationPrompt(), guard.mark(chat.templateFields()));
         } catch (ChatTemplateException e) {
             throw new ApiException(ApiError.badRequest(String.valueOf(e.getMessage())));
         }
-        return chat.continueFinalMessage() ? cutAfterFinalMessage(text, chat) : text;
+        return chat.continueFinalMessage() ? cutAfterFinalMessage(text, chat, guard) : text;
     }
 
     /// Leaves the last message open: what the template writes after its content is dropped.
-    private static String cutAfterFinalMessage(String text, ChatInput chat) {
-        String content =
-                String.valueOf(chat.messages().getLast().get("content")).strip();
+    private static String cutAfterFinalMessage(String text, ChatInput chat, SpecialTokenGuard guard) {
+        String content = guard.mark(
+                        String.valueOf(chat.messages().getLast().get("content")))
+                .strip();
         int at = text.lastIndexOf(content);
         if (content.isEmpty() || at < 0) {
             throw new ApiException(ApiError.badRequest(

@@ -2,6 +2,7 @@ package dev.baton.tokenizer;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -21,6 +22,7 @@ public final class Tokenizer implements AutoCloseable {
     private final Map<String, String> specialTokens;
     private final Optional<ChatTemplate> chatTemplate;
     private final NativeTokenizer encoder;
+    private final SpecialSpellings spellings;
     private final Object splittingLock = new Object();
     private @Nullable String splittingJson;
     private @Nullable NativeTokenizer splittingEncoder;
@@ -30,7 +32,8 @@ public final class Tokenizer implements AutoCloseable {
         this.decoder = file.decoder(vocabulary);
         this.specialTokens = config.specialTokens();
         this.chatTemplate = chatTemplate;
-        this.splittingJson = file.jsonWithoutSpecialTokensInText();
+        this.spellings = file.spellings();
+        this.splittingJson = file.json(spellings);
         this.encoder = new NativeTokenizer(file.json());
     }
 
@@ -42,6 +45,14 @@ public final class Tokenizer implements AutoCloseable {
     ///
     /// @throws TokenizerException with the file that is missing or what in it is not supported
     public static Tokenizer load(Path modelDirectory) {
+        return load(modelDirectory, Optional.empty());
+    }
+
+    /// The same, with another chat template than the folder's.
+    ///
+    /// @param jinja the template's text; empty: the folder's
+    /// @throws TokenizerException also if the template cannot be compiled
+    public static Tokenizer load(Path modelDirectory, Optional<String> jinja) {
         if (!Files.isDirectory(modelDirectory)) {
             throw new TokenizerException("the model folder " + modelDirectory + " does not exist");
         }
@@ -49,9 +60,12 @@ public final class Tokenizer implements AutoCloseable {
         TokenizerFile file = TokenizerFile.read(modelDirectory, config);
         Optional<ChatTemplate> chatTemplate;
         try {
-            chatTemplate = ChatTemplate.fromVariants(config.chatTemplates(), config.specialTokens());
+            chatTemplate = jinja.isPresent()
+                    ? Optional.of(ChatTemplate.compile(jinja.get(), config.specialTokens()))
+                    : ChatTemplate.fromVariants(config.chatTemplates(), config.specialTokens());
         } catch (ChatTemplateException e) {
-            throw new TokenizerException(modelDirectory + ": " + e.getMessage(), e);
+            String source = jinja.isPresent() ? "--chat-template" : modelDirectory.toString();
+            throw new TokenizerException(source + ": " + e.getMessage(), e);
         }
         try {
             return new Tokenizer(file, config, chatTemplate);
@@ -83,6 +97,22 @@ public final class Tokenizer implements AutoCloseable {
     public int[] encode(String text, boolean addSpecialTokens, boolean splitSpecialTokens) {
         NativeTokenizer used = splitSpecialTokens ? splittingEncoder() : encoder;
         return used.encode(withoutLoneSurrogates(text), addSpecialTokens);
+    }
+
+    /// Begins a conversation whose texts come from outside: all strings in `values` (JSON-like: maps, lists,
+    /// strings) are looked through.
+    public SpecialTokenGuard guard(List<?> values) {
+        return SpecialTokenGuard.of(spellings, values);
+    }
+
+    /// Encodes what a chat template made of a conversation that `guard` marked: the template's special tokens are
+    /// special, the request's are ordinary text.
+    ///
+    /// @param addSpecialTokens whether to add what the model expects around a text, usually a BOS token
+    public int[] encode(String rendered, SpecialTokenGuard guard, boolean addSpecialTokens) {
+        return guard.isNeeded()
+                ? encode(guard.respell(rendered), addSpecialTokens, true)
+                : encode(rendered, addSpecialTokens);
     }
 
     private NativeTokenizer splittingEncoder() {

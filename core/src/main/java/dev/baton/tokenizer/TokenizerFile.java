@@ -2,10 +2,11 @@ package dev.baton.tokenizer;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.UUID;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
@@ -177,19 +178,65 @@ final class TokenizerFile {
         return root.toString();
     }
 
-    /// The file for a native tokenizer that takes special tokens in a text as ordinary text, as `transformers`
-    /// does with `split_special_tokens`: they keep their ids, but are spelt as no text can be.
-    String jsonWithoutSpecialTokensInText() {
+    /// The added tokens of this file, spelt anew where they are special.
+    SpecialSpellings spellings() {
+        List<SpecialSpellings.AddedToken> tokens = new ArrayList<>();
+        for (JsonNode token : addedTokens()) {
+            tokens.add(new SpecialSpellings.AddedToken(
+                    token.path("content").asString(),
+                    token.path("special").asBoolean(false),
+                    token.path("single_word").asBoolean(false)));
+        }
+        return SpecialSpellings.of(tokens);
+    }
+
+    /// The file for a native tokenizer that finds special tokens only where they are spelt anew. So the
+    /// spellings that people know are ordinary text to it, as to `transformers` with `split_special_tokens`;
+    /// unlike there, also where the model's own merges would build a special token.
+    String json(SpecialSpellings spellings) {
         ObjectNode copy = root.objectNode();
         root.properties().forEach(entry -> copy.set(entry.getKey(), entry.getValue()));
         ArrayNode tokens = copy.putArray("added_tokens");
         for (JsonNode token : addedTokens()) {
-            if (!token.path("special").asBoolean(false)) {
-                tokens.add(token);
-            } else if (!modelVocabulary.containsKey(token.path("content").asString())) {
-                tokens.add(((ObjectNode) token.deepCopy()).put("content", "\0" + UUID.randomUUID() + "\0"));
-            }
+            String content = token.path("content").asString();
+            tokens.add(((ObjectNode) token.deepCopy()).put("content", spellings.spelling(content)));
+        }
+        if (root.path("model") instanceof ObjectNode model
+                && modelVocabulary.keySet().stream().anyMatch(spellings::isSpecial)) {
+            copy.set("model", respelt(model.deepCopy(), spellings));
         }
         return copy.toString();
+    }
+
+    private static ObjectNode respelt(ObjectNode model, SpecialSpellings spellings) {
+        if (model.path("vocab") instanceof ObjectNode vocabulary) {
+            ObjectNode respelt = model.putObject("vocab");
+            vocabulary.properties().forEach(entry -> respelt.set(spellings.spelling(entry.getKey()), entry.getValue()));
+        } else {
+            for (JsonNode piece : model.path("vocab")) {
+                ((ArrayNode) piece).set(0, spellings.spelling(piece.path(0).asString()));
+            }
+        }
+        if (model.path("merges") instanceof ArrayNode merges) {
+            ArrayNode kept = model.putArray("merges");
+            merges.forEach(merge -> {
+                if (!concernsSpecialToken(merge, spellings)) {
+                    kept.add(merge);
+                }
+            });
+        }
+        if (model.path("unk_token").isString()) {
+            model.put("unk_token", spellings.spelling(model.path("unk_token").asString()));
+        }
+        return model;
+    }
+
+    private static boolean concernsSpecialToken(JsonNode merge, SpecialSpellings spellings) {
+        String[] parts = merge.isArray()
+                ? new String[] {merge.path(0).asString(), merge.path(1).asString()}
+                : merge.asString().split(" ", 2);
+        return spellings.isSpecial(parts[0])
+                || spellings.isSpecial(parts[parts.length - 1])
+                || spellings.isSpecial(String.join("", parts));
     }
 }

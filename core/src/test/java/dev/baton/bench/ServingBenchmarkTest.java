@@ -216,8 +216,9 @@ class ServingBenchmarkTest {
             exchange.getResponseBody().write(body);
             exchange.close();
         });
-        assertThat(benchmark.firstModel(base)).isEqualTo(new ServingBenchmark.ServedModel("tiny", "/models/tiny"));
-        assertThatThrownBy(() -> benchmark.firstModel("http://127.0.0.1:1"))
+        assertThat(benchmark.firstModel(base, Optional.empty()))
+                .isEqualTo(new ServingBenchmark.ServedModel("tiny", "/models/tiny"));
+        assertThatThrownBy(() -> benchmark.firstModel("http://127.0.0.1:1", Optional.empty()))
                 .isInstanceOf(BenchException.class)
                 .hasMessageContaining("http://127.0.0.1:1")
                 .hasMessageContaining("--port");

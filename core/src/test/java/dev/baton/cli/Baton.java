@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /// A `baton` command as a process of its own, from the test's class path, with its output in a file.
@@ -21,6 +22,10 @@ final class Baton implements AutoCloseable {
     }
 
     static Baton start(Path folder, String... arguments) {
+        return start(folder, Map.of(), arguments);
+    }
+
+    static Baton start(Path folder, Map<String, String> environment, String... arguments) {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
@@ -32,11 +37,12 @@ final class Baton implements AutoCloseable {
         command.addAll(List.of(arguments));
         Path output = folder.resolve("output.txt");
         try {
-            Process process = new ProcessBuilder(command)
+            ProcessBuilder builder = new ProcessBuilder(command)
                     .directory(folder.toFile())
                     .redirectErrorStream(true)
-                    .redirectOutput(output.toFile())
-                    .start();
+                    .redirectOutput(output.toFile());
+            builder.environment().putAll(environment);
+            Process process = builder.start();
             return new Baton(process, output);
         } catch (IOException e) {
             throw new UncheckedIOException(e);

@@ -35,8 +35,8 @@ import tools.jackson.databind.json.JsonMapper;
 /// Against a small server of the JDK's that answers `answer N` to the N-th question.
 class ChatSessionTest {
     private static final JsonMapper JSON = new JsonMapper();
-    private static final ChatSession.Settings SETTINGS =
-            new ChatSession.Settings(Optional.empty(), Optional.of("be brief"), Optional.of(0.5), Optional.of(9));
+    private static final ChatSession.Settings SETTINGS = new ChatSession.Settings(
+            Optional.empty(), Optional.of("be brief"), Optional.of(0.5), Optional.of(9), Optional.empty());
 
     private final List<JsonNode> bodies = Collections.synchronizedList(new ArrayList<>());
     private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();

@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -44,6 +45,69 @@ class ServeProcessTest {
                     "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"kv_both\",\"kv_ip\":\"127.0.0.1\",\"kv_port\":"
                             + taken.getLocalPort() + "}";
             assertExplained(MODEL, List.of("--kv-transfer-config", config), Integer.toString(taken.getLocalPort()));
+        }
+    }
+
+    @Test
+    void instanceFromAFileAndVariablesSaysWhatRunsAndWantsItsKey() throws Exception {
+        Path config = Files.writeString(folder.resolve("serve.yaml"), """
+                model: %s
+                host: 127.0.0.1
+                port: 0
+                served-model-name: [tiny, small]
+                num-gpu-blocks-override: 256
+                max-num-seqs: 4
+                api-key: sk-secret
+                response-role: narrator
+                trust-remote-code: true
+                """.formatted(MODEL));
+        try (Baton serve = Baton.start(
+                folder,
+                Map.of("BATON_MAX_NUM_BATCHED_TOKENS", "1k", "VLLM_SERVER_DEV_MODE", "1"),
+                "serve",
+                "--config",
+                config.toString(),
+                "--enable-request-id-headers",
+                "--chat-template",
+                "{{ messages[0].content }} and")) {
+            await().atMost(Duration.ofSeconds(60)).until(() -> serve.output().contains("Connector: "));
+            assertThat(serve.output())
+                    .contains(config + ", line 9: --trust-remote-code has no effect: ")
+                    .contains("Serving tiny, small on http://127.0.0.1:", ", with an API key")
+                    .contains("Model: tiny, LlamaForCausalLM, context 2,048 tokens")
+                    .contains("GPU KV cache size: 4,096 tokens (0.02 GiB float32, 256 blocks of 16, prefix caching on)")
+                    .contains("Maximum concurrency for 2,048 tokens per request: 2.00x")
+                    .contains("(at most 4 sequences, 1,000 tokens a step)")
+                    .contains("Computes: cpu, ")
+                    .contains("Connector: none")
+                    .doesNotContain("sk-secret");
+            Matcher address = Pattern.compile("http://127.0.0.1:(\\d+)").matcher(serve.output());
+            assertThat(address.find()).isTrue();
+            try (HttpClient client = HttpClient.newHttpClient()) {
+                HttpRequest.Builder chat = HttpRequest.newBuilder(URI.create(address.group() + "/v1/chat/completions"))
+                        .header("content-type", "application/json")
+                        .POST(HttpRequest.BodyPublishers.ofString(
+                                "{\"model\":\"small\",\"messages\":[{\"role\":\"user\",\"content\":\"Once\"}],"
+                                        + "\"max_tokens\":2}"));
+                HttpResponse<String> refused = client.send(chat.build(), HttpResponse.BodyHandlers.ofString());
+                assertThat(refused.statusCode()).isEqualTo(401);
+                HttpResponse<String> answer = client.send(
+                        chat.header("authorization", "Bearer sk-secret")
+                                .header("x-request-id", "mine")
+                                .build(),
+                        HttpResponse.BodyHandlers.ofString());
+                assertThat(answer.statusCode()).as(answer.body()).isEqualTo(200);
+                assertThat(answer.body()).contains("\"role\":\"narrator\"", "\"model\":\"tiny\"", "chatcmpl-mine");
+                assertThat(answer.headers().firstValue("x-request-id")).hasValue("mine");
+                HttpRequest reset = HttpRequest.newBuilder(URI.create(address.group() + "/reset_prefix_cache"))
+                        .POST(HttpRequest.BodyPublishers.noBody())
+                        .build();
+                assertThat(client.send(reset, HttpResponse.BodyHandlers.discarding())
+                                .statusCode())
+                        .isEqualTo(200);
+            }
+            serve.signal("TERM");
+            assertThat(serve.awaitExit()).isZero();
         }
     }
 

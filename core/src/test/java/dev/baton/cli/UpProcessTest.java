@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -121,7 +122,40 @@ class UpProcessTest {
         }
     }
 
+    /// Roles of their own settings would listen elsewhere or not start: the launcher's variables are not theirs.
+    @Test
+    void keyIsWantedByRouterAndEnginesAndStandsInNoCommandLine() throws Exception {
+        Map<String, String> environment =
+                Map.of("BATON_API_KEY", "sk-first sk-second", "BATON_READY_TIMEOUT", "100", "BATON_PREFILLERS", "1");
+        try (Baton up = up(environment)) {
+            awaitReady(up);
+            assertThat(up.output())
+                    .contains("Authorization: Bearer $OPENAI_API_KEY")
+                    .doesNotContain("sk-first");
+            assertThat(complete()).isEqualTo(401);
+            assertThat(complete(port, "authorization", "Bearer sk-second")).isEqualTo(200);
+            assertThat(complete(prefillerPort)).isEqualTo(401);
+            assertThat(complete(decoderPort)).isEqualTo(401);
+            assertThat(complete(decoderPort, "authorization", "Bearer sk-first"))
+                    .isEqualTo(200);
+            assertThat(up.children())
+                    .hasSize(3)
+                    .allSatisfy(child -> assertThat(commandLine(child)).doesNotContain("sk-"));
+            for (String log : List.of("prefiller1.log", "decoder1.log", "router.log")) {
+                assertThat(folder.resolve(log))
+                        .content()
+                        .contains(", with an API key")
+                        .doesNotContain("sk-");
+            }
+            assertThat(folder.resolve("router.log")).content().contains("/v1/completions 200");
+        }
+    }
+
     private Baton up(String... flags) {
+        return up(Map.of(), flags);
+    }
+
+    private Baton up(Map<String, String> environment, String... flags) {
         List<String> arguments = new ArrayList<>(List.of(
                 "up",
                 "--prefillers",
@@ -135,7 +169,7 @@ class UpProcessTest {
                 "--num-gpu-blocks-override",
                 "64"));
         arguments.addAll(List.of(flags));
-        return Baton.start(folder, arguments.toArray(String[]::new));
+        return Baton.start(folder, environment, arguments.toArray(String[]::new));
     }
 
     private static void awaitReady(Baton up) {
@@ -165,9 +199,17 @@ class UpProcessTest {
     }
 
     private int complete() throws IOException, InterruptedException {
+        return complete(port);
+    }
+
+    private static int complete(int port, String... headers) throws IOException, InterruptedException {
         try (HttpClient client = HttpClient.newHttpClient()) {
-            HttpRequest request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + "/v1/completions"))
-                    .header("content-type", "application/json")
+            HttpRequest.Builder builder =
+                    HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + "/v1/completions"));
+            if (headers.length > 0) {
+                builder.headers(headers);
+            }
+            HttpRequest request = builder.header("content-type", "application/json")
                     .POST(HttpRequest.BodyPublishers.ofString(
                             "{\"model\": \"baton-tiny\", \"prompt\": \"Once upon a time\", \"max_tokens\": 4}"))
                     .build();

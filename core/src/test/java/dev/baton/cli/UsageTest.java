@@ -7,6 +7,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -36,6 +37,17 @@ class UsageTest {
             --load-format gguf                           | --load-format gguf is not there
             --threads 0                                  | --threads must be at least 1, got 0
             --port 99999                                 | --port
+            --shutdown-timeout -1                        | '--shutdown-timeout': a time cannot be negative, got -1 seconds
+            --step-deadline 0                            | '--step-deadline': it must be more than 0 seconds, got 0
+            --step-deadline soon                         | 'soon' is no number of seconds such as 10 or 0.5
+            --max-num-seq 3                              | There is no flag --max-num-seq; did you mean --max-num-seqs?
+            --max_num_seq=3                              | There is no flag --max-num-seq; did you mean --max-num-seqs?
+            --tensor-parallel-size 2                     | --tensor-parallel-size is refused: it can only be 1
+            --generation-config nowhere                  | --generation-config nowhere is no folder with a generation_config.json
+            --override-generation-config [1]             | --override-generation-config is no JSON object
+            --override-generation-config {               | --override-generation-config is no JSON:
+            --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
+            --config nowhere.yaml                        | There is no file nowhere.yaml.
             """)
     void engineFlagThatCannotBeServedIsWrongUsageOfServeAndOfUp(String flags, String sentence) {
         assertWrongUsage(("serve " + MODEL + " " + flags).split(" "), sentence);
@@ -47,6 +59,14 @@ class UsageTest {
             up --prefillers 0                                | --prefillers and --decoders must be at least 1
             up --decoder-port 70000                          | --decoder-port 70000
             router --decoder 127.0.0.1:8200 --port 99999     | --port must be 0 to 65535, got 99999
+            router --decoder 127.0.0.1                       | '127.0.0.1' is not an engine address: write host:port
+            router --decoder a:1 --prefiller a:1             | a:1 is listed twice
+            router --decoder a:1 --max-in-flight 0           | maxInFlight is 0
+            router --decoder a:1 --gap-timeout -1            | '--gap-timeout': a time cannot be negative, got -1 seconds
+            router --decoder a:1 --prefill-timeout 0         | '--prefill-timeout': it must be more than 0 seconds
+            router --decoder a:1 --gap-timout 3              | There is no flag --gap-timout; did you mean --gap-timeout?
+            router --decoder a:1 --tensor-parallel-size 1    | There is no flag --tensor-parallel-size
+            up --ready-timeout 1e99                          | '--ready-timeout': it must be at most 31536000 seconds
             serve MODEL --kv-transfer-config {"kv_connector":"XConnector","kv_role":"kv_both"} | kv_connector "XConnector" is not in this version
             """)
     void flagOfOneCommandThatCannotBeServedIsWrongUsage(String line, String sentence) {
@@ -58,6 +78,44 @@ class UsageTest {
             arguments = (line + " --model " + MODEL).split(" ");
         }
         assertWrongUsage(arguments, sentence);
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
+            BATON_PORT              | abc  | Invalid value for option '--port': 'abc' is not an int (set by BATON_PORT).
+            BATON_BLOCK_SIZE        | 0    | --block-size must be at least 1, got 0 (set by BATON_BLOCK_SIZE).
+            BATON_STEP_DEADLINE     | -5   | a time cannot be negative, got -5 seconds (set by BATON_STEP_DEADLINE).
+            BATON_DISABLE_LOG_STATS | much | The variable BATON_DISABLE_LOG_STATS is wrong: it takes true or false, got 'much'.
+            VLLM_LOG_STATS_INTERVAL | x    | is no number of seconds such as 10 or 0.5 (set by VLLM_LOG_STATS_INTERVAL).
+            BATON_CONFIG            | no.y | There is no file no.y.
+            """)
+    void wrongVariableIsNamed(String variable, String value, String sentence) {
+        assertThat(run(Map.of(variable, value), "serve", MODEL.toString())).isEqualTo(Exit.USAGE);
+        assertThat(said()).startsWith("baton: ").contains(sentence).hasLineCount(2);
+    }
+
+    @Test
+    void serveWithoutAModelAsksForOne() {
+        assertWrongUsage(new String[] {"serve"}, "Name a model: the folder of a Hugging Face model, as MODEL.");
+    }
+
+    @Test
+    void flagsOfVllmWithoutMeaningHereAreLeftOutWithAWarningEach() {
+        assertThat(run("serve", "--enforce-eager", "-tp", "1", MODEL.toString(), "--block-size=0"))
+                .isEqualTo(Exit.USAGE);
+        assertThat(said())
+                .hasLineCount(4)
+                .startsWith("baton: --enforce-eager has no effect: ")
+                .contains("baton: -tp has no effect: ", "--block-size must be at least 1, got 0");
+    }
+
+    @Test
+    void templateThatIsNoFileIsOneSentence() {
+        assertThat(run("serve", MODEL.toString(), "--chat-template", "nowhere.jinja"))
+                .isEqualTo(Exit.FAILURE);
+        assertThat(said())
+                .startsWith("baton: --chat-template nowhere.jinja cannot be read: name a file")
+                .hasLineCount(1);
     }
 
     @Test
@@ -78,12 +136,16 @@ class UsageTest {
     }
 
     private int run(String... arguments) {
+        return run(Map.of(), arguments);
+    }
+
+    private int run(Map<String, String> environment, String... arguments) {
         PrintStream out = System.out;
         PrintStream err = System.err;
         try (PrintStream stream = new PrintStream(text, true, StandardCharsets.UTF_8)) {
             System.setOut(stream);
             System.setErr(stream);
-            return Main.run(arguments);
+            return Main.run(environment, arguments);
         } finally {
             System.setOut(out);
             System.setErr(err);

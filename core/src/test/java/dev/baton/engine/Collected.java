@@ -11,6 +11,7 @@ import java.util.concurrent.TimeUnit;
 final class Collected implements RequestListener {
     private final List<Integer> tokens = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> logprobs = new ArrayList<>(); // guarded by this
+    private final List<RequestOutput.TokenLogprobs> promptLogprobs = new ArrayList<>(); // guarded by this
     private final CompletableFuture<Finish> finish = new CompletableFuture<>();
     private final List<String> late = new ArrayList<>(); // guarded by this
 
@@ -19,6 +20,10 @@ final class Collected implements RequestListener {
         if (finish.isDone()) {
             late.add(output + " after " + finish.join());
         }
+        if (!output.promptLogprobs().isEmpty() && !tokens.isEmpty()) {
+            late.add("log-probabilities of the prompt after the first token");
+        }
+        promptLogprobs.addAll(output.promptLogprobs());
         for (int token : output.tokenIds()) {
             tokens.add(token);
         }
@@ -49,6 +54,10 @@ final class Collected implements RequestListener {
 
     synchronized List<RequestOutput.TokenLogprobs> logprobs() {
         return List.copyOf(logprobs);
+    }
+
+    synchronized List<RequestOutput.TokenLogprobs> promptLogprobs() {
+        return List.copyOf(promptLogprobs);
     }
 
     /// What came after the finish: nothing should.

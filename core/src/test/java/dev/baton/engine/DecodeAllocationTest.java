@@ -7,14 +7,16 @@ import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
 import java.lang.management.ManagementFactory;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /// The heap memory that the engine's thread allocates while it decodes.
 class DecodeAllocationTest {
@@ -42,9 +44,9 @@ class DecodeAllocationTest {
     }
 
     @ParameterizedTest
-    @ValueSource(floats = {0, 1})
+    @CsvSource({"0, false", "1, false", "0, true", "1, true"})
     @Timeout(value = 60, unit = TimeUnit.SECONDS)
-    void decodingAllocatesNothingButTheOutputs(float temperature) throws InterruptedException {
+    void decodingAllocatesNothingButTheOutputs(float temperature, boolean masks) throws InterruptedException {
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         int total = WARM_UP_TOKENS + MEASURED_TOKENS;
         EngineConfig config = EngineConfig.builder("flat", 4_000)
@@ -55,7 +57,7 @@ class DecodeAllocationTest {
                 .maxWaiting(10)
                 .stepDeadline(Duration.ofSeconds(10))
                 .build();
-        SamplingParams sampling = SamplingParams.builder(total)
+        SamplingParams.Builder sampling = SamplingParams.builder(total)
                 .temperature(temperature)
                 .topP(0.9f)
                 .topK(5)
@@ -65,15 +67,19 @@ class DecodeAllocationTest {
                 .frequencyPenalty(0.1f)
                 .seed(OptionalLong.of(1))
                 .ignoreEos(true)
-                .logitBias(Map.of(3, 0.5f))
-                .build();
+                .logitBias(Map.of(3, 0.5f));
+        if (masks) {
+            sampling.constraint(Optional.of(new TurningConstraint(MemoryLm.VOCAB, MemoryLm.EOS, total)))
+                    .allowedTokenIds(IntStream.range(0, MemoryLm.VOCAB).boxed().toList())
+                    .badWords(List.of(List.of(1, 2, 3), List.of(60)));
+        }
         long[] allocated = new long[2];
         CountDownLatch done = new CountDownLatch(REQUESTS);
         try (Engine engine = Engine.start(config, new FlatLm())) {
             for (int r = 0; r < REQUESTS; r++) {
                 boolean measuring = r == 0;
                 int[] count = new int[1];
-                engine.submit(new EngineRequest("r" + r, new int[] {r, 1, 2}, sampling, Optional.empty()), output -> {
+                engine.submit(new EngineRequest("r" + r, new int[] {r, 1, 2}, sampling.build()), output -> {
                     count[0]++;
                     if (measuring && count[0] == WARM_UP_TOKENS) {
                         allocated[0] = threads.getCurrentThreadAllocatedBytes();

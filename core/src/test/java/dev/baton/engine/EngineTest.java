@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.engine.RequestOutput.Finish;
+import dev.baton.engine.RequestOutput.Timings;
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
@@ -19,6 +20,7 @@ import dev.baton.transfer.TransferException;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Proxy;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -243,6 +245,131 @@ class EngineTest {
     }
 
     @Test
+    void promptTokensThatWaitAreBoundedButOneRequestMayAlwaysWait() {
+        SlowLm slow = new SlowLm();
+        EngineConfig config = EngineConfig.builder("memory", 64)
+                .blockTokens(BLOCK)
+                .numBlocks(32)
+                .maxNumSeqs(1)
+                .maxWaitingTokens(10)
+                .build();
+        try (Engine engine = Engine.start(config, slow)) {
+            Collected first = submit(engine, "first", prompt(3), 1);
+            await().until(() -> slow.forwards == 1);
+            Collected longest = submit(engine, "longest", prompt(40), 1);
+            assertThatThrownBy(() -> submit(engine, "one too many", prompt(1), 1))
+                    .isInstanceOf(EngineException.QueueFull.class)
+                    .hasMessageContaining("41 prompt tokens")
+                    .hasMessageContaining("maxWaitingTokens");
+            assertThat(engine.stats().numQueuedTokens()).isEqualTo(40);
+            slow.go.countDown();
+            first.await();
+            longest.await();
+            Collected[] small = new Collected[20];
+            for (int i = 0; i < small.length; i++) {
+                small[i] = submit(engine, "s" + i, prompt(5), 1);
+                small[i].await();
+            }
+            EngineScenarioTest.quiet(engine);
+            assertThat(engine.stats().numQueuedTokens()).isZero();
+        }
+    }
+
+    @Test
+    void fullQueueSaysWhenHalfOfItWillHaveHadItsTurn() {
+        MemoryLm slow = new MemoryLm(0) {
+            @Override
+            public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+                super.forward(batch, kv, logits);
+                try {
+                    Thread.sleep(20);
+                } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                }
+            }
+        };
+        EngineConfig config = EngineConfig.builder("memory", 64)
+                .blockTokens(BLOCK)
+                .numBlocks(32)
+                .maxNumSeqs(1)
+                .maxWaiting(20)
+                .build();
+        try (Engine engine = Engine.start(config, slow)) {
+            List<Collected> answers = new ArrayList<>();
+            for (int i = 0; i < 60; i++) {
+                try {
+                    answers.add(submit(engine, "r" + i, prompt(3), 1));
+                } catch (EngineException.QueueFull full) {
+                    answers.get(answers.size() - 8).await();
+                }
+            }
+            assertThatThrownBy(() -> {
+                        for (int i = 0; i < 30; i++) {
+                            answers.add(submit(engine, "more" + i, prompt(3), 1));
+                        }
+                    })
+                    .isInstanceOfSatisfying(
+                            EngineException.QueueFull.class,
+                            full -> assertThat(full.retryAfter())
+                                    .hasValueSatisfying(wait ->
+                                            // One a step of 20 ms or more, and half of 20 have to go.
+                                            assertThat(wait)
+                                                    .isBetween(Duration.ofMillis(100), Duration.ofSeconds(20))));
+            answers.forEach(Collected::await);
+        }
+    }
+
+    @Test
+    void timingsAreThePartsOfTheTimeFromSubmissionToTheEnd() throws InterruptedException {
+        SlowLm slow = new SlowLm();
+        EngineConfig config = EngineConfig.builder("memory", 64)
+                .blockTokens(BLOCK)
+                .numBlocks(32)
+                .maxNumSeqs(1)
+                .build();
+        try (Engine engine = Engine.start(config, slow)) {
+            long start = System.nanoTime();
+            Collected first = submit(engine, "first", prompt(3), 20);
+            await().until(() -> slow.forwards == 1);
+            Collected second = submit(engine, "second", prompt(3), 5);
+            Collected never = submit(engine, "never", prompt(3), 5);
+            Thread.sleep(50);
+            engine.abort("never");
+            slow.go.countDown();
+            Timings one = first.await().timings();
+            Timings two = second.await().timings();
+            Timings three = never.await().timings();
+            long total = System.nanoTime() - start;
+            // The first one's prompt and the others' wait took as long as the model was held.
+            assertThat(one.prefillNanos()).isGreaterThan(45_000_000);
+            assertThat(one.decodeNanos()).isPositive();
+            assertThat(two.queuedNanos()).isGreaterThan(45_000_000);
+            assertThat(two.prefillNanos()).isPositive();
+            assertThat(two.decodeNanos()).isPositive();
+            assertThat(three.queuedNanos()).isGreaterThan(45_000_000);
+            assertThat(three.prefillNanos()).isZero();
+            assertThat(three.decodeNanos()).isZero();
+            for (Timings timings : List.of(one, two, three)) {
+                assertThat(timings.queuedNanos()).isNotNegative();
+                assertThat(timings.queuedNanos() + timings.prefillNanos() + timings.decodeNanos())
+                        .isLessThanOrEqualTo(total);
+            }
+        }
+    }
+
+    @Test
+    void tokensOfEachStepAreCounted() {
+        try (Engine engine = start(model)) {
+            submit(engine, "a", prompt(20), 4).await();
+            await().untilAsserted(
+                            () -> assertThat(engine.iterationTokens().sum()).isEqualTo(23));
+            // 16 and 4 tokens of the prompt, then three times one.
+            assertThat(Arrays.copyOf(engine.iterationTokens().counts(), 4)).containsExactly(3, 1, 1, 0);
+            assertThat(engine.stats().steps()).isEqualTo(5);
+        }
+    }
+
+    @Test
     void stepThatOverrunsItsDeadlineMakesTheEngineUnhealthyUntilItIsDone() {
         SlowLm slow = new SlowLm();
         EngineConfig config = EngineConfig.builder("memory", 64)
@@ -398,7 +525,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
                 Engine engine = Engine.start(
                         config(32, Optional.of(EngineScenarioTest.transfer("P"))), model, network.factory())) {
-            assertThat(engine.describe()).contains("memory (MemoryLm)", "32 blocks x 4 tokens", "MemoryNetwork P");
+            assertThat(engine.describe()).contains("memory, MemoryLm", "32 blocks of 4", "MemoryNetwork P");
         }
     }
 

@@ -73,11 +73,23 @@ class MemoryLm implements CausalLm {
                 previous = mix(previous, get(kv, table, 0, 0, position), get(kv, table, 0, 1, position));
                 set(kv, table, 1, position, previous & DIGEST_MASK, position);
             }
-            if (logit < batch.numLogits() && batch.logitsRow(logit) == end - 1) {
-                writeLogits(layer1(kv, table, batch.position(end - 1) + 1), logits, logit * VOCAB);
-                logit++;
+            for (; logit < batch.numLogits() && batch.logitsRow(logit) < end; logit++) {
+                writeLogits(layer1(kv, table, batch.position(batch.logitsRow(logit)) + 1), logits, logit * VOCAB);
             }
         }
+    }
+
+    /// The logits after each token of a prompt.
+    float[][] logits(int[] prompt) {
+        float[][] rows = new float[prompt.length][VOCAB];
+        int digest0 = 0;
+        int digest1 = 0;
+        for (int i = 0; i < prompt.length; i++) {
+            digest0 = mix(digest0, prompt[i], i);
+            digest1 = mix(digest1, digest0 & DIGEST_MASK, i);
+            writeLogits(digest1, rows[i], 0);
+        }
+        return rows;
     }
 
     /// The tokens that a correct engine generates greedily.

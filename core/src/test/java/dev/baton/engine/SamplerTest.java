@@ -288,7 +288,135 @@ class SamplerTest {
     void nothingLeftToChooseIsAnError() {
         Params params = new Params();
         params.minTokens = 1;
-        assertThat(sample(new float[] {1}, params, new int[] {0})).isEqualTo(StepOutput.NOT_FINITE);
+        assertThat(sample(new float[] {1}, params, new int[] {0})).isEqualTo(StepOutput.NO_TOKEN_LEFT);
+    }
+
+    private static int sample(float[] logits, SamplingParams sampling, int[] prompt, int... output) {
+        Request request = new Request(
+                new EngineRequest("r", prompt, sampling), ignored -> {}, CACHE.newTable(), 0, new int[] {0});
+        for (int token : output) {
+            request.append(token);
+        }
+        return new Sampler(logits.length).sample(logits, 0, request);
+    }
+
+    private static SamplingParams.Builder greedy() {
+        return SamplingParams.builder(100).temperature(0);
+    }
+
+    @Test
+    void onlyAllowedTokensAreDrawn() {
+        Random random = new Random(3);
+        for (int vocab : new int[] {1, 5, 63, 64, 65, 127, 128, 129, 300}) {
+            float[] logits = randomLogits(random, vocab);
+            List<Integer> allowed = IntStream.range(0, 1 + random.nextInt(4))
+                    .mapToObj(i -> random.nextInt(vocab))
+                    .toList();
+            int best = allowed.stream()
+                    .max(Comparator.comparingDouble((Integer i) -> logits[i]))
+                    .orElseThrow();
+            assertThat(sample(logits, greedy().allowedTokenIds(allowed).build(), new int[] {0}))
+                    .isEqualTo(best);
+            for (int seed = 0; seed < 20; seed++) {
+                SamplingParams drawn = SamplingParams.builder(100)
+                        .temperature(2)
+                        .topP(seed % 2 == 0 ? 1 : 0.9f)
+                        .seed(OptionalLong.of(seed))
+                        .logitBias(Map.of(vocab - 1, 50f))
+                        .allowedTokenIds(allowed)
+                        .build();
+                assertThat(sample(logits, drawn, new int[] {0})).isIn(allowed);
+            }
+        }
+    }
+
+    @Test
+    void badWordIsForbiddenWhereTheOutputEndsWithAllOfItButItsLastToken() {
+        float[] logits = {0, 1, 2, 3};
+        SamplingParams word = greedy().badWords(List.of(List.of(1, 2, 3))).build();
+        assertThat(sample(logits, word, new int[] {1}, 1, 2)).isEqualTo(2);
+        assertThat(sample(logits, word, new int[] {1}, 0, 1, 2)).isEqualTo(2);
+        assertThat(sample(logits, word, new int[] {1}, 2, 1)).isEqualTo(3);
+        // The prompt is not the output: a word that began there may come to its end.
+        assertThat(sample(logits, word, new int[] {1}, 2)).isEqualTo(3);
+        assertThat(sample(logits, word, new int[] {1, 2})).isEqualTo(3);
+        SamplingParams single =
+                greedy().badWords(List.of(List.of(3), List.of(2))).build();
+        assertThat(sample(logits, single, new int[] {1})).isEqualTo(1);
+    }
+
+    /// A constraint of one step only.
+    private static Optional<TokenConstraint> constraint(int vocab, int... allowed) {
+        return Optional.of(() -> new TokenConstraint.Matcher() {
+            @Override
+            public boolean fillMask(long[] mask) {
+                assertThat(mask).hasSize((vocab + 63) / 64);
+                Arrays.fill(mask, 0);
+                for (int token : allowed) {
+                    mask[token / 64] |= 1L << token % 64;
+                }
+                return allowed.length > 0;
+            }
+
+            @Override
+            public boolean accept(int token) {
+                return true;
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {2, 63, 64, 65, 128, 130})
+    void constraintMasksAllOtherTokensWhateverBiasAndPenaltiesSay(int vocab) {
+        float[] logits = new float[vocab];
+        logits[0] = 50;
+        int last = vocab - 1;
+        SamplingParams params = greedy().constraint(constraint(vocab, last))
+                .logitBias(Map.of(0, 100f, last, -100f))
+                .repetitionPenalty(5)
+                .presencePenalty(2)
+                .build();
+        assertThat(sample(logits, params, new int[] {last}, last)).isEqualTo(last);
+    }
+
+    @Test
+    void masksThatExcludeEachOtherAreAnErrorAndNeverAToken() {
+        float[] logits = {4, 3, 2, 1};
+        assertThat(sample(logits, greedy().constraint(constraint(4)).build(), new int[] {1}))
+                .isEqualTo(StepOutput.DEAD_END);
+        SamplingParams allowed = greedy().constraint(constraint(4, 1, 2))
+                .allowedTokenIds(List.of(3))
+                .logitBias(Map.of(3, 100f))
+                .build();
+        assertThat(sample(logits, allowed, new int[] {1})).isEqualTo(StepOutput.NO_TOKEN_LEFT);
+        SamplingParams bad = greedy().constraint(constraint(4, 2))
+                .badWords(List.of(List.of(2)))
+                .build();
+        assertThat(sample(logits, bad, new int[] {1})).isEqualTo(StepOutput.NO_TOKEN_LEFT);
+        Optional<TokenConstraint> broken = Optional.of(() -> new TokenConstraint.Matcher() {
+            @Override
+            public boolean fillMask(long[] mask) {
+                throw new IllegalStateException("planted");
+            }
+
+            @Override
+            public boolean accept(int token) {
+                return true;
+            }
+        });
+        assertThat(sample(logits, greedy().constraint(broken).build(), new int[] {1}))
+                .isEqualTo(StepOutput.CONSTRAINT_FAILED);
+    }
+
+    @Test
+    void constraintThatCanOnlyEndWinsOverMinTokens() {
+        float[] logits = {4, 3, 2, 1};
+        SamplingParams mayEnd =
+                greedy().minTokens(5).constraint(constraint(4, 0, 2)).build();
+        assertThat(sample(logits, mayEnd, new int[] {1})).isEqualTo(2);
+        SamplingParams mustEnd =
+                greedy().minTokens(5).constraint(constraint(4, 0)).build();
+        assertThat(sample(logits, mustEnd, new int[] {1})).isZero();
     }
 
     @ParameterizedTest

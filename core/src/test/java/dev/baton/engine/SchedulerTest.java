@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
-import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
@@ -18,6 +18,10 @@ import org.junit.jupiter.api.Timeout;
 class SchedulerTest {
     private static final int BLOCK = 4;
     private static final int ANY_TOKEN = 9;
+    private static final int PROMPT_LOGITS_ROWS = 6;
+
+    private static final RequestOutput.TokenLogprobs NO_LOGPROBS =
+            new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]);
 
     private final SchedulerOutput step = new SchedulerOutput(8);
     private final StepOutput output = new StepOutput(8);
@@ -31,17 +35,23 @@ class SchedulerTest {
     }
 
     private Scheduler scheduler(int numBlocks, int maxNumSeqs, int maxNumBatchedTokens) {
-        EngineConfig config = EngineConfig.builder("m", 1_000)
-                .blockTokens(BLOCK)
-                .numBlocks(numBlocks)
-                .maxNumSeqs(maxNumSeqs)
-                .maxNumBatchedTokens(maxNumBatchedTokens)
-                .maxWaiting(100)
-                .stepDeadline(Duration.ofSeconds(1))
-                .build();
+        return scheduler(
+                numBlocks,
+                EngineConfig.builder("m", 1_000).maxNumSeqs(maxNumSeqs).maxNumBatchedTokens(maxNumBatchedTokens));
+    }
+
+    private Scheduler scheduler(int numBlocks, EngineConfig.Builder builder) {
+        EngineConfig config = builder.blockTokens(BLOCK).numBlocks(numBlocks).build();
         kv = manager(numBlocks);
         KvTransfers transfers = new KvTransfers(null, new KvCacheSpec("m", "float32", 4, 1, 1, 2, BLOCK, numBlocks));
-        return new Scheduler(config, Math.min(1_000, numBlocks * BLOCK), kv, transfers, new EngineCounters(), requests);
+        return new Scheduler(
+                config,
+                Math.min(1_000, numBlocks * BLOCK),
+                PROMPT_LOGITS_ROWS,
+                kv,
+                transfers,
+                new EngineCounters(),
+                requests);
     }
 
     /// @param first its first prompt token, so that prompts share no prefix
@@ -53,14 +63,26 @@ class SchedulerTest {
 
     /// A request that is on its way to the scheduler.
     private Request submit(String id, int first, int promptTokens, int maxTokens) {
+        return submit(id, first, promptTokens, SamplingParams.greedy(maxTokens), 0, EngineRequest.NO_TENANT);
+    }
+
+    private Request submit(
+            String id, int first, int promptTokens, SamplingParams sampling, int priority, String tenant) {
         int[] prompt = IntStream.range(0, promptTokens).map(i -> first + i).toArray();
         Request request = new Request(
-                new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.empty()),
+                new EngineRequest(id, prompt, sampling, priority, tenant, Optional.empty()),
                 ignored -> {},
                 kv.newTable(),
                 0,
                 new int[0]);
         requests.put(id, request);
+        return request;
+    }
+
+    private Request add(String id, int first, int promptTokens, int maxTokens, int priority) {
+        Request request =
+                submit(id, first, promptTokens, SamplingParams.greedy(maxTokens), priority, EngineRequest.NO_TENANT);
+        scheduler.add(request);
         return request;
     }
 
@@ -75,6 +97,10 @@ class SchedulerTest {
                         .mapToObj(i -> step.request(i).id + ":" + step.numScheduledTokens(i))
                         .toList());
         for (int i = 0; i < step.numRequests(); i++) {
+            int promptRows = step.numLogits(i) - (step.samples(i) ? 1 : 0);
+            for (int row = 0; row < promptRows; row++) {
+                step.request(i).addPromptLogprobs(NO_LOGPROBS);
+            }
             output.set(i, step.samples(i) ? ANY_TOKEN : StepOutput.NO_TOKEN, List.of());
         }
         scheduler.update(step, output);
@@ -173,5 +199,101 @@ class SchedulerTest {
     @Test
     void emptyQueuesGiveAnEmptyStep() {
         assertThat(step()).isEmpty();
+    }
+
+    @Test
+    void promptTakesNoMoreOfAStepThanTheThresholdAndLeavesTheRestToOthers() {
+        scheduler = scheduler(
+                64,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(16)
+                        .longPrefillTokenThreshold(5));
+        add("a", 0, 12, 10);
+        add("b", 100, 9, 10);
+        add("c", 200, 3, 10);
+        assertThat(step()).isEqualTo("a:5 b:5 c:3");
+        assertThat(step()).isEqualTo("a:5 b:4 c:1");
+        assertThat(step()).isEqualTo("a:2 b:1 c:1");
+    }
+
+    @Test
+    void lowestPriorityNumberIsAdmittedFirst() {
+        for (SchedulingPolicy policy : SchedulingPolicy.values()) {
+            scheduler = scheduler(
+                    64,
+                    EngineConfig.builder("m", 1_000)
+                            .maxNumSeqs(2)
+                            .maxNumBatchedTokens(16)
+                            .schedulingPolicy(policy));
+            add("a", 0, 3, 3, 7);
+            assertThat(step()).isEqualTo("a:3");
+            add("b", 100, 3, 3, 5);
+            add("c", 200, 3, 3, -5);
+            boolean byPriority = policy == SchedulingPolicy.PRIORITY;
+            assertThat(step()).isEqualTo(byPriority ? "a:1 c:3" : "a:1 b:3");
+            // Who runs is not stopped for one that waits, but the batch is in the order of what matters.
+            assertThat(step()).isEqualTo(byPriority ? "c:1 a:1" : "a:1 b:1");
+            assertThat(step()).isEqualTo(byPriority ? "c:1 b:3" : "b:1 c:3");
+            requests.clear();
+        }
+    }
+
+    @Test
+    void whatMattersLeastGivesWayAlsoIfItIsTheOldest() {
+        scheduler = scheduler(
+                8,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(64)
+                        .schedulingPolicy(SchedulingPolicy.PRIORITY));
+        Request least = add("least", 0, 12, 20, 9);
+        Request most = add("most", 100, 15, 20, 1);
+        assertThat(step()).isEqualTo("most:15 least:12");
+        assertThat(step()).isEqualTo("most:1 least:1");
+        while (least.status == Request.Status.RUNNING) {
+            step();
+        }
+        assertThat(least.status).isEqualTo(Request.Status.PREEMPTED);
+        assertThat(most.status).isEqualTo(Request.Status.RUNNING);
+        // An urgent one passes it in the queue.
+        add("urgent", 200, 4, 2, 0);
+        while (requests.containsKey("urgent")) {
+            assertThat(least.status).isEqualTo(Request.Status.PREEMPTED);
+            step();
+        }
+        while (!requests.isEmpty()) {
+            step();
+        }
+        assertThat(least.numOutputTokens()).isEqualTo(20);
+        assertThat(kv.numFree() + kv.numCached()).isEqualTo(8);
+    }
+
+    @Test
+    void tenantsTakeTurnsInAdmission() {
+        scheduler = scheduler(64, 1, 16);
+        for (int i = 0; i < 3; i++) {
+            scheduler.add(submit("a" + i, 100 * i, 3, SamplingParams.greedy(1), 0, "a"));
+        }
+        scheduler.add(submit("b0", 900, 3, SamplingParams.greedy(1), 0, "b"));
+        assertThat(step()).isEqualTo("a0:3");
+        assertThat(step()).isEqualTo("b0:3");
+        assertThat(step()).isEqualTo("a1:3");
+        assertThat(step()).isEqualTo("a2:3");
+    }
+
+    @Test
+    void logitsOfPromptsAreBoundedInEachStepOverAllRequests() {
+        SamplingParams sampling =
+                SamplingParams.builder(5).promptLogprobs(OptionalInt.of(0)).build();
+        scheduler.add(submit("a", 0, 9, sampling, 0, ""));
+        scheduler.add(submit("b", 100, 4, sampling, 0, ""));
+        add("c", 200, 3, 5);
+        // 6 rows a step: a's first 8 tokens and b's first 3 need one each.
+        assertThat(step()).isEqualTo("a:6 c:3");
+        assertThat(step()).isEqualTo("a:3 b:4 c:1");
+        assertThat(step.numLogits(0)).isEqualTo(3);
+        assertThat(step.numLogits(1)).isEqualTo(4);
+        assertThat(step()).isEqualTo("a:1 b:1 c:1");
     }
 }

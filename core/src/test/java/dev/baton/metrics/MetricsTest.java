@@ -1,6 +1,7 @@
 package dev.baton.metrics;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -67,5 +68,35 @@ class MetricsTest {
     @Test
     void tokenBucketsRunInOneTwoFive() {
         assertThat(Metrics.oneTwoFive(1024)).containsExactly(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000);
+    }
+
+    @Test
+    void labelsOfAHistogramKeptElsewhereAreEscaped() {
+        Metrics odd = new Metrics(Map.of("model_name", "a\"b\\c"));
+        odd.histogram("h", "Help.", new SingleWriterHistogram(1));
+        assertThat(new String(odd.text(), StandardCharsets.UTF_8))
+                .contains("h_bucket{model_name=\"a\\\"b\\\\c\",le=\"1.0\"} 0\n");
+    }
+
+    @Test
+    void histogramKeptElsewhereIsReadWhenAsked() {
+        SingleWriterHistogram tokens = new SingleWriterHistogram(1, 8, 16);
+        metrics.histogram("vllm:iteration_tokens_total", "Tokens a step.", tokens);
+        for (int value : new int[] {1, 1, 8, 9, 16, 17, 500}) {
+            tokens.observe(value);
+        }
+        assertThat(text())
+                .contains("# TYPE vllm:iteration_tokens_total histogram\n")
+                .contains("vllm:iteration_tokens_total_bucket{engine=\"0\",model_name=\"tiny\",le=\"1.0\"} 2\n")
+                .contains("vllm:iteration_tokens_total_bucket{engine=\"0\",model_name=\"tiny\",le=\"8.0\"} 3\n")
+                .contains("vllm:iteration_tokens_total_bucket{engine=\"0\",model_name=\"tiny\",le=\"16.0\"} 5\n")
+                .contains("vllm:iteration_tokens_total_bucket{engine=\"0\",model_name=\"tiny\",le=\"+Inf\"} 7\n")
+                .contains("vllm:iteration_tokens_total_count{engine=\"0\",model_name=\"tiny\"} 7\n")
+                .contains("vllm:iteration_tokens_total_sum{engine=\"0\",model_name=\"tiny\"} 552.0\n");
+    }
+
+    @Test
+    void boundsThatDoNotAscendAreRefused() {
+        assertThatThrownBy(() -> new SingleWriterHistogram(1, 8, 8)).hasMessageContaining("must ascend");
     }
 }

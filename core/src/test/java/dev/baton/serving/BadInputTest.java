@@ -145,7 +145,7 @@ class BadInputTest {
             prompt_logprobs 30      | {"prompt": "a", "prompt_logprobs": 30}                       | 400 | prompt_logprobs
             no structure            | {"prompt": "a", "structured_outputs": {}}                    | 400 |
             json and regex          | {"prompt": "a", "structured_outputs": {"json": {}, "regex": "a"}} | 400 | structured_outputs
-            regex and grammar       | {"prompt": "a", "structured_outputs": {"grammar": "root ::= \"a\"", "regex": "a"}} | 400 |
+            regex and grammar       | {"prompt": "a", "structured_outputs": {"grammar": "root ::= \\"a\\"", "regex": "a"}} | 400 |
             two structures          | {"prompt": "a", "guided_regex": "a", "response_format": {"type": "json_object"}} | 400 |
             no choice               | {"prompt": "a", "structured_outputs": {"choice": []}}        | 400 |
             empty grammar           | {"prompt": "a", "structured_outputs": {"grammar": " "}}      | 400 |

@@ -64,14 +64,12 @@ final class EchoLm implements CausalLm {
                 int position = batch.position(i);
                 kv.segment().set(ValueLayout.JAVA_FLOAT, slot(kv, blocks, position), batch.tokenId(i));
             }
-            int last = batch.queryStart(s + 1) - 1;
-            if (row < batch.numLogits() && batch.logitsRow(row) == last) {
-                int next = next(kv, blocks, batch.contextTokens(s));
+            for (; row < batch.numLogits() && batch.logitsRow(row) < batch.queryStart(s + 1); row++) {
+                int next = next(kv, blocks, batch.position(batch.logitsRow(row)) + 1);
                 int from = row * ByteTokenizer.VOCAB;
                 Arrays.fill(logits, from, from + ByteTokenizer.VOCAB, 0f);
                 logits[from + next] = 20f;
                 logits[from + (next + 1) % ByteTokenizer.VOCAB] = 10f;
-                row++;
             }
         }
     }

@@ -9,11 +9,11 @@ import org.junit.jupiter.api.Test;
 class StatsLogTest {
     private static EngineStats stats(int running, long prompt, long generated) {
         return new EngineStats(
-                running, 1, 0, 0, new BlockUsage(50, 20, 30, 100), 0, 0, 100, 71, 200, 200, prompt, generated, 0);
+                running, 1, 0, 0, new BlockUsage(50, 20, 30, 100), 0, 0, 100, 71, 200, 200, prompt, generated, 0, 0, 0);
     }
 
     private static final EngineStats IDLE =
-            new EngineStats(0, 0, 0, 0, new BlockUsage(100, 0, 0, 100), 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            new EngineStats(0, 0, 0, 0, new BlockUsage(100, 0, 0, 100), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
     @Test
     void lineIsVllms() {
@@ -31,7 +31,7 @@ class StatsLogTest {
         assertThat(log.line(IDLE, 10)).isEmpty();
         assertThat(log.line(stats(1, 10, 1), 20)).isPresent();
         EngineStats after =
-                new EngineStats(0, 0, 0, 0, new BlockUsage(100, 0, 0, 100), 0, 0, 100, 71, 200, 200, 10, 1, 0);
+                new EngineStats(0, 0, 0, 0, new BlockUsage(100, 0, 0, 100), 0, 0, 100, 71, 200, 200, 10, 1, 0, 0, 0);
         assertThat(log.line(after, 30))
                 .hasValueSatisfying(line ->
                         assertThat(line).contains("throughput: 0.0 tokens/s").doesNotContain("External"));

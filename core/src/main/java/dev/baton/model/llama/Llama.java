@@ -177,9 +177,13 @@ public final class Llama implements CausalLm {
             int first = batch.queryStart(s);
             int end = batch.queryStart(s + 1);
             sequences.add(first, end - first, batch.position(first), batch.blockTable(s));
-            if (nextLogits < batch.numLogits() && batch.logitsRow(nextLogits) == end - 1) {
-                lastRows.add(end - 1, 1, batch.position(end - 1), batch.blockTable(s));
+            int firstLogits = nextLogits;
+            while (nextLogits < batch.numLogits() && batch.logitsRow(nextLogits) < end) {
                 nextLogits++;
+            }
+            if (nextLogits > firstLogits) {
+                int row = batch.logitsRow(firstLogits);
+                lastRows.add(row, nextLogits - firstLogits, batch.position(row), batch.blockTable(s));
             }
         }
     }

@@ -1,0 +1,79 @@
+package dev.baton.cli;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/// Flags about what the OpenAI server of an instance answers.
+@Command
+final class FrontendOptions {
+    @Option(
+            names = "--chat-template",
+            paramLabel = "FILE",
+            description = "File with the chat template, or the template in one line (default: the model's).")
+    @Nullable
+    String chatTemplate;
+
+    @Option(
+            names = "--response-role",
+            paramLabel = "ROLE",
+            defaultValue = "assistant",
+            description = "Role of a chat's answer (default: ${DEFAULT-VALUE}).")
+    String responseRole = "";
+
+    @Option(
+            names = "--enable-prompt-tokens-details",
+            negatable = true,
+            description = "Report cached prompt tokens in usage.prompt_tokens_details.")
+    boolean enablePromptTokensDetails;
+
+    @Option(
+            names = "--enable-request-id-headers",
+            negatable = true,
+            description = "Answer with the header X-Request-Id.")
+    boolean enableRequestIdHeaders;
+
+    @Option(
+            names = "--enable-force-include-usage",
+            negatable = true,
+            description = "Report usage on every chunk of every stream.")
+    boolean enableForceIncludeUsage;
+
+    @Option(
+            names = "--sse-heartbeat-interval",
+            paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
+            description = "Send a comment line on a stream that is silent for so long, also while its request waits:"
+                    + " its status is 200 from then on (default: none).")
+    @Nullable
+    Duration sseHeartbeatInterval;
+
+    @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
+    boolean serverDevMode;
+
+    /// The template's text, if another than the model's is wanted.
+    ///
+    /// @throws CliException if there is no such file and the flag's value is no template either
+    Optional<String> chatTemplate() {
+        String given = chatTemplate;
+        if (given == null) {
+            return Optional.empty();
+        }
+        if (given.contains("{%") || given.contains("{{")) {
+            return Optional.of(given);
+        }
+        try {
+            return Optional.of(Files.readString(Path.of(given)));
+        } catch (IOException e) {
+            throw new CliException(
+                    "--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
+                            .formatted(given),
+                    e);
+        }
+    }
+}

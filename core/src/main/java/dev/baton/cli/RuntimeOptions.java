@@ -1,0 +1,40 @@
+package dev.baton.cli;
+
+import dev.baton.tensor.cpu.OpsChoice;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/// Flags about how an engine computes, watches itself and logs.
+@Command
+final class RuntimeOptions {
+    @Option(
+            names = "--ops",
+            defaultValue = "auto",
+            description = "How the CPU computes: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    OpsChoice ops = OpsChoice.AUTO;
+
+    @Option(names = "--threads", paramLabel = "N", description = "Threads that compute (default: one a core).")
+    @Nullable
+    Integer threads;
+
+    @Option(
+            names = "--step-deadline",
+            paramLabel = "SECONDS",
+            defaultValue = "300",
+            converter = Seconds.Positive.class,
+            description = "An engine whose step takes longer ends itself (default: ${DEFAULT-VALUE}).")
+    Duration stepDeadline = Duration.ZERO;
+
+    @Option(names = "--disable-log-stats", description = "No line of statistics in the log while there is traffic.")
+    boolean disableLogStats;
+
+    @Option(
+            names = "--log-stats-interval",
+            paramLabel = "SECONDS",
+            defaultValue = "10",
+            converter = Seconds.Positive.class,
+            description = "Time between two such lines (default: ${DEFAULT-VALUE}).")
+    Duration logStatsInterval = Duration.ZERO;
+}

@@ -1,0 +1,216 @@
+package dev.baton.http;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Who is let in, and what browsers are told, by a real server.
+@Timeout(60)
+class AccessTest {
+    private static final String KEY = "sk-first";
+
+    private final HttpRuntime runtime = HttpRuntime.start(1);
+    private final java.net.http.HttpClient client = java.net.http.HttpClient.newHttpClient();
+    private final AtomicInteger handled = new AtomicInteger();
+
+    @AfterEach
+    void close() {
+        client.close();
+        runtime.close();
+    }
+
+    private HttpServer serve(HttpServerConfig.Builder config) {
+        return runtime.serve(config.build(), exchange -> {
+            handled.incrementAndGet();
+            exchange.respondText(200, "done");
+        });
+    }
+
+    private HttpServer guarded() {
+        return serve(HttpServerConfig.builder("127.0.0.1", 0).apiKeys(ApiKeys.of(List.of(KEY, "sk-second"))));
+    }
+
+    private HttpResponse<String> send(HttpServer server, String method, String path, String body, String... headers)
+            throws IOException, InterruptedException {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
+                .method(method, HttpRequest.BodyPublishers.ofString(body));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "GET, /v1/models, 401",
+        "POST, /v1/completions, 401",
+        "POST, /v1, 401",
+        "POST, /v2/anything, 401",
+        "POST, /inference/v1/generate, 401",
+        "POST, /cohere/v2/chat, 401",
+        "GET, /health, 200",
+        "GET, /ping, 200",
+        "GET, /metrics, 200",
+        "GET, /version, 200",
+        "POST, /tokenize, 200",
+        "POST, /abort_requests, 200",
+        "OPTIONS, /v1/completions, 200",
+    })
+    void pathsWhereWorkIsDoneWantAKeyAsInVllm(String method, String path, int status) throws Exception {
+        try (HttpServer server = guarded()) {
+            HttpResponse<String> answer = send(server, method, path, method.equals("POST") ? "{}" : "");
+            assertThat(answer.statusCode()).isEqualTo(status);
+            assertThat(handled).hasValue(status == 200 ? 1 : 0);
+            if (status == 401) {
+                assertThat(answer.body()).isEqualTo("{\"error\":\"Unauthorized\"}");
+                assertThat(answer.headers().firstValue("content-type")).hasValue("application/json");
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"Bearer sk-first", "bearer sk-first", "BEARER sk-second"})
+    void anyOfTheKeysLetsIn(String authorization) throws Exception {
+        try (HttpServer server = guarded()) {
+            assertThat(send(server, "GET", "/v1/models", "", "Authorization", authorization)
+                            .statusCode())
+                    .isEqualTo(200);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "Bearer sk-firs",
+                "Bearer sk-first2",
+                "Bearer  sk-first",
+                "Bearer SK-FIRST",
+                "Bearer",
+                "Basic sk-first",
+                "sk-first",
+                "Bearer sk-first,sk-second"
+            })
+    void anythingElseDoesNot(String authorization) throws Exception {
+        try (HttpServer server = guarded()) {
+            assertThat(send(server, "GET", "/v1/models?key=sk-first", "", "Authorization", authorization)
+                            .statusCode())
+                    .isEqualTo(401);
+            assertThat(handled).hasValue(0);
+        }
+    }
+
+    @Test
+    void bodyOfAStrangerIsNotKept() throws Exception {
+        try (HttpServer server = guarded()) {
+            for (int i = 0; i < 3; i++) {
+                HttpResponse<String> answer = send(server, "POST", "/v1/completions", "x".repeat(3 << 20));
+                assertThat(answer.statusCode()).isEqualTo(401);
+            }
+            assertThat(send(server, "POST", "/v1/completions", "{}", "Authorization", "Bearer " + KEY)
+                            .body())
+                    .isEqualTo("done");
+        }
+    }
+
+    @Test
+    void withoutKeysEverybodyIsLetInAndNoKeyIsEverShown() throws Exception {
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0).apiKeys(ApiKeys.of(List.of(""))))) {
+            assertThat(send(server, "GET", "/v1/models", "").statusCode()).isEqualTo(200);
+        }
+        HttpServerConfig config = HttpServerConfig.builder("127.0.0.1", 0)
+                .apiKeys(ApiKeys.of(List.of(KEY)))
+                .build();
+        assertThat(config.toString()).contains("1 key").doesNotContain(KEY);
+        assertThat(config.apiKeys().admits("GET", "/v1/models", Optional.empty()))
+                .isFalse();
+    }
+
+    @Test
+    void pageOfAnAllowedOriginMayAskAndReadAndOthersMayNot() throws Exception {
+        Cors cors = new Cors(List.of("https://a.example"), List.of("POST"), List.of("X-Own"), false);
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0)
+                .apiKeys(ApiKeys.of(List.of(KEY)))
+                .cors(cors))) {
+            HttpResponse<String> asked = preflight(server, "https://a.example", "POST", "authorization, x-own");
+            assertThat(asked.statusCode()).isEqualTo(400); // authorization is not on the list
+            assertThat(asked.body()).isEqualTo("Disallowed CORS headers");
+            asked = preflight(server, "https://a.example", "POST", "x-own, Content-Type");
+            assertThat(asked.statusCode()).isEqualTo(200);
+            assertThat(header(asked, "access-control-allow-origin")).isEqualTo("https://a.example");
+            assertThat(header(asked, "access-control-allow-methods")).isEqualTo("POST");
+            assertThat(preflight(server, "https://a.example", "PUT", "x-own").body())
+                    .isEqualTo("Disallowed CORS method");
+            HttpResponse<String> other = preflight(server, "https://b.example", "POST", "x-own");
+            assertThat(other.body()).isEqualTo("Disallowed CORS origin");
+            assertThat(header(other, "access-control-allow-origin")).isEmpty();
+            assertThat(handled).hasValue(0);
+
+            HttpResponse<String> refused = send(server, "GET", "/v1/models", "", "Origin", "https://a.example");
+            assertThat(refused.statusCode()).isEqualTo(401);
+            assertThat(header(refused, "access-control-allow-origin"))
+                    .as("the page is to see why")
+                    .isEqualTo("https://a.example");
+            HttpResponse<String> read = send(server, "GET", "/health", "", "Origin", "https://b.example");
+            assertThat(read.statusCode()).isEqualTo(200);
+            assertThat(header(read, "access-control-allow-origin")).isEmpty();
+        }
+    }
+
+    @Test
+    void starStandsForAllAndWithCredentialsTheOriginIsNamed() throws Exception {
+        List<String> all = List.of("*");
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, false)))) {
+            HttpResponse<String> asked = preflight(server, "https://c.example", "DELETE", "x-any");
+            assertThat(asked.statusCode()).isEqualTo(200);
+            assertThat(header(asked, "access-control-allow-origin")).isEqualTo("*");
+            assertThat(header(asked, "access-control-allow-headers")).isEqualTo("x-any");
+        }
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0).cors(new Cors(all, all, all, true)))) {
+            HttpResponse<String> read = send(server, "GET", "/health", "", "Origin", "https://c.example");
+            assertThat(header(read, "access-control-allow-origin")).isEqualTo("https://c.example");
+            assertThat(header(read, "access-control-allow-credentials")).isEqualTo("true");
+            assertThat(header(read, "vary")).isEqualTo("Origin");
+        }
+    }
+
+    @Test
+    void withoutOriginsNothingIsSaidToBrowsers() throws Exception {
+        try (HttpServer server = serve(HttpServerConfig.builder("127.0.0.1", 0))) {
+            HttpResponse<String> read = send(server, "GET", "/health", "", "Origin", "https://a.example");
+            assertThat(header(read, "access-control-allow-origin")).isEmpty();
+            assertThat(preflight(server, "https://a.example", "POST", "x").body())
+                    .isEqualTo("done");
+        }
+    }
+
+    private HttpResponse<String> preflight(HttpServer server, String origin, String method, String fields)
+            throws IOException, InterruptedException {
+        return send(
+                server,
+                "OPTIONS",
+                "/v1/completions",
+                "",
+                "Origin",
+                origin,
+                "Access-Control-Request-Method",
+                method,
+                "Access-Control-Request-Headers",
+                fields);
+    }
+
+    private static String header(HttpResponse<?> answer, String name) {
+        return answer.headers().firstValue(name).orElse("");
+    }
+}
