@@ -11,6 +11,7 @@ import dev.baton.tokenizer.SpecialTokenGuard;
 import dev.baton.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.List;
 
 /// Turns the prompts of requests into token ids within the context. Thread-safe; tokenising takes long, so not for
 /// event loops.

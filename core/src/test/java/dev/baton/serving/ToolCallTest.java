@@ -267,7 +267,7 @@ class ToolCallTest {
     @ValueSource(strings = {REQUIRED, NAMED})
     void aCallThatMustComeComes(String choose) {
         for (Instance server : List.of(instance, pythonic)) {
-            JsonNode choice = choice(server, "I would rather not.", choose + ", \"max_tokens\": 400");
+            JsonNode choice = choice(server, "I would rather not.", choose + ", \"max_tokens\": 800");
             assertThat(choice.path("message").path("tool_calls").size()).as(choice.toString()).isPositive();
         }
     }

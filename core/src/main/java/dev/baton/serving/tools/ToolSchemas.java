@@ -55,12 +55,13 @@ public final class ToolSchemas {
         return schema.toString();
     }
 
-    /// Without a schema the arguments are an object still.
+    /// A function without a schema takes no arguments.
     private static ObjectNode parameters(Tool tool) {
         ObjectNode given = tool.parameters().orElseGet(NODES::objectNode).deepCopy();
         if (given.isEmpty()) {
             given.put("type", "object");
             given.putObject("properties");
+            given.put("additionalProperties", false);
         }
         return given;
     }
