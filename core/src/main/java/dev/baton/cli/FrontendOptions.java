@@ -1,9 +1,11 @@
 package dev.baton.cli;
 
+import dev.baton.serving.tools.ToolParsers;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Iterator;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -53,6 +55,20 @@ final class FrontendOptions {
     @Nullable
     Duration sseHeartbeatInterval;
 
+    @Option(
+            names = "--enable-auto-tool-choice",
+            negatable = true,
+            description = "Look for calls of tools in the output. Needs --tool-call-parser.")
+    boolean enableAutoToolChoice;
+
+    @Option(
+            names = "--tool-call-parser",
+            paramLabel = "NAME",
+            completionCandidates = ToolCallParserNames.class,
+            description = "How the model writes calls of tools: ${COMPLETION-CANDIDATES}.")
+    @Nullable
+    String toolCallParser;
+
     @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
     boolean serverDevMode;
 
@@ -74,6 +90,14 @@ final class FrontendOptions {
                     "--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
                             .formatted(given),
                     e);
+        }
+    }
+
+    /// The names that `--tool-call-parser` takes, for the help.
+    static final class ToolCallParserNames implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return ToolParsers.names().iterator();
         }
     }
 }

@@ -190,6 +190,8 @@ final class ServeCommand implements Callable<Integer> {
                     .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
                     .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
                     .responseRole(frontend.responseRole)
+                    .enableAutoToolChoice(frontend.enableAutoToolChoice)
+                    .toolCallParser(Optional.ofNullable(frontend.toolCallParser))
                     .devMode(frontend.serverDevMode)
                     .maxInFlight(engine.scheduler.maxNumQueuedReqs)
                     .logStats(!engine.runtime.disableLogStats)

@@ -266,10 +266,8 @@ class ToolCallTest {
     @ParameterizedTest
     @ValueSource(strings = {REQUIRED, NAMED})
     void aCallThatMustComeComes(String choose) {
-        for (Instance server : List.of(instance, pythonic)) {
-            JsonNode choice = choice(server, "I would rather not.", choose + ", \"max_tokens\": 800");
-            assertThat(choice.path("message").path("tool_calls").size()).as(choice.toString()).isPositive();
-        }
+        JsonNode choice = whole("I would rather not.", choose + ", \"max_tokens\": 800");
+        assertThat(choice.path("message").path("tool_calls").size()).as(choice.toString()).isPositive();
     }
 
     @Test
