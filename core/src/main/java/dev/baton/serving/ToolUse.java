@@ -63,8 +63,8 @@ record ToolUse(ToolFormat format, ToolOptions options) {
         return options.named().map(ToolParsers::forced).orElseGet(ToolParsers::required);
     }
 
-    /// The request's options as calls of tools need them: a call that must come is brought about by a grammar, which
-    /// goes before any other that the request asks for.
+    /// The request's options as calls of tools need them: a call that must come is brought about by a grammar,
+    /// which goes before any other that the request asks for.
     GenerationOptions adjust(GenerationOptions given) {
         return given.forTools(format.keepsSpecialTokens(), demandsCall() ? Optional.of(demanded()) : Optional.empty());
     }

@@ -64,14 +64,13 @@ class ToolMessagesTest {
     void resultsOfToolsKeepTheirCall() {
         assertThat(render("""
                         {"messages": [
-                          {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "sun"}]}]}"""))
-                .isEqualTo("<tool>sun(c1)");
+                          {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "sun"}]}]}""")).isEqualTo("<tool>sun(c1)");
     }
 
     @Test
     void emptyListOfCallsIsNone() {
-        ChatInput chat = ChatCompletionRequest.parse(
-                        JSON.readTree("{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"tool_calls\": []}]}"))
+        ChatInput chat = ChatCompletionRequest.parse(JSON.readTree(
+                        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"tool_calls\": []}]}"))
                 .chat();
         assertThat(chat.messages().getFirst()).doesNotContainKey("tool_calls");
     }

@@ -67,7 +67,8 @@ class ToolCallTest {
     @BeforeAll
     void start() {
         instance = Instance.start(
-                directory, config -> config.toolCallParser(Optional.of("hermes")).enableAutoToolChoice(true));
+                directory,
+                config -> config.toolCallParser(Optional.of("hermes")).enableAutoToolChoice(true));
         withoutParser = Instance.start(other);
         pythonic = Instance.start(
                 third, config -> config.toolCallParser(Optional.of("pythonic")).enableAutoToolChoice(true));
@@ -121,7 +122,9 @@ class ToolCallTest {
     private static List<JsonNode> streamed(Instance server, String output, String more) {
         Answer answer = server.post(PATH, body(output, ", \"stream\": true" + more));
         assertThat(answer.body()).endsWith("data: [DONE]\n\n");
-        return answer.events().stream().map(event -> event.path("choices").path(0)).toList();
+        return answer.events().stream()
+                .map(event -> event.path("choices").path(0))
+                .toList();
     }
 
     private static String joined(List<JsonNode> chunks, String... path) {
@@ -149,12 +152,14 @@ class ToolCallTest {
         assertThat(calls.path(0).path("function").path("name").stringValue()).isEqualTo("weather");
         assertThat(calls.path(0).path("function").path("arguments").stringValue())
                 .isEqualTo("{\"city\": \"Zürich 😀\"}");
-        assertThat(calls.path(1).path("function").path("arguments").stringValue()).isEqualTo("{}");
+        assertThat(calls.path(1).path("function").path("arguments").stringValue())
+                .isEqualTo("{}");
     }
 
     @Test
     void messageThatIsACallHasNoContent() {
-        JsonNode message = whole("<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>", "").path("message");
+        JsonNode message = whole("<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>", "")
+                .path("message");
         assertThat(message.path("content").isNull()).isTrue();
         assertThat(message.path("tool_calls")).hasSize(1);
     }
@@ -180,7 +185,8 @@ class ToolCallTest {
                     .toList();
             assertThat(own.stream().filter(part -> part.has("id"))).hasSize(1);
             StringBuilder arguments = new StringBuilder();
-            own.forEach(part -> arguments.append(part.path("function").path("arguments").asString("")));
+            own.forEach(part ->
+                    arguments.append(part.path("function").path("arguments").asString("")));
             assertThat(arguments.toString()).isEqualTo(call == 0 ? "{\"city\": \"Zürich 😀\"}" : "{}");
         }
         assertThat(parts.size()).isGreaterThan(10); // as they come, not all at the end
@@ -214,10 +220,17 @@ class ToolCallTest {
 
     @Test
     void withoutParallelCallsOnlyTheFirstIsGivenOut() {
-        assertThat(whole(TWO_CALLS, ", \"parallel_tool_calls\": false").path("message").path("tool_calls"))
+        assertThat(whole(TWO_CALLS, ", \"parallel_tool_calls\": false")
+                        .path("message")
+                        .path("tool_calls"))
                 .hasSize(1);
         assertThat(streamed(TWO_CALLS, ", \"parallel_tool_calls\": false"))
-                .noneMatch(chunk -> chunk.path("delta").path("tool_calls").path(0).path("index").asInt(0) > 0);
+                .noneMatch(chunk -> chunk.path("delta")
+                                .path("tool_calls")
+                                .path(0)
+                                .path("index")
+                                .asInt(0)
+                        > 0);
     }
 
     @Test
@@ -225,7 +238,8 @@ class ToolCallTest {
         JsonNode choice = whole(TWO_CALLS, ", \"tool_choice\": \"none\"");
         assertThat(choice.path("message").path("content").stringValue()).isEqualTo(TWO_CALLS);
         assertThat(choice.path("finish_reason").stringValue()).isEqualTo("stop");
-        assertThat(joined(streamed(TWO_CALLS, ", \"tool_choice\": \"none\""), "content")).isEqualTo(TWO_CALLS);
+        assertThat(joined(streamed(TWO_CALLS, ", \"tool_choice\": \"none\""), "content"))
+                .isEqualTo(TWO_CALLS);
     }
 
     private static final String REQUIRED = ", \"tool_choice\": \"required\"";
@@ -254,11 +268,7 @@ class ToolCallTest {
 
     @Test
     void requiredCallOfAFormatThatIsNotJsonIsAnArray() {
-        requireUlm(
-                pythonic,
-                "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]",
-                REQUIRED,
-                "tool_calls");
+        requireUlm(pythonic, "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]", REQUIRED, "tool_calls");
         requireUlm(pythonic, "{\"city\": \"Ulm\"}", NAMED, "stop");
     }
 
@@ -267,7 +277,9 @@ class ToolCallTest {
     @ValueSource(strings = {REQUIRED, NAMED})
     void aCallThatMustComeComes(String choose) {
         JsonNode choice = whole("I would rather not.", choose + ", \"max_tokens\": 800");
-        assertThat(choice.path("message").path("tool_calls").size()).as(choice.toString()).isPositive();
+        assertThat(choice.path("message").path("tool_calls").size())
+                .as(choice.toString())
+                .isPositive();
     }
 
     @Test
@@ -280,9 +292,8 @@ class ToolCallTest {
 
     @Test
     void schemaThatCannotBeIsRefused() {
-        Answer answer = instance.post(
-                PATH,
-                body("x", REQUIRED).replace("\"type\": \"string\"", "\"type\": \"nothing\""));
+        Answer answer =
+                instance.post(PATH, body("x", REQUIRED).replace("\"type\": \"string\"", "\"type\": \"nothing\""));
         assertThat(answer.status()).as(answer.body()).isEqualTo(400);
     }
 
@@ -297,10 +308,13 @@ class ToolCallTest {
 
     @Test
     void choicesAreParsedApart() {
-        Answer answer = instance.post(PATH, body(TWO_CALLS, ", \"n\": 2, \"seed\": 1").replace("\"temperature\": 0,", "\"temperature\": 0.01,"));
-        assertThat(answer.json().path("choices")).hasSize(2).allSatisfy(choice -> assertThat(
-                        choice.path("message").path("tool_calls"))
-                .hasSize(2));
+        Answer answer = instance.post(
+                PATH,
+                body(TWO_CALLS, ", \"n\": 2, \"seed\": 1").replace("\"temperature\": 0,", "\"temperature\": 0.01,"));
+        assertThat(answer.json().path("choices"))
+                .hasSize(2)
+                .allSatisfy(choice ->
+                        assertThat(choice.path("message").path("tool_calls")).hasSize(2));
     }
 
     /// Messages of vLLM 0.32.
@@ -354,7 +368,12 @@ class ToolCallTest {
     @ValueSource(strings = {", \"tool_choice\": \"none\"", ", \"tool_choice\": null"})
     void toolsWithoutAChoiceNeedNoParser(String more) {
         Answer answer = withoutParser.post(PATH, body(TWO_CALLS, more));
-        assertThat(answer.json().path("choices").path(0).path("message").path("content").stringValue())
+        assertThat(answer.json()
+                        .path("choices")
+                        .path(0)
+                        .path("message")
+                        .path("content")
+                        .stringValue())
                 .isEqualTo(TWO_CALLS);
     }
 
@@ -380,8 +399,7 @@ class ToolCallTest {
                                 .parameters(FunctionParameters.builder()
                                         .putAdditionalProperty("type", JsonValue.from("object"))
                                         .putAdditionalProperty(
-                                                "properties",
-                                                JsonValue.from(Map.of("city", Map.of("type", "string"))))
+                                                "properties", JsonValue.from(Map.of("city", Map.of("type", "string"))))
                                         .build())
                                 .build())
                         .build());
@@ -423,6 +441,7 @@ class ToolCallTest {
                 .create(chat("<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}</tool_call>")
                         .toolChoice(ChatCompletionToolChoiceOption.ofAuto(ChatCompletionToolChoiceOption.Auto.REQUIRED))
                         .build());
-        assertThat(answer.choices().getFirst().message().toolCalls().orElseThrow()).hasSize(1);
+        assertThat(answer.choices().getFirst().message().toolCalls().orElseThrow())
+                .hasSize(1);
     }
 }

@@ -19,12 +19,12 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.api.Assumptions;
 import tools.jackson.databind.JsonNode;
 
 /// The embedded model was never shown a tool: what it writes when it must call one obeys the schema by the grammar
@@ -78,7 +78,8 @@ class ToolConstraintTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"hermes", "llama3_json", "mistral", "pythonic", "granite", "deepseek_v3", "deepseek_v31", "qwen3_coder"})
+    @CsvSource({"hermes", "llama3_json", "mistral", "pythonic", "granite", "deepseek_v3", "deepseek_v31", "qwen3_coder"
+    })
     void callsObeyTheSchema(String parser) throws IOException, InterruptedException {
         EngineServerConfig config = EngineServerConfig.builder(
                         HttpServerConfig.of("127.0.0.1", 0),
@@ -93,17 +94,22 @@ class ToolConstraintTest {
             for (int seed = 0; seed < 4; seed++) {
                 JsonNode named = choice(
                         server.port(), seed, "{\"type\": \"function\", \"function\": {\"name\": \"weather\"}}", true);
-                assertThat(named.path("finish_reason").stringValue()).as(named.toString()).isEqualTo("stop");
+                assertThat(named.path("finish_reason").stringValue())
+                        .as(named.toString())
+                        .isEqualTo("stop");
                 JsonNode calls = named.path("message").path("tool_calls");
                 assertThat(calls).hasSize(1);
                 requireValid(calls.path(0));
-                assertThat(calls.path(0).path("function").path("name").stringValue()).isEqualTo("weather");
+                assertThat(calls.path(0).path("function").path("name").stringValue())
+                        .isEqualTo("weather");
 
                 JsonNode required = choice(server.port(), seed, "\"required\"", false);
                 assertThat(required.path("finish_reason").stringValue())
                         .as(required.toString())
                         .isEqualTo("tool_calls");
-                assertThat(required.path("message").path("tool_calls")).hasSize(1).allSatisfy(this::requireValid);
+                assertThat(required.path("message").path("tool_calls"))
+                        .hasSize(1)
+                        .allSatisfy(this::requireValid);
             }
         } finally {
             server.close();
@@ -127,9 +133,10 @@ class ToolConstraintTest {
 
     private JsonNode choice(int port, int seed, String toolChoice, boolean parallel)
             throws IOException, InterruptedException {
-        String body = "{\"model\": \"tiny\", \"seed\": " + seed + ", \"temperature\": 1, \"max_tokens\": 900, \"tools\": "
-                + TOOLS + ", \"tool_choice\": " + toolChoice + ", \"parallel_tool_calls\": " + parallel
-                + ", \"messages\": [{\"role\": \"user\", \"content\": \"What is the weather in Ulm?\"}]}";
+        String body =
+                "{\"model\": \"tiny\", \"seed\": " + seed + ", \"temperature\": 1, \"max_tokens\": 900, \"tools\": "
+                        + TOOLS + ", \"tool_choice\": " + toolChoice + ", \"parallel_tool_calls\": " + parallel
+                        + ", \"messages\": [{\"role\": \"user\", \"content\": \"What is the weather in Ulm?\"}]}";
         HttpResponse<String> answer = client.send(
                 HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + "/v1/chat/completions"))
                         .header("content-type", "application/json")

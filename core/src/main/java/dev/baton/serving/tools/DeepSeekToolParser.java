@@ -4,9 +4,10 @@ import dev.baton.openai.StructuredOutput;
 import dev.baton.openai.Tool;
 import java.util.List;
 
-/// `deepseek_v3` and `deepseek_v31`: behind `<｜tool▁calls▁begin｜>` each call stands between `<｜tool▁call▁begin｜>` and
-/// `<｜tool▁call▁end｜>`: `function<｜tool▁sep｜>name`, then the arguments in a fenced block of JSON (V3, R1), or
-/// `name<｜tool▁sep｜>` and the arguments (V3.1). Text before is content, text between and behind is left out.
+/// `deepseek_v3` and `deepseek_v31`: behind `<｜tool▁calls▁begin｜>` each call stands between
+/// `<｜tool▁call▁begin｜>` and `<｜tool▁call▁end｜>`: `function<｜tool▁sep｜>name`, then the arguments in a fenced
+/// block of JSON (V3, R1), or `name<｜tool▁sep｜>` and the arguments (V3.1). Text before is content, text between
+/// and behind is left out.
 final class DeepSeekToolParser implements ToolParser {
     private static final String CALLS = "<｜tool▁calls▁begin｜>";
     private static final String CALL = "<｜tool▁call▁begin｜>";

@@ -5,9 +5,10 @@ import dev.baton.openai.StructuredOutput;
 import dev.baton.openai.Tool;
 import java.util.List;
 
-/// `llama3_json`, the format of Llama 3.1 to 4: objects `{"name": ..., "parameters": {...}}`, several separated by `;`,
-/// perhaps behind `<|python_tag|>`. Nothing marks a call but its brace, so an object that is no call makes all that
-/// follows content. Text before the first call is content, text between and behind calls is left out.
+/// `llama3_json`, the format of Llama 3.1 to 4: objects `{"name": ..., "parameters": {...}}`, several separated
+/// by `;`, perhaps behind `<|python_tag|>`. Nothing marks a call but its brace, so an object that is no call
+/// makes all that follows content. Text before the first call is content, text between and behind calls is left
+/// out.
 final class LlamaJsonToolParser implements ToolParser {
     private static final String TAG = "<|python_tag|>";
     private static final String OPEN = "{";

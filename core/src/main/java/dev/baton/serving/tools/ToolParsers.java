@@ -6,19 +6,23 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 
-/// The formats of tool calls by the names that `--tool-call-parser` takes, which are vLLM's. Adding one is a file with
-/// its [ToolParser] and a line here. Thread-safe.
+/// The formats of tool calls by the names that `--tool-call-parser` takes, which are vLLM's. Adding one is a
+/// file with its [ToolParser] and a line here. Thread-safe.
 public final class ToolParsers {
-    private static final ToolFormat HERMES =
-            ToolFormat.of(tools -> HermesToolParser.create()).with(HermesToolParser::tags).keepingSpecialTokens();
+    private static final ToolFormat HERMES = ToolFormat.of(tools -> HermesToolParser.create())
+            .with(HermesToolParser::tags)
+            .keepingSpecialTokens();
     private static final ToolFormat LLAMA =
             ToolFormat.of(tools -> new LlamaJsonToolParser()).with(LlamaJsonToolParser::tags);
-    private static final ToolFormat QWEN_XML = ToolFormat.of(QwenXmlToolParser::new).keepingSpecialTokens();
+    private static final ToolFormat QWEN_XML =
+            ToolFormat.of(QwenXmlToolParser::new).keepingSpecialTokens();
 
     private static final Map<String, ToolFormat> BY_NAME = new TreeMap<>(Map.ofEntries(
             Map.entry("deepseek_v3", deepSeek(true)),
             Map.entry("deepseek_v31", deepSeek(false)),
-            Map.entry("granite", ToolFormat.of(tools -> GraniteToolParser.create()).keepingSpecialTokens()),
+            Map.entry(
+                    "granite",
+                    ToolFormat.of(tools -> GraniteToolParser.create()).keepingSpecialTokens()),
             Map.entry("hermes", HERMES),
             Map.entry("llama3_json", LLAMA),
             Map.entry("llama4_json", LLAMA),

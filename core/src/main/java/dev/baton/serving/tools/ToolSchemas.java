@@ -11,8 +11,8 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The JSON Schemas of outputs that must call a tool; [ToolParsers#required] and [ToolParsers#forced] read what they
-/// describe.
+/// The JSON Schemas of outputs that must call a tool; [ToolParsers#required] and [ToolParsers#forced] read what
+/// they describe.
 public final class ToolSchemas {
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
     private static final String DEFINITIONS = "$defs";
