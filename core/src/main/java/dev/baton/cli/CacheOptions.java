@@ -1,5 +1,6 @@
 package dev.baton.cli;
 
+import dev.baton.tensor.DType;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -23,6 +24,14 @@ final class CacheOptions {
     long kvCacheMemoryBytes;
 
     @Option(
+            names = "--kv-cache-dtype",
+            paramLabel = "TYPE",
+            defaultValue = "auto",
+            description = "What keys and values are kept as: float32, bfloat16 or float16; auto: float32, what the"
+                    + " CPU computes in. Both sides of a hand-off need the same.")
+    String kvCacheDtype = "";
+
+    @Option(
             names = "--num-gpu-blocks-override",
             paramLabel = "BLOCKS",
             description = "KV blocks in the pool; wins over --kv-cache-memory-bytes.")
@@ -36,4 +45,17 @@ final class CacheOptions {
             fallbackValue = "true",
             description = "Whether prompts that begin alike share their KV blocks (default: on).")
     boolean enablePrefixCaching;
+
+    /// What keys and values are kept as.
+    ///
+    /// @throws IllegalArgumentException if there is no such type
+    DType kvCacheDtype() {
+        if (kvCacheDtype.equals("auto")) {
+            return DType.F32;
+        }
+        return DType.ofTorchName(kvCacheDtype)
+                .orElseThrow(() -> new IllegalArgumentException(
+                        "--kv-cache-dtype %s is not there: choose from auto, float32, bfloat16, float16."
+                                .formatted(kvCacheDtype)));
+    }
 }

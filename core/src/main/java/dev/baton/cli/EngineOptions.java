@@ -4,6 +4,7 @@ import dev.baton.engine.EngineConfig;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
+import dev.baton.tensor.DType;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.TransferException;
@@ -120,6 +121,7 @@ final class EngineOptions {
             LoadOptions options = LoadOptions.defaults()
                     .withFormat(model.loadFormat())
                     .withOps(runtime.ops)
+                    .withQuantization(model.quantization())
                     .withSeed(model.seed);
             return threads == null ? options : options.withCpuThreads(threads);
         } catch (IllegalArgumentException e) {
@@ -152,6 +154,7 @@ final class EngineOptions {
                     .longPrefillTokenThreshold(scheduler.longPrefillTokenThreshold)
                     .maxWaiting(scheduler.maxWaiting)
                     .maxWaitingTokens(scheduler.maxNumQueuedTokens)
+                    .kvCacheDtype(kvCacheDtype())
                     .stepDeadline(runtime.stepDeadline)
                     .kvTransfer(kvTransfer)
                     .compatibility(compatibility)
@@ -181,14 +184,26 @@ final class EngineOptions {
 
     /// One KV block of a model.
     private KvCacheSpec block(ModelConfig config) {
+        DType dtype = kvCacheDtype();
         return new KvCacheSpec(
                 "",
-                "float32",
-                Float.BYTES,
+                dtype.torchName(),
+                dtype.bytes(),
                 config.numLayers(),
                 config.numKvHeads(),
                 config.headDim(),
                 cache.blockSize,
                 1);
+    }
+
+    /// What keys and values are kept as.
+    ///
+    /// @throws ParameterException if there is no such type
+    DType kvCacheDtype() {
+        try {
+            return cache.kvCacheDtype();
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
+        }
     }
 }

@@ -4,8 +4,6 @@ import dev.baton.serving.tools.ToolParsers;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
-import java.util.Iterator;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -39,21 +37,6 @@ final class FrontendOptions {
             negatable = true,
             description = "Answer with the header X-Request-Id.")
     boolean enableRequestIdHeaders;
-
-    @Option(
-            names = "--enable-force-include-usage",
-            negatable = true,
-            description = "Report usage on every chunk of every stream.")
-    boolean enableForceIncludeUsage;
-
-    @Option(
-            names = "--sse-heartbeat-interval",
-            paramLabel = "SECONDS",
-            converter = Seconds.Positive.class,
-            description = "Send a comment line on a stream that is silent for so long, also while its request waits:"
-                    + " its status is 200 from then on (default: none).")
-    @Nullable
-    Duration sseHeartbeatInterval;
 
     @Option(
             names = "--enable-auto-tool-choice",

@@ -2,6 +2,7 @@ package dev.baton.cli;
 
 import dev.baton.model.LoadOptions;
 import dev.baton.serving.DefaultSampling;
+import dev.baton.tensor.Quantization;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,6 +37,14 @@ final class ModelOptions {
     String dtype = "";
 
     @Option(
+            names = {"-q", "--quantization"},
+            paramLabel = "METHOD",
+            defaultValue = "none",
+            description = "int8: weight matrices become 8-bit integers with a scale per output channel when the model"
+                    + " is loaded; none: they stay what the folder has (default: ${DEFAULT-VALUE}).")
+    String quantization = "";
+
+    @Option(
             names = "--load-format",
             paramLabel = "FORMAT",
             defaultValue = "auto",
@@ -62,6 +71,15 @@ final class ModelOptions {
             description = "Defaults for sampling that go before those, for example '{\"temperature\": 0.5}'.")
     @Nullable
     String overrideGenerationConfig;
+
+    /// What the weight matrices are kept as.
+    ///
+    /// @throws IllegalArgumentException if there is no such method
+    Quantization quantization() {
+        return Quantization.ofFlag(quantization)
+                .orElseThrow(() -> new IllegalArgumentException(
+                        "--quantization %s is not there: choose from none, int8.".formatted(quantization)));
+    }
 
     /// The defaults for sampling.
     ///

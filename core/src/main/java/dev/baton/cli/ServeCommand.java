@@ -106,7 +106,7 @@ final class ServeCommand implements Callable<Integer> {
         List<String> names = engine.model.servedModelNames.isEmpty()
                 ? List.of(model.toString())
                 : List.copyOf(engine.model.servedModelNames);
-        EngineServerConfig served = serverConfig(model, names, shape);
+        EngineServerConfig served = serverConfig(model, names, shape.vocabSize());
         Optional<String> chatTemplate = engine.frontend.chatTemplate();
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
@@ -117,7 +117,9 @@ final class ServeCommand implements Callable<Integer> {
         stop.onRaised(() -> endIfLoading(stop, loading), () -> {});
         try (Tokenizer tokenizer = Tokenizer.load(model, chatTemplate)) {
             CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
-            LOG.info("Warmed up in {} ms", WarmUp.run(loaded, WARM_UP_LIMIT).toMillis());
+            LOG.info(
+                    "Warmed up in {} ms",
+                    WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
@@ -176,19 +178,16 @@ final class ServeCommand implements Callable<Integer> {
         return model;
     }
 
-    private EngineServerConfig serverConfig(Path model, List<String> names, ModelConfig config) {
+    private EngineServerConfig serverConfig(Path model, List<String> names, int vocabSize) {
         FrontendOptions frontend = engine.frontend;
         try {
-            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), config.vocabSize())
-                    .eosTokenIds(config.eosTokenIds())
+            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), vocabSize)
                     .servedModelNames(names)
                     .modelRoot(model.toString())
                     .version(VersionCommand.version())
                     .defaultSampling(engine.model.defaultSampling(model))
                     .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
                     .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
-                    .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
-                    .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
                     .responseRole(frontend.responseRole)
                     .enableAutoToolChoice(frontend.enableAutoToolChoice)
                     .toolCallParser(Optional.ofNullable(frontend.toolCallParser))

@@ -111,7 +111,6 @@ final class VllmFlags {
         only("--runner", Set.of("auto", "generate"), "models generate, pooling is not there");
         only("--task", Set.of("auto", "generate"), "models generate, pooling is not there");
         only("--convert", Set.of("auto", "none"), "models generate, pooling is not there");
-        only("--kv-cache-dtype", Set.of("auto"), "the KV cache's type follows from the model here");
         only("--max-logprobs", Set.of("20"), "a request may ask for at most 20 log-probabilities a token");
         only("--logprobs-mode", Set.of("raw_logprobs"), "log-probabilities are those before penalties and temperature");
         only("--chat-template-content-format", Set.of("auto"), "the template itself decides");

@@ -6,7 +6,6 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.metrics.SingleWriterHistogram;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
-import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
@@ -33,9 +32,6 @@ import org.slf4j.LoggerFactory;
 /// listeners. Owns the model and the KV cache's memory and closes both.
 public final class Engine implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
-
-    private static final DType KV_DTYPE = DType.F32;
-    private static final String KV_DTYPE_NAME = "float32";
 
     /// How much longer than a step's deadline [#close] waits for the engine's thread.
     private static final Duration CLOSE_GRACE = Duration.ofSeconds(10);
@@ -110,15 +106,20 @@ public final class Engine implements AutoCloseable {
         }
         KvCacheSpec spec = new KvCacheSpec(
                 config.modelId(),
-                KV_DTYPE_NAME,
-                KV_DTYPE.bytes(),
+                config.kvCacheDtype().torchName(),
+                config.kvCacheDtype().bytes(),
                 shape.numLayers(),
                 shape.numKvHeads(),
                 shape.headDim(),
                 config.blockTokens(),
                 config.numBlocks());
         PagedKv kv = new PagedKv(
-                spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), KV_DTYPE);
+                spec.numBlocks(),
+                spec.layers(),
+                spec.kvHeads(),
+                spec.blockTokens(),
+                spec.headDim(),
+                config.kvCacheDtype());
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();
@@ -224,15 +225,23 @@ public final class Engine implements AutoCloseable {
             }
             throw e;
         }
-        Request state =
-                new Request(withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
-        enqueue(state);
+        int promptTokens = request.promptTokenIds().length;
+        int queueLength = enqueue(promptTokens);
+        Request state;
+        try {
+            state = new Request(
+                    withoutForeignBlocks(request), listener, kvCache.newTable(), seeds.nextLong(), eosTokenIds);
+            state.queueLength = queueLength;
+            // Here rather than at the first look-up: the engine's thread has better things to do.
+            state.blocks.hashes().extend(request.promptTokenIds(), promptTokens);
+        } catch (RuntimeException | Error e) {
+            counters.gaveUp(promptTokens); // the request's constraint is the caller's code
+            throw e;
+        }
         if (requests.putIfAbsent(state.id, state) != null) {
-            counters.gaveUp(state);
+            counters.gaveUp(promptTokens);
             throw new IllegalArgumentException("request id " + state.id + " is in flight already");
         }
-        // Here rather than at the first look-up: the engine's thread has better things to do.
-        state.blocks.hashes().extend(request.promptTokenIds(), state.promptTokens);
         loop.post(new EngineMessage.Submit(state));
         // If the engine has ended meanwhile, either it has answered this request or nobody will.
         if (loop.hasEnded() && requests.remove(state.id, state)) {
@@ -240,21 +249,24 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// Gives the request a place among those that wait, if there is one.
-    private void enqueue(Request request) {
-        request.queueLength = counters.joinedQueue(request.promptTokens);
+    /// Takes a place among the requests that wait, if there is one.
+    ///
+    /// @return how many wait then
+    private int enqueue(int promptTokens) {
+        int length = counters.joinedQueue(promptTokens);
         long tokens = counters.queuedTokens.get();
         String full = null;
-        if (request.queueLength > config.maxWaiting()) {
+        if (length > config.maxWaiting()) {
             full = config.maxWaiting() + " requests wait already, no more may (maxWaiting)";
-        } else if (config.maxWaitingTokens() > 0 && request.queueLength > 1 && tokens > config.maxWaitingTokens()) {
+        } else if (config.maxWaitingTokens() > 0 && length > 1 && tokens > config.maxWaitingTokens()) {
             full = "the requests that wait would have %d prompt tokens together, and may have %d (maxWaitingTokens)"
                     .formatted(tokens, config.maxWaitingTokens());
         }
         if (full != null) {
-            counters.gaveUp(request);
-            throw new EngineException.QueueFull(full, counters.halfOfQueue(request.queueLength));
+            counters.gaveUp(promptTokens);
+            throw new EngineException.QueueFull(full, counters.halfOfQueue(length));
         }
+        return length;
     }
 
     /// The request without its hand-off if that is one of another prompt: template, tokenizer or router differ from

@@ -1,5 +1,6 @@
 package dev.baton.engine;
 
+import dev.baton.tensor.DType;
 import dev.baton.transfer.KvTransferConfig;
 import java.time.Duration;
 import java.util.Map;
@@ -24,6 +25,7 @@ import java.util.OptionalInt;
 ///     for no limit but the step's
 /// @param enablePrefixCaching whether blocks are found again by the hash of their tokens
 ///     (`--enable-prefix-caching`)
+/// @param kvCacheDtype what keys and values are kept as (`--kv-cache-dtype`)
 /// @param stepDeadline a step that takes longer makes the engine unhealthy for as long as it lasts
 /// @param kvTransfer how KV blocks are exchanged, if at all
 /// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to
@@ -40,6 +42,7 @@ public record EngineConfig(
         SchedulingPolicy schedulingPolicy,
         int longPrefillTokenThreshold,
         boolean enablePrefixCaching,
+        DType kvCacheDtype,
         Duration stepDeadline,
         Optional<KvTransferConfig> kvTransfer,
         Map<String, String> compatibility) {
@@ -84,6 +87,7 @@ public record EngineConfig(
         private SchedulingPolicy schedulingPolicy = SchedulingPolicy.FCFS;
         private int longPrefillTokenThreshold;
         private boolean enablePrefixCaching = true;
+        private DType kvCacheDtype = DType.F32;
         private Duration stepDeadline = Duration.ofMinutes(5);
         private Optional<KvTransferConfig> kvTransfer = Optional.empty();
         private Map<String, String> compatibility = Map.of();
@@ -138,6 +142,11 @@ public record EngineConfig(
             return this;
         }
 
+        public Builder kvCacheDtype(DType value) {
+            this.kvCacheDtype = value;
+            return this;
+        }
+
         public Builder stepDeadline(Duration value) {
             this.stepDeadline = value;
             return this;
@@ -170,6 +179,7 @@ public record EngineConfig(
                     schedulingPolicy,
                     longPrefillTokenThreshold,
                     enablePrefixCaching,
+                    kvCacheDtype,
                     stepDeadline,
                     kvTransfer,
                     compatibility);

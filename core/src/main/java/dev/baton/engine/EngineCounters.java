@@ -55,10 +55,6 @@ final class EngineCounters {
         queued.getAndDecrement();
     }
 
-    void gaveUp(Request request) {
-        gaveUp(request.promptTokens);
-    }
-
     /// Takes note of a request's first turn.
     void leftQueue(Request request, long nanos) {
         gaveUp(request.promptTokens);

@@ -21,9 +21,8 @@ import org.slf4j.LoggerFactory;
 /// A request is admitted when blocks for all its tokens are there, and computes them in as many steps as the
 /// budget makes it. When the pool runs out, the last of the running requests, which is the youngest or the one
 /// that matters least, gives its blocks back and is computed again later. A request that loads blocks from a
-/// prefiller counts against `maxNumSeqs` and keeps its blocks,
-/// but is in neither queue; when the load ends it is a running request, one that can be preempted like any
-/// other.
+/// prefiller counts against `maxNumSeqs` and keeps its blocks, but is in neither queue; when the load ends it is a
+/// running request, one that can be preempted like any other.
 ///
 /// Engine thread only.
 final class Scheduler {
@@ -330,7 +329,7 @@ final class Scheduler {
         request.status = Request.Status.FINISHED;
         if (request.queued) {
             request.queued = false;
-            counters.gaveUp(request);
+            counters.gaveUp(request.promptTokens);
         }
         requests.remove(request.id, request);
     }

@@ -20,7 +20,7 @@ final class AutomatonBuilder {
 
     private static final String TOO_LARGE = "the grammar is too large: it has more than ";
 
-    private final Map<Expr.Rule, Integer> ruleIndex = new IdentityHashMap<>();
+    private final IdentityHashMap<Expr.Rule, Integer> ruleIndex = new IdentityHashMap<>();
     private final List<Expr> bodies = new ArrayList<>();
     private final IntBuffer ruleStart = new IntBuffer();
     private final IntBuffer ruleEnd = new IntBuffer();
@@ -145,7 +145,7 @@ final class AutomatonBuilder {
             int end = from;
             if (option instanceof Expr.Literal literal) {
                 for (byte b : literal.utf8()) {
-                    long key = (long) end << 8 | b & 0xff;
+                    long key = ((long) end << 8) | (b & 0xff);
                     Integer next = tree.get(key);
                     if (next == null) {
                         next = edge(end, b & 0xff, b & 0xff, newState());

@@ -5,13 +5,14 @@ import java.util.List;
 
 /// One grammar over one vocabulary: its nodes and their masks, shared by all matchers. Thread-safe.
 final class CompiledGrammar {
-    private static final long MAX_BYTES = 64L << 20;
-
     final TokenVocabulary vocabulary;
     final Automaton automaton;
+    private final long maxBytes;
     private volatile NodeSpace space;
 
-    CompiledGrammar(Automaton automaton, TokenVocabulary vocabulary) {
+    /// @param maxBytes how much the nodes and masks may take before they are dropped and made anew
+    CompiledGrammar(Automaton automaton, TokenVocabulary vocabulary, long maxBytes) {
+        this.maxBytes = maxBytes;
         this.vocabulary = vocabulary;
         this.automaton = automaton;
         this.space = new NodeSpace(automaton);
@@ -20,27 +21,28 @@ final class CompiledGrammar {
     /// The space to work in now. A matcher with nodes of another one moves over ([NodeSpace#adopt]).
     NodeSpace space() {
         NodeSpace now = space;
-        if (now.sizeBytes() > MAX_BYTES) {
+        if (now.sizeBytes() > maxBytes) {
             now = new NodeSpace(automaton);
             space = now;
         }
         return now;
     }
 
-    /// The mask of a node, by whoever called it.
-    TokenMask mask(NodeSpace inSpace, Node node) {
+    /// The tokens below a node of the vocabulary's tree that can follow `node`, which is reached there, whoever
+    /// called it.
+    TokenMask mask(NodeSpace inSpace, Node node, int treeNode) {
         Node alike = inSpace.alike(node, vocabulary.maxTokenBytes());
-        TokenMask known = alike.mask();
+        TokenMask known = alike.masks().get(treeNode);
         if (known != null) {
             return known;
         }
         Collector collector = new Collector(vocabulary);
         long[] mask = new long[vocabulary.maskWords()];
-        collector.walk(inSpace, alike, 0, mask);
+        collector.walk(inSpace, alike, treeNode, mask);
         TokenMask found = new TokenMask(
                 mask, collector.treeNodes.toArray(), collector.rules.toArray(RuleSet[]::new));
         inSpace.addBytes(found.sizeBytes());
-        alike.learnMask(found);
+        alike.masks().put(treeNode, found);
         return found;
     }
 

@@ -68,11 +68,11 @@ final class EbnfParser {
     }
 
     private static boolean isNamePart(int c) {
-        return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.';
+        return isNameStart(c) || (c >= '0' && c <= '9') || c == '-' || c == '.';
     }
 
     private static boolean isNameStart(int c) {
-        return isNamePart(c) && c != '.' && c != '-';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
     }
 
     private String name() {

@@ -10,6 +10,7 @@ import java.util.Map;
 /// need more for a single step is refused.
 public final class GrammarCompiler {
     private static final int MAX_GRAMMARS = 64;
+    private static final long MAX_BYTES = 64L << 20;
 
     private final TokenVocabulary vocabulary;
     private final Map<Grammar, CompiledGrammar> compiled = new LinkedHashMap<>(16, 0.75f, true);
@@ -36,7 +37,7 @@ public final class GrammarCompiler {
             ready = compiled.get(grammar);
         }
         if (ready == null) {
-            ready = new CompiledGrammar(grammar.automaton(), vocabulary);
+            ready = new CompiledGrammar(grammar.automaton(), vocabulary, MAX_BYTES);
             if (!new GrammarMatcher(ready).fillMask(new long[vocabulary.maskWords()])) {
                 throw new GrammarException("no token of the model's vocabulary can begin what the grammar asks for");
             }

@@ -48,20 +48,16 @@ public final class GrammarMatcher {
             Arrays.fill(mask, 0, words, 0L);
             return false;
         }
-        TokenMask own = grammar.mask(space, node);
-        boolean any = own.copyTo(mask, words);
+        TokenMask own = grammar.mask(space, node, 0);
+        own.copyTo(mask, words);
+        boolean any = own.hasTokens();
         if (depth > 0 && own.returnNode.length > 0) {
             Returns walk = returns;
             if (walk == null) {
-                walk = new Returns(vocabulary);
+                walk = new Returns(grammar);
                 returns = walk;
             }
-            walk.callers = callers;
-            walk.level = depth;
-            for (int i = 0; i < own.returnNode.length; i++) {
-                walk.returned(space, own.returnNode[i], own.returnRules[i], mask);
-            }
-            any |= walk.takeMarked();
+            any |= walk.mark(space, own, callers, depth, mask);
         }
         if (canEnd()) {
             for (int i = 0; i < vocabulary.endTokenCount(); i++) {
@@ -161,11 +157,29 @@ public final class GrammarMatcher {
 
     /// Walks on in the callers where the rules of a node are complete.
     private static final class Returns extends TrieWalk {
+        /// A subtree of more nodes is worked out once per situation instead of once per mask.
+        private static final int LARGE_SUBTREE = 128;
+
+        private final CompiledGrammar grammar;
         private Node[] callers = new Node[0];
         private int level;
 
-        Returns(TokenVocabulary vocabulary) {
-            super(vocabulary);
+        Returns(CompiledGrammar grammar) {
+            super(grammar.vocabulary);
+            this.grammar = grammar;
+        }
+
+        boolean mark(NodeSpace space, TokenMask from, Node[] waiting, int depth, long[] mask) {
+            callers = waiting;
+            level = depth;
+            returnedAll(space, from, mask);
+            return takeMarked();
+        }
+
+        private void returnedAll(NodeSpace space, TokenMask from, long[] mask) {
+            for (int i = 0; i < from.returnNode.length; i++) {
+                returned(space, from.returnNode[i], from.returnRules[i], mask);
+            }
         }
 
         @Override
@@ -179,7 +193,14 @@ public final class GrammarMatcher {
             if (further != null) {
                 returned(space, treeNode, further, mask);
             }
-            walk(space, rest, treeNode, mask);
+            if (grammar.vocabulary.subtreeEnd(treeNode) - treeNode > LARGE_SUBTREE) {
+                TokenMask below = grammar.mask(space, rest, treeNode);
+                below.addTo(mask);
+                mark(below.hasTokens());
+                returnedAll(space, below, mask);
+            } else {
+                walk(space, rest, treeNode, mask);
+            }
             level++;
         }
     }

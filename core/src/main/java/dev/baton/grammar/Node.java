@@ -35,9 +35,9 @@ final class Node {
     private final @Nullable Node[] next; // (byte classes)
     private @Nullable Shape shape;
     private @Nullable Node alike;
-    private @Nullable TokenMask mask;
-    private final NodeMap resolved = new NodeMap();
-    private final NodeMap popped = new NodeMap();
+    private final LongMap<TokenMask> masks = new LongMap<>();
+    private final LongMap<Node> resolved = new LongMap<>();
+    private final LongMap<Node> popped = new LongMap<>();
 
     Node(long id, Items items, int kernelSize, @Nullable RuleSet completed, int classes) {
         this.id = id;
@@ -82,20 +82,16 @@ final class Node {
         alike = node;
     }
 
-    @Nullable
-    TokenMask mask() {
-        return mask;
+    /// By the node of the vocabulary's tree below which the tokens are.
+    LongMap<TokenMask> masks() {
+        return masks;
     }
 
-    void learnMask(TokenMask found) {
-        mask = found;
-    }
-
-    NodeMap resolved() {
+    LongMap<Node> resolved() {
         return resolved;
     }
 
-    NodeMap popped() {
+    LongMap<Node> popped() {
         return popped;
     }
 }

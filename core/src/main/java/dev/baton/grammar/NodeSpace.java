@@ -29,6 +29,7 @@ final class NodeSpace {
 
     private record Key(int[] states, int[] counts, int[] rules, Node[] origins, @Nullable RuleSet completed) {
         @Override
+        @SuppressWarnings("ReferenceEquality") // interned: equal ones are the same object
         public boolean equals(@Nullable Object other) {
             return other instanceof Key key
                     && completed == key.completed

@@ -58,6 +58,7 @@ final class RegexParser {
         return Expr.alt(options);
     }
 
+    @SuppressWarnings("ReferenceEquality") // the same atom comes back unless it is repeated
     private Expr sequence() {
         List<Expr> parts = new ArrayList<>();
         while (!in.atEnd() && in.peek() != '|' && in.peek() != ')') {
@@ -95,6 +96,7 @@ final class RegexParser {
         }
     }
 
+    @SuppressWarnings("ReferenceEquality") // the same atom comes back unless it is repeated
     private Expr quantified(Expr atom) {
         Expr result = atom;
         while (true) {
@@ -241,25 +243,21 @@ final class RegexParser {
 
     private Expr escape(int at) {
         int c = in.next();
-        switch (c) {
+        return switch (c) {
             case 'b', 'B' -> throw in.errorAt(at, "has the word boundary \\" + (char) c + ", which is not supported,");
-            case 'A' -> {
-                return Expr.ref(START);
-            }
-            case 'z', 'Z' -> {
-                return Expr.ref(END);
-            }
+            case 'A' -> Expr.ref(START);
+            case 'z', 'Z' -> Expr.ref(END);
             case 'k', 'g', '1', '2', '3', '4', '5', '6', '7', '8', '9' ->
                 throw in.errorAt(at, "has a back-reference, which is not supported,");
             default -> {
                 in.moveTo(at + 1);
                 CodePointSet set = escapedSet(at);
                 if (set.rangeCount() == 1 && set.first(0) == set.last(0)) {
-                    return character(set.first(0));
+                    yield character(set.first(0));
                 }
-                return new Expr.Chars(ignoreCase ? set.ignoringCase() : set);
+                yield new Expr.Chars(ignoreCase ? set.ignoringCase() : set);
             }
-        }
+        };
     }
 
     /// What stands behind a backslash, inside or outside of a class.

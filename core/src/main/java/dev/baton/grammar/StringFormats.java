@@ -11,7 +11,7 @@ final class StringFormats {
             + "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
             + "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)";
     private static final String TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?"
-            + "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
+            + "(?:Z|[+-](?:0[0-9]|1[0-7]):[0-5][0-9])";
     private static final String LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
     private static final String SHORT_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?";
     /// At most 253 characters, whatever the labels.
@@ -27,7 +27,7 @@ final class StringFormats {
     private static final String URI = "[A-Za-z][A-Za-z0-9+.-]*:(?:" + AUTHORITY + PATH + "|/(?:" + PCHAR + "+" + PATH
             + ")?|" + PCHAR + "+" + PATH + ")" + QUERY;
     private static final String SEGMENT_WITHOUT_COLON = "(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})+";
-    private static final String POINTER = "(?:/(?:[^/~]|~[01])*)*";
+    private static final String POINTER = "(?:/(?:[^/~\\x00-\\x1f]|~[01])*)*";
 
     private static final Map<String, String> PATTERNS = Map.ofEntries(
             Map.entry("date", DATE),
@@ -41,7 +41,7 @@ final class StringFormats {
             Map.entry(
                     "email",
                     "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,32}(?:\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,15}){0,2}@(?:" + LABEL
-                            + "\\." + LABEL + "|" + SHORT_LABEL + "(?:\\." + SHORT_LABEL + "){1,9})"),
+                            + "|" + SHORT_LABEL + "(?:\\." + SHORT_LABEL + "){1,9})\\.[A-Za-z]{2,15}"),
             Map.entry("hostname", HOSTNAME),
             Map.entry("ipv4", IPV4),
             Map.entry("ipv6", ipv6()),

@@ -34,17 +34,28 @@ final class TokenMask {
         this.returnRules = returnRules;
     }
 
-    /// Overwrites `mask` and says whether any token is allowed.
-    boolean copyTo(long[] mask, int words) {
+    /// Overwrites `mask`.
+    void copyTo(long[] mask, int words) {
         if (bits.length > 0) {
             System.arraycopy(bits, 0, mask, 0, words);
-            return true;
+        } else {
+            Arrays.fill(mask, 0, words, 0L);
+            addTo(mask);
         }
-        Arrays.fill(mask, 0, words, 0L);
+    }
+
+    /// Adds the tokens to `mask`.
+    void addTo(long[] mask) {
+        for (int word = 0; word < bits.length; word++) {
+            mask[word] |= bits[word];
+        }
         for (int token : tokens) {
             mask[token >>> 6] |= 1L << token;
         }
-        return tokens.length > 0;
+    }
+
+    boolean hasTokens() {
+        return tokens.length + bits.length > 0;
     }
 
     long sizeBytes() {

@@ -15,10 +15,10 @@ public final class TokenVocabulary {
     private final int maxTokenBytes;
 
     // The tree in preorder; node 0 is the root.
-    private final byte[] label; // (nodes) the byte that leads to a node
-    private final short[] depth; // (nodes)
-    private final int[] subtreeEnd; // (nodes) the first node behind a node's subtree
-    private final int[] token; // (nodes) a token that ends here, or -1
+    final byte[] label; // (nodes) the byte that leads to a node
+    final short[] depth; // (nodes)
+    final int[] subtreeEnd; // (nodes) the first node behind a node's subtree
+    final int[] token; // (nodes) a token that ends here, or -1
     private final int[] nextSameToken; // (vocabSize) another token with the same bytes, or -1
 
     private TokenVocabulary(byte[][] bytes, int[] endTokens) {
@@ -109,21 +109,8 @@ public final class TokenVocabulary {
         return label.length;
     }
 
-    int label(int node) {
-        return label[node] & 0xff;
-    }
-
-    int depth(int node) {
-        return depth[node];
-    }
-
     int subtreeEnd(int node) {
         return subtreeEnd[node];
-    }
-
-    /// The first token that ends at a node, or -1.
-    int token(int node) {
-        return token[node];
     }
 
     /// The next token with the same bytes, or -1.

@@ -1,6 +1,6 @@
 package dev.baton.grammar;
 
-import org.jspecify.annotations.Nullable;
+import java.util.Arrays;
 
 /// Walks the vocabulary's tree beside the nodes of a grammar and marks the tokens on the way. A byte that cannot
 /// follow cuts off its whole subtree. Not thread-safe.
@@ -11,16 +11,21 @@ abstract class TrieWalk {
     private static final int CHECK_EVERY = 1023;
 
     private final TokenVocabulary vocabulary;
-    private final @Nullable Node[] path; // (longest token + 1) the node before each depth's byte
+    private final Node[] path; // (longest token + 1) the node reached at each depth
     private boolean marked;
 
     TrieWalk(TokenVocabulary vocabulary) {
         this.vocabulary = vocabulary;
-        this.path = new @Nullable Node[vocabulary.maxTokenBytes() + 1];
+        this.path = new Node[vocabulary.maxTokenBytes() + 1];
+        Arrays.fill(path, Node.DEAD);
     }
 
     /// Called where rules are complete at the bottom of the graph, and longer tokens exist.
     abstract void returned(NodeSpace space, int treeNode, RuleSet rules, long[] mask);
+
+    final void mark(boolean any) {
+        marked |= any;
+    }
 
     /// Whether any token was marked since this was last asked.
     final boolean takeMarked() {
@@ -34,33 +39,39 @@ abstract class TrieWalk {
         if (start == Node.DEAD) {
             return;
         }
-        int[] classOfByte = space.automaton.classOfByte;
         long limit = space.sizeBytes() + MAX_GROWTH_BYTES;
-        path[vocabulary.depth(treeNode)] = start;
-        int end = vocabulary.subtreeEnd(treeNode);
+        int[] classOfByte = space.automaton.classOfByte;
+        byte[] label = vocabulary.label;
+        short[] depth = vocabulary.depth;
+        int[] subtreeEnd = vocabulary.subtreeEnd;
+        int[] tokenAt = vocabulary.token;
+        Node[] nodes = path;
+        nodes[depth[treeNode]] = start;
+        int end = subtreeEnd[treeNode];
         int at = treeNode + 1;
         while (at < end) {
-            int depth = vocabulary.depth(at);
-            Node before = path[depth - 1];
-            if (before == null) {
-                throw new IllegalStateException("the tree of tokens is not in preorder");
+            int level = depth[at];
+            Node before = nodes[level - 1];
+            int byteClass = classOfByte[label[at] & 0xff];
+            Node after = before.known(byteClass);
+            if (after == null) {
+                after = space.next(before, byteClass);
             }
-            Node after = space.next(before, classOfByte[vocabulary.label(at)]);
             if (after == Node.DEAD) {
-                at = vocabulary.subtreeEnd(at);
+                at = subtreeEnd[at];
                 continue;
             }
-            for (int token = vocabulary.token(at); token >= 0; token = vocabulary.nextSameToken(token)) {
+            for (int token = tokenAt[at]; token >= 0; token = vocabulary.nextSameToken(token)) {
                 mask[token >>> 6] |= 1L << token;
                 marked = true;
             }
             int next = at + 1;
-            if (next < vocabulary.subtreeEnd(at)) {
+            if (next < subtreeEnd[at]) {
                 RuleSet rules = after.completed;
                 if (rules != null) {
                     returned(space, at, rules, mask);
                 }
-                path[depth] = after;
+                nodes[level] = after;
             }
             at = next;
             if ((at & CHECK_EVERY) == 0 && space.sizeBytes() > limit) {

@@ -53,9 +53,9 @@ final class Utf8 {
     }
 
     private static int byteAt(int codePoint, int index, int length) {
-        int shifted = codePoint >> 6 * (length - 1 - index);
+        int shifted = codePoint >> (6 * (length - 1 - index));
         if (index > 0) {
-            return 0x80 | shifted & 0x3f;
+            return 0x80 | (shifted & 0x3f);
         }
         return switch (length) {
             case 1 -> shifted;

@@ -1,31 +1,38 @@
 package dev.baton.model;
 
-import dev.baton.model.llama.Llama;
-import dev.baton.tensor.cpu.CpuOps;
+import dev.baton.model.decoder.DecoderSpec;
+import dev.baton.model.family.Llama;
+import dev.baton.model.family.Mistral;
+import dev.baton.model.family.Qwen2;
+import dev.baton.model.family.Qwen3;
 import java.util.Map;
 import java.util.TreeSet;
 
 /// The model families that can be run, by the name that `architectures` in `config.json` says. A new one is one
 /// class and one line here.
 final class Architectures {
-    /// Builds a model.
-    interface Factory {
-        /// Packs the weights and takes over `ops`.
+    /// One family.
+    interface Family {
+        /// Reads what is particular to the family out of `config.json`.
         ///
-        /// @param ops owned by the model once this has returned
-        CausalLm create(ModelConfig config, Weights weights, CpuOps ops);
+        /// @throws ModelException naming the file, the field and what is needed
+        DecoderSpec describe(ConfigFields config);
     }
 
-    private static final Map<String, Factory> FACTORIES = Map.of("LlamaForCausalLM", Llama::new);
+    private static final Map<String, Family> FAMILIES = Map.of(
+            "LlamaForCausalLM", Llama::describe,
+            "MistralForCausalLM", Mistral::describe,
+            "Qwen2ForCausalLM", Qwen2::describe,
+            "Qwen3ForCausalLM", Qwen3::describe);
 
     private Architectures() {}
 
-    static Factory factory(String architecture) {
-        Factory factory = FACTORIES.get(architecture);
-        if (factory == null) {
+    static Family family(String architecture) {
+        Family family = FAMILIES.get(architecture);
+        if (family == null) {
             throw new ModelException("the architecture " + architecture + " is not supported; supported: "
-                    + String.join(", ", new TreeSet<>(FACTORIES.keySet())));
+                    + String.join(", ", new TreeSet<>(FAMILIES.keySet())));
         }
-        return factory;
+        return family;
     }
 }

@@ -6,9 +6,12 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
+import java.util.NavigableMap;
+import java.util.TreeMap;
 
-/// Weights drawn from a seed, for speed measurements and tests without a checkpoint: vectors are ones, matrices are
-/// uniform with standard deviation 0.02. An element depends on the seed, the tensor's name and its index alone.
+/// Weights drawn from a seed, for speed measurements and tests without a checkpoint: norms are ones, matrices and
+/// biases are uniform with standard deviation 0.02. An element depends on the seed, the tensor's name and its index
+/// alone.
 final class DummyWeights implements Weights {
     private static final long GOLDEN_GAMMA = 0x9e3779b97f4a7c15L;
     private static final float STANDARD_DEVIATION = 0.02f;
@@ -18,6 +21,7 @@ final class DummyWeights implements Weights {
     private final Arena arena = Arena.ofShared();
     private final DType dtype;
     private final long seed;
+    private final NavigableMap<String, long[]> shapes = new TreeMap<>();
 
     DummyWeights(DType dtype, long seed) {
         this.dtype = dtype == DType.F16 ? DType.F32 : dtype;
@@ -28,9 +32,11 @@ final class DummyWeights implements Weights {
     public Tensor tensor(String name, int... shape) {
         long count = Arrays.stream(shape).asLongStream().reduce(1, Math::multiplyExact);
         MemorySegment data = arena.allocate(count * dtype.bytes(), 64);
+        shapes.put(name, Arrays.stream(shape).asLongStream().toArray());
+        boolean norm = shape.length == 1 && !name.endsWith(".bias");
         long key = mix(seed ^ mix(name.hashCode()));
         for (long i = 0; i < count; i++) {
-            float value = shape.length == 1 ? 1f : uniform(mix(key + i * GOLDEN_GAMMA));
+            float value = norm ? 1f : uniform(mix(key + i * GOLDEN_GAMMA));
             if (dtype == DType.BF16) {
                 data.set(SHORT, i * Short.BYTES, DType.floatToBf16(value));
             } else {
@@ -52,9 +58,12 @@ final class DummyWeights implements Weights {
         return z ^ (z >>> 31);
     }
 
+    /// The seed, and what was asked for so far: names, types and shapes, as the bytes follow from them.
     @Override
     public String digest() {
-        return "dummy-" + seed;
+        WeightsDigest digest = new WeightsDigest();
+        shapes.forEach((name, shape) -> digest.add(name, dtype.name(), shape, MemorySegment.NULL));
+        return "dummy-" + seed + "-" + digest.finish();
     }
 
     @Override

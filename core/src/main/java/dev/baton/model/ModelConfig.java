@@ -7,6 +7,8 @@ import java.util.List;
 ///
 /// @param architecture the first entry of `architectures`, for example `LlamaForCausalLM`
 /// @param eosTokenIds tokens that end a generation; from `generation_config.json`, else from `config.json`
+/// @param maxPositionEmbeddings positions that the model can be used for; where the rotary embeddings are stretched
+///     by `linear` or `yarn`, the stretched number
 /// @param ropeScaling how the rotary frequencies are changed (`rope_scaling`, or `rope_parameters` in newer
 ///     folders)
 /// @param weightsDType the type that the weights are stored in (`torch_dtype` or `dtype`)

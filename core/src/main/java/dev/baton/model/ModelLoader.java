@@ -1,5 +1,7 @@
 package dev.baton.model;
 
+import dev.baton.model.decoder.Decoder;
+import dev.baton.model.decoder.DecoderSpec;
 import dev.baton.model.safetensors.SafetensorsWeights;
 import dev.baton.tensor.cpu.CpuOps;
 import java.nio.file.Path;
@@ -13,8 +15,9 @@ public final class ModelLoader {
     /// @param directory holds `config.json`
     /// @throws ModelException naming the file and what is wrong with it
     public static ModelConfig config(Path directory) {
-        ModelConfig config = ModelConfigs.read(directory);
-        Architectures.factory(config.architecture());
+        ConfigFields fields = ModelConfigs.fields(directory);
+        ModelConfig config = ModelConfigs.read(directory, fields);
+        Architectures.family(config.architecture()).describe(fields);
         return config;
     }
 
@@ -24,15 +27,16 @@ public final class ModelLoader {
     ///     dummies, `model.safetensors` or `model.safetensors.index.json` with its shards
     /// @throws ModelException naming the file and what is wrong with it
     public static CausalLm load(Path directory, LoadOptions options) {
-        ModelConfig config = ModelConfigs.read(directory);
-        Architectures.Factory factory = Architectures.factory(config.architecture());
+        ConfigFields fields = ModelConfigs.fields(directory);
+        ModelConfig config = ModelConfigs.read(directory, fields);
+        DecoderSpec spec = Architectures.family(config.architecture()).describe(fields);
         try (Weights weights = switch (options.format()) {
             case AUTO -> SafetensorsWeights.open(directory);
             case DUMMY -> new DummyWeights(config.weightsDType(), options.seed());
         }) {
-            CpuOps ops = CpuOps.create(options.ops(), options.cpuThreads());
+            CpuOps ops = CpuOps.create(options.ops(), options.cpuThreads(), options.quantization());
             try {
-                return factory.create(config, weights, ops);
+                return new Decoder(config, spec, weights, ops);
             } catch (RuntimeException | Error e) {
                 ops.close();
                 throw e;

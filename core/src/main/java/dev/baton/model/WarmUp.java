@@ -22,8 +22,9 @@ public final class WarmUp {
 
     /// Runs until a round takes no less time any more, or until the time is over. On the model's thread.
     ///
+    /// @param kvDtype what the KV cache will be, so that the right loops are compiled
     /// @return how long it took
-    public static Duration run(CausalLm model, Duration atMost) {
+    public static Duration run(CausalLm model, DType kvDtype, Duration atMost) {
         ModelConfig config = model.config();
         int tokensPerSequence = Math.min(PROMPT_TOKENS, config.maxPositionEmbeddings() - 1);
         int blocks = Math.ceilDiv(tokensPerSequence + 1, BLOCK_TOKENS);
@@ -38,12 +39,7 @@ public final class WarmUp {
         long best = Long.MAX_VALUE;
         int withoutProgress = 0;
         try (PagedKv kv = new PagedKv(
-                SEQUENCES * blocks,
-                config.numLayers(),
-                config.numKvHeads(),
-                BLOCK_TOKENS,
-                config.headDim(),
-                DType.F32)) {
+                SEQUENCES * blocks, config.numLayers(), config.numKvHeads(), BLOCK_TOKENS, config.headDim(), kvDtype)) {
             while (withoutProgress < ROUNDS_WITHOUT_PROGRESS && System.nanoTime() - start < atMost.toNanos()) {
                 long round = System.nanoTime();
                 step(model, batch, kv, logits, tokens, 0, tokensPerSequence, tables, SEQUENCES);

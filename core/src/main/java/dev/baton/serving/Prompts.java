@@ -121,8 +121,7 @@ final class Prompts {
 
     /// Leaves the last message open: what the template writes after its content is dropped.
     private static String cutAfterFinalMessage(String text, ChatInput chat, SpecialTokenGuard guard) {
-        String content = guard.mark(
-                        String.valueOf(chat.messages().getLast().get("content")))
+        String content = guard.mark(String.valueOf(chat.messages().getLast().get("content")))
                 .strip();
         int at = text.lastIndexOf(content);
         if (content.isEmpty() || at < 0) {

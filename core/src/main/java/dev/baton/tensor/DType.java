@@ -1,15 +1,31 @@
 package dev.baton.tensor;
 
+import java.util.Arrays;
+import java.util.Optional;
+
 /// The element type of a tensor, under safetensors' names.
 public enum DType {
-    F32(4),
-    F16(2),
-    BF16(2);
+    F32(4, "float32"),
+    F16(2, "float16"),
+    BF16(2, "bfloat16");
 
     private final int bytes;
+    private final String torchName;
 
-    DType(int bytes) {
+    DType(int bytes, String torchName) {
         this.bytes = bytes;
+        this.torchName = torchName;
+    }
+
+    /// The type of a name in PyTorch's spelling, which vLLM's flags and `config.json` share; empty if there is
+    /// none.
+    public static Optional<DType> ofTorchName(String name) {
+        return Arrays.stream(values()).filter(d -> d.torchName.equals(name)).findFirst();
+    }
+
+    /// PyTorch's name, for example `bfloat16`.
+    public String torchName() {
+        return torchName;
     }
 
     /// Size of one element in bytes.

@@ -13,9 +13,6 @@ import java.lang.foreign.MemorySegment;
 /// different blocks is safe; that nobody touches a block that is not theirs is the business of the KV cache
 /// manager.
 public final class PagedKv implements AutoCloseable {
-    /// Alignment of the pool and, as block sizes are multiples of it for every real model, of each block.
-    private static final long ALIGNMENT_BYTES = 64;
-
     private final int numBlocks;
     private final int layers;
     private final int kvHeads;
@@ -44,7 +41,9 @@ public final class PagedKv implements AutoCloseable {
         this.layerBytes = sideBytes * 2;
         this.blockBytes = layerBytes * layers;
         this.arena = Arena.ofShared();
-        this.segment = arena.allocate(blockBytes * numBlocks, ALIGNMENT_BYTES);
+        this.segment = OffHeap.allocate(arena, blockBytes * numBlocks);
+        // Now rather than page by page in the middle of some step.
+        segment.fill((byte) 0);
     }
 
     /// The whole pool.
@@ -93,6 +92,11 @@ public final class PagedKv implements AutoCloseable {
 
     public DType dtype() {
         return dtype;
+    }
+
+    /// Bytes of one token's key, or value, of one head.
+    public long headTokenBytes() {
+        return (long) headDim * dtype.bytes();
     }
 
     public long blockBytes() {

@@ -34,6 +34,8 @@ class UsageTest {
             --max-model-len 4096                         | --max-model-len 4096 does not fit the model, which has 2048 positions
             --max-num-batched-tokens 1                   | maxNumBatchedTokens is 1
             --dtype bf16                                 | --dtype bf16 is not there
+            --kv-cache-dtype fp8                         | --kv-cache-dtype fp8 is not there
+            --quantization int4                          | --quantization int4 is not there
             --load-format gguf                           | --load-format gguf is not there
             --threads 0                                  | --threads must be at least 1, got 0
             --port 99999                                 | --port

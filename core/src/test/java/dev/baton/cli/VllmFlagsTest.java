@@ -55,7 +55,6 @@ class VllmFlagsTest {
                 "--tokenizer x",
                 "--revision main",
                 "--reasoning-parser deepseek_r1",
-                "--kv-cache-dtype fp8",
                 "--device cuda",
                 "--runner pooling",
                 "--ssl-certfile x",

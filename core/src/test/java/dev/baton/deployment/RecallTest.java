@@ -11,8 +11,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
 /// The embedded model remembers what was said turns ago, over a hand-off: a wrong KV block would make it forget.
@@ -20,20 +21,22 @@ class RecallTest {
     @TempDir
     Path logs;
 
-    @Test
-    void atLeastNinetyOfAHundredFactsAreRecalledThroughTheHandOff() throws IOException {
+    @ParameterizedTest
+    @ValueSource(strings = {"", "--quantization int8 --kv-cache-dtype bfloat16"})
+    void atLeastNinetyOfAHundredFactsAreRecalledThroughTheHandOff(String line) throws IOException {
+        String[] flags = line.isEmpty() ? new String[0] : line.split(" ");
         Path heldOut = Deployment.MODEL.resolveSibling("training").resolve("heldout.jsonl");
         Assumptions.assumeTrue(Files.exists(heldOut), "the held-out conversations are not there");
         List<String> conversations = Files.readAllLines(heldOut);
         assertThat(conversations).hasSize(100);
         try (Deployment deployment = new Deployment(logs)) {
-            Instance prefiller = deployment.prefiller();
-            Instance decoder = deployment.decoder();
+            Instance prefiller = deployment.prefiller(flags);
+            Instance decoder = deployment.decoder(flags);
             Instance router = deployment.router(List.of(prefiller), List.of(decoder));
             deployment.awaitReady();
             int recalled = 0;
-            for (String line : conversations) {
-                JsonNode conversation = Deployment.JSON.readTree(line);
+            for (String held : conversations) {
+                JsonNode conversation = Deployment.JSON.readTree(held);
                 Answer answer = deployment.post(
                         router,
                         "/v1/chat/completions",

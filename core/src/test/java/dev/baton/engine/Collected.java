@@ -8,7 +8,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 /// A listener that keeps what it gets and complains about outputs after the end.
-final class Collected implements RequestListener {
+class Collected implements RequestListener {
     private final List<Integer> tokens = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> logprobs = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> promptLogprobs = new ArrayList<>(); // guarded by this

@@ -79,6 +79,7 @@ class GenerationTest {
             caller.join();
             assertThat(thrown).singleElement().isInstanceOf(InterruptedException.class);
             awaitIdle(engine);
+            assertThat(engine.stats().generationTokens()).isLessThan(4000);
         }
     }
 

@@ -7,16 +7,22 @@ import com.sun.management.ThreadMXBean;
 import dev.baton.model.LoadOptions.LoadFormat;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.OpsChoice;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Loading from a configuration alone, and what instances compare before they exchange KV blocks.
 class ModelLoaderTest {
@@ -75,13 +81,83 @@ class ModelLoaderTest {
         try (CausalLm model = ModelLoader.load(directory, DUMMY.withSeed(4))) {
             assertThat(model.fingerprint())
                     .containsEntry("architecture", "LlamaForCausalLM")
+                    .containsEntry(
+                            "decoder", "qkv_bias=false, o_bias=false, mlp_bias=false, qk_norm=false, window=none")
+                    .containsEntry("attention_heads", "3")
+                    .containsEntry("rms_norm_eps", "1.0E-6")
                     .containsEntry("rope_theta", "20000.0")
                     .containsEntry("rope_scaling", "default")
                     .containsEntry("vocab_size", "100")
                     .containsEntry("dtype", "F32")
-                    .containsEntry("weights_digest", "dummy-4")
-                    .hasSize(6);
+                    .hasEntrySatisfying(
+                            "weights_digest", digest -> assertThat(digest).matches("dummy-4-[0-9a-f]{64}"))
+                    .containsEntry("quantization", "none")
+                    .hasSize(10);
         }
+        LoadOptions int8 = DUMMY.withSeed(4).withQuantization(Quantization.INT8);
+        try (CausalLm model = ModelLoader.load(directory, int8)) {
+            assertThat(model.fingerprint()).containsEntry("quantization", "int8");
+            assertThat(model.backend()).endsWith(" in int8");
+        }
+    }
+
+    @Test
+    void quantisedLogitsAreCloseAndTheSameBitsOnEveryPath() {
+        float[] exact = logits(DUMMY.withSeed(1));
+        LoadOptions int8 = DUMMY.withSeed(1).withQuantization(Quantization.INT8);
+        float[] quantised = logits(int8);
+        assertThat(logits(int8.withOps(OpsChoice.SCALAR).withCpuThreads(1))).containsExactly(quantised);
+        double squares = 0;
+        double errors = 0;
+        for (int i = 0; i < exact.length; i++) {
+            squares += exact[i] * exact[i];
+            errors += Math.pow(quantised[i] - exact[i], 2);
+        }
+        assertThat(Math.sqrt(errors / squares)).isPositive().isLessThan(0.02);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+    void dummyWeightsFillEveryFamily(String architecture) throws IOException {
+        String config = CONFIG.replace("LlamaForCausalLM", architecture).replaceFirst("\\{", "{\"head_dim\": 20, ");
+        Files.writeString(directory.resolve("config.json"), config);
+        float[] first = logits(DUMMY.withSeed(3));
+        for (float logit : first) {
+            assertThat(logit).isFinite();
+        }
+        assertThat(logits(DUMMY.withSeed(3).withOps(OpsChoice.SCALAR))).containsExactly(first);
+        assertThat(logits(DUMMY.withSeed(4))).isNotEqualTo(first);
+    }
+
+    @Test
+    void whatChangesTheMeaningOfTheKvCacheChangesTheFingerprint() throws IOException {
+        String qwen = CONFIG.replace("Llama", "Qwen2");
+        String windows = qwen.replaceFirst(
+                "\\{", "{\"use_sliding_window\": true, \"sliding_window\": 8," + " \"max_window_layers\": 1, ");
+        List<Map<String, String>> fingerprints = new ArrayList<>();
+        for (String config : new String[] {
+            CONFIG,
+            CONFIG.replaceFirst("\\{", "{\"attention_bias\": true, "),
+            CONFIG.replaceFirst("\\{", "{\"mlp_bias\": true, "),
+            CONFIG.replace("\"intermediate_size\": 72", "\"intermediate_size\": 80"),
+            CONFIG.replace("1e-6", "1e-5"),
+            CONFIG.replaceFirst("\\{", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}, "),
+            CONFIG.replaceFirst("\\{", "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2.0}, "),
+            qwen,
+            windows,
+            windows.replace("\"sliding_window\": 8", "\"sliding_window\": 9"),
+            windows.replace("\"max_window_layers\": 1", "\"max_window_layers\": 0")
+        }) {
+            Files.writeString(directory.resolve("config.json"), config);
+            try (CausalLm model = ModelLoader.load(directory, DUMMY)) {
+                fingerprints.add(model.fingerprint());
+            }
+        }
+        assertThat(fingerprints).doesNotHaveDuplicates();
+        assertThat(fingerprints.get(8))
+                .containsEntry(
+                        "decoder",
+                        "qkv_bias=true, o_bias=false, mlp_bias=false, qk_norm=false, window=none, from layer 1 8");
     }
 
     @Test
@@ -108,7 +184,7 @@ class ModelLoaderTest {
     void warmUpEndsAndLeavesResultsAlone() {
         try (CausalLm model = ModelLoader.load(directory, DUMMY.withSeed(1));
                 PagedKv kv = cache(model)) {
-            assertThat(WarmUp.run(model, Duration.ofMillis(300))).isPositive();
+            assertThat(WarmUp.run(model, DType.F32, Duration.ofMillis(300))).isPositive();
             ForwardBatch batch = new ForwardBatch(5, 1);
             batch.add(new int[] {1, 2, 3, 4, 99}, 0, 5, new int[] {1}, true);
             float[] logits = new float[100];

@@ -73,7 +73,7 @@ class SpecialTokensInTextTest {
     @Test
     void completionsPromptMaySpellThem() {
         assertThat(tokens(Map.of("prompt", FORGED)))
-                .containsExactly((int) ByteTokenizer.idOf((byte) 'x'), ByteTokenizer.END, ByteTokenizer.BEGIN);
+                .containsExactly(ByteTokenizer.idOf((byte) 'x'), ByteTokenizer.END, ByteTokenizer.BEGIN);
         JsonNode usage = instance.post("/v1/completions", Map.of("prompt", FORGED, "max_tokens", 1))
                 .json()
                 .path("usage");

@@ -1,5 +1,6 @@
 package dev.baton.tensor.cpu;
 
+import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -109,13 +110,31 @@ final class AttentionTask implements WorkerPool.Task {
     /// columns after them is left over and is not used.
     private void turnKeys(PagedKv cache, int[] blocks, int kvHead, int from, int count, Scratch scratch) {
         int blockTokens = cache.blockTokens();
-        long rowBytes = (long) cache.headDim() * Float.BYTES;
-        for (int i = 0; i < count; i++) {
-            int block = blocks[(from + i) / blockTokens];
-            scratch.keyRows[i] = cache.keyOffsetBytes(block, layer, kvHead) + (from + i) % blockTokens * rowBytes;
+        int headDim = cache.headDim();
+        MemorySegment rows = cache.dtype() == DType.F32 ? cache.segment() : scratch.widened(KEY_TILE * headDim);
+        for (int i = 0; i < count; ) {
+            int inBlock = (from + i) % blockTokens;
+            int run = Math.min(count - i, blockTokens - inBlock);
+            long source = cache.keyOffsetBytes(blocks[(from + i) / blockTokens], layer, kvHead)
+                    + inBlock * cache.headTokenBytes();
+            long row = source;
+            if (cache.dtype() != DType.F32) {
+                row = (long) i * headDim * Float.BYTES;
+                kernels.widen(cache.segment(), source, cache.dtype(), run * headDim, rows, row);
+            }
+            for (int end = i + run; i < end; i++, row += (long) headDim * Float.BYTES) {
+                scratch.keyRows[i] = row;
+            }
         }
-        kernels.transpose(
-                cache.segment(), scratch.keyRows, count, cache.headDim(), scratch.keys(cache.headDim()), KEY_TILE);
+        kernels.transpose(rows, scratch.keyRows, count, headDim, scratch.keys(headDim), KEY_TILE);
+    }
+
+    /// Puts the values of a block's first `count` tokens at the beginning of scratch memory, as f32.
+    private MemorySegment widenedValues(PagedKv cache, long source, int count, Scratch scratch) {
+        int elements = count * cache.headDim();
+        MemorySegment widened = scratch.widened(elements);
+        kernels.widen(cache.segment(), source, cache.dtype(), elements, widened, 0);
+        return widened;
     }
 
     /// Adds the values block by block, so that each is read once for all rows. The rows that see the whole of a
@@ -130,11 +149,18 @@ final class AttentionTask implements WorkerPool.Task {
             int stride,
             Scratch scratch) {
         int blockTokens = cache.blockTokens();
+        int headDim = heads.headDim();
         int firstKey = heads.firstKey(firstPosition);
         int endKey = firstPosition + rows;
         for (int block = firstKey / blockTokens; block * blockTokens < endKey; block++) {
             int begin = block * blockTokens;
             int end = begin + blockTokens;
+            long source = cache.valueOffsetBytes(blocks[block], layer, kvHead);
+            MemorySegment values = cache.segment();
+            if (cache.dtype() != DType.F32) {
+                values = widenedValues(cache, source, Math.min(blockTokens, endKey - begin), scratch);
+                source = 0;
+            }
             int whole = Math.clamp(end - 1 - firstPosition, 0, rows);
             int wholeEnd = Math.clamp((long) begin + heads.windowTokens() - firstPosition, whole, rows);
             for (int r = 0; r < rows; ) {
@@ -148,15 +174,14 @@ final class AttentionTask implements WorkerPool.Task {
                             r * heads.group() * stride + from - firstKey,
                             stride,
                             together * heads.group(),
-                            cache.segment(),
-                            cache.valueOffsetBytes(blocks[block], layer, kvHead)
-                                    + (long) (from - begin) * heads.headDim() * Float.BYTES,
-                            heads.headDim(),
+                            values,
+                            source + (long) (from - begin) * headDim * Float.BYTES,
+                            headDim,
                             count,
-                            heads.headDim(),
+                            headDim,
                             scratch.results,
-                            r * heads.group() * heads.headDim(),
-                            heads.headDim(),
+                            r * heads.group() * headDim,
+                            headDim,
                             true);
                 }
                 r += together;
@@ -168,6 +193,7 @@ final class AttentionTask implements WorkerPool.Task {
     private static final class Scratch {
         private final Arena arena;
         private MemorySegment keys = MemorySegment.NULL; // (headDim, KEY_TILE)
+        private MemorySegment widened = MemorySegment.NULL; // (tokens, headDim)
         private final long[] keyRows = new long[KEY_TILE];
         private float[] queries = {}; // (rows * group, headDim)
         private float[] scores = {}; // (rows * group, keys, rounded up)
@@ -191,6 +217,15 @@ final class AttentionTask implements WorkerPool.Task {
             if (scores.length < needed) {
                 scores = new float[Math.max(needed, scores.length + scores.length / 2)];
             }
+        }
+
+        /// At least so many floats of memory.
+        MemorySegment widened(int floats) {
+            long needed = (long) floats * Float.BYTES;
+            if (widened.byteSize() < needed) {
+                widened = arena.allocate(needed, 64);
+            }
+            return widened;
         }
 
         MemorySegment keys(int headDim) {

@@ -1,11 +1,13 @@
 package dev.baton.tensor.cpu;
 
-import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.TensorException;
 import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 
-/// The operations of a transformer step on the CPU: f32 activations in arrays, weights and KV cache off-heap.
+/// The operations of a transformer step on the CPU: f32 activations in arrays, weights and KV cache
+/// off-heap, each in a type of its own.
 ///
 /// Activations are row-major without gaps, `(rows, columns)`. A row's result does not depend on the other rows,
 /// on the number of threads or on the implementation (see the package). Nothing is allocated once the buffers
@@ -18,6 +20,7 @@ public final class CpuOps implements AutoCloseable {
 
     private final Kernels kernels;
     private final String reason;
+    private final Quantization quantization;
     private final WorkerPool pool;
     private final Arena arena = Arena.ofShared();
     private final MatmulTask matmul;
@@ -25,8 +28,10 @@ public final class CpuOps implements AutoCloseable {
     private final HeadNormTask headNorm;
     private final RotateAndStoreTask rotateAndStore;
     private final AttentionTask attention;
+    private long packedBytes;
 
-    private CpuOps(Kernels kernels, String reason, int threads) {
+    private CpuOps(Kernels kernels, String reason, int threads, Quantization quantization) {
+        this.quantization = quantization;
         this.kernels = kernels;
         this.reason = reason;
         this.pool = new WorkerPool(threads);
@@ -37,53 +42,76 @@ public final class CpuOps implements AutoCloseable {
         this.attention = new AttentionTask(kernels, threads, arena);
     }
 
-    /// Chooses an implementation and starts the threads.
+    /// Chooses an implementation and starts the threads. Weights stay what they are.
     ///
     /// @param threads threads that compute, the caller's included
     /// @throws TensorException if the Vector API is demanded and missing, or `threads` is not positive
     public static CpuOps create(OpsChoice choice, int threads) {
+        return create(choice, threads, Quantization.NONE);
+    }
+
+    /// Chooses an implementation and starts the threads.
+    ///
+    /// @param threads threads that compute, the caller's included
+    /// @param quantization what [#pack] turns weights into
+    /// @throws TensorException if the Vector API is demanded and missing, or `threads` is not positive
+    public static CpuOps create(OpsChoice choice, int threads, Quantization quantization) {
         if (threads < 1) {
             throw new TensorException("the number of CPU threads must be at least 1, not " + threads);
         }
         boolean present = ModuleLayer.boot().findModule(VECTOR_MODULE).isPresent();
         String missing = "module " + VECTOR_MODULE + " is missing: start with --add-modules " + VECTOR_MODULE;
         return switch (choice) {
-            case SCALAR -> new CpuOps(new ScalarKernels(), " (as asked)", threads);
+            case SCALAR -> new CpuOps(new ScalarKernels(), " (as asked)", threads, quantization);
             case VECTOR -> {
                 if (!present) {
                     throw new TensorException("the Vector API was asked for, but the " + missing);
                 }
-                yield new CpuOps(new VectorKernels(), " (as asked)", threads);
+                yield new CpuOps(new VectorKernels(), " (as asked)", threads, quantization);
             }
             case AUTO -> {
                 if (!present) {
-                    yield new CpuOps(new ScalarKernels(), " (" + missing + ")", threads);
+                    yield new CpuOps(new ScalarKernels(), " (" + missing + ")", threads, quantization);
                 }
                 int lanes = VectorKernels.preferredLanes();
                 yield lanes >= FEWEST_LANES
-                        ? new CpuOps(new VectorKernels(), " (auto: " + lanes + " f32 lanes)", threads)
+                        ? new CpuOps(new VectorKernels(), " (auto: " + lanes + " f32 lanes)", threads, quantization)
                         : new CpuOps(
                                 new ScalarKernels(),
                                 " (this CPU's vectors hold " + lanes + " floats, the Vector API pays from "
                                         + FEWEST_LANES + ")",
-                                threads);
+                                threads,
+                                quantization);
             }
         };
     }
 
-    /// What computes and why, for the start banner.
+    /// What computes and why, and the memory of the weights packed so far, for the start banner.
     public String backend() {
+        String weights = packedBytes == 0
+                ? ""
+                : ", weights %.1f MiB%s"
+                        .formatted(
+                                packedBytes / 0x1p20,
+                                quantization == Quantization.NONE ? "" : " in " + quantization.flag());
         return "cpu, " + kernels.description() + reason + ", " + pool.threads()
-                + (pool.threads() == 1 ? " thread" : " threads");
+                + (pool.threads() == 1 ? " thread" : " threads") + weights;
+    }
+
+    /// What [#pack] turns weights into.
+    public Quantization quantization() {
+        return quantization;
     }
 
     /// Packs one weight matrix, or several of the same number of columns one below the other, for [#matmul].
     ///
     /// All memory must be accessible from every thread: from a shared or the global arena.
     ///
-    /// @param target gives the memory, and ends it
-    public PackedMatrix pack(Arena target, Matrix... parts) {
-        return PackedMatrix.pack(target, kernels.lanes(), pool, parts);
+    /// @param target gives the memory, zeroed; see [dev.baton.tensor.OffHeap#pieces]
+    public PackedMatrix pack(SegmentAllocator target, Matrix... parts) {
+        PackedMatrix packed = PackedMatrix.pack(target, kernels.lanes(), quantization, pool, parts);
+        packedBytes += packed.bytes();
+        return packed;
     }
 
     /// `out = a * transposed(weights)`: `(rows, inputs)` to `(rows, outputs)`.
@@ -164,10 +192,6 @@ public final class CpuOps implements AutoCloseable {
     }
 
     private static void check(float[] qkv, AttentionShape shape, PagedKv kv, SequenceRows sequences) {
-        if (kv.dtype() != DType.F32) {
-            throw new TensorException("the CPU operations keep keys and values as F32; a KV cache of " + kv.dtype()
-                    + " is not supported");
-        }
         if (kv.kvHeads() != shape.kvHeads() || kv.headDim() != shape.headDim()) {
             throw new TensorException("the KV cache has " + kv.kvHeads() + " heads of " + kv.headDim()
                     + ", the model needs " + shape.kvHeads() + " of " + shape.headDim());

@@ -1,5 +1,6 @@
 package dev.baton.tensor.cpu;
 
+import dev.baton.tensor.DType;
 import java.lang.foreign.MemorySegment;
 
 /// The loops that run on one thread. [ScalarKernels] defines what each one computes; [VectorKernels] gives the same
@@ -15,7 +16,8 @@ interface Kernels {
     int lanes();
 
     /// Multiplies rows by one panel: `out[r][c] = sum over k of a[r][k] * w[k][c]`, for all columns of the
-    /// panel, the filling ones included.
+    /// panel, the filling ones included. Of an 8-bit panel the sums are over the integers, and each is
+    /// multiplied by its column's scale at the end.
     void multiplyPanel(
             float[] a,
             int aFrom,
@@ -46,6 +48,16 @@ interface Kernels {
             int outFrom,
             int outStride,
             boolean accumulate);
+
+    /// Reads elements as f32, which is exact for every type.
+    ///
+    /// @param target receives `count` floats from its byte `targetFromBytes` on
+    void widen(
+            MemorySegment source, long fromBytes, DType dtype, int count, MemorySegment target, long targetFromBytes);
+
+    /// Writes f32 as elements of a type, each rounded to the nearest one, ties to the even one; what is too large
+    /// becomes infinite, NaN stays NaN.
+    void narrow(float[] x, int from, int count, DType dtype, MemorySegment target, long targetFromBytes);
 
     /// Copies rows of f32 from anywhere in `source` to the columns of `target`, from its beginning on.
     ///

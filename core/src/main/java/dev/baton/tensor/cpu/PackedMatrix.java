@@ -1,9 +1,10 @@
 package dev.baton.tensor.cpu;
 
 import dev.baton.tensor.DType;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.TensorException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 
 /// A weight matrix `(outputs, inputs)` in the order in which a matrix product reads it: panels of [#panelColumns()]
@@ -13,34 +14,40 @@ import java.lang.foreign.ValueLayout;
 /// the results are the same). A bf16 panel keeps two outputs in one 32-bit word: of the columns `c` and `c +
 /// lanes`, the first in the low half. One shift and one mask then give two vectors of floats.
 ///
-/// Immutable once packed; the memory belongs to the arena that was passed in.
+/// Or quantised to 8-bit integers, see [Quantization#INT8]: a product sums over the integers, and multiplies each
+/// sum by its column's scale once, at the end.
+///
+/// Immutable once packed; the memory belongs to whom the allocator that was passed in says.
 public final class PackedMatrix {
     /// Vectors side by side in a panel: with four rows they make sixteen independent sums, which hides the
     /// latency of a multiply-add.
     static final int PANEL_VECTORS = 4;
 
     private static final long ALIGNMENT_BYTES = 64;
+    private static final int INT8_GREATEST = 127;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
 
     private final int outputs;
     private final int inputs;
     private final int lanes;
-    private final DType dtype;
+    private final WeightFormat format;
     private final MemorySegment data; // (panels, inputs, panelColumns)
+    private final float[] scales; // (panels, panelColumns) if the format is INT8, else empty
 
-    private PackedMatrix(int outputs, int inputs, int lanes, DType dtype, Arena arena) {
+    private PackedMatrix(int outputs, int inputs, int lanes, WeightFormat format, SegmentAllocator memory) {
         this.outputs = outputs;
         this.inputs = inputs;
         this.lanes = lanes;
-        this.dtype = dtype;
-        this.data = arena.allocate(panels() * panelBytes(), ALIGNMENT_BYTES);
+        this.format = format;
+        this.data = memory.allocate(panels() * panelBytes(), ALIGNMENT_BYTES);
+        this.scales = new float[format == WeightFormat.INT8 ? panels() * panelColumns() : 0];
     }
 
     /// Packs one or several matrices, one below the other: the product then gives their outputs side by side.
     ///
     /// @param parts with the same number of columns
-    static PackedMatrix pack(Arena arena, int lanes, WorkerPool pool, Matrix... parts) {
+    static PackedMatrix pack(SegmentAllocator memory, int lanes, Quantization quantization, WorkerPool pool, Matrix... parts) {
         int inputs = parts[0].columns();
         int outputs = 0;
         boolean bf16 = true;
@@ -52,7 +59,11 @@ public final class PackedMatrix {
             outputs += part.rows();
             bf16 &= part.dtype() == DType.BF16;
         }
-        PackedMatrix packed = new PackedMatrix(outputs, inputs, lanes, bf16 ? DType.BF16 : DType.F32, arena);
+        WeightFormat format = switch (quantization) {
+            case NONE -> bf16 ? WeightFormat.BF16 : WeightFormat.F32;
+            case INT8 -> WeightFormat.INT8;
+        };
+        PackedMatrix packed = new PackedMatrix(outputs, inputs, lanes, format, memory);
         pool.forEach(packed.panels(), (panel, worker) -> packed.packPanel(panel, parts));
         return packed;
     }
@@ -65,10 +76,10 @@ public final class PackedMatrix {
             while (row >= parts[part].rows()) {
                 row -= parts[part++].rows();
             }
-            if (dtype == DType.BF16) {
-                packBf16Row(panel, column, parts[part], row);
-            } else {
-                packF32Row(panel, column, parts[part], row);
+            switch (format) {
+                case F32 -> packF32Row(panel, column, parts[part], row);
+                case BF16 -> packBf16Row(panel, column, parts[part], row);
+                case INT8 -> packInt8Row(panel, column, parts[part], row);
             }
         }
     }
@@ -90,6 +101,29 @@ public final class PackedMatrix {
         }
     }
 
+    private void packInt8Row(int panel, int column, Matrix matrix, int row) {
+        float greatest = 0f;
+        for (int k = 0; k < inputs; k++) {
+            greatest = Math.max(greatest, Math.abs(matrix.get(row, k)));
+        }
+        // A channel that has an infinity or a NaN becomes NaN as a whole, one of zeros stays zero.
+        float scale = greatest > Float.MAX_VALUE ? Float.NaN : greatest / INT8_GREATEST;
+        scales[panel * panelColumns() + column] = scale;
+        long at = int8Bytes(panel, 0, column);
+        for (int k = 0; k < inputs; k++, at += panelColumns()) {
+            data.set(ValueLayout.JAVA_BYTE, at, quantised(matrix.get(row, k), scale));
+        }
+    }
+
+    /// The nearest integer, ties to the even one; 0 if the scale is 0 or NaN.
+    private static byte quantised(float weight, float scale) {
+        return scale > 0 ? (byte) Math.clamp(Math.rint(weight / scale), -INT8_GREATEST, INT8_GREATEST) : 0;
+    }
+
+    private long int8Bytes(int panel, int k, int column) {
+        return panelOffsetBytes(panel) + (long) k * panelColumns() + column;
+    }
+
     private boolean inLowHalf(int column) {
         return column / lanes % 2 == 0;
     }
@@ -99,15 +133,19 @@ public final class PackedMatrix {
         return panelOffsetBytes(panel) + ((long) k * panelColumns() / 2 + word) * Integer.BYTES;
     }
 
-    /// One weight.
+    /// One weight, as the product uses it.
     float get(int output, int input) {
         int panel = output / panelColumns();
         int column = output % panelColumns();
-        if (dtype == DType.BF16) {
-            int word = data.get(INT, bf16WordBytes(panel, input, column));
-            return Float.intBitsToFloat(inLowHalf(column) ? word << Short.SIZE : word & 0xffff0000);
-        }
-        return data.get(FLOAT, panelOffsetBytes(panel) + ((long) input * panelColumns() + column) * Float.BYTES);
+        return switch (format) {
+            case F32 ->
+                data.get(FLOAT, panelOffsetBytes(panel) + ((long) input * panelColumns() + column) * Float.BYTES);
+            case BF16 -> {
+                int word = data.get(INT, bf16WordBytes(panel, input, column));
+                yield Float.intBitsToFloat(inLowHalf(column) ? word << Short.SIZE : word & 0xffff0000);
+            }
+            case INT8 -> data.get(ValueLayout.JAVA_BYTE, int8Bytes(panel, input, column)) * scales[output];
+        };
     }
 
     /// Number of outputs: columns of the product.
@@ -120,9 +158,19 @@ public final class PackedMatrix {
         return inputs;
     }
 
-    /// How the weights are stored: `F32` or `BF16`.
-    public DType dtype() {
-        return dtype;
+    /// How the weights are stored.
+    public WeightFormat format() {
+        return format;
+    }
+
+    /// Memory of the weights and their scales.
+    public long bytes() {
+        return data.byteSize() + (long) scales.length * Float.BYTES;
+    }
+
+    /// Factors of all columns, those of panel after panel; empty unless the format is [WeightFormat#INT8].
+    float[] scales() {
+        return scales;
     }
 
     MemorySegment data() {
@@ -142,7 +190,7 @@ public final class PackedMatrix {
     }
 
     long panelBytes() {
-        return (long) inputs * panelColumns() * dtype.bytes();
+        return (long) inputs * panelColumns() * format.bytes();
     }
 
     long panelOffsetBytes(int panel) {

@@ -10,13 +10,21 @@ public final class RotaryTable {
     private static final int INITIAL_POSITIONS = 256;
 
     private final float[] inverseFrequencies; // (headDim / 2)
+    private final float factor;
     private float[] cos = {}; // (positions, headDim / 2)
     private float[] sin = {}; // (positions, headDim / 2)
     private int positions;
 
     /// @param inverseFrequencies `headDim / 2` angles per position
     public RotaryTable(float[] inverseFrequencies) {
+        this(inverseFrequencies, 1f);
+    }
+
+    /// @param inverseFrequencies `headDim / 2` angles per position
+    /// @param factor on all cosines and sines
+    public RotaryTable(float[] inverseFrequencies, float factor) {
         this.inverseFrequencies = inverseFrequencies.clone();
+        this.factor = factor;
     }
 
     /// Makes sure that positions below `needed` are there.
@@ -31,8 +39,8 @@ public final class RotaryTable {
         for (int p = positions; p < grown; p++) {
             for (int i = 0; i < half; i++) {
                 float angle = p * inverseFrequencies[i];
-                newCos[p * half + i] = (float) StrictMath.cos(angle);
-                newSin[p * half + i] = (float) StrictMath.sin(angle);
+                newCos[p * half + i] = (float) StrictMath.cos(angle) * factor;
+                newSin[p * half + i] = (float) StrictMath.sin(angle) * factor;
             }
         }
         cos = newCos;

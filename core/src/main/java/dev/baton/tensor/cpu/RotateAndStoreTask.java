@@ -2,7 +2,6 @@ package dev.baton.tensor.cpu;
 
 import dev.baton.tensor.PagedKv;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -47,22 +46,12 @@ final class RotateAndStoreTask implements WorkerPool.Task {
                         qkv, row + head * headDim, headDim, rotary.cos(), rotary.sin(), rotary.rowStart(position));
             }
             int block = blocks[position / cache.blockTokens()];
-            long inBlock = (long) (position % cache.blockTokens()) * headDim * Float.BYTES;
+            long inBlock = (long) (position % cache.blockTokens()) * cache.headTokenBytes();
             for (int h = 0; h < heads.kvHeads(); h++) {
-                MemorySegment.copy(
-                        qkv,
-                        row + heads.keyStart(h),
-                        segment,
-                        ValueLayout.JAVA_FLOAT,
-                        cache.keyOffsetBytes(block, layer, h) + inBlock,
-                        headDim);
-                MemorySegment.copy(
-                        qkv,
-                        row + heads.valueStart(h),
-                        segment,
-                        ValueLayout.JAVA_FLOAT,
-                        cache.valueOffsetBytes(block, layer, h) + inBlock,
-                        headDim);
+                long key = cache.keyOffsetBytes(block, layer, h) + inBlock;
+                long value = cache.valueOffsetBytes(block, layer, h) + inBlock;
+                kernels.narrow(qkv, row + heads.keyStart(h), headDim, cache.dtype(), segment, key);
+                kernels.narrow(qkv, row + heads.valueStart(h), headDim, cache.dtype(), segment, value);
             }
         }
     }

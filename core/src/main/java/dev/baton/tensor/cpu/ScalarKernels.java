@@ -9,6 +9,7 @@ import java.util.Arrays;
 final class ScalarKernels implements Kernels {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
+    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT;
     private static final int HIGH_HALF = 0xffff0000;
 
     @Override
@@ -32,40 +33,63 @@ final class ScalarKernels implements Kernels {
             float[] out,
             int outFrom,
             int outStride) {
-        int columns = w.panelColumns();
-        if (w.dtype() == DType.F32) {
-            multiply(
-                    a,
-                    aFrom,
-                    aStride,
-                    rows,
-                    w.data(),
-                    w.panelOffsetBytes(panel),
-                    columns,
-                    w.inputs(),
-                    columns,
-                    out,
-                    outFrom,
-                    outStride,
-                    false);
-            return;
-        }
-        int lanes = w.lanes();
-        for (int r = 0; r < rows; r++) {
-            int o = outFrom + r * outStride;
-            Arrays.fill(out, o, o + columns, 0f);
-            long at = w.panelOffsetBytes(panel);
-            for (int k = 0; k < w.inputs(); k++) {
-                float x = a[aFrom + r * aStride + k];
-                for (int c = 0; c < columns; c += 2 * lanes) {
-                    for (int j = c; j < c + lanes; j++) {
-                        int word = w.data().get(INT, at);
-                        at += Integer.BYTES;
-                        out[o + j] = Math.fma(x, Float.intBitsToFloat(word << 16), out[o + j]);
-                        out[o + j + lanes] = Math.fma(x, Float.intBitsToFloat(word & HIGH_HALF), out[o + j + lanes]);
-                    }
+        switch (w.format()) {
+            case F32 ->
+                multiply(
+                        a,
+                        aFrom,
+                        aStride,
+                        rows,
+                        w.data(),
+                        w.panelOffsetBytes(panel),
+                        w.panelColumns(),
+                        w.inputs(),
+                        w.panelColumns(),
+                        out,
+                        outFrom,
+                        outStride,
+                        false);
+            case BF16 -> {
+                for (int r = 0; r < rows; r++) {
+                    multiplyBf16(a, aFrom + r * aStride, w, panel, out, outFrom + r * outStride);
                 }
             }
+            case INT8 -> {
+                for (int r = 0; r < rows; r++) {
+                    multiplyInt8(a, aFrom + r * aStride, w, panel, out, outFrom + r * outStride);
+                }
+            }
+        }
+    }
+
+    private static void multiplyBf16(float[] a, int aFrom, PackedMatrix w, int panel, float[] out, int o) {
+        int lanes = w.lanes();
+        Arrays.fill(out, o, o + w.panelColumns(), 0f);
+        long at = w.panelOffsetBytes(panel);
+        for (int k = 0; k < w.inputs(); k++) {
+            float x = a[aFrom + k];
+            for (int c = 0; c < w.panelColumns(); c += 2 * lanes) {
+                for (int j = c; j < c + lanes; j++) {
+                    int word = w.data().get(INT, at);
+                    at += Integer.BYTES;
+                    out[o + j] = Math.fma(x, Float.intBitsToFloat(word << 16), out[o + j]);
+                    out[o + j + lanes] = Math.fma(x, Float.intBitsToFloat(word & HIGH_HALF), out[o + j + lanes]);
+                }
+            }
+        }
+    }
+
+    private static void multiplyInt8(float[] a, int aFrom, PackedMatrix w, int panel, float[] out, int o) {
+        int columns = w.panelColumns();
+        Arrays.fill(out, o, o + columns, 0f);
+        long at = w.panelOffsetBytes(panel);
+        for (int k = 0; k < w.inputs(); k++) {
+            for (int c = 0; c < columns; c++) {
+                out[o + c] = Math.fma(a[aFrom + k], w.data().get(ValueLayout.JAVA_BYTE, at++), out[o + c]);
+            }
+        }
+        for (int c = 0; c < columns; c++) {
+            out[o + c] *= w.scales()[panel * columns + c];
         }
     }
 
@@ -95,6 +119,32 @@ final class ScalarKernels implements Kernels {
                 for (int c = 0; c < columns; c++) {
                     out[o + c] = Math.fma(x, b.get(FLOAT, row + (long) c * Float.BYTES), out[o + c]);
                 }
+            }
+        }
+    }
+
+    @Override
+    public void widen(
+            MemorySegment source, long fromBytes, DType dtype, int count, MemorySegment target, long targetFromBytes) {
+        for (int i = 0; i < count; i++) {
+            long at = fromBytes + (long) i * dtype.bytes();
+            float value = switch (dtype) {
+                case F32 -> source.get(FLOAT, at);
+                case F16 -> Float.float16ToFloat(source.get(SHORT, at));
+                case BF16 -> DType.bf16ToFloat(source.get(SHORT, at));
+            };
+            target.set(FLOAT, targetFromBytes + (long) i * Float.BYTES, value);
+        }
+    }
+
+    @Override
+    public void narrow(float[] x, int from, int count, DType dtype, MemorySegment target, long targetFromBytes) {
+        for (int i = 0; i < count; i++) {
+            long at = targetFromBytes + (long) i * dtype.bytes();
+            switch (dtype) {
+                case F32 -> target.set(FLOAT, at, x[from + i]);
+                case F16 -> target.set(SHORT, at, Float.floatToFloat16(x[from + i]));
+                case BF16 -> target.set(SHORT, at, DType.floatToBf16(x[from + i]));
             }
         }
     }

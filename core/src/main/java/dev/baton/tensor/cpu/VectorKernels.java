@@ -16,8 +16,8 @@ import jdk.incubator.vector.VectorSpecies;
 ///
 /// Loaded only where the module `jdk.incubator.vector` is present: nothing but [CpuOps#create] may name this class.
 final class VectorKernels implements Kernels {
-    private static final VectorSpecies<Float> FLOATS = species();
-    private static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, FLOATS.vectorShape());
+    static final VectorSpecies<Float> FLOATS = species();
+    static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, FLOATS.vectorShape());
     private static final int LANES = FLOATS.length();
     private static final long VECTOR_BYTES = (long) LANES * Float.BYTES;
     private static final int PANEL = PackedMatrix.PANEL_VECTORS * LANES;
@@ -73,10 +73,43 @@ final class VectorKernels implements Kernels {
             throw new TensorException("a matrix packed for " + w.lanes() + " lanes cannot be read with " + LANES);
         }
         long at = w.panelOffsetBytes(panel);
-        if (w.dtype() == DType.F32) {
-            multiply(a, aFrom, aStride, rows, w.data(), at, PANEL, w.inputs(), PANEL, out, outFrom, outStride, false);
-            return;
+        switch (w.format()) {
+            case F32 ->
+                multiply(
+                        a,
+                        aFrom,
+                        aStride,
+                        rows,
+                        w.data(),
+                        at,
+                        PANEL,
+                        w.inputs(),
+                        PANEL,
+                        out,
+                        outFrom,
+                        outStride,
+                        false);
+            case BF16 -> multiplyBf16(a, aFrom, aStride, rows, w, at, out, outFrom, outStride);
+            case INT8 -> {
+                if (VectorInt8.SUPPORTED) {
+                    VectorInt8.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride);
+                } else {
+                    scalar.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride);
+                }
+            }
         }
+    }
+
+    private static void multiplyBf16(
+            float[] a,
+            int aFrom,
+            int aStride,
+            int rows,
+            PackedMatrix w,
+            long at,
+            float[] out,
+            int outFrom,
+            int outStride) {
         for (int r = 0; r < rows; r += 4) {
             int last = Math.min(3, rows - 1 - r);
             int aRow = aFrom + r * aStride;
@@ -382,6 +415,25 @@ final class VectorKernels implements Kernels {
         store(out, o0 + o1, s10, s11, s12, s13);
         store(out, o0 + o2, s20, s21, s22, s23);
         store(out, o0 + o3, s30, s31, s32, s33);
+    }
+
+    @Override
+    public void widen(
+            MemorySegment source, long fromBytes, DType dtype, int count, MemorySegment target, long targetFromBytes) {
+        int done = VectorConversions.widen(source, fromBytes, dtype, count, target, targetFromBytes);
+        scalar.widen(
+                source,
+                fromBytes + (long) done * dtype.bytes(),
+                dtype,
+                count - done,
+                target,
+                targetFromBytes + (long) done * Float.BYTES);
+    }
+
+    @Override
+    public void narrow(float[] x, int from, int count, DType dtype, MemorySegment target, long targetFromBytes) {
+        int done = VectorConversions.narrow(x, from, count, dtype, target, targetFromBytes);
+        scalar.narrow(x, from + done, count - done, dtype, target, targetFromBytes + (long) done * dtype.bytes());
     }
 
     @Override

@@ -68,13 +68,13 @@ class AttentionTest {
         for (int i = 0; i < expected.length; i++) {
             assertThat(first[i]).as("element %d", i).isNotNaN().isCloseTo(expected[i], within());
         }
+        int[] blockSizes = {1, 8, 16, 32};
         for (OpsChoice choice : new OpsChoice[] {OpsChoice.SCALAR, OpsChoice.VECTOR}) {
             for (int chunk : new int[] {1, 7, 16, 33, 64, TOKENS}) {
-                for (int blockTokens : new int[] {1, 8, 16, 32}) {
-                    assertThat(attend(choice, 1 + chunk % 3, window, chunk, blockTokens))
-                            .as("%s, chunk %d, block size %d", choice, chunk, blockTokens)
-                            .containsExactly(first);
-                }
+                int blockTokens = blockSizes[(window % 4 + chunk) % blockSizes.length];
+                assertThat(attend(choice, 1 + chunk % 3, window, chunk, blockTokens))
+                        .as("%s, chunk %d, block size %d", choice, chunk, blockTokens)
+                        .containsExactly(first);
             }
         }
     }

@@ -3,6 +3,7 @@ package dev.baton.tensor.cpu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.tensor.DType;
+import dev.baton.tensor.Quantization;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -42,7 +43,7 @@ class KernelsTest {
         for (int inputs : new int[] {1, 15, 16, 17, 65}) {
             for (int outputs : new int[] {1, 16, 63, 64, 65, 130}) {
                 Matrix matrix = matrix(dtype, outputs, inputs);
-                PackedMatrix packed = PackedMatrix.pack(arena, vector.lanes(), pool, matrix);
+                PackedMatrix packed = PackedMatrix.pack(arena, vector.lanes(), Quantization.NONE, pool, matrix);
                 for (int rows = 1; rows <= 70; rows += rows < 9 ? 1 : 12) {
                     float[] a = floats(rows * inputs);
                     int stride = packed.panels() * packed.panelColumns();
@@ -58,6 +59,75 @@ class KernelsTest {
                             .containsExactly(expected);
                     assertThat(expected[(rows - 1) * stride + outputs - 1])
                             .isEqualTo(chain(a, (rows - 1) * inputs, matrix, outputs - 1));
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(DType.class)
+    void quantisedPanelProductsGiveTheSameBitsForEveryShape(DType dtype) {
+        for (int inputs : new int[] {1, 16, 17, 65}) {
+            for (int outputs : new int[] {1, 63, 64, 130}) {
+                Matrix matrix = matrix(dtype, outputs, inputs);
+                PackedMatrix packed = PackedMatrix.pack(arena, vector.lanes(), Quantization.INT8, pool, matrix);
+                assertThat(packed.format()).isEqualTo(WeightFormat.INT8);
+                for (int rows : new int[] {1, 2, 3, 4, 5, 9, 30}) {
+                    float[] a = floats(rows * inputs);
+                    int stride = packed.panels() * packed.panelColumns();
+                    float[] expected = new float[rows * stride];
+                    float[] actual = new float[rows * stride];
+                    for (int panel = 0; panel < packed.panels(); panel++) {
+                        int at = panel * packed.panelColumns();
+                        scalar.multiplyPanel(a, 0, inputs, rows, packed, panel, expected, at, stride);
+                        vector.multiplyPanel(a, 0, inputs, rows, packed, panel, actual, at, stride);
+                    }
+                    assertThat(actual)
+                            .as("%d rows, %d inputs, %d outputs", rows, inputs, outputs)
+                            .containsExactly(expected);
+                    for (int output = 0; output < outputs; output++) {
+                        assertThat(expected[(rows - 1) * stride + output])
+                                .isEqualTo(quantisedChain(a, (rows - 1) * inputs, matrix, output));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What an element of a product with quantised weights is defined to be.
+    private static float quantisedChain(float[] a, int from, Matrix matrix, int row) {
+        float greatest = 0f;
+        for (int k = 0; k < matrix.columns(); k++) {
+            greatest = Math.max(greatest, Math.abs(matrix.get(row, k)));
+        }
+        float scale = greatest / 127;
+        float sum = 0f;
+        for (int k = 0; k < matrix.columns(); k++) {
+            sum = Math.fma(a[from + k], (float) Math.rint(matrix.get(row, k) / scale), sum);
+        }
+        return sum * scale;
+    }
+
+    @Test
+    void quantisedWeightsAreWithinHalfAStepOfWhatTheyWere() {
+        Matrix matrix = matrix(DType.F32, 70, 33);
+        for (int k = 0; k < 33; k++) {
+            matrix.data().setAtIndex(ValueLayout.JAVA_FLOAT, 33 + k, 0f);
+        }
+        matrix.data().setAtIndex(ValueLayout.JAVA_FLOAT, 2 * 33 + 4, Float.NaN);
+        matrix.data().setAtIndex(ValueLayout.JAVA_FLOAT, 3 * 33 + 5, Float.NEGATIVE_INFINITY);
+        PackedMatrix packed = PackedMatrix.pack(arena, 16, Quantization.INT8, pool, matrix);
+        for (int output = 0; output < 70; output++) {
+            float greatest = 0f;
+            for (int k = 0; k < 33; k++) {
+                greatest = Math.max(greatest, Math.abs(matrix.get(output, k)));
+            }
+            for (int k = 0; k < 33; k++) {
+                if (output == 2 || output == 3) {
+                    assertThat(packed.get(output, k)).isNaN();
+                } else {
+                    assertThat(packed.get(output, k))
+                            .isCloseTo(matrix.get(output, k), within(greatest / 127 * 0.5001f));
                 }
             }
         }
@@ -89,6 +159,74 @@ class KernelsTest {
                         .as("%d rows, accumulate %s", rows, accumulate)
                         .containsExactly(expected);
             }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = DType.class,
+            names = {"F16", "BF16"})
+    void all65536SixteenBitNumbersWidenExactly(DType dtype) {
+        MemorySegment source = arena.allocate(65536 * Short.BYTES, 64);
+        for (int i = 0; i < 65536; i++) {
+            source.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) i);
+        }
+        for (Kernels kernels : new Kernels[] {scalar, vector}) {
+            MemorySegment target = segment(65536);
+            kernels.widen(source, 0, dtype, 65536, target, 0);
+            for (int i = 0; i < 65536; i++) {
+                float expected = dtype == DType.F16 ? Float.float16ToFloat((short) i) : Float.intBitsToFloat(i << 16);
+                assertThat(Float.floatToIntBits(target.getAtIndex(ValueLayout.JAVA_FLOAT, i)))
+                        .as("bits %x", i)
+                        .isEqualTo(Float.floatToIntBits(expected));
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(DType.class)
+    void conversionsGiveTheSameBitsAndComeBackToWhatTheyWere(DType dtype) {
+        float[] special = {
+            Float.NaN,
+            -0f,
+            Float.POSITIVE_INFINITY,
+            Float.NEGATIVE_INFINITY,
+            Float.MAX_VALUE,
+            Float.MIN_VALUE,
+            65504f,
+            65520f,
+            1f + 0x1p-8f,
+            1f + 0x3p-8f,
+            1f + 0x1p-11f,
+            1f + 0x3p-11f,
+            0x1p-24f,
+            0x1p-25f,
+            0x1.8p-25f,
+        };
+        for (int count : sizes().toArray()) {
+            float[] x = scaled(floats(count + 1), 100f);
+            for (int i = 0; i < Math.min(count, special.length); i++) {
+                x[1 + (i * 7) % count] = special[i];
+            }
+            MemorySegment expected = arena.allocate(8L + count * dtype.bytes(), 64);
+            MemorySegment actual = arena.allocate(expected.byteSize(), 64);
+            scalar.narrow(x, 1, count, dtype, expected, 8);
+            vector.narrow(x, 1, count, dtype, actual, 8);
+            assertThat(actual.mismatch(expected)).as("%d elements", count).isEqualTo(-1);
+            MemorySegment floats = segment(count + 1);
+            MemorySegment again = arena.allocate(expected.byteSize(), 64);
+            vector.widen(actual, 8, dtype, count, floats, 4);
+            float[] back = floats.toArray(ValueLayout.JAVA_FLOAT);
+            for (int i = 1; i <= count; i++) {
+                float nearest = switch (dtype) {
+                    case F32 -> x[i];
+                    case F16 -> Float.float16ToFloat(Float.floatToFloat16(x[i]));
+                    case BF16 -> DType.bf16ToFloat(DType.floatToBf16(x[i]));
+                };
+                assertThat(Float.floatToIntBits(back[i])).isEqualTo(Float.floatToIntBits(nearest));
+            }
+            vector.narrow(back, 1, count, dtype, again, 8);
+            assertThat(again.mismatch(actual)).isEqualTo(-1);
         }
     }
 
@@ -234,8 +372,8 @@ class KernelsTest {
         Matrix first = matrix(dtype, 37, 29);
         Matrix second = matrix(dtype, 70, 29);
         for (int lanes : new int[] {4, 8, 16}) {
-            PackedMatrix packed = PackedMatrix.pack(arena, lanes, pool, first, second);
-            assertThat(packed.dtype()).isEqualTo(dtype == DType.BF16 ? DType.BF16 : DType.F32);
+            PackedMatrix packed = PackedMatrix.pack(arena, lanes, Quantization.NONE, pool, first, second);
+            assertThat(packed.format()).isEqualTo(dtype == DType.BF16 ? WeightFormat.BF16 : WeightFormat.F32);
             for (int output = 0; output < 107; output++) {
                 for (int input = 0; input < 29; input++) {
                     float expected = output < 37 ? first.get(output, input) : second.get(output - 37, input);
