@@ -1,9 +1,11 @@
 package dev.baton.cli;
 
+import dev.baton.serving.tools.ToolParsers;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Iterator;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -39,23 +41,24 @@ final class FrontendOptions {
     boolean enableRequestIdHeaders;
 
     @Option(
-            names = "--enable-force-include-usage",
-            negatable = true,
-            description = "Report usage on every chunk of every stream.")
-    boolean enableForceIncludeUsage;
-
-    @Option(
             names = "--enable-auto-tool-choice",
             negatable = true,
-            description = "Find calls of tools in chats; needs --tool-call-parser.")
+            description = "Look for calls of tools in the output. Needs --tool-call-parser.")
     boolean enableAutoToolChoice;
 
     @Option(
             names = "--tool-call-parser",
             paramLabel = "NAME",
-            description = "How the model writes calls of tools, for example hermes.")
+            completionCandidates = ToolCallParserNames.class,
+            description = "How the model writes calls of tools: ${COMPLETION-CANDIDATES}.")
     @Nullable
     String toolCallParser;
+
+    @Option(
+            names = "--enable-force-include-usage",
+            negatable = true,
+            description = "Report usage on every chunk of every stream.")
+    boolean enableForceIncludeUsage;
 
     @Option(
             names = "--sse-heartbeat-interval",
@@ -87,6 +90,14 @@ final class FrontendOptions {
                     "--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
                             .formatted(given),
                     e);
+        }
+    }
+
+    /// The names that `--tool-call-parser` takes, for the help.
+    static final class ToolCallParserNames implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return ToolParsers.names().iterator();
         }
     }
 }

@@ -52,7 +52,8 @@ public final class ChatCompletionResponses {
     /// A message that is nothing but calls has no content.
     private static void content(JsonGenerator json, Choice choice) {
         ToolParts tools = choice.tools();
-        if (choice.text().isEmpty() && !(tools.calls().isEmpty() && tools.deltas().isEmpty())) {
+        if (choice.text().isEmpty()
+                && !(tools.calls().isEmpty() && tools.deltas().isEmpty())) {
             json.writeNullProperty("content");
         } else {
             json.writeStringProperty("content", choice.text());
@@ -141,7 +142,9 @@ public final class ChatCompletionResponses {
                 json -> {
                     json.writeObjectPropertyStart("delta");
                     ToolParts tools = choice.tools();
-                    if (!tools.parsed() || !choice.text().isEmpty() || !tools.deltas().isEmpty()) {
+                    if (!tools.parsed()
+                            || !choice.text().isEmpty()
+                            || !tools.deltas().isEmpty()) {
                         content(json, choice);
                     }
                     toolCallDeltas(json, tools.deltas());

@@ -101,8 +101,8 @@ public record ChatInput(
             fields.wrong("string_type", loc + ".content", "Input should be a valid string", content);
         }
         if (message.path("role").stringValue().equals("assistant")) {
-            MessageToolCalls.read(message).ifPresentOrElse(
-                    calls -> plain.put("tool_calls", calls), () -> plain.remove("tool_calls"));
+            MessageToolCalls.read(message)
+                    .ifPresentOrElse(calls -> plain.put("tool_calls", calls), () -> plain.remove("tool_calls"));
         }
         return plain;
     }

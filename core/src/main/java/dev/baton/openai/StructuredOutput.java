@@ -27,6 +27,17 @@ public sealed interface StructuredOutput {
     /// A text of a context-free grammar, in EBNF or Lark.
     record Grammar(String text) implements StructuredOutput {}
 
+    /// JSON between fixed texts, as models write calls of tools.
+    ///
+    /// @param tags one of these
+    /// @param many whether there may be several in a row
+    record Tagged(List<Tag> tags, boolean many) implements StructuredOutput {}
+
+    /// JSON between two texts.
+    ///
+    /// @param schema the JSON Schema, as JSON
+    record Tag(String begin, String schema, String end) {}
+
     /// Most texts of a choice.
     int MAX_CHOICES = 10_000;
 

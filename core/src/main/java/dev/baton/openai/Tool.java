@@ -29,7 +29,8 @@ public record Tool(
         Fields tool = fields.item(loc, object);
         tool.string("type")
                 .filter(type -> !type.equals("function"))
-                .ifPresent(type -> tool.wrong("literal_error", "type", "Input should be 'function'", item.path("type")));
+                .ifPresent(
+                        type -> tool.wrong("literal_error", "type", "Input should be 'function'", item.path("type")));
         if (!tool.has("function")) {
             tool.missing("function");
         }

@@ -10,8 +10,8 @@ import tools.jackson.databind.JsonNode;
 /// @param tools empty if there are none
 /// @param parallel whether one answer may call more than one tool
 public record ToolOptions(List<Tool> tools, ToolChoice choice, boolean parallel) {
-    private static final String USAGE = "Correct usage: `{\"type\": \"function\", \"function\": {\"name\":"
-            + " \"my_function\"}}`";
+    private static final String USAGE =
+            "Correct usage: `{\"type\": \"function\", \"function\": {\"name\":" + " \"my_function\"}}`";
     private static final int MAX_TOOLS = 1024;
 
     /// Reads the fields.
@@ -48,7 +48,8 @@ public record ToolOptions(List<Tool> tools, ToolChoice choice, boolean parallel)
 
     /// The `tools` of a request that has no choice.
     static List<Tool> readTools(Fields fields) {
-        List<Tool> tools = fields.list("tools").map(items -> tools(fields, items)).orElse(List.of());
+        List<Tool> tools =
+                fields.list("tools").map(items -> tools(fields, items)).orElse(List.of());
         fields.check();
         return tools;
     }
@@ -56,7 +57,9 @@ public record ToolOptions(List<Tool> tools, ToolChoice choice, boolean parallel)
     /// The tool that must be called, if the request names one.
     public Optional<Tool> named() {
         return choice instanceof ToolChoice.Named named
-                ? tools.stream().filter(tool -> tool.name().equals(named.function())).findFirst()
+                ? tools.stream()
+                        .filter(tool -> tool.name().equals(named.function()))
+                        .findFirst()
                 : Optional.empty();
     }
 
@@ -90,8 +93,7 @@ public record ToolOptions(List<Tool> tools, ToolChoice choice, boolean parallel)
                     "Invalid value for `function`: `" + said + "` in `tool_choice`! " + USAGE, "tool_choice.function");
         }
         if (!function.has("name")) {
-            throw bad(
-                    "Expected field `name` in `function` in `tool_choice`! " + USAGE, "tool_choice.function.name");
+            throw bad("Expected field `name` in `function` in `tool_choice`! " + USAGE, "tool_choice.function.name");
         }
         JsonNode name = function.path("name");
         if (!name.isString() || name.stringValue().isEmpty()) {

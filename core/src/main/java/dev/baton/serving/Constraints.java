@@ -50,6 +50,12 @@ final class Constraints {
             case StructuredOutput.Regex(String pattern) -> Grammar.regex(pattern);
             case StructuredOutput.Choice(List<String> texts) -> Grammar.choice(texts);
             case StructuredOutput.Grammar(String text) -> Grammar.ebnf(text);
+            case StructuredOutput.Tagged(List<StructuredOutput.Tag> tags, boolean many) ->
+                Grammar.tagged(
+                        tags.stream()
+                                .map(tag -> new Grammar.Tag(tag.begin(), tag.schema(), tag.end()))
+                                .toList(),
+                        many);
         };
     }
 

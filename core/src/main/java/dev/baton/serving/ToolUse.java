@@ -4,7 +4,6 @@ import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.StructuredOutput;
-import dev.baton.openai.Tool;
 import dev.baton.openai.ToolChoice;
 import dev.baton.openai.ToolOptions;
 import dev.baton.serving.tools.ToolCallStream;
@@ -13,6 +12,7 @@ import dev.baton.serving.tools.ToolOutput;
 import dev.baton.serving.tools.ToolParser;
 import dev.baton.serving.tools.ToolParsers;
 import dev.baton.serving.tools.ToolSchemas;
+import java.util.List;
 import java.util.Optional;
 
 /// How the tool calls of one request are found. Thread-safe; the parsers that it makes are for one sequence each.
@@ -57,28 +57,38 @@ record ToolUse(ToolFormat format, ToolOptions options) {
     }
 
     private ToolParser parser() {
-        Optional<Tool> named = options.named();
-        if (named.isPresent()) {
-            return ToolParsers.forced(named.get());
+        if (!demandsCall() || !tags().isEmpty()) {
+            return format.parser().apply(options.tools());
         }
-        return options.choice() instanceof ToolChoice.Required
-                ? ToolParsers.required()
-                : format.parser().apply(options.tools());
+        return options.named().map(ToolParsers::forced).orElseGet(ToolParsers::required);
     }
 
-    /// The request's options as calls of tools need them: a call that must come is brought about by a grammar, which
-    /// goes before any other that the request asks for.
+    /// The request's options as calls of tools need them: a call that must come is brought about by a grammar,
+    /// which goes before any other that the request asks for.
     GenerationOptions adjust(GenerationOptions given) {
-        return given.forTools(
-                format.keepsSpecialTokens(), demanded().map(schema -> new StructuredOutput.JsonSchema(schema, false)));
+        return given.forTools(format.keepsSpecialTokens(), demandsCall() ? Optional.of(demanded()) : Optional.empty());
     }
 
-    private Optional<String> demanded() {
-        return switch (options.choice()) {
-            case ToolChoice.Required _ -> Optional.of(ToolSchemas.calls(options.tools(), options.parallel()));
-            case ToolChoice.Named _ -> options.named().map(ToolSchemas::arguments);
-            default -> Optional.empty();
-        };
+    private boolean demandsCall() {
+        return options.choice() instanceof ToolChoice.Required || options.choice() instanceof ToolChoice.Named;
+    }
+
+    /// The ways to write a call that may come, in the model's own format.
+    private List<StructuredOutput.Tag> tags() {
+        return options.named().map(List::of).orElse(options.tools()).stream()
+                .flatMap(tool -> format.tags().apply(tool).stream())
+                .toList();
+    }
+
+    private StructuredOutput demanded() {
+        List<StructuredOutput.Tag> tags = tags();
+        if (!tags.isEmpty()) {
+            return new StructuredOutput.Tagged(tags, options.named().isEmpty() && options.parallel());
+        }
+        String schema = options.named()
+                .map(ToolSchemas::arguments)
+                .orElseGet(() -> ToolSchemas.calls(options.tools(), options.parallel()));
+        return new StructuredOutput.JsonSchema(schema, false);
     }
 
     /// What a sequence ended with, in the API's words. A call of a tool that the request has named is no reason to

@@ -78,7 +78,8 @@ final class WholeAnswer implements Answer {
                 output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
                 output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
                 sequence.promptLogprobs(),
-                parsed.map(found -> new ToolParts(true, found.calls(), List.of())).orElse(ToolParts.NONE));
+                parsed.map(found -> new ToolParts(true, found.calls(), List.of()))
+                        .orElse(ToolParts.NONE));
     }
 
     private Optional<String> finishReason(Sequence sequence, ToolOutput found) {

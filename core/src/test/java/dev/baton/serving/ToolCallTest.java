@@ -56,15 +56,22 @@ class ToolCallTest {
     @TempDir
     static Path other;
 
+    @TempDir
+    static Path third;
+
     private Instance instance;
     private Instance withoutParser;
+    private Instance pythonic;
     private OpenAIClient client;
 
     @BeforeAll
     void start() {
         instance = Instance.start(
-                directory, config -> config.toolCallParser(Optional.of("hermes")).enableAutoToolChoice(true));
+                directory,
+                config -> config.toolCallParser(Optional.of("hermes")).enableAutoToolChoice(true));
         withoutParser = Instance.start(other);
+        pythonic = Instance.start(
+                third, config -> config.toolCallParser(Optional.of("pythonic")).enableAutoToolChoice(true));
         client = OpenAIOkHttpClient.builder()
                 .baseUrl(instance.uri("/v1").toString())
                 .apiKey("none")
@@ -79,6 +86,9 @@ class ToolCallTest {
         }
         if (instance != null) {
             instance.close();
+        }
+        if (pythonic != null) {
+            pythonic.close();
         }
         if (withoutParser != null) {
             withoutParser.close();
@@ -96,15 +106,25 @@ class ToolCallTest {
     }
 
     private JsonNode whole(String output, String more) {
-        Answer answer = instance.post(PATH, body(output, more));
+        return choice(instance, output, more);
+    }
+
+    private static JsonNode choice(Instance server, String output, String more) {
+        Answer answer = server.post(PATH, body(output, more));
         assertThat(answer.status()).as(answer.body()).isEqualTo(200);
         return answer.json().path("choices").path(0);
     }
 
     private List<JsonNode> streamed(String output, String more) {
-        Answer answer = instance.post(PATH, body(output, ", \"stream\": true" + more));
+        return streamed(instance, output, more);
+    }
+
+    private static List<JsonNode> streamed(Instance server, String output, String more) {
+        Answer answer = server.post(PATH, body(output, ", \"stream\": true" + more));
         assertThat(answer.body()).endsWith("data: [DONE]\n\n");
-        return answer.events().stream().map(event -> event.path("choices").path(0)).toList();
+        return answer.events().stream()
+                .map(event -> event.path("choices").path(0))
+                .toList();
     }
 
     private static String joined(List<JsonNode> chunks, String... path) {
@@ -132,12 +152,14 @@ class ToolCallTest {
         assertThat(calls.path(0).path("function").path("name").stringValue()).isEqualTo("weather");
         assertThat(calls.path(0).path("function").path("arguments").stringValue())
                 .isEqualTo("{\"city\": \"Zürich 😀\"}");
-        assertThat(calls.path(1).path("function").path("arguments").stringValue()).isEqualTo("{}");
+        assertThat(calls.path(1).path("function").path("arguments").stringValue())
+                .isEqualTo("{}");
     }
 
     @Test
     void messageThatIsACallHasNoContent() {
-        JsonNode message = whole("<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>", "").path("message");
+        JsonNode message = whole("<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>", "")
+                .path("message");
         assertThat(message.path("content").isNull()).isTrue();
         assertThat(message.path("tool_calls")).hasSize(1);
     }
@@ -163,7 +185,8 @@ class ToolCallTest {
                     .toList();
             assertThat(own.stream().filter(part -> part.has("id"))).hasSize(1);
             StringBuilder arguments = new StringBuilder();
-            own.forEach(part -> arguments.append(part.path("function").path("arguments").asString("")));
+            own.forEach(part ->
+                    arguments.append(part.path("function").path("arguments").asString("")));
             assertThat(arguments.toString()).isEqualTo(call == 0 ? "{\"city\": \"Zürich 😀\"}" : "{}");
         }
         assertThat(parts.size()).isGreaterThan(10); // as they come, not all at the end
@@ -197,10 +220,17 @@ class ToolCallTest {
 
     @Test
     void withoutParallelCallsOnlyTheFirstIsGivenOut() {
-        assertThat(whole(TWO_CALLS, ", \"parallel_tool_calls\": false").path("message").path("tool_calls"))
+        assertThat(whole(TWO_CALLS, ", \"parallel_tool_calls\": false")
+                        .path("message")
+                        .path("tool_calls"))
                 .hasSize(1);
         assertThat(streamed(TWO_CALLS, ", \"parallel_tool_calls\": false"))
-                .noneMatch(chunk -> chunk.path("delta").path("tool_calls").path(0).path("index").asInt(0) > 0);
+                .noneMatch(chunk -> chunk.path("delta")
+                                .path("tool_calls")
+                                .path(0)
+                                .path("index")
+                                .asInt(0)
+                        > 0);
     }
 
     @Test
@@ -208,34 +238,63 @@ class ToolCallTest {
         JsonNode choice = whole(TWO_CALLS, ", \"tool_choice\": \"none\"");
         assertThat(choice.path("message").path("content").stringValue()).isEqualTo(TWO_CALLS);
         assertThat(choice.path("finish_reason").stringValue()).isEqualTo("stop");
-        assertThat(joined(streamed(TWO_CALLS, ", \"tool_choice\": \"none\""), "content")).isEqualTo(TWO_CALLS);
+        assertThat(joined(streamed(TWO_CALLS, ", \"tool_choice\": \"none\""), "content"))
+                .isEqualTo(TWO_CALLS);
     }
 
-    @Test
-    void requiredCallsAreAnArray() {
-        String output = "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]";
-        JsonNode choice = whole(output, ", \"tool_choice\": \"required\"");
-        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("tool_calls");
-        JsonNode call = choice.path("message").path("tool_calls").path(0);
-        assertThat(call.path("function").path("arguments").stringValue()).isEqualTo("{\"city\": \"Ulm\"}");
-        List<JsonNode> chunks = streamed(output, ", \"tool_choice\": \"required\"");
-        assertThat(joined(chunks, "tool_calls", "0", "function", "arguments")).isEqualTo("{\"city\": \"Ulm\"}");
-        assertThat(joined(chunks, "tool_calls", "0", "function", "name")).isEqualTo("weather");
-        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo("tool_calls");
-    }
+    private static final String REQUIRED = ", \"tool_choice\": \"required\"";
+    private static final String NAMED =
+            ", \"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"weather\"}}";
 
-    @Test
-    void namedCallIsItsArgumentsAndStops() {
-        String choose = ", \"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"weather\"}}";
-        String output = "{\"city\": \"Ulm\"}";
-        JsonNode choice = whole(output, choose);
-        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("stop");
+    private void requireUlm(Instance server, String output, String choose, String reason) {
+        JsonNode choice = choice(server, output, choose);
+        assertThat(choice.path("finish_reason").stringValue()).isEqualTo(reason);
         JsonNode call = choice.path("message").path("tool_calls").path(0);
         assertThat(call.path("function").path("name").stringValue()).isEqualTo("weather");
-        assertThat(call.path("function").path("arguments").stringValue()).isEqualTo(output);
-        List<JsonNode> chunks = streamed(output, choose);
-        assertThat(joined(chunks, "tool_calls", "0", "function", "arguments")).isEqualTo(output);
-        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo("stop");
+        assertThat(call.path("function").path("arguments").stringValue()).isEqualTo("{\"city\": \"Ulm\"}");
+        List<JsonNode> chunks = streamed(server, output, choose);
+        assertThat(joined(chunks, "content")).isEmpty();
+        assertThat(joined(chunks, "tool_calls", "0", "function", "arguments")).isEqualTo("{\"city\": \"Ulm\"}");
+        assertThat(joined(chunks, "tool_calls", "0", "function", "name")).isEqualTo("weather");
+        assertThat(chunks.getLast().path("finish_reason").stringValue()).isEqualTo(reason);
+    }
+
+    @Test
+    void requiredCallIsWrittenInTheModelsOwnFormat() {
+        String output = "<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}</tool_call>";
+        requireUlm(instance, output, REQUIRED, "tool_calls");
+        requireUlm(instance, output, NAMED, "stop");
+    }
+
+    @Test
+    void requiredCallOfAFormatThatIsNotJsonIsAnArray() {
+        requireUlm(pythonic, "[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]", REQUIRED, "tool_calls");
+        requireUlm(pythonic, "{\"city\": \"Ulm\"}", NAMED, "stop");
+    }
+
+    /// What the model would rather say is masked.
+    @ParameterizedTest
+    @ValueSource(strings = {REQUIRED, NAMED})
+    void aCallThatMustComeComes(String choose) {
+        JsonNode choice = whole("I would rather not.", choose + ", \"max_tokens\": 800");
+        assertThat(choice.path("message").path("tool_calls").size())
+                .as(choice.toString())
+                .isPositive();
+    }
+
+    @Test
+    void callThatMustComeAndIsCutOffIsContent() {
+        JsonNode choice = whole("no", NAMED + ", \"max_tokens\": 30");
+        assertThat(choice.path("message").path("content").stringValue()).startsWith("<tool_call>");
+        assertThat(choice.path("message").has("tool_calls")).isFalse();
+        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("length");
+    }
+
+    @Test
+    void schemaThatCannotBeIsRefused() {
+        Answer answer =
+                instance.post(PATH, body("x", REQUIRED).replace("\"type\": \"string\"", "\"type\": \"nothing\""));
+        assertThat(answer.status()).as(answer.body()).isEqualTo(400);
     }
 
     @Test
@@ -249,10 +308,13 @@ class ToolCallTest {
 
     @Test
     void choicesAreParsedApart() {
-        Answer answer = instance.post(PATH, body(TWO_CALLS, ", \"n\": 2, \"seed\": 1").replace("\"temperature\": 0,", "\"temperature\": 0.01,"));
-        assertThat(answer.json().path("choices")).hasSize(2).allSatisfy(choice -> assertThat(
-                        choice.path("message").path("tool_calls"))
-                .hasSize(2));
+        Answer answer = instance.post(
+                PATH,
+                body(TWO_CALLS, ", \"n\": 2, \"seed\": 1").replace("\"temperature\": 0,", "\"temperature\": 0.01,"));
+        assertThat(answer.json().path("choices"))
+                .hasSize(2)
+                .allSatisfy(choice ->
+                        assertThat(choice.path("message").path("tool_calls")).hasSize(2));
     }
 
     /// Messages of vLLM 0.32.
@@ -306,7 +368,12 @@ class ToolCallTest {
     @ValueSource(strings = {", \"tool_choice\": \"none\"", ", \"tool_choice\": null"})
     void toolsWithoutAChoiceNeedNoParser(String more) {
         Answer answer = withoutParser.post(PATH, body(TWO_CALLS, more));
-        assertThat(answer.json().path("choices").path(0).path("message").path("content").stringValue())
+        assertThat(answer.json()
+                        .path("choices")
+                        .path(0)
+                        .path("message")
+                        .path("content")
+                        .stringValue())
                 .isEqualTo(TWO_CALLS);
     }
 
@@ -332,8 +399,7 @@ class ToolCallTest {
                                 .parameters(FunctionParameters.builder()
                                         .putAdditionalProperty("type", JsonValue.from("object"))
                                         .putAdditionalProperty(
-                                                "properties",
-                                                JsonValue.from(Map.of("city", Map.of("type", "string"))))
+                                                "properties", JsonValue.from(Map.of("city", Map.of("type", "string"))))
                                         .build())
                                 .build())
                         .build());
@@ -372,9 +438,10 @@ class ToolCallTest {
     void officialClientRequiresACall() {
         ChatCompletion answer = client.chat()
                 .completions()
-                .create(chat("[{\"name\": \"weather\", \"parameters\": {\"city\": \"Ulm\"}}]")
+                .create(chat("<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}</tool_call>")
                         .toolChoice(ChatCompletionToolChoiceOption.ofAuto(ChatCompletionToolChoiceOption.Auto.REQUIRED))
                         .build());
-        assertThat(answer.choices().getFirst().message().toolCalls().orElseThrow()).hasSize(1);
+        assertThat(answer.choices().getFirst().message().toolCalls().orElseThrow())
+                .hasSize(1);
     }
 }

@@ -1,13 +1,19 @@
 package dev.baton.serving.tools;
 
-/// `deepseek_v3` and `deepseek_v31`: behind `<｜tool▁calls▁begin｜>` each call stands between `<｜tool▁call▁begin｜>` and
-/// `<｜tool▁call▁end｜>`: `function<｜tool▁sep｜>name`, then the arguments in a fenced block of JSON (V3, R1), or
-/// `name<｜tool▁sep｜>` and the arguments (V3.1). Text before is content, text between and behind is left out.
+import dev.baton.openai.StructuredOutput;
+import dev.baton.openai.Tool;
+import java.util.List;
+
+/// `deepseek_v3` and `deepseek_v31`: behind `<｜tool▁calls▁begin｜>` each call stands between
+/// `<｜tool▁call▁begin｜>` and `<｜tool▁call▁end｜>`: `function<｜tool▁sep｜>name`, then the arguments in a fenced
+/// block of JSON (V3, R1), or `name<｜tool▁sep｜>` and the arguments (V3.1). Text before is content, text between
+/// and behind is left out.
 final class DeepSeekToolParser implements ToolParser {
     private static final String CALLS = "<｜tool▁calls▁begin｜>";
     private static final String CALL = "<｜tool▁call▁begin｜>";
     private static final String SEPARATOR = "<｜tool▁sep｜>";
     private static final String CALL_END = "<｜tool▁call▁end｜>";
+    private static final String CALLS_END = "<｜tool▁calls▁end｜>";
     private static final String FENCE = "\n```json\n";
 
     private enum State {
@@ -25,6 +31,12 @@ final class DeepSeekToolParser implements ToolParser {
     private State state = State.CONTENT;
     private boolean typeRead;
     private ArgumentsReader arguments = new ArgumentsReader();
+
+    static List<StructuredOutput.Tag> tags(Tool tool, boolean fenced) {
+        String begin = CALLS + CALL + (fenced ? "function" + SEPARATOR + tool.name() + FENCE : tool.name() + SEPARATOR);
+        return List.of(new StructuredOutput.Tag(
+                begin, ToolSchemas.arguments(tool), (fenced ? "\n```" : "") + CALL_END + CALLS_END));
+    }
 
     /// @param fenced whether calls name their type and fence their arguments
     DeepSeekToolParser(boolean fenced) {

@@ -7,7 +7,6 @@ final class GraniteToolParser {
     private GraniteToolParser() {}
 
     static ToolParser create() {
-        return new MarkedJsonCalls(
-                JsonCallsReader.Shape.ARRAY, "", "<|tool_call|>", "<tool_call>");
+        return new MarkedJsonCalls(JsonCallsReader.Shape.ARRAY, "", "<|tool_call|>", "<tool_call>");
     }
 }

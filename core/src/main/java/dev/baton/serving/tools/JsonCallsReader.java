@@ -6,10 +6,11 @@ import java.nio.charset.StandardCharsets;
 import org.jspecify.annotations.Nullable;
 
 /// Reads calls that are written as JSON, `{"name": ..., "arguments": {...}}`, one or an array of them, character by
-/// character. Other members are passed over, the order does not matter, `parameters` is another word for `arguments`.
+/// character. Other members are passed over, the order does not matter, `parameters` is another word for
+/// `arguments`.
 ///
-/// A call begins once its name is known and its arguments are there, so that an object that only has a name is none.
-/// Arguments are given out as they are written. One thread.
+/// A call begins once its name is known and its arguments are there, so that an object that only has a name is
+/// none. Arguments are given out as they are written. One thread.
 final class JsonCallsReader {
     /// What is to be read.
     enum Shape {

@@ -159,16 +159,14 @@ final class JsonScanner {
 
     private Status inNumber(char c) {
         boolean digit = isDigit(c);
-        State next =
-                switch (state) {
-                    case MINUS -> c == '0' ? State.ZERO : digit ? State.INTEGER : State.VALUE;
-                    case ZERO -> afterInteger(c);
-                    case INTEGER -> digit ? State.INTEGER : afterInteger(c);
-                    case POINT, FRACTION -> digit ? State.FRACTION : fractionEnd(c);
-                    case EXPONENT ->
-                        c == '+' || c == '-' ? State.EXPONENT_SIGN : digit ? State.EXPONENT_DIGITS : State.VALUE;
-                    default -> digit ? State.EXPONENT_DIGITS : State.VALUE;
-                };
+        State next = switch (state) {
+            case MINUS -> c == '0' ? State.ZERO : digit ? State.INTEGER : State.VALUE;
+            case ZERO -> afterInteger(c);
+            case INTEGER -> digit ? State.INTEGER : afterInteger(c);
+            case POINT, FRACTION -> digit ? State.FRACTION : fractionEnd(c);
+            case EXPONENT -> c == '+' || c == '-' ? State.EXPONENT_SIGN : digit ? State.EXPONENT_DIGITS : State.VALUE;
+            default -> digit ? State.EXPONENT_DIGITS : State.VALUE;
+        };
         if (next != State.VALUE) {
             state = next;
             return Status.MORE;

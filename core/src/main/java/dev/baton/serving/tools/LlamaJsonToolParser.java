@@ -1,8 +1,14 @@
 package dev.baton.serving.tools;
 
-/// `llama3_json`, the format of Llama 3.1 to 4: objects `{"name": ..., "parameters": {...}}`, several separated by `;`,
-/// perhaps behind `<|python_tag|>`. Nothing marks a call but its brace, so an object that is no call makes all that
-/// follows content. Text before the first call is content, text between and behind calls is left out.
+import dev.baton.http.Json;
+import dev.baton.openai.StructuredOutput;
+import dev.baton.openai.Tool;
+import java.util.List;
+
+/// `llama3_json`, the format of Llama 3.1 to 4: objects `{"name": ..., "parameters": {...}}`, several separated
+/// by `;`, perhaps behind `<|python_tag|>`. Nothing marks a call but its brace, so an object that is no call
+/// makes all that follows content. Text before the first call is content, text between and behind calls is left
+/// out.
 final class LlamaJsonToolParser implements ToolParser {
     private static final String TAG = "<|python_tag|>";
     private static final String OPEN = "{";
@@ -18,6 +24,11 @@ final class LlamaJsonToolParser implements ToolParser {
     private final TextWindow text = new TextWindow();
     private State state = State.CONTENT;
     private JsonCallsReader reader = newReader();
+
+    static List<StructuredOutput.Tag> tags(Tool tool) {
+        String call = "{\"name\": " + Json.text(tool.name()) + ", \"parameters\": ";
+        return List.of(new StructuredOutput.Tag(call, ToolSchemas.arguments(tool), "}"));
+    }
 
     private static JsonCallsReader newReader() {
         return new JsonCallsReader(JsonCallsReader.Shape.OBJECT, false, false);

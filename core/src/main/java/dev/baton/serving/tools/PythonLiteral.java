@@ -7,12 +7,12 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.regex.Pattern;
 
-/// Writes a Python literal as JSON: strings, numbers, `True`, `False`, `None` (JSON's words as well), lists, tuples,
-/// sets and dictionaries of them. Tuples and sets become arrays.
+/// Writes a Python literal as JSON: strings, numbers, `True`, `False`, `None` (JSON's words as well), lists,
+/// tuples, sets and dictionaries of them. Tuples and sets become arrays.
 final class PythonLiteral {
     private static final Pattern INTEGER = Pattern.compile("[0-9](_?[0-9])*");
-    private static final Pattern FLOAT = Pattern.compile(
-            "([0-9](_?[0-9])*\\.?([0-9](_?[0-9])*)?|\\.[0-9](_?[0-9])*)([eE][+-]?[0-9](_?[0-9])*)?");
+    private static final Pattern FLOAT =
+            Pattern.compile("([0-9](_?[0-9])*\\.?([0-9](_?[0-9])*)?|\\.[0-9](_?[0-9])*)([eE][+-]?[0-9](_?[0-9])*)?");
     private static final Pattern RADIX = Pattern.compile("0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+");
 
     private final String text;

@@ -4,8 +4,8 @@ import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/// `pythonic`, the format of Llama 3.2, Llama 4 and ToolACE: the whole output is a list of calls,
-/// `[f(a=1), g(b='x')]`. An argument is given out once it is complete; a call begins with its first argument that is a
+/// `pythonic`, the format of Llama 3.2, Llama 4 and ToolACE: the whole output is a list of calls, `[f(a=1),
+/// g(b='x')]`. An argument is given out once it is complete; a call begins with its first argument that is a
 /// literal, or its closing parenthesis.
 final class PythonicToolParser implements ToolParser {
     private static final Pattern ARGUMENT =

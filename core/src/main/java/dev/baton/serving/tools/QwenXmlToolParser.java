@@ -4,9 +4,9 @@ import dev.baton.openai.Tool;
 import java.util.List;
 
 /// `qwen3_coder` and `qwen3_xml`:
-/// `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`. Values are written without
-/// quotes; the function's schema says what they are. An argument is given out once it is complete. Text before the first
-/// call is content, text between and behind calls is left out.
+/// `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`. Values are written
+/// without quotes; the function's schema says what they are. An argument is given out once it is complete. Text
+/// before the first call is content, text between and behind calls is left out.
 final class QwenXmlToolParser implements ToolParser {
     private static final String BEGIN = "<tool_call>";
     private static final String END = "</tool_call>";

@@ -14,8 +14,8 @@ import java.util.Set;
 import java.util.regex.Pattern;
 import tools.jackson.databind.JsonNode;
 
-/// Makes JSON values of arguments that are written as bare text, by what the function's schema says of them; the rules
-/// are those of vLLM's XML parsers.
+/// Makes JSON values of arguments that are written as bare text, by what the function's schema says of them;
+/// the rules are those of vLLM's XML parsers.
 final class SchemaTypes {
     private static final int MAX_DEPTH = 20;
     private static final List<String> PRIORITY =

@@ -89,8 +89,7 @@ public final class ToolCallStream implements ToolCallSink {
         ToolCallDelta last = calls.isEmpty() ? null : calls.getLast();
         if (last != null && last.index() == numCalls - 1) {
             calls.set(
-                    calls.size() - 1,
-                    new ToolCallDelta(last.index(), last.id(), last.name(), last.arguments() + json));
+                    calls.size() - 1, new ToolCallDelta(last.index(), last.id(), last.name(), last.arguments() + json));
         } else {
             calls.add(new ToolCallDelta(numCalls - 1, Optional.empty(), Optional.empty(), json.toString()));
         }

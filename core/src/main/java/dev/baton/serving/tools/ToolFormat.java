@@ -1,5 +1,6 @@
 package dev.baton.serving.tools;
 
+import dev.baton.openai.StructuredOutput;
 import dev.baton.openai.Tool;
 import java.util.List;
 import java.util.function.Function;
@@ -9,16 +10,27 @@ import java.util.function.Function;
 /// @param keepsSpecialTokens whether the markers may be special tokens, which must then stay in the text
 /// @param ids how calls are named
 /// @param parser makes the parser of one output; the tools are those of the request
-public record ToolFormat(boolean keepsSpecialTokens, ToolCallIds ids, Function<List<Tool>, ToolParser> parser) {
-    static ToolFormat plain(Function<List<Tool>, ToolParser> parser) {
-        return new ToolFormat(false, ToolCallIds.RANDOM, parser);
+/// @param tags the ways to write a call of one tool; none if the format is not JSON between fixed texts, and then
+///     calls that must come are written as an array of JSON objects instead
+public record ToolFormat(
+        boolean keepsSpecialTokens,
+        ToolCallIds ids,
+        Function<List<Tool>, ToolParser> parser,
+        Function<Tool, List<StructuredOutput.Tag>> tags) {
+
+    static ToolFormat of(Function<List<Tool>, ToolParser> parser) {
+        return new ToolFormat(false, ToolCallIds.RANDOM, parser, tool -> List.of());
     }
 
-    static ToolFormat withSpecialTokens(Function<List<Tool>, ToolParser> parser) {
-        return new ToolFormat(true, ToolCallIds.RANDOM, parser);
+    ToolFormat keepingSpecialTokens() {
+        return new ToolFormat(true, ids, parser, tags);
     }
 
-    static ToolFormat mistral(Function<List<Tool>, ToolParser> parser) {
-        return new ToolFormat(true, ToolCallIds.MISTRAL, parser);
+    ToolFormat with(ToolCallIds other) {
+        return new ToolFormat(keepsSpecialTokens, other, parser, tags);
+    }
+
+    ToolFormat with(Function<Tool, List<StructuredOutput.Tag>> other) {
+        return new ToolFormat(keepsSpecialTokens, ids, parser, other);
     }
 }

@@ -10,8 +10,8 @@ import java.util.List;
 /// @param content empty if there is none
 public record ToolOutput(String content, List<ToolCall> calls) {
 
-    /// Parses an output. If a call in it is incomplete or malformed, all of it is content, as in vLLM: half a call is
-    /// not to be executed.
+    /// Parses an output. If a call in it is incomplete or malformed, all of it is content, as in vLLM: half a
+    /// call is not to be executed.
     ///
     /// @param parallel whether more than the first call is taken
     public static ToolOutput parse(ToolParser parser, String text, ToolCallIds ids, boolean parallel) {
@@ -22,8 +22,7 @@ public record ToolOutput(String content, List<ToolCall> calls) {
         }
         List<ToolCall> calls = new ArrayList<>();
         for (ToolCallDelta call : whole.calls()) {
-            calls.add(new ToolCall(
-                    call.id().orElseThrow(), call.name().orElseThrow(), call.arguments()));
+            calls.add(new ToolCall(call.id().orElseThrow(), call.name().orElseThrow(), call.arguments()));
         }
         return new ToolOutput(whole.content(), calls);
     }

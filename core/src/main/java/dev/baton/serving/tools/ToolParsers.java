@@ -6,21 +6,41 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 
-/// The formats of tool calls by the names that `--tool-call-parser` takes, which are vLLM's. Adding one is a file with
-/// its [ToolParser] and a line here. Thread-safe.
+/// The formats of tool calls by the names that `--tool-call-parser` takes, which are vLLM's. Adding one is a
+/// file with its [ToolParser] and a line here. Thread-safe.
 public final class ToolParsers {
+    private static final ToolFormat HERMES = ToolFormat.of(tools -> HermesToolParser.create())
+            .with(HermesToolParser::tags)
+            .keepingSpecialTokens();
+    private static final ToolFormat LLAMA =
+            ToolFormat.of(tools -> new LlamaJsonToolParser()).with(LlamaJsonToolParser::tags);
+    private static final ToolFormat QWEN_XML =
+            ToolFormat.of(QwenXmlToolParser::new).keepingSpecialTokens();
+
     private static final Map<String, ToolFormat> BY_NAME = new TreeMap<>(Map.ofEntries(
-            Map.entry("hermes", ToolFormat.withSpecialTokens(tools -> HermesToolParser.create())),
-            Map.entry("qwen3_json", ToolFormat.withSpecialTokens(tools -> HermesToolParser.create())),
-            Map.entry("granite", ToolFormat.withSpecialTokens(tools -> GraniteToolParser.create())),
-            Map.entry("llama3_json", ToolFormat.plain(tools -> new LlamaJsonToolParser())),
-            Map.entry("llama4_json", ToolFormat.plain(tools -> new LlamaJsonToolParser())),
-            Map.entry("pythonic", ToolFormat.plain(tools -> new PythonicToolParser())),
-            Map.entry("mistral", ToolFormat.mistral(tools -> new MistralToolParser())),
-            Map.entry("qwen3_coder", ToolFormat.withSpecialTokens(QwenXmlToolParser::new)),
-            Map.entry("qwen3_xml", ToolFormat.withSpecialTokens(QwenXmlToolParser::new)),
-            Map.entry("deepseek_v3", ToolFormat.withSpecialTokens(tools -> new DeepSeekToolParser(true))),
-            Map.entry("deepseek_v31", ToolFormat.withSpecialTokens(tools -> new DeepSeekToolParser(false)))));
+            Map.entry("deepseek_v3", deepSeek(true)),
+            Map.entry("deepseek_v31", deepSeek(false)),
+            Map.entry(
+                    "granite",
+                    ToolFormat.of(tools -> GraniteToolParser.create()).keepingSpecialTokens()),
+            Map.entry("hermes", HERMES),
+            Map.entry("llama3_json", LLAMA),
+            Map.entry("llama4_json", LLAMA),
+            Map.entry(
+                    "mistral",
+                    ToolFormat.of(tools -> new MistralToolParser())
+                            .with(ToolCallIds.MISTRAL)
+                            .keepingSpecialTokens()),
+            Map.entry("pythonic", ToolFormat.of(tools -> new PythonicToolParser())),
+            Map.entry("qwen3_coder", QWEN_XML),
+            Map.entry("qwen3_json", HERMES),
+            Map.entry("qwen3_xml", QWEN_XML)));
+
+    private static ToolFormat deepSeek(boolean fenced) {
+        return ToolFormat.of(tools -> new DeepSeekToolParser(fenced))
+                .with(tool -> DeepSeekToolParser.tags(tool, fenced))
+                .keepingSpecialTokens();
+    }
 
     private ToolParsers() {}
 

@@ -11,8 +11,8 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The JSON Schemas of outputs that must call a tool; [ToolParsers#required] and [ToolParsers#forced] read what they
-/// describe.
+/// The JSON Schemas of outputs that must call a tool; [ToolParsers#required] and [ToolParsers#forced] read what
+/// they describe.
 public final class ToolSchemas {
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
     private static final String DEFINITIONS = "$defs";
@@ -55,12 +55,13 @@ public final class ToolSchemas {
         return schema.toString();
     }
 
-    /// Without a schema the arguments are an object still.
+    /// A function without a schema takes no arguments.
     private static ObjectNode parameters(Tool tool) {
         ObjectNode given = tool.parameters().orElseGet(NODES::objectNode).deepCopy();
         if (given.isEmpty()) {
             given.put("type", "object");
             given.putObject("properties");
+            given.put("additionalProperties", false);
         }
         return given;
     }

@@ -34,8 +34,7 @@ class ToolParserTest {
     private static final List<Tool> TOOLS = List.of(new Tool(
             "f",
             Optional.empty(),
-            Optional.of((ObjectNode)
-                    Json.parse("""
+            Optional.of((ObjectNode) Json.parse("""
                             {"type": "object", "properties": {
                               "n": {"type": "integer"}, "x": {"type": "number"}, "b": {"type": "boolean"},
                               "s": {"type": "string"}, "o": {"type": "object"}, "l": {"type": ["array", "null"]},
@@ -101,7 +100,9 @@ class ToolParserTest {
                 plain("hermes", "<tool_call>"),
                 plain("hermes", "<tool_call><tool_call>"),
                 plain("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": tru}</tool_call>"),
-                plain("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call><tool_call>oh</tool_call>"));
+                plain(
+                        "hermes",
+                        "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call><tool_call>oh</tool_call>"));
     }
 
     static Stream<Arguments> granite() {
@@ -249,7 +250,11 @@ class ToolParserTest {
                         "{\"x\": 1.5, \"b\": true, \"o\": {\"a\":[1]}, \"l\": null, \"u\": \"x1\", \"unknown\": \"5\"}",
                         "g",
                         "{}"),
-                found("qwen3_coder", "<function=f><parameter=u>12<parameter=n>no</function>", "", "f",
+                found(
+                        "qwen3_coder",
+                        "<function=f><parameter=u>12<parameter=n>no</function>",
+                        "",
+                        "f",
                         "{\"u\": 12, \"n\": \"no\"}"),
                 plain("qwen3_coder", "<tool_call>{\"name\": \"f\"}</tool_call>"),
                 plain("qwen3_coder", "<tool_call><function=></function></tool_call>"),
@@ -262,8 +267,8 @@ class ToolParserTest {
                 plain("deepseek_v3", "a <｜tool"),
                 found(
                         "deepseek_v3",
-                        "hm" + CALLS + CALL + "function" + SEP + "f\n```json\n{\"n\": \"```\"}\n```" + CALL_END + "\n" + CALL
-                                + "function" + SEP + "g\n```json\n{}\n```" + CALL_END + CALLS_END,
+                        "hm" + CALLS + CALL + "function" + SEP + "f\n```json\n{\"n\": \"```\"}\n```" + CALL_END + "\n"
+                                + CALL + "function" + SEP + "g\n```json\n{}\n```" + CALL_END + CALLS_END,
                         "hm",
                         "f",
                         "{\"n\": \"```\"}",
@@ -271,7 +276,8 @@ class ToolParserTest {
                         "{}"),
                 found(
                         "deepseek_v31",
-                        CALLS + CALL + "f" + SEP + "{\"n\": 1}" + CALL_END + CALL + "g" + SEP + "{}" + CALL_END + CALLS_END,
+                        CALLS + CALL + "f" + SEP + "{\"n\": 1}" + CALL_END + CALL + "g" + SEP + "{}" + CALL_END
+                                + CALLS_END,
                         "",
                         "f",
                         "{\"n\": 1}",
@@ -285,8 +291,14 @@ class ToolParserTest {
 
     static Stream<Arguments> constrained() {
         return Stream.of(
-                found("required", "[{\"name\": \"f\", \"parameters\": {\"n\": 1}}, {\"name\": \"g\", \"parameters\": {}}] ", "",
-                        "f", "{\"n\": 1}", "g", "{}"),
+                found(
+                        "required",
+                        "[{\"name\": \"f\", \"parameters\": {\"n\": 1}}, {\"name\": \"g\", \"parameters\": {}}] ",
+                        "",
+                        "f",
+                        "{\"n\": 1}",
+                        "g",
+                        "{}"),
                 plain("required", "[{\"name\": \"f\", \"parameters\": {\"n\": 1}"),
                 plain("required", "[{\"name\": \"f"),
                 found("forced", " {\"n\": {\"m\": \"}\"}}", "", "f", "{\"n\": {\"m\": \"}\"}}"),
@@ -346,11 +358,13 @@ class ToolParserTest {
     void everyWayOfCuttingTheTextGivesTheSame(String name, String text, String content, List<String> calls) {
         Supplier<ToolParser> parser = parser(name);
         String whole = streamed(parser.get(), List.of(text));
-        List<String> characters = new ArrayList<>(text.chars().mapToObj(Character::toString).toList());
+        List<String> characters =
+                new ArrayList<>(text.chars().mapToObj(Character::toString).toList());
         characters.add("");
         assertThat(streamed(parser.get(), characters)).isEqualTo(whole);
         for (int cut = 0; cut <= text.length(); cut++) {
-            assertThat(streamed(parser.get(), List.of(text.substring(0, cut), text.substring(cut)))).isEqualTo(whole);
+            assertThat(streamed(parser.get(), List.of(text.substring(0, cut), text.substring(cut))))
+                    .isEqualTo(whole);
         }
         Random random = new Random(text.hashCode());
         for (int round = 0; round < 50; round++) {
@@ -376,10 +390,51 @@ class ToolParserTest {
     @Test
     void noiseNeverFailsAndIsNotLost() {
         List<String> parts = List.of(
-                "<tool_call>", "</tool_call>", "<|tool_call|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "{", "}", "[", "]",
-                "\"name\"", ":", "\"f\"", ",", "\"arguments\"", "\"parameters\"", "{\"name\": \"f\", \"arguments\": {", "\\", "\"",
-                "1", "-", "e", ".", "true", "nul", " ", "\n", "f(", "a=", ")", "'", "<function=", "<parameter=", ">",
-                "</parameter>", "</function>", "é", "😀", "<|python_tag|>", CALLS, CALL, SEP, CALL_END, "\n```json\n", "text");
+                "<tool_call>",
+                "</tool_call>",
+                "<|tool_call|>",
+                "[TOOL_CALLS]",
+                "[ARGS]",
+                "[CALL_ID]",
+                "{",
+                "}",
+                "[",
+                "]",
+                "\"name\"",
+                ":",
+                "\"f\"",
+                ",",
+                "\"arguments\"",
+                "\"parameters\"",
+                "{\"name\": \"f\", \"arguments\": {",
+                "\\",
+                "\"",
+                "1",
+                "-",
+                "e",
+                ".",
+                "true",
+                "nul",
+                " ",
+                "\n",
+                "f(",
+                "a=",
+                ")",
+                "'",
+                "<function=",
+                "<parameter=",
+                ">",
+                "</parameter>",
+                "</function>",
+                "é",
+                "😀",
+                "<|python_tag|>",
+                CALLS,
+                CALL,
+                SEP,
+                CALL_END,
+                "\n```json\n",
+                "text");
         Random random = new Random(4);
         List<String> names = new ArrayList<>(ToolParsers.names());
         names.addAll(List.of("required", "forced"));
@@ -391,7 +446,9 @@ class ToolParserTest {
             String text = String.join("", pieces);
             String name = names.get(round % names.size());
             String whole = streamed(parser(name).get(), List.of(text));
-            assertThat(streamed(parser(name).get(), pieces)).as("%s: %s", name, text).isEqualTo(whole);
+            assertThat(streamed(parser(name).get(), pieces))
+                    .as("%s: %s", name, text)
+                    .isEqualTo(whole);
             ToolOutput output = ToolOutput.parse(parser(name).get(), text, ToolCallIds.RANDOM, true);
             if (output.calls().isEmpty()) {
                 assertThat(output.content()).isEqualTo(text);
@@ -421,8 +478,10 @@ class ToolParserTest {
 
     static Stream<Arguments> longTexts() {
         return Stream.of(
-                Arguments.of("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"", "abcd", "\"}}</tool_call>"),
-                Arguments.of("hermes", "<tool_call>{\"arguments\": {\"a\": \"", "abcd", "\"}, \"name\": \"f\"}</tool_call>"),
+                Arguments.of(
+                        "hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"", "abcd", "\"}}</tool_call>"),
+                Arguments.of(
+                        "hermes", "<tool_call>{\"arguments\": {\"a\": \"", "abcd", "\"}, \"name\": \"f\"}</tool_call>"),
                 Arguments.of("mistral", "[TOOL_CALLS]f{\"a\": [", "111,", "1]}"),
                 Arguments.of("pythonic", "[f(a='", "abcd", "')]"),
                 Arguments.of("qwen3_coder", "<function=f><parameter=s>", "abc<", "</parameter></function>"));
@@ -432,7 +491,8 @@ class ToolParserTest {
     void onlyTheFirstCallWithoutParallelCalls() {
         String text = "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>"
                 + "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>";
-        assertThat(ToolOutput.parse(parser("hermes").get(), text, ToolCallIds.RANDOM, false).calls())
+        assertThat(ToolOutput.parse(parser("hermes").get(), text, ToolCallIds.RANDOM, false)
+                        .calls())
                 .extracting(ToolCall::name)
                 .containsExactly("f");
     }
