@@ -1,8 +1,11 @@
 package dev.baton.cli;
 
+import dev.baton.serving.tools.ToolParsers;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Iterator;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -37,6 +40,35 @@ final class FrontendOptions {
             description = "Answer with the header X-Request-Id.")
     boolean enableRequestIdHeaders;
 
+    @Option(
+            names = "--enable-auto-tool-choice",
+            negatable = true,
+            description = "Look for calls of tools in the output. Needs --tool-call-parser.")
+    boolean enableAutoToolChoice;
+
+    @Option(
+            names = "--tool-call-parser",
+            paramLabel = "NAME",
+            completionCandidates = ToolCallParserNames.class,
+            description = "How the model writes calls of tools: ${COMPLETION-CANDIDATES}.")
+    @Nullable
+    String toolCallParser;
+
+    @Option(
+            names = "--enable-force-include-usage",
+            negatable = true,
+            description = "Report usage on every chunk of every stream.")
+    boolean enableForceIncludeUsage;
+
+    @Option(
+            names = "--sse-heartbeat-interval",
+            paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
+            description = "Send a comment on a stream that is silent for so long, also while its request waits:"
+                    + " its status is 200 from then on (default: none).")
+    @Nullable
+    Duration sseHeartbeatInterval;
+
     @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
     boolean serverDevMode;
 
@@ -58,6 +90,14 @@ final class FrontendOptions {
                     "--chat-template %s cannot be read: name a file, or write a template with {{ or {%%."
                             .formatted(given),
                     e);
+        }
+    }
+
+    /// The names that `--tool-call-parser` takes, for the help.
+    static final class ToolCallParserNames implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return ToolParsers.names().iterator();
         }
     }
 }

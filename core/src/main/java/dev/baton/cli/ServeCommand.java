@@ -106,7 +106,7 @@ final class ServeCommand implements Callable<Integer> {
         List<String> names = engine.model.servedModelNames.isEmpty()
                 ? List.of(model.toString())
                 : List.copyOf(engine.model.servedModelNames);
-        EngineServerConfig served = serverConfig(model, names, shape.vocabSize());
+        EngineServerConfig served = serverConfig(model, names, shape);
         Optional<String> chatTemplate = engine.frontend.chatTemplate();
         StopSignal stop = StopSignal.install();
         if (exitWithParent) {
@@ -178,17 +178,22 @@ final class ServeCommand implements Callable<Integer> {
         return model;
     }
 
-    private EngineServerConfig serverConfig(Path model, List<String> names, int vocabSize) {
+    private EngineServerConfig serverConfig(Path model, List<String> names, ModelConfig shape) {
         FrontendOptions frontend = engine.frontend;
         try {
-            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), vocabSize)
+            return EngineServerConfig.builder(access.http(host, port), names.getFirst(), shape.vocabSize())
+                    .eosTokenIds(shape.eosTokenIds())
                     .servedModelNames(names)
                     .modelRoot(model.toString())
                     .version(VersionCommand.version())
                     .defaultSampling(engine.model.defaultSampling(model))
                     .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
                     .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
+                    .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
+                    .sseHeartbeatInterval(Optional.ofNullable(frontend.sseHeartbeatInterval))
                     .responseRole(frontend.responseRole)
+                    .enableAutoToolChoice(frontend.enableAutoToolChoice)
+                    .toolCallParser(Optional.ofNullable(frontend.toolCallParser))
                     .devMode(frontend.serverDevMode)
                     .maxInFlight(engine.scheduler.maxNumQueuedReqs)
                     .logStats(!engine.runtime.disableLogStats)

@@ -60,6 +60,8 @@ final class Request {
     boolean answered;
     /// Whether the request has not yet had its first turn.
     boolean queued = true;
+    /// How often this request was preempted.
+    int numPreemptions;
     /// Whether it was decided what to load for this request; it is decided once, and not after a preemption.
     boolean loadDecided;
     /// Tokens whose keys and values are in the blocks.
@@ -245,7 +247,7 @@ final class Request {
         long end = System.nanoTime();
         long turn = firstTurnNanos == NEVER ? end : firstTurnNanos;
         long token = firstTokenNanos == NEVER ? end : firstTokenNanos;
-        return new RequestOutput.Timings(turn - submittedNanos, token - turn, end - token);
+        return new RequestOutput.Timings(turn - submittedNanos, token - turn, end - token, numPreemptions);
     }
 
     /// The stop token that ended the request, unless it was end-of-sequence.

@@ -40,7 +40,8 @@ public record RequestOutput(
     /// @param queuedNanos from its submission to its first turn
     /// @param prefillNanos from there to its first token, loads of blocks included
     /// @param decodeNanos from there to its end
-    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos) {}
+    /// @param numPreemptions how often it was put back into the queue on the way
+    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos, int numPreemptions) {}
 
     /// The log-probability of a chosen token and of the likeliest ones.
     ///

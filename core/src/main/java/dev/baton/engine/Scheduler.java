@@ -163,6 +163,7 @@ final class Scheduler {
         kv.free(request.blocks);
         request.numComputedTokens = 0;
         request.status = Request.Status.PREEMPTED;
+        request.numPreemptions++;
         waiting.putBack(request);
         step.addPreempted();
         EngineCounters.add(counters.preemptions, 1);

@@ -53,6 +53,27 @@ public final class Grammar {
         return new Grammar(new Source("choice", text.toString(), 0), root);
     }
 
+    /// JSON between two texts.
+    ///
+    /// @param schemaJson the JSON Schema
+    public record Tag(String begin, String schemaJson, String end) {}
+
+    /// JSON between fixed texts: one of the tags.
+    ///
+    /// @param many whether several may follow each other
+    public static Grammar tagged(List<Tag> tags, boolean many) {
+        if (tags.isEmpty()) {
+            throw new GrammarException("tagged JSON needs at least one tag");
+        }
+        Expr one = Expr.alt(tags.stream()
+                .map(tag -> Expr.seq(
+                        Expr.literal(tag.begin()),
+                        JsonSchemaCompiler.compile(tag.schemaJson(), JsonSchemaOptions.defaults()),
+                        Expr.literal(tag.end())))
+                .toList());
+        return new Grammar(new Source("tagged", tags.toString(), many ? 1 : 0), many ? Expr.plus(one) : one);
+    }
+
     /// A context-free grammar: EBNF as XGrammar and llama.cpp write it (`root ::= "a" [b-z]*`, see
     /// [EbnfParser]), or, where no line holds `::=`, Lark's (`start: "a" /[b-z]*/`, see [LarkParser]).
     public static Grammar ebnf(String text) {

@@ -139,6 +139,18 @@ public final class HttpExchange {
         });
     }
 
+    /// What an answer came to.
+    ///
+    /// @param bodyBytes without its head
+    public record Ended(int status, long bodyBytes) {}
+
+    /// Registers what to do when an answer is complete; called on the event loop. An answer that could not be
+    /// completed ends with [#onGone].
+    public void onEnd(Consumer<Ended> listener) {
+        execute(() -> response.endHandler(
+                end -> listener.accept(new Ended(response.getStatusCode(), response.bytesWritten()))));
+    }
+
     /// Answers with a whole body. Does nothing if the exchange is answered already or the client is gone.
     public void respond(int status, HttpHeaders headers, byte[] bytes) {
         execute(() -> {

@@ -5,6 +5,7 @@ import io.prometheus.metrics.core.metrics.CounterWithCallback;
 import io.prometheus.metrics.core.metrics.GaugeWithCallback;
 import io.prometheus.metrics.core.metrics.Histogram;
 import io.prometheus.metrics.core.metrics.Info;
+import io.prometheus.metrics.core.metrics.Summary;
 import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
 import io.prometheus.metrics.model.registry.PrometheusRegistry;
 import io.prometheus.metrics.model.snapshots.Label;
@@ -64,6 +65,39 @@ public final class Metrics {
                 .help(help)
                 .constLabels(fixed)
                 .callback(callback -> callback.call((double) value.getAsLong()))
+                .register(registry);
+    }
+
+    /// Adds a counter with one more label, kept elsewhere and asked for when metrics are read.
+    ///
+    /// @param values label value to the counter's value
+    public void counter(String name, String help, String labelName, Map<String, LongSupplier> values) {
+        CounterWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelName)
+                .callback(callback -> values.forEach((label, value) -> callback.call((double) value.getAsLong(), label)))
+                .register(registry);
+    }
+
+    /// Adds a counter of a quantity with a fraction, kept elsewhere and asked for when metrics are read.
+    public void realCounter(String name, String help, DoubleSupplier value) {
+        CounterWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .callback(callback -> callback.call(value.getAsDouble()))
+                .register(registry);
+    }
+
+    /// Adds a sum with a count, without quantiles.
+    public Summary summary(String name, String help, String... labelNames) {
+        return Summary.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelNames)
                 .register(registry);
     }
 

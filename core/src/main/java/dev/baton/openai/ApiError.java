@@ -1,5 +1,6 @@
 package dev.baton.openai;
 
+import java.time.Duration;
 import java.util.Optional;
 import tools.jackson.core.JsonGenerator;
 
@@ -8,7 +9,14 @@ import tools.jackson.core.JsonGenerator;
 /// @param status HTTP status, 400 to 599
 /// @param type vLLM's name of the kind of error, for example `BadRequestError`
 /// @param param the request's field that was wrong, if it is one
-public record ApiError(int status, String message, String type, Optional<String> param) {
+/// @param retryAfter when another try may succeed, if that is known; for the header `Retry-After`
+public record ApiError(
+        int status, String message, String type, Optional<String> param, Optional<Duration> retryAfter) {
+
+    /// An error of which it is not known when another try may succeed.
+    public ApiError(int status, String message, String type, Optional<String> param) {
+        this(status, message, type, param, Optional.empty());
+    }
 
     /// 400 for a request that says something impossible.
     public static ApiError badRequest(String message) {
@@ -71,6 +79,11 @@ public record ApiError(int status, String message, String type, Optional<String>
     /// 503: try again later, or elsewhere.
     public static ApiError unavailable(String message) {
         return new ApiError(503, message, "ServiceUnavailableError", Optional.empty());
+    }
+
+    /// 503: try again after some time, or elsewhere.
+    public static ApiError unavailable(String message, Optional<Duration> retryAfter) {
+        return new ApiError(503, message, "ServiceUnavailableError", Optional.empty(), retryAfter);
     }
 
     /// The error as a JSON body, and as the payload of an error event.

@@ -14,9 +14,12 @@ public final class ChatCompletionResponses {
     /// A whole answer.
     ///
     /// @param role the role of the message, usually `assistant`
+    /// @param promptText what the chat template made of the messages, if asked for
+    /// @param choices at least one
     public static byte[] full(
             ResponseHead head,
             String role,
+            Optional<String> promptText,
             List<Choice> choices,
             Usage usage,
             Optional<KvTransferJson> kvTransferParams) {
@@ -26,10 +29,12 @@ public final class ChatCompletionResponses {
                 (json, choice) -> {
                     json.writeObjectPropertyStart("message");
                     json.writeStringProperty("role", role);
-                    json.writeStringProperty("content", choice.text());
-                    for (String absent : List.of("refusal", "annotations", "audio", "function_call", "reasoning")) {
+                    content(json, choice);
+                    for (String absent : List.of("refusal", "annotations", "audio", "function_call")) {
                         json.writeNullProperty(absent);
                     }
+                    toolCalls(json, choice.tools().calls());
+                    json.writeNullProperty("reasoning");
                     json.writeEndObject();
                     logprobs(json, choice);
                     JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());
@@ -38,24 +43,79 @@ public final class ChatCompletionResponses {
                 },
                 usage,
                 json -> {
-                    json.writeNullProperty("prompt_logprobs");
-                    promptFields(
-                            json,
-                            choices.isEmpty()
-                                    ? Optional.empty()
-                                    : choices.getFirst().promptTokenIds());
+                    PromptLogprob.write(json, choices.getFirst().promptLogprobs());
+                    promptFields(json, choices.getFirst().promptTokenIds(), promptText);
                 },
                 kvTransferParams);
     }
 
-    private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds) {
+    /// A message that is nothing but calls has no content.
+    private static void content(JsonGenerator json, Choice choice) {
+        ToolParts tools = choice.tools();
+        if (choice.text().isEmpty()
+                && !(tools.calls().isEmpty() && tools.deltas().isEmpty())) {
+            json.writeNullProperty("content");
+        } else {
+            json.writeStringProperty("content", choice.text());
+        }
+    }
+
+    private static void toolCalls(JsonGenerator json, List<ToolCall> calls) {
+        if (calls.isEmpty()) {
+            return;
+        }
+        json.writeArrayPropertyStart("tool_calls");
+        for (ToolCall call : calls) {
+            json.writeStartObject();
+            json.writeStringProperty("id", call.id());
+            json.writeStringProperty("type", "function");
+            json.writeObjectPropertyStart("function");
+            json.writeStringProperty("name", call.name());
+            json.writeStringProperty("arguments", call.arguments());
+            json.writeEndObject();
+            json.writeEndObject();
+        }
+        json.writeEndArray();
+    }
+
+    private static void toolCallDeltas(JsonGenerator json, List<ToolCallDelta> deltas) {
+        if (deltas.isEmpty()) {
+            return;
+        }
+        json.writeArrayPropertyStart("tool_calls");
+        for (ToolCallDelta delta : deltas) {
+            json.writeStartObject();
+            if (delta.id().isPresent()) {
+                json.writeStringProperty("id", delta.id().get());
+                json.writeStringProperty("type", "function");
+            }
+            json.writeNumberProperty("index", delta.index());
+            json.writeObjectPropertyStart("function");
+            if (delta.name().isPresent()) {
+                json.writeStringProperty("name", delta.name().get());
+            }
+            if (!delta.arguments().isEmpty()) {
+                json.writeStringProperty("arguments", delta.arguments());
+            }
+            json.writeEndObject();
+            json.writeEndObject();
+        }
+        json.writeEndArray();
+    }
+
+    private static void promptFields(JsonGenerator json, Optional<int[]> promptTokenIds, Optional<String> promptText) {
         JsonOut.intsOrNull(json, "prompt_token_ids", promptTokenIds);
-        json.writeNullProperty("prompt_text");
+        JsonOut.stringOrNull(json, "prompt_text", promptText);
     }
 
     /// The first chunk of a choice: the role, and no content yet.
     public static byte[] roleChunk(
-            ResponseHead head, int index, String role, Optional<Usage> usage, Optional<int[]> promptTokenIds) {
+            ResponseHead head,
+            int index,
+            String role,
+            Optional<Usage> usage,
+            Optional<int[]> promptTokenIds,
+            Optional<String> promptText) {
         return head.chunk(
                 CHUNK,
                 index,
@@ -68,7 +128,7 @@ public final class ChatCompletionResponses {
                     json.writeNullProperty("finish_reason");
                 },
                 usage,
-                json -> promptFields(json, promptTokenIds));
+                json -> promptFields(json, promptTokenIds, promptText));
     }
 
     /// One chunk of a stream.
@@ -81,7 +141,13 @@ public final class ChatCompletionResponses {
                 choice.index(),
                 json -> {
                     json.writeObjectPropertyStart("delta");
-                    json.writeStringProperty("content", choice.text());
+                    ToolParts tools = choice.tools();
+                    if (!tools.parsed()
+                            || !choice.text().isEmpty()
+                            || !tools.deltas().isEmpty()) {
+                        content(json, choice);
+                    }
+                    toolCallDeltas(json, tools.deltas());
                     json.writeEndObject();
                     logprobs(json, choice);
                     JsonOut.stringOrNull(json, "finish_reason", choice.finishReason());

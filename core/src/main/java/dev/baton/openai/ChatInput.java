@@ -61,9 +61,23 @@ public record ChatInput(
         return new ChatInput(List.copyOf(messages), addGenerationPrompt, continueFinalMessage, extra);
     }
 
-    ChatInput withTemplateFields(Map<String, Object> more) {
+    /// The role of the last message.
+    public String lastRole() {
+        return String.valueOf(messages.getLast().get("role"));
+    }
+
+    /// The text of the last message.
+    public String lastContent() {
+        return String.valueOf(messages.getLast().getOrDefault("content", ""));
+    }
+
+    /// The same with the tools that the template writes about, if there are any.
+    ChatInput withTools(List<Tool> tools) {
+        if (tools.isEmpty()) {
+            return this;
+        }
         Map<String, Object> all = new LinkedHashMap<>(templateFields);
-        all.putAll(more);
+        all.put("tools", Tool.forTemplate(tools));
         return new ChatInput(messages, addGenerationPrompt, continueFinalMessage, all);
     }
 
@@ -85,6 +99,10 @@ public record ChatInput(
             plain.put("content", "");
         } else if (!content.isString()) {
             fields.wrong("string_type", loc + ".content", "Input should be a valid string", content);
+        }
+        if (message.path("role").stringValue().equals("assistant")) {
+            MessageToolCalls.read(message)
+                    .ifPresentOrElse(calls -> plain.put("tool_calls", calls), () -> plain.remove("tool_calls"));
         }
         return plain;
     }

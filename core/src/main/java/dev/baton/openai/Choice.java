@@ -10,6 +10,8 @@ import java.util.Optional;
 /// @param finishReason set on the last chunk only
 /// @param tokenIds the tokens behind `text`, if asked for
 /// @param promptTokenIds the prompt, if asked for
+/// @param promptLogprobs one entry for each token of the prompt, if asked for
+/// @param tools calls of tools; [ToolParts#NONE] in a completion
 public record Choice(
         int index,
         String text,
@@ -19,4 +21,6 @@ public record Choice(
         Optional<String> finishReason,
         StopReason stopReason,
         Optional<int[]> tokenIds,
-        Optional<int[]> promptTokenIds) {}
+        Optional<int[]> promptTokenIds,
+        Optional<List<PromptLogprob>> promptLogprobs,
+        ToolParts tools) {}

@@ -23,20 +23,17 @@ public record CompletionRequest(Optional<String> model, List<Prompt> prompts, Ge
         Fields fields = Fields.ofBody(body);
         Optional<String> model = fields.string("model");
         Optional<List<Prompt>> prompts = fields.node("prompt").map(node -> prompts(fields, node));
-        OptionalInt maxTokens = fields.integer("max_tokens");
-        if (maxTokens.isEmpty() && !fields.isNull("max_tokens")) {
-            maxTokens = OptionalInt.of(DEFAULT_MAX_TOKENS);
-        }
+        OptionalInt maxTokens = OptionalInt.of(fields.integer("max_tokens").orElse(DEFAULT_MAX_TOKENS));
         OptionalInt logprobs = fields.integer("logprobs");
         fields.check();
-        if (logprobs.isPresent() && logprobs.getAsInt() < 0) {
-            throw new ApiException(
-                    ApiError.badParameter("`logprobs` must be a positive value.", "logprobs", logprobs.getAsInt()));
+        if (logprobs.isPresent() && logprobs.getAsInt() < -1) {
+            throw Ranges.badValue("`logprobs` must be a positive value or -1.", "logprobs", logprobs.getAsInt());
         }
         if (fields.string("suffix").filter(suffix -> !suffix.isEmpty()).isPresent()) {
             throw new ApiException(ApiError.badRequest("suffix is not currently supported"));
         }
-        GenerationOptions options = GenerationOptions.read(fields, maxTokens, logprobs, true);
+        GenerationOptions options =
+                GenerationOptions.read(fields, maxTokens, logprobs, GenerationOptions.Api.COMPLETIONS);
         if (prompts.isEmpty()
                 || prompts.get().isEmpty()
                 || prompts.get().stream().anyMatch(CompletionRequest::isEmpty)) {

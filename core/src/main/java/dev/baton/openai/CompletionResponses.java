@@ -21,7 +21,7 @@ public final class CompletionResponses {
                 (json, choice) -> {
                     text(json, choice);
                     JsonOut.intsOrNull(json, "token_ids", choice.tokenIds());
-                    json.writeNullProperty("prompt_logprobs");
+                    PromptLogprob.write(json, choice.promptLogprobs());
                     JsonOut.intsOrNull(json, "prompt_token_ids", choice.promptTokenIds());
                 },
                 usage,
@@ -74,7 +74,11 @@ public final class CompletionResponses {
         json.writeEndArray();
         json.writeArrayPropertyStart("token_logprobs");
         for (TokenLogprob token : tokens) {
-            json.writeNumber(token.logprob());
+            if (token.isKnown()) {
+                json.writeNumber(token.logprob());
+            } else {
+                json.writeNull();
+            }
         }
         json.writeEndArray();
         json.writeArrayPropertyStart("tokens");
@@ -92,6 +96,10 @@ public final class CompletionResponses {
 
     /// Keyed by text: of tokens with equal text the likeliest stays; the chosen one is always there.
     private static void topLogprobs(JsonGenerator json, TokenLogprob token) {
+        if (!token.isKnown()) {
+            json.writeNull();
+            return;
+        }
         java.util.Map<String, Float> byText = new java.util.LinkedHashMap<>();
         byText.put(token.token(), token.logprob());
         for (TokenLogprob.Candidate candidate : token.top()) {

@@ -227,6 +227,13 @@ final class Fields {
         return dict(name).map(dict -> new Fields(dict, loc(name), validation));
     }
 
+    /// The fields of an object inside a list.
+    ///
+    /// @param loc where it stands under this object, for example `tools.0`
+    Fields item(String loc, ObjectNode item) {
+        return new Fields(item, loc(loc), validation);
+    }
+
     Optional<JsonNode> list(String name) {
         Optional<JsonNode> value = node(name);
         if (value.isPresent() && !value.get().isArray()) {

@@ -2,13 +2,15 @@ package dev.baton.openai;
 
 import java.nio.charset.StandardCharsets;
 
-/// Frames of a stream of server-sent events, as the API uses them: `data: ...` and a blank line, nothing else.
+/// Frames of a stream of server-sent events, as the API uses them: `data: ...` and a blank line, and comments.
 public final class SseWriter {
     /// The content type of a stream.
     public static final String CONTENT_TYPE = "text/event-stream; charset=utf-8";
 
     private static final byte[] PREFIX = "data: ".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] DONE = "data: [DONE]\n\n".getBytes(StandardCharsets.US_ASCII);
+
+    private static final byte[] HEARTBEAT = ": heartbeat\n\n".getBytes(StandardCharsets.US_ASCII);
 
     private SseWriter() {}
 
@@ -27,6 +29,11 @@ public final class SseWriter {
     /// An error after the first event. It is the last one: [#done()] follows complete output only.
     public static byte[] error(ApiError error) {
         return event(error.toJson());
+    }
+
+    /// A comment, which clients skip: it keeps proxies and clients from taking a silent connection for a dead one.
+    public static byte[] heartbeat() {
+        return HEARTBEAT.clone();
     }
 
     /// The last event of a stream whose output is complete: `data: [DONE]`.

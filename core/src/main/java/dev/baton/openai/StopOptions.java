@@ -29,16 +29,12 @@ public record StopOptions(
     }
 
     void checkRanges(OptionalInt maxTokens) {
-        if (maxTokens.isPresent() && minTokens > maxTokens.getAsInt()) {
-            throw Ranges.badValue(
-                    "min_tokens must be less than or equal to max_tokens=" + maxTokens.getAsInt() + ", got " + minTokens
-                            + ".",
-                    "min_tokens",
-                    minTokens);
-        }
         if (minTokens < 0) {
-            throw Ranges.badValue(
-                    "min_tokens must be greater than or equal to 0, got " + minTokens + ".", "min_tokens", minTokens);
+            throw Ranges.bad("min_tokens must be greater than or equal to 0, got " + minTokens + ".");
+        }
+        if (maxTokens.isPresent() && minTokens > maxTokens.getAsInt()) {
+            throw Ranges.bad("min_tokens must be less than or equal to max_tokens=" + maxTokens.getAsInt() + ", got "
+                    + minTokens + ".");
         }
         if (texts.contains("")) {
             throw Ranges.bad("stop cannot contain an empty string.");

@@ -27,7 +27,7 @@ public record TokenizeRequest(Optional<String> model, Input input, boolean addSp
         boolean strings = fields.flag("return_token_strs", false);
         if (fields.has("messages")) {
             boolean addSpecialTokens = fields.flag("add_special_tokens", false);
-            ChatInput chat = ChatInput.read(fields);
+            ChatInput chat = ChatInput.read(fields).withTools(ToolOptions.readTools(fields));
             return new TokenizeRequest(model, new Input.Conversation(chat), addSpecialTokens, strings);
         }
         boolean addSpecialTokens = fields.flag("add_special_tokens", true);

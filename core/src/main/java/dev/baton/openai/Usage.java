@@ -7,7 +7,14 @@ import tools.jackson.core.JsonGenerator;
 ///
 /// @param cachedTokens prompt tokens that came from a cache; empty unless the server shows details
 ///     (`--enable-prompt-tokens-details`)
-public record Usage(int promptTokens, int completionTokens, OptionalInt cachedTokens) {
+/// @param createdCacheTokens prompt tokens that were computed and can now be found in the cache; empty for
+///     completions, which do not tell
+public record Usage(int promptTokens, int completionTokens, OptionalInt cachedTokens, OptionalInt createdCacheTokens) {
+
+    /// Counts without details.
+    public Usage(int promptTokens, int completionTokens) {
+        this(promptTokens, completionTokens, OptionalInt.empty(), OptionalInt.empty());
+    }
 
     /// The form of whole responses: what is not known is `null`.
     void writeFull(JsonGenerator json) {
@@ -16,7 +23,7 @@ public record Usage(int promptTokens, int completionTokens, OptionalInt cachedTo
         if (cachedTokens.isPresent()) {
             json.writeObjectPropertyStart("prompt_tokens_details");
             json.writeNumberProperty("cached_tokens", cachedTokens.getAsInt());
-            json.writeNullProperty("created_cache_tokens");
+            JsonOut.intOrNull(json, "created_cache_tokens", createdCacheTokens);
             json.writeNullProperty("multimodal_tokens");
             json.writeEndObject();
         } else {
@@ -33,6 +40,9 @@ public record Usage(int promptTokens, int completionTokens, OptionalInt cachedTo
         if (cachedTokens.isPresent()) {
             json.writeObjectPropertyStart("prompt_tokens_details");
             json.writeNumberProperty("cached_tokens", cachedTokens.getAsInt());
+            if (createdCacheTokens.isPresent()) {
+                json.writeNumberProperty("created_cache_tokens", createdCacheTokens.getAsInt());
+            }
             json.writeEndObject();
         }
         json.writeEndObject();

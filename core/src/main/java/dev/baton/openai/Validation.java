@@ -50,7 +50,7 @@ final class Validation {
         return new ApiError(400, message.toString(), "Bad Request", Optional.of(problems[0].loc()));
     }
 
-    private static String brief(JsonNode input) {
+    static String brief(JsonNode input) {
         if (input.isObject()) {
             return "<dict of " + input.size() + " items>";
         }

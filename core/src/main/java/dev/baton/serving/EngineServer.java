@@ -13,10 +13,12 @@ import dev.baton.openai.AbortRequests;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.ChatCompletionRequest;
+import dev.baton.openai.ChatInput;
 import dev.baton.openai.CompletionRequest;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ModelList;
+import dev.baton.openai.OutputOptions;
 import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.TokenizeRequest;
@@ -29,8 +31,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -73,18 +77,30 @@ public final class EngineServer implements AutoCloseable {
     private final HttpServer server;
     private final AutoCloseable statsTimer;
     private final AutoCloseable registryTimer;
+    private final AutoCloseable heartbeatTimer;
+    private final Set<RequestStream> heartbeats = ConcurrentHashMap.newKeySet();
 
     private EngineServer(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
         this.config = config;
         this.engine = engine;
         this.tokenizer = tokenizer;
-        this.prompts =
-                new Prompts(tokenizer, engine.config().maxModelLen(), config.vocabSize(), config.defaultSampling());
+        int maxModelLen = engine.config().maxModelLen();
+        this.prompts = new Prompts(tokenizer, maxModelLen, config.vocabSize());
+        Constraints constraints = new Constraints(tokenizer, config.vocabSize(), config.eosTokenIds());
+        Sampling sampling =
+                new Sampling(tokenizer, maxModelLen, config.vocabSize(), config.defaultSampling(), constraints);
         this.admission = new AdmissionControl(config.maxInFlight());
         this.registry = new RequestRegistry(engine::isKnown);
         this.metrics = new ServingMetrics(config.modelName(), engine);
-        this.context =
-                new ServingContext(engine, tokenizer, prompts, registry, metrics, config.enablePromptTokensDetails());
+        this.context = new ServingContext(
+                engine,
+                tokenizer,
+                prompts,
+                sampling,
+                registry,
+                metrics,
+                UsageCounter.of(config.enablePromptTokensDetails(), engine.config()),
+                new Streaming(config.enableForceIncludeUsage(), config.sseHeartbeatInterval()));
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -103,6 +119,11 @@ public final class EngineServer implements AutoCloseable {
                         () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info))
                 : () -> {};
         this.registryTimer = runtime.every(REGISTRY_SWEEP, registry::forgetReleased);
+        this.heartbeatTimer = config.sseHeartbeatInterval()
+                .map(interval -> runtime.every(
+                        Duration.ofMillis(Math.max(1, interval.toMillis() / 2)),
+                        () -> heartbeats.forEach(RequestStream::heartbeat)))
+                .orElse(() -> {});
     }
 
     /// Starts to serve; returns once the port is bound.
@@ -122,6 +143,7 @@ public final class EngineServer implements AutoCloseable {
         try {
             statsTimer.close();
             registryTimer.close();
+            heartbeatTimer.close();
             server.stop(grace);
         } catch (HttpException e) {
             LOG.warn("{}", e.getMessage());
@@ -177,6 +199,7 @@ public final class EngineServer implements AutoCloseable {
             exchange.setResponseHeader(REQUEST_ID, clientsRequestId(exchange).orElseGet(EngineServer::newRequestId));
         }
         Map<String, Consumer<HttpExchange>> methods = routes.get(exchange.path());
+        metrics.http().follow(exchange, methods != null);
         if (methods == null) {
             exchange.respondJson(404, Json.bytes(Map.of("detail", "Not Found")));
             return;
@@ -271,12 +294,18 @@ public final class EngineServer implements AutoCloseable {
             ChatCompletionRequest request = ChatCompletionRequest.parse(body);
             requireModel(request.model());
             requireWholeAnswer(kv, request.options());
-            return admitted(request.options().n(), leave -> {
-                EncodedPrompt encoded = prompts.encode(request.chat(), request.options());
-                String role = request.chat().addGenerationPrompt()
-                        ? config.responseRole()
-                        : String.valueOf(request.chat().messages().getLast().get("role"));
-                return stream(exchange, request.options(), new ResponseFormat.Chat(role), List.of(encoded), leave);
+            Optional<ToolUse> tools = ToolUse.of(request.tools(), config.toolFormat());
+            GenerationOptions options =
+                    tools.map(use -> use.adjust(request.options())).orElse(request.options());
+            return admitted(options.n(), leave -> {
+                ChatInput chat = request.chat();
+                OutputOptions output = options.output();
+                String role = chat.addGenerationPrompt() ? config.responseRole() : chat.lastRole();
+                String echo = output.echo() && role.equals(chat.lastRole()) ? chat.lastContent() : "";
+                EncodedPrompt encoded = prompts.encode(chat, echo, options);
+                Optional<String> shown = output.returnPromptText() ? Optional.of(prompts.text(chat)) : Optional.empty();
+                ResponseFormat format = new ResponseFormat.Chat(role, shown, tools);
+                return stream(exchange, options, format, List.of(encoded), leave);
             });
         });
         stream.submit(kv);
@@ -348,10 +377,24 @@ public final class EngineServer implements AutoCloseable {
         }
         ResponseHead head = new ResponseHead(
                 format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
-        Generation generation = new Generation(requestId, options, format, head, encoded);
+        Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
+        if (options.output().stream() && config.sseHeartbeatInterval().isPresent()) {
+            heartbeats.add(stream);
+            stream.whenOver(() -> heartbeats.remove(stream));
+        }
         return stream;
+    }
+
+    /// The header counts before the body's field; one that is no number counts as none, as in vLLM.
+    private static int priority(HttpExchange exchange, GenerationOptions options) {
+        Optional<String> header = exchange.header("x-vllm-priority");
+        try {
+            return header.isPresent() ? Integer.parseInt(header.get().strip()) : options.priority();
+        } catch (NumberFormatException e) {
+            return options.priority();
+        }
     }
 
     /// The client's id if it is fit to be repeated, the header before the body's field; else a new one.
@@ -378,7 +421,7 @@ public final class EngineServer implements AutoCloseable {
         if (request.returnTokenStrs()) {
             String[] strings = new String[tokens.length];
             for (int i = 0; i < tokens.length; i++) {
-                strings[i] = tokenizer.tokenText(tokens[i]);
+                strings[i] = tokenizer.tokenPiece(tokens[i]);
             }
             texts = Optional.of(strings);
         }

@@ -1,8 +1,11 @@
 package dev.baton.serving;
 
 import dev.baton.http.HttpServerConfig;
+import dev.baton.serving.tools.ToolFormat;
+import dev.baton.serving.tools.ToolParsers;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 
 /// How one instance is served.
 ///
@@ -10,10 +13,17 @@ import java.util.List;
 /// @param servedModelNames names that requests may give as `model`; answers carry the first (`--served-model-name`)
 /// @param modelRoot the folder or name that the model was loaded from, for `/v1/models`
 /// @param vocabSize number of token ids that the model takes
+/// @param eosTokenIds tokens that end an output; empty: the tokenizer's
 /// @param version this program's version
 /// @param defaultSampling for fields that requests leave out
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
+/// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
+///     (`--enable-force-include-usage`)
+/// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. Its head
+///     goes out then, before its first content (`--sse-heartbeat-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
+/// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
+/// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
 /// @param logStats whether there are lines of statistics in the log (`--disable-log-stats`)
 /// @param logStatsInterval time between two of them while there is traffic
@@ -24,10 +34,15 @@ public record EngineServerConfig(
         List<String> servedModelNames,
         String modelRoot,
         int vocabSize,
+        List<Integer> eosTokenIds,
         String version,
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
+        boolean enableForceIncludeUsage,
+        Optional<Duration> sseHeartbeatInterval,
         boolean devMode,
+        Optional<String> toolCallParser,
+        boolean enableAutoToolChoice,
         int maxInFlight,
         boolean logStats,
         Duration logStatsInterval,
@@ -40,6 +55,19 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("servedModelNames is empty; pass --served-model-name");
         }
         servedModelNames = List.copyOf(servedModelNames);
+        eosTokenIds = List.copyOf(eosTokenIds);
+        if (enableAutoToolChoice && toolCallParser.isEmpty()) {
+            throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
+        }
+        toolCallParser.filter(name -> !ToolParsers.names().contains(name)).ifPresent(unknown -> {
+            throw new IllegalArgumentException("invalid tool call parser: " + unknown + " (--tool-call-parser is one of "
+                    + String.join(", ", ToolParsers.names()) + ")");
+        });
+    }
+
+    /// How calls of tools are found; empty if they are not enabled.
+    Optional<ToolFormat> toolFormat() {
+        return toolCallParser.filter(name -> enableAutoToolChoice).flatMap(ToolParsers::find);
     }
 
     /// The name that answers carry.
@@ -57,10 +85,15 @@ public record EngineServerConfig(
     /// Begins with these values.
     public Builder toBuilder() {
         return new Builder(http, servedModelNames, modelRoot, vocabSize)
+                .eosTokenIds(eosTokenIds)
                 .version(version)
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
+                .enableForceIncludeUsage(enableForceIncludeUsage)
+                .sseHeartbeatInterval(sseHeartbeatInterval)
                 .devMode(devMode)
+                .toolCallParser(toolCallParser)
+                .enableAutoToolChoice(enableAutoToolChoice)
                 .maxInFlight(maxInFlight)
                 .logStats(logStats)
                 .logStatsInterval(logStatsInterval)
@@ -74,10 +107,15 @@ public record EngineServerConfig(
         private HttpServerConfig http;
         private List<String> servedModelNames;
         private String modelRoot;
+        private List<Integer> eosTokenIds = List.of();
         private String version = "dev";
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
+        private boolean enableForceIncludeUsage;
+        private Optional<Duration> sseHeartbeatInterval = Optional.empty();
         private boolean devMode;
+        private Optional<String> toolCallParser = Optional.empty();
+        private boolean enableAutoToolChoice;
         private int maxInFlight = 4096;
         private boolean logStats = true;
         private Duration logStatsInterval = Duration.ofSeconds(10);
@@ -106,6 +144,11 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder eosTokenIds(List<Integer> ids) {
+            eosTokenIds = ids;
+            return this;
+        }
+
         public Builder version(String number) {
             version = number;
             return this;
@@ -121,8 +164,28 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder enableForceIncludeUsage(boolean enabled) {
+            enableForceIncludeUsage = enabled;
+            return this;
+        }
+
+        public Builder sseHeartbeatInterval(Optional<Duration> interval) {
+            sseHeartbeatInterval = interval;
+            return this;
+        }
+
         public Builder devMode(boolean enabled) {
             devMode = enabled;
+            return this;
+        }
+
+        public Builder toolCallParser(Optional<String> name) {
+            toolCallParser = name;
+            return this;
+        }
+
+        public Builder enableAutoToolChoice(boolean enabled) {
+            enableAutoToolChoice = enabled;
             return this;
         }
 
@@ -160,10 +223,15 @@ public record EngineServerConfig(
                     servedModelNames,
                     modelRoot,
                     vocabSize,
+                    eosTokenIds,
                     version,
                     defaultSampling,
                     enablePromptTokensDetails,
+                    enableForceIncludeUsage,
+                    sseHeartbeatInterval,
                     devMode,
+                    toolCallParser,
+                    enableAutoToolChoice,
                     maxInFlight,
                     logStats,
                     logStatsInterval,

@@ -3,16 +3,19 @@ package dev.baton.serving;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ResponseHead;
 import java.util.List;
+import java.util.Optional;
 
 /// One request that generates, checked and tokenised.
 ///
 /// @param requestId the client's id, or one made for it
 /// @param format how it is answered
+/// @param priority lower comes first, where the engine schedules by priority
 /// @param head what every part of the answer repeats
 /// @param prompts at least one; each gets `options.n()` choices
 record Generation(
         String requestId,
         GenerationOptions options,
         ResponseFormat format,
+        int priority,
         ResponseHead head,
         List<EncodedPrompt> prompts) {}

@@ -1,6 +1,5 @@
 package dev.baton.serving;
 
-import dev.baton.engine.SamplingParams;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.ChatInput;
@@ -12,28 +11,20 @@ import dev.baton.tokenizer.SpecialTokenGuard;
 import dev.baton.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
-import java.util.OptionalInt;
-import java.util.OptionalLong;
 
-/// Turns what a request says into what the engine takes: prompts into token ids within the context, options into
-/// sampling parameters. Thread-safe; tokenising takes long, so not for event loops.
+/// Turns the prompts of requests into token ids within the context. Thread-safe; tokenising takes long, so not for
+/// event loops.
 final class Prompts {
-    private static final float MAX_BIAS = 100f;
-
     private final Tokenizer tokenizer;
     private final int maxModelLen;
     private final int vocabSize;
-    private final DefaultSampling defaults;
     private final int maxTokenBytes;
 
-    Prompts(Tokenizer tokenizer, int maxModelLen, int vocabSize, DefaultSampling defaults) {
+    Prompts(Tokenizer tokenizer, int maxModelLen, int vocabSize) {
         this.tokenizer = tokenizer;
         this.maxModelLen = maxModelLen;
         this.vocabSize = vocabSize;
-        this.defaults = defaults;
         this.maxTokenBytes = longestToken(tokenizer);
     }
 
@@ -60,17 +51,32 @@ final class Prompts {
             case Prompt.Text(String text) -> encode(text, options.prompt().addSpecialTokens(), options);
             case Prompt.Tokens(int[] given) -> requireInVocabulary(given);
         };
-        return new EncodedPrompt(fit(ids, options), "");
+        int[] kept = fit(ids, options);
+        // With the prompt's tokens in the answer, vLLM does not repeat its text.
+        if (!options.output().echo() || options.output().returnTokenIds()) {
+            return new EncodedPrompt(kept, "", options.output().echo());
+        }
+        boolean whole = kept.length == ids.length;
+        String echo = prompt instanceof Prompt.Text(String text) && whole ? text : tokenizer.decode(kept, false);
+        return new EncodedPrompt(kept, echo, true);
     }
 
     /// The tokens of a conversation. Special tokens that its texts spell are ordinary text, the template's are
     /// special.
-    EncodedPrompt encode(ChatInput chat, GenerationOptions options) {
+    ///
+    /// @param echo the text that is repeated before the answer
+    EncodedPrompt encode(ChatInput chat, String echo, GenerationOptions options) {
         SpecialTokenGuard guard = guard(chat);
         String rendered = render(chat, guard);
         requireRoom(guard.withoutMarks(rendered), options);
         int[] ids = tokenizer.encode(rendered, guard, options.prompt().addSpecialTokens());
-        return new EncodedPrompt(fit(ids, options), "");
+        return new EncodedPrompt(fit(ids, options), echo, false);
+    }
+
+    /// What the chat template makes of a conversation.
+    String text(ChatInput chat) {
+        SpecialTokenGuard guard = guard(chat);
+        return guard.withoutMarks(render(chat, guard));
     }
 
     /// The tokens of a conversation whatever their number.
@@ -149,7 +155,9 @@ final class Prompts {
                         + ") is greater than max_model_len (" + maxModelLen
                         + "). Please, select a smaller truncation size."));
             }
-            kept = ids.length > most ? Arrays.copyOfRange(ids, ids.length - Math.max(1, most), ids.length) : ids;
+            kept = ids.length > most
+                    ? cut(ids, Math.max(1, most), options.prompt().keepFirst())
+                    : ids;
         }
         if (kept.length == 0) {
             throw new ApiException(ApiError.badRequest(
@@ -171,6 +179,10 @@ final class Prompts {
         return kept;
     }
 
+    private static int[] cut(int[] ids, int length, boolean keepFirst) {
+        return keepFirst ? Arrays.copyOf(ids, length) : Arrays.copyOfRange(ids, ids.length - length, ids.length);
+    }
+
     private ApiException tooLong(String count, long value) {
         return new ApiException(ApiError.badParameter(
                 "This model's maximum context length is " + maxModelLen + " tokens. However, your prompt contains "
@@ -178,57 +190,5 @@ final class Prompts {
                         + " Please reduce the length of the input prompt.",
                 "input_tokens",
                 value));
-    }
-
-    /// The sampling parameters for one prompt: what the request says, else what the model's defaults say.
-    ///
-    /// @param choice index among the choices of the prompt; each draws its own numbers
-    SamplingParams sampling(GenerationOptions options, int promptTokens, int choice) {
-        int room = maxModelLen - promptTokens;
-        int maxTokens =
-                Math.min(room, options.maxTokens().orElse(defaults.maxTokens().orElse(room)));
-        OptionalLong seed = options.sampling().seed().isPresent()
-                ? OptionalLong.of(options.sampling().seed().getAsLong() + choice)
-                : OptionalLong.empty();
-        OptionalInt topK =
-                options.sampling().topK().isPresent() ? options.sampling().topK() : defaults.topK();
-        return SamplingParams.builder(maxTokens)
-                .temperature((float) options.sampling()
-                        .temperature()
-                        .orElse(defaults.temperature().orElse(1)))
-                .topP((float) options.sampling().topP().orElse(defaults.topP().orElse(1)))
-                .topK(Math.min(vocabSize, Math.max(0, topK.orElse(0))))
-                .minP((float) options.sampling().minP().orElse(defaults.minP().orElse(0)))
-                .repetitionPenalty((float) options.sampling()
-                        .repetitionPenalty()
-                        .orElse(defaults.repetitionPenalty().orElse(1)))
-                .presencePenalty((float) options.sampling().presencePenalty())
-                .frequencyPenalty((float) options.sampling().frequencyPenalty())
-                .seed(seed)
-                .minTokens(Math.min(options.stop().minTokens(), maxTokens))
-                .ignoreEos(options.stop().ignoreEos())
-                // ids that no token has can never be drawn
-                .stopTokenIds(options.stop().tokenIds().stream()
-                        .filter(id -> id >= 0 && id < vocabSize)
-                        .toList())
-                .logprobs(options.output().logprobs())
-                .logitBias(biases(options.sampling().logitBias()))
-                .build();
-    }
-
-    private Map<Integer, Float> biases(Map<Integer, Float> wanted) {
-        List<Integer> outside = wanted.keySet().stream()
-                .filter(id -> id < 0 || id >= vocabSize)
-                .sorted()
-                .toList();
-        if (!outside.isEmpty()) {
-            throw new ApiException(ApiError.badRequest(
-                    "token_id(s) " + outside + " in logit_bias contain out-of-vocab token ids. Vocabulary size: "
-                            + vocabSize,
-                    "logit_bias"));
-        }
-        Map<Integer, Float> biases = new HashMap<>();
-        wanted.forEach((id, bias) -> biases.put(id, Math.clamp(bias, -MAX_BIAS, MAX_BIAS)));
-        return biases;
     }
 }

@@ -29,6 +29,7 @@ final class RequestStream {
     private final ServingMetrics metrics;
     private final Generation generation;
     private final Runnable whenOver;
+    private final List<Runnable> alsoWhenOver = new ArrayList<>(1);
     private final List<Sequence> sequences;
     private final Answer answer;
 
@@ -50,10 +51,11 @@ final class RequestStream {
         this.whenOver = whenOver;
         this.sequences = sequences(context, generation);
         this.unfinished = sequences.size();
-        this.answer = Answer.of(exchange, generation, sequences, context.promptTokensDetails());
+        this.answer = Answer.of(exchange, generation, sequences, context);
     }
 
     private static List<Sequence> sequences(ServingContext context, Generation generation) {
+        Sampling.OfRequest sampling = context.sampling().of(generation.options());
         List<Sequence> sequences = new ArrayList<>();
         for (EncodedPrompt prompt : generation.prompts()) {
             for (int choice = 0; choice < generation.options().n(); choice++) {
@@ -69,9 +71,9 @@ final class RequestStream {
                         index,
                         engineId,
                         prompt,
-                        context.prompts().sampling(generation.options(), prompt.length(), choice),
+                        sampling.params(prompt.length(), choice),
                         choice == 0,
-                        new SequenceText(context.tokenizer(), generation.options())));
+                        new SequenceText(context.tokenizer(), prompt, generation.options())));
             }
         }
         return List.copyOf(sequences);
@@ -97,6 +99,8 @@ final class RequestStream {
                         sequence.engineId(),
                         sequence.prompt().ids(),
                         sequence.sampling(),
+                        generation.priority(),
+                        generation.options().user().orElse(EngineRequest.NO_TENANT),
                         sequence.index() == 0 ? kv : Optional.empty());
                 registry.add(generation.requestId(), sequence.engineId());
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));
@@ -104,7 +108,7 @@ final class RequestStream {
         } catch (EngineException.QueueFull e) {
             abandon();
             metrics.rejected("max_num_queued_reqs");
-            throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage())));
+            throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage()), e.retryAfter()));
         } catch (EngineException e) {
             abandon();
             throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage())));
@@ -145,11 +149,26 @@ final class RequestStream {
         }
     }
 
+    /// Registers what else to do when the answer is complete or has become pointless. Before [#submit].
+    void whenOver(Runnable task) {
+        alsoWhenOver.add(task);
+    }
+
+    /// Sends a sign of life if the answer is a stream that has been silent for too long. Any thread.
+    void heartbeat() {
+        exchange.execute(() -> {
+            if (submitted && !over) {
+                answer.heartbeat();
+            }
+        });
+    }
+
     private void finishQuietly() {
         over = true;
         if (!reportedOver) {
             reportedOver = true;
             whenOver.run();
+            alsoWhenOver.forEach(Runnable::run);
         }
     }
 
@@ -198,6 +217,7 @@ final class RequestStream {
                     now - exchange.arrivalNanos(),
                     sequence.decodeNanos());
             if (unfinished == 0) {
+                metrics.completed(sequences);
                 answer.complete();
                 finishQuietly();
             }

@@ -14,6 +14,14 @@ sealed interface ResponseFormat {
     /// What ids begin with.
     String idPrefix();
 
+    /// Whether `usage` says how many tokens are new in the prefix cache.
+    boolean tellsCreatedCacheTokens();
+
+    /// How calls of tools are found in the output, if they are.
+    default Optional<ToolUse> tools() {
+        return Optional.empty();
+    }
+
     byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams);
 
     byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint);
@@ -25,6 +33,11 @@ sealed interface ResponseFormat {
         @Override
         public String idPrefix() {
             return "cmpl-";
+        }
+
+        @Override
+        public boolean tellsCreatedCacheTokens() {
+            return false;
         }
 
         @Override
@@ -47,16 +60,23 @@ sealed interface ResponseFormat {
     /// `/v1/chat/completions`.
     ///
     /// @param role the role of the message that is generated
-    record Chat(String role) implements ResponseFormat {
+    /// @param promptText what the chat template made of the messages, if the request asks for it
+    /// @param tools how calls of tools are found in the output, if they are
+    record Chat(String role, Optional<String> promptText, Optional<ToolUse> tools) implements ResponseFormat {
         @Override
         public String idPrefix() {
             return "chatcmpl-";
         }
 
         @Override
+        public boolean tellsCreatedCacheTokens() {
+            return true;
+        }
+
+        @Override
         public byte[] full(
                 ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
-            return ChatCompletionResponses.full(head, role, choices, usage, kvTransferParams);
+            return ChatCompletionResponses.full(head, role, promptText, choices, usage, kvTransferParams);
         }
 
         @Override

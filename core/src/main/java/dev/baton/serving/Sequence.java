@@ -3,7 +3,9 @@ package dev.baton.serving;
 import dev.baton.engine.FinishReason;
 import dev.baton.engine.RequestOutput;
 import dev.baton.engine.SamplingParams;
+import dev.baton.openai.PromptLogprob;
 import dev.baton.openai.StopReason;
+import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -65,6 +67,11 @@ final class Sequence {
     /// Tokens generated so far.
     int numTokens() {
         return text.numTokens();
+    }
+
+    /// What is to be said about the prompt's tokens, if asked for.
+    Optional<List<PromptLogprob>> promptLogprobs() {
+        return text.promptLogprobs();
     }
 
     /// Whether the client is to see no more of it: a stop text was found, or the engine has ended it.

@@ -5,10 +5,12 @@ import dev.baton.engine.EngineConfig;
 import dev.baton.engine.EngineStats;
 import dev.baton.engine.RequestOutput;
 import dev.baton.metrics.Metrics;
+import dev.baton.metrics.ProcessMetrics;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.transfer.KvTransferStats;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
+import java.util.List;
 import java.util.Map;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
@@ -37,10 +39,18 @@ final class ServingMetrics {
     private final Histogram generationTokens;
     private final Histogram maxTokens;
     private final Histogram choices;
+    private final Histogram maxGenerationTokens;
+    private final Histogram queueTime;
+    private final Histogram prefillTime;
+    private final Histogram decodeTime;
+    private final Histogram inferenceTime;
+    private final Histogram preemptions;
     private final Histogram prefillComputedTokens;
     private final Counter finished;
     private final Counter promptTokensBySource;
     private final Counter rejected;
+    private final Counter toolCallParses;
+    private final HttpMetrics http;
 
     ServingMetrics(String modelName, Engine engine) {
         this.engine = engine;
@@ -62,6 +72,14 @@ final class ServingMetrics {
                 metrics.histogram("vllm:request_generation_tokens", "Tokens generated for a sequence.", tokens);
         maxTokens = metrics.histogram("vllm:request_params_max_tokens", "max_tokens of a request.", tokens);
         choices = metrics.histogram("vllm:request_params_n", "n of a request.", 1, 2, 5, 10, 20);
+        maxGenerationTokens = metrics.histogram(
+                "vllm:request_max_num_generation_tokens", "Tokens of a request's longest choice.", tokens);
+        queueTime = requestTime("queue", "Time from submission to the first turn.");
+        prefillTime = requestTime("prefill", "Time from the first turn to the first token.");
+        decodeTime = requestTime("decode", "Time from the first token to the last.");
+        inferenceTime = requestTime("inference", "Time from the first turn to the last token.");
+        preemptions = metrics.histogram(
+                "vllm:request_num_preemptions", "Times that a sequence was put back.", 0, 1, 2, 5, 10, 20, 50, 100);
         prefillComputedTokens = metrics.histogram(
                 "vllm:request_prefill_kv_computed_tokens",
                 "Prompt tokens that were computed here, neither cached nor transferred.",
@@ -71,7 +89,28 @@ final class ServingMetrics {
                 "vllm:prompt_tokens_by_source", "Prompt tokens by where their KV blocks came from.", "source");
         rejected =
                 metrics.counter("vllm:admission_rejections", "Requests refused because the server was full.", "reason");
+        toolCallParses = metrics.counter(
+                "vllm:tool_call_parser_invocations",
+                "Choices that were looked through for calls of tools.",
+                "mode",
+                "outcome",
+                "request_type");
+        for (String mode : List.of("streaming", "non_streaming")) {
+            for (String outcome : List.of("tool_call", "no_tool_call")) {
+                toolCallParses.initLabelValues(mode, outcome, "chat_completions");
+            }
+        }
+        http = new HttpMetrics(metrics);
+        List.of("stop", "length", "abort", "error", "repetition").forEach(finished::initLabelValues);
+        List.of("local_compute", "local_cache_hit", "external_kv_transfer")
+                .forEach(promptTokensBySource::initLabelValues);
+        List.of("max_num_queued_reqs", "max_num_queued_tokens").forEach(rejected::initLabelValues);
+        ProcessMetrics.addTo(metrics);
         engineMetrics();
+    }
+
+    private Histogram requestTime(String phase, String help) {
+        return metrics.histogram("vllm:request_" + phase + "_time_seconds", help, REQUEST_SECONDS);
     }
 
     private void engineMetrics() {
@@ -101,6 +140,20 @@ final class ServingMetrics {
                 "vllm:prompt_tokens_cached",
                 "Prompt tokens that were not computed here.",
                 stats -> stats.prefixCacheHitTokens() + stats.externalHitTokens());
+        metrics.counter(
+                "vllm:prompt_tokens_cached_by_source",
+                "Prompt tokens that were not computed here, by the tier that had them.",
+                "source",
+                Map.of(
+                        "device", () -> engine.stats().prefixCacheHitTokens(),
+                        "p2p", () -> engine.stats().externalHitTokens()));
+        counter("vllm:corrupted_requests", "Sequences with logits that are no number.", EngineStats::corruptedRequests);
+        metrics.histogram("vllm:iteration_tokens_total", "Tokens computed a step.", engine.iterationTokens());
+        metrics.gauge(
+                "vllm:engine_sleep_state",
+                "Whether the engine is awake: always.",
+                "sleep_state",
+                Map.of("awake", () -> 1, "weights_offloaded", () -> 0, "discard_all", () -> 0));
         counter("vllm:num_preemptions", "Sequences that were put back.", EngineStats::preemptions);
         counter("vllm:prompt_tokens", "Prompt tokens prefilled.", EngineStats::promptTokens);
         counter("vllm:generation_tokens", "Tokens generated.", EngineStats::generationTokens);
@@ -128,6 +181,8 @@ final class ServingMetrics {
                         Integer.toString(config.blockTokens()),
                         "num_gpu_blocks",
                         Integer.toString(config.numBlocks()),
+                        "kv_cache_size_tokens",
+                        Integer.toString(config.numBlocks() * config.blockTokens()),
                         "enable_prefix_caching",
                         config.enablePrefixCaching() ? "True" : "False"));
     }
@@ -176,6 +231,26 @@ final class ServingMetrics {
         options.maxTokens().ifPresent(maxTokens::observe);
     }
 
+    /// Notes that a choice was looked through for calls of tools.
+    void toolCallsParsed(boolean streaming, boolean called) {
+        toolCallParses
+                .labelValues(
+                        streaming ? "streaming" : "non_streaming",
+                        called ? "tool_call" : "no_tool_call",
+                        "chat_completions")
+                .inc();
+    }
+
+    HttpMetrics http() {
+        return http;
+    }
+
+    /// Notes the end of a request, all of its sequences together.
+    void completed(List<Sequence> sequences) {
+        maxGenerationTokens.observe(
+                sequences.stream().mapToInt(Sequence::numTokens).max().orElse(0));
+    }
+
     void rejected(String reason) {
         rejected.labelValues(reason).inc();
     }
@@ -199,6 +274,12 @@ final class ServingMetrics {
         if (generated > 1) {
             timePerOutputToken.observe(decodeNanos / NANOS / (generated - 1));
         }
+        RequestOutput.Timings timings = finish.timings();
+        queueTime.observe(timings.queuedNanos() / NANOS);
+        prefillTime.observe(timings.prefillNanos() / NANOS);
+        decodeTime.observe(timings.decodeNanos() / NANOS);
+        inferenceTime.observe((timings.prefillNanos() + timings.decodeNanos()) / NANOS);
+        preemptions.observe(timings.numPreemptions());
         int computed = finish.promptTokens() - finish.cachedTokens() - finish.externalTokens();
         prefillComputedTokens.observe(computed);
         promptTokensBySource.labelValues("local_compute").inc(computed);

@@ -8,34 +8,53 @@ import dev.baton.openai.ChatCompletionResponses;
 import dev.baton.openai.Choice;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.SseWriter;
+import dev.baton.openai.StreamOptions;
 import dev.baton.openai.TokenLogprob;
+import dev.baton.openai.ToolParts;
 import dev.baton.openai.Usage;
+import dev.baton.serving.tools.ToolCallStream;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
 /// An answer that is sent piece by piece, as server-sent events. Its head goes out with the first piece, so that
-/// what fails before gets a status of its own.
+/// what fails before gets a status of its own; or with the first heartbeat, where the operator has asked for those.
 final class StreamedAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
     private final OutputOptions output;
     private final List<Sequence> sequences;
-    private final boolean promptTokensDetails;
+    private final UsageCounter usage;
+    private final ServingMetrics metrics;
+    private final StreamOptions streamOptions;
+    private final long silenceNanos;
     private final int[] shownCharacters;
     private final boolean[] begun;
+    private final List<ToolCallStream> toolCalls; // by sequence; empty if no calls are looked for
     private @Nullable HttpStream stream;
+    private boolean rolesSent;
+    private long lastWriteNanos;
 
     StreamedAnswer(
-            HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
+            HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.output = generation.options().output();
         this.sequences = sequences;
-        this.promptTokensDetails = promptTokensDetails;
+        this.usage = context.usage();
+        this.metrics = context.metrics();
+        this.streamOptions = context.streaming().options(output.streamOptions());
+        this.silenceNanos =
+                context.streaming().heartbeatInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
+        this.lastWriteNanos = exchange.arrivalNanos();
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
+        this.toolCalls = generation
+                .format()
+                .tools()
+                .map(tools -> sequences.stream().map(each -> tools.stream()).toList())
+                .orElse(List.of());
     }
 
     @Override
@@ -44,41 +63,97 @@ final class StreamedAnswer implements Answer {
         if (delta.tokenIds().length == 0 && delta.text().isEmpty() && !last) {
             return;
         }
-        HttpStream out = opened();
         int index = sequence.index();
-        boolean promptHere =
-                !begun[index] && output.returnTokenIds() && generation.format() instanceof ResponseFormat.Completion;
+        Shown shown = shown(index, delta.text(), last);
+        if (shown.isNothing() && !last && output.logprobs().isEmpty() && !output.returnTokenIds()) {
+            return; // held back until it is known to be text or a call
+        }
+        HttpStream out = opened();
+        boolean promptHere = !begun[index]
+                && (output.returnTokenIds() || output.echo())
+                && generation.format() instanceof ResponseFormat.Completion;
         begun[index] = true;
         Choice choice = new Choice(
                 index,
-                delta.text(),
+                shown.text(),
                 output.logprobs().isPresent(),
                 delta.logprobs(),
                 shownCharacters[index],
-                sequence.finishReason(),
+                sequence.finishReason().map(reason -> finishReason(index, reason)),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(delta.tokenIds()) : Optional.empty(),
-                promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty());
+                promptHere ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                Optional.empty(),
+                shown.tools());
         for (TokenLogprob token : delta.logprobs()) {
             shownCharacters[index] +=
                     token.token().codePointCount(0, token.token().length());
         }
-        boolean usageFollows = output.streamOptions().includeUsage();
-        out.write(SseWriter.event(generation
-                .format()
-                .chunk(
-                        generation.head(),
-                        choice,
-                        runningUsage(sequence, sequence.numTokens()),
-                        last && !usageFollows)));
+        boolean usageFollows = streamOptions.includeUsage();
+        write(
+                out,
+                generation
+                        .format()
+                        .chunk(
+                                generation.head(),
+                                choice,
+                                runningUsage(sequence, sequence.numTokens()),
+                                last && !usageFollows));
     }
 
+    private void write(HttpStream out, byte[] json) {
+        lastWriteNanos = System.nanoTime();
+        out.write(SseWriter.event(json));
+    }
+
+    @Override
+    public void heartbeat() {
+        if (System.nanoTime() - lastWriteNanos >= silenceNanos) {
+            lastWriteNanos = System.nanoTime();
+            head().write(SseWriter.heartbeat());
+        }
+    }
+
+    /// What is sent of a piece of text.
+    private record Shown(String text, ToolParts tools) {
+        private boolean isNothing() {
+            return tools.parsed() && text.isEmpty() && tools.deltas().isEmpty();
+        }
+    }
+
+    private Shown shown(int index, String text, boolean last) {
+        if (toolCalls.isEmpty()) {
+            return new Shown(text, ToolParts.NONE);
+        }
+        ToolCallStream.Delta found = toolCalls.get(index).accept(text, last);
+        return new Shown(found.content(), new ToolParts(true, List.of(), found.calls()));
+    }
+
+    private String finishReason(int index, String reason) {
+        Optional<ToolUse> tools = generation.format().tools();
+        if (tools.isEmpty()) {
+            return reason;
+        }
+        boolean called = toolCalls.get(index).numCalls() > 0;
+        metrics.toolCallsParsed(true, called);
+        return tools.get().finishReason(reason, called);
+    }
+
+    /// The stream, with its head and what comes before the first content.
     private HttpStream opened() {
+        HttpStream out = head();
+        if (!rolesSent) {
+            rolesSent = true;
+            writeRoles(out);
+        }
+        return out;
+    }
+
+    private HttpStream head() {
         HttpStream out = stream;
         if (out == null) {
             out = exchange.startStream(200, HttpHeaders.of("content-type", SseWriter.CONTENT_TYPE));
             stream = out;
-            writeRoles(out);
         }
         return out;
     }
@@ -90,25 +165,29 @@ final class StreamedAnswer implements Answer {
         for (Sequence sequence : sequences) {
             Optional<int[]> prompt =
                     output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty();
-            out.write(SseWriter.event(ChatCompletionResponses.roleChunk(
-                    generation.head(), sequence.index(), chat.role(), runningUsage(sequence, 0), prompt)));
+            write(
+                    out,
+                    ChatCompletionResponses.roleChunk(
+                            generation.head(),
+                            sequence.index(),
+                            chat.role(),
+                            runningUsage(sequence, 0),
+                            prompt,
+                            chat.promptText()));
         }
     }
 
     private Optional<Usage> runningUsage(Sequence sequence, int tokens) {
-        boolean wanted =
-                output.streamOptions().includeUsage() && output.streamOptions().continuousUsageStats();
-        return wanted
-                ? Optional.of(new Usage(sequence.prompt().length(), tokens, OptionalInt.empty()))
-                : Optional.empty();
+        boolean wanted = streamOptions.includeUsage() && streamOptions.continuousUsageStats();
+        return wanted ? Optional.of(new Usage(sequence.prompt().length(), tokens)) : Optional.empty();
     }
 
     @Override
     public void complete() {
         HttpStream out = opened();
-        if (output.streamOptions().includeUsage()) {
-            Usage usage = Answer.usage(sequences, promptTokensDetails);
-            out.write(SseWriter.event(generation.format().usageChunk(generation.head(), usage)));
+        if (streamOptions.includeUsage()) {
+            Usage total = usage.of(sequences, generation.format().tellsCreatedCacheTokens());
+            write(out, generation.format().usageChunk(generation.head(), total));
         }
         out.write(SseWriter.done());
         out.end();

@@ -7,6 +7,8 @@ import dev.baton.openai.Choice;
 import dev.baton.openai.KvTransferJson;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.TokenLogprob;
+import dev.baton.openai.ToolParts;
+import dev.baton.serving.tools.ToolOutput;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -17,7 +19,8 @@ final class WholeAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
     private final List<Sequence> sequences;
-    private final boolean promptTokensDetails;
+    private final UsageCounter usage;
+    private final ServingMetrics metrics;
     private final List<Collected> collected;
 
     /// What one sequence has come to.
@@ -27,11 +30,12 @@ final class WholeAnswer implements Answer {
         private final List<TokenLogprob> logprobs = new ArrayList<>();
     }
 
-    WholeAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, boolean promptTokensDetails) {
+    WholeAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.sequences = sequences;
-        this.promptTokensDetails = promptTokensDetails;
+        this.usage = context.usage();
+        this.metrics = context.metrics();
         this.collected = sequences.stream().map(sequence -> new Collected()).toList();
     }
 
@@ -54,23 +58,35 @@ final class WholeAnswer implements Answer {
                         .full(
                                 generation.head(),
                                 sequences.stream().map(this::choice).toList(),
-                                Answer.usage(sequences, promptTokensDetails),
+                                usage.of(sequences, generation.format().tellsCreatedCacheTokens()),
                                 heldBlocks()));
     }
 
     private Choice choice(Sequence sequence) {
         OutputOptions output = generation.options().output();
         Collected all = collected.get(sequence.index());
+        String text = all.text.toString();
+        Optional<ToolOutput> parsed = generation.format().tools().map(tools -> tools.parse(text));
         return new Choice(
                 sequence.index(),
-                all.text.toString(),
+                parsed.map(ToolOutput::content).orElse(text),
                 output.logprobs().isPresent(),
                 all.logprobs,
                 0,
-                sequence.finishReason(),
+                parsed.map(found -> finishReason(sequence, found)).orElse(sequence.finishReason()),
                 sequence.stopReason(),
                 output.returnTokenIds() ? Optional.of(joined(all.tokenIds)) : Optional.empty(),
-                output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty());
+                output.returnTokenIds() ? Optional.of(sequence.prompt().ids()) : Optional.empty(),
+                sequence.promptLogprobs(),
+                parsed.map(found -> new ToolParts(true, found.calls(), List.of()))
+                        .orElse(ToolParts.NONE));
+    }
+
+    private Optional<String> finishReason(Sequence sequence, ToolOutput found) {
+        boolean called = !found.calls().isEmpty();
+        metrics.toolCallsParsed(false, called);
+        return sequence.finishReason()
+                .map(reason -> generation.format().tools().orElseThrow().finishReason(reason, called));
     }
 
     private static int[] joined(List<int[]> parts) {

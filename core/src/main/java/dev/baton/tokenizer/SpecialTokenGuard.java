@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /// Keeps special tokens that a request writes in its texts from becoming special in the prompt that a chat template
 /// makes of them: a user who writes `<|im_end|>` ends no turn.
@@ -38,7 +39,7 @@ public final class SpecialTokenGuard {
         return new SpecialTokenGuard(spellings, needed ? Optional.of(unused(texts)) : Optional.empty());
     }
 
-    private static void collect(Object value, List<String> texts) {
+    private static void collect(@Nullable Object value, List<String> texts) {
         switch (value) {
             case String text -> texts.add(text);
             case List<?> list -> list.forEach(item -> collect(item, texts));
@@ -47,7 +48,7 @@ public final class SpecialTokenGuard {
                     collect(key, texts);
                     collect(item, texts);
                 });
-            default -> {}
+            case null, default -> {}
         }
     }
 
@@ -85,7 +86,7 @@ public final class SpecialTokenGuard {
         if (marks.isEmpty()) {
             return fields;
         }
-        Map<String, Object> marked = new LinkedHashMap<>();
+        Map<String, @Nullable Object> marked = new LinkedHashMap<>();
         fields.forEach((key, value) -> marked.put(key, markValue(value)));
         return marked;
     }
@@ -95,16 +96,16 @@ public final class SpecialTokenGuard {
         return marks.map(m -> spellings.mark(text, m.open(), m.close())).orElse(text);
     }
 
-    private Object markValue(Object value) {
+    private @Nullable Object markValue(@Nullable Object value) {
         return switch (value) {
             case String text -> mark(text);
             case List<?> list -> list.stream().map(this::markValue).toList();
             case Map<?, ?> map -> {
-                Map<Object, Object> marked = new LinkedHashMap<>();
+                Map<@Nullable Object, @Nullable Object> marked = new LinkedHashMap<>();
                 map.forEach((key, item) -> marked.put(markValue(key), markValue(item)));
                 yield marked;
             }
-            default -> value;
+            case null, default -> value;
         };
     }
 

@@ -165,6 +165,12 @@ public final class Tokenizer implements AutoCloseable {
         return decode(new int[] {id}, false);
     }
 
+    /// A token as the vocabulary writes it, for example `Ġquick`; empty for an id without a token.
+    public String tokenPiece(int id) {
+        String piece = vocabulary.text(id);
+        return piece == null ? "" : piece;
+    }
+
     /// The bytes that a token stands for; empty for a special token and for an id without a token.
     public byte[] tokenBytes(int id) {
         return vocabulary.text(id) == null || vocabulary.isSpecial(id) ? new byte[0] : decoder.bytes(id);

@@ -103,12 +103,11 @@ class BadInputTest {
             top_k -2                | {"prompt": "a", "top_k": -2}                                 | 400 |
             penalty 3               | {"prompt": "a", "presence_penalty": 3}                       | 400 |
             repetition penalty 0    | {"prompt": "a", "repetition_penalty": 0}                     | 400 |
-            min over max            | {"prompt": "a", "min_tokens": 5, "max_tokens": 4}            | 400 | min_tokens
+            min over max            | {"prompt": "a", "min_tokens": 5, "max_tokens": 4}            | 400 |
             temperature no float    | {"prompt": "a", "temperature": 1e39}                         | 400 | temperature
             penalty no float        | {"prompt": "a", "repetition_penalty": 1e39}                  | 400 | repetition_penalty
             penalty 0 as a float    | {"prompt": "a", "repetition_penalty": 1e-50}                 | 400 |
             top_p 0 as a float      | {"prompt": "a", "top_p": 1e-50}                              | 400 | top_p
-            priority                | {"prompt": "a", "priority": 3}                               | 501 | priority
             priority a word         | {"prompt": "a", "priority": "high"}                          | 400 | body.priority
             length penalty          | {"prompt": "a", "length_penalty": 0.5}                       | 501 | length_penalty
             functions               | {"prompt": "a", "functions": [{"name": "f"}]}                | 501 | functions
@@ -132,13 +131,31 @@ class BadInputTest {
             id with a space         | {"prompt": "a", "request_id": "a b"}                         | 400 | request_id
             trailing garbage        | {"prompt": "a"} x                                            | 400 | body.16
             suffix                  | {"prompt": "a", "suffix": "b"}                               | 400 |
-            echo                    | {"prompt": "a", "echo": true}                                | 501 | echo
+            too warm                | {"prompt": "a", "temperature": 2.5}                          | 400 | temperature
+            greedy choices          | {"prompt": "a", "temperature": 0, "n": 2}                    | 400 |
+            stop token              | {"prompt": "a", "stop_token_ids": [258]}                     | 400 | stop_token_ids
+            no allowed token        | {"prompt": "a", "allowed_token_ids": []}                     | 400 | allowed_token_ids
+            allowed, out of range   | {"prompt": "a", "allowed_token_ids": [2, 258]}               | 400 | allowed_token_ids
+            empty bad word          | {"prompt": "a", "bad_words": [""]}                           | 400 |
+            side                    | {"prompt": "a", "truncation_side": "up"}                     | 400 | body.truncation_side
+            salt                    | {"prompt": "a", "cache_salt": "x"}                           | 501 | cache_salt
             beam search             | {"prompt": "a", "use_beam_search": true}                     | 501 | use_beam_search
-            prompt_logprobs         | {"prompt": "a", "prompt_logprobs": 1}                        | 501 | prompt_logprobs
-            structured outputs      | {"prompt": "a", "structured_outputs": {"regex": "a"}}        | 501 | structured_outputs
-            json                    | {"prompt": "a", "response_format": {"type": "json_object"}}  | 501 | response_format
+            prompt_logprobs, stream | {"prompt": "a", "prompt_logprobs": 1, "stream": true}        | 400 | prompt_logprobs
+            prompt_logprobs -2      | {"prompt": "a", "prompt_logprobs": -2}                       | 400 | prompt_logprobs
+            prompt_logprobs 30      | {"prompt": "a", "prompt_logprobs": 30}                       | 400 | prompt_logprobs
+            no structure            | {"prompt": "a", "structured_outputs": {}}                    | 400 |
+            json and regex          | {"prompt": "a", "structured_outputs": {"json": {}, "regex": "a"}} | 400 | structured_outputs
+            regex and grammar       | {"prompt": "a", "structured_outputs": {"grammar": "root ::= \\"a\\"", "regex": "a"}} | 400 |
+            two structures          | {"prompt": "a", "guided_regex": "a", "response_format": {"type": "json_object"}} | 400 |
+            no choice               | {"prompt": "a", "structured_outputs": {"choice": []}}        | 400 |
+            empty grammar           | {"prompt": "a", "structured_outputs": {"grammar": " "}}      | 400 |
+            bad grammar             | {"prompt": "a", "structured_outputs": {"grammar": "root ::= ("}} | 400 |
+            json_object false       | {"prompt": "a", "structured_outputs": {"json_object": false}} | 400 |
+            structural tag          | {"prompt": "a", "structured_outputs": {"structural_tag": "{}"}} | 501 | structured_outputs.structural_tag
+            blanks                  | {"prompt": "a", "structured_outputs": {"json": {}, "whitespace_pattern": " "}} | 501 | structured_outputs.whitespace_pattern
+            no format               | {"prompt": "a", "response_format": {"type": "poem"}}         | 400 | body.response_format.type
+            no schema               | {"prompt": "a", "response_format": {"type": "json_schema"}}  | 400 | response_format
             best_of                 | {"prompt": "a", "best_of": 3}                                | 501 | best_of
-            bad words               | {"prompt": "a", "bad_words": ["b"]}                          | 501 | bad_words
             """)
     void limitsAndUnbuiltFieldsAreNamed(String name, String body, int status, String param) {
         Answer answer = instance.post(PATH, body);

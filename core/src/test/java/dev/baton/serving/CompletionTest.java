@@ -162,7 +162,7 @@ class CompletionTest {
     @Test
     void stopTokenIsReportedAndHidden() {
         int comma = ByteTokenizer.idOf((byte) ',');
-        Answer answer = instance.post(PATH, body("ab,cd\n", 20, "stop_token_ids", List.of(comma, 999_999)));
+        Answer answer = instance.post(PATH, body("ab,cd\n", 20, "stop_token_ids", List.of(comma)));
         assertThat(answer.text()).isEqualTo("ab");
         assertThat(answer.json().path("choices").path(0).path("stop_reason").intValue())
                 .isEqualTo(comma);

@@ -102,19 +102,27 @@ class RequestStreamTest {
     private void submit(HttpExchange exchange, ResponseFormat format, Optional<KvTransferParams> kv) {
         try {
             CompletionRequest request = CompletionRequest.parse(Json.parse(exchange.body()));
-            Prompts prompts =
-                    new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB, DefaultSampling.VLLM);
+            Prompts prompts = new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB);
+            Sampling sampling = new Sampling(
+                    instance.tokenizer,
+                    Instance.CONTEXT,
+                    ByteTokenizer.VOCAB,
+                    DefaultSampling.VLLM,
+                    new Constraints(instance.tokenizer, ByteTokenizer.VOCAB, List.of()));
             ServingContext context = new ServingContext(
                     instance.engine,
                     instance.tokenizer,
                     prompts,
+                    sampling,
                     registry,
                     new ServingMetrics("tiny", instance.engine),
-                    false);
+                    new UsageCounter(false, 0),
+                    new Streaming(false, Optional.empty()));
             Generation generation = new Generation(
                     "r",
                     request.options(),
                     format,
+                    0,
                     new ResponseHead("cmpl-r", 0, "tiny", "test"),
                     List.of(prompts.encode(request.prompts().getFirst(), request.options())));
             new RequestStream(context, exchange, generation, over::incrementAndGet).submit(kv);

@@ -1,0 +1,69 @@
+package dev.baton.serving;
+
+import dev.baton.model.CausalLm;
+import dev.baton.model.ForwardBatch;
+import dev.baton.model.ModelConfig;
+import dev.baton.model.RopeScaling;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import java.util.List;
+import java.util.Map;
+
+/// A model that likes some tokens better than others, whatever stands before them: a text of `l` if nothing forbids
+/// it; where a grammar does, the shortest JSON object, and blanks for ever where there must be something in it.
+final class FavouritesLm implements CausalLm {
+    static final int VOCAB = 512;
+
+    private static final float[] LOGITS = new float[VOCAB];
+
+    static {
+        for (int id = 0; id < VOCAB; id++) {
+            LOGITS[id] = -id / 100f;
+        }
+        LOGITS[ByteTokenizer.idOf((byte) 'l')] = 20;
+        LOGITS[ByteTokenizer.idOf((byte) '}')] = 18;
+        LOGITS[ByteTokenizer.idOf((byte) '{')] = 16;
+        LOGITS[ByteTokenizer.END] = 14;
+        LOGITS[ByteTokenizer.idOf((byte) '\t')] = 12;
+    }
+
+    @Override
+    public ModelConfig config() {
+        return new ModelConfig(
+                "FavouritesLm",
+                VOCAB,
+                4,
+                4,
+                1,
+                1,
+                1,
+                2,
+                4096,
+                1e-5f,
+                10_000,
+                new RopeScaling.None(),
+                true,
+                DType.F32,
+                List.of(ByteTokenizer.END));
+    }
+
+    @Override
+    public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+        for (int row = 0; row < batch.numLogits(); row++) {
+            System.arraycopy(LOGITS, 0, logits, row * VOCAB, VOCAB);
+        }
+    }
+
+    @Override
+    public Map<String, String> fingerprint() {
+        return Map.of("model", "favourites");
+    }
+
+    @Override
+    public String backend() {
+        return "test";
+    }
+
+    @Override
+    public void close() {}
+}
