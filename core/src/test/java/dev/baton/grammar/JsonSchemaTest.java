@@ -247,7 +247,9 @@ class JsonSchemaTest {
                     Walks.random(new GrammarCompiler(vocabulary).matcher(grammar), vocabulary, new Random(seed));
             if (text.isPresent() && text.get().length() < 600) { // the validator overflows its stack on longer ones
                 ended++;
-                assertThat(errors(schema, judged(format, text.get()))).as(text.get()).isEmpty();
+                assertThat(errors(schema, judged(format, text.get())))
+                        .as(text.get())
+                        .isEmpty();
             }
         }
         assertThat(ended).isGreaterThan(20);
