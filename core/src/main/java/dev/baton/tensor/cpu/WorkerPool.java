@@ -9,10 +9,12 @@ import org.jspecify.annotations.Nullable;
 /// A few platform threads that run one loop at a time together with the calling thread, for loops of microseconds.
 ///
 /// Items are claimed one by one, so a worker that the operating system has put aside costs nothing but its
-/// absence. Threads wait for work and for each other by spinning for a short while and then parking: several
-/// engines may share the cores.
+/// absence. Threads wait for work and for each other by yielding for a short while and then parking, and between
+/// two items they yield every now and then: several engines may share the cores, and threads that only forward what
+/// was computed would otherwise wait for the end of a time slice of some milliseconds.
 ///
 /// [#forEach] is called from one thread at a time. Nothing is allocated per call.
+@SuppressWarnings("ThreadPriorityCheck") // yielding is a courtesy here: nothing depends on it
 final class WorkerPool implements AutoCloseable {
     /// One loop's body.
     interface Task {
@@ -23,7 +25,15 @@ final class WorkerPool implements AutoCloseable {
         void run(int item, int worker);
     }
 
-    private static final long SPIN_NANOS = 30_000;
+    /// Time that a thread waits for another one before it parks.
+    private static final long WAIT_NANOS = 30_000;
+
+    /// Time that a thread computes before it lets others go first, between two items.
+    private static final long TURN_NANOS = 200_000;
+
+    /// Distance between the threads' places in [#turnBegan], so that no two share a cache line.
+    private static final int APART = 16;
+
     private static final long LOW_BITS = 0xffff_ffffL;
 
     private final Worker[] workers;
@@ -35,6 +45,7 @@ final class WorkerPool implements AutoCloseable {
      */
     private final AtomicLong unclaimed = new AtomicLong();
     private final AtomicInteger finished = new AtomicInteger();
+    private final long[] turnBegan; // (threads, APART)
     private @Nullable Task task;
     private int count;
     private volatile @Nullable Thread waitingCaller;
@@ -44,6 +55,7 @@ final class WorkerPool implements AutoCloseable {
     /// Starts `threads - 1` threads named `baton-cpu-1`, `baton-cpu-2`, ...
     WorkerPool(int threads) {
         workers = new Worker[threads - 1];
+        turnBegan = new long[threads * APART];
         for (int i = 0; i < workers.length; i++) {
             workers[i] = new Worker(i + 1);
         }
@@ -98,6 +110,9 @@ final class WorkerPool implements AutoCloseable {
             if (left == 0) {
                 return worked;
             }
+            if (yieldsItsTurn(worker)) {
+                continue;
+            }
             Task body = task;
             int items = count;
             if (body != null && unclaimed.compareAndSet(seen, seen - 1)) {
@@ -117,15 +132,25 @@ final class WorkerPool implements AutoCloseable {
         }
     }
 
+    private boolean yieldsItsTurn(int worker) {
+        long now = System.nanoTime();
+        if (now - turnBegan[worker * APART] < TURN_NANOS) {
+            return false;
+        }
+        Thread.yield();
+        turnBegan[worker * APART] = System.nanoTime();
+        return true;
+    }
+
     private void awaitFinished(int items) {
         long deadline = 0;
         while (finished.get() != items) {
             long now = System.nanoTime();
             if (deadline == 0) {
-                deadline = now + SPIN_NANOS;
+                deadline = now + WAIT_NANOS;
             }
             if (now - deadline < 0) {
-                Thread.onSpinWait();
+                Thread.yield();
             } else {
                 waitingCaller = Thread.currentThread();
                 while (finished.get() != items) {
@@ -168,8 +193,8 @@ final class WorkerPool implements AutoCloseable {
             while (!closed) {
                 if (drain(index)) {
                     idleSince = System.nanoTime();
-                } else if (System.nanoTime() - idleSince < SPIN_NANOS) {
-                    Thread.onSpinWait();
+                } else if (System.nanoTime() - idleSince < WAIT_NANOS) {
+                    Thread.yield();
                 } else {
                     parked = true;
                     while ((unclaimed.get() & LOW_BITS) == 0 && !closed) {
