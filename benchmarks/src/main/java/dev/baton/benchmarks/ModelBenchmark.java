@@ -30,10 +30,10 @@ import java.util.regex.Pattern;
 /// | `tg32x16` | 32 steps of one token in each of 16 sequences |
 /// | `tg32x16@512` | the same after 512 tokens |
 ///
-/// Each line says tokens a second, and what the weights' part of it is: GFLOP/s of a prompt, GB/s of weights read by
-/// steps. A test runs until two rounds in a row are within 3 % of the best, so that nothing is still being compiled,
-/// then for `--rounds` rounds. With `--wait` tests come line by line from standard input instead, each is run once:
-/// so another program can take turns with this one.
+/// Each line says tokens a second, and what the weights' part of it is: GFLOP/s of a prompt, GB/s of weights
+/// read by steps. A test runs until two rounds in a row are within 3 % of the best, so that nothing is still
+/// being compiled, then for `--rounds` rounds. With `--wait` tests come line by line from standard input
+/// instead, each is run once: so another program can take turns with this one.
 ///
 /// `java -cp benchmarks.jar dev.baton.benchmarks.ModelBenchmark --model FOLDER [--load-format dummy] [--threads N]
 /// [--quantization int8] [--kv-cache-dtype bfloat16] [--rounds N] [--wait] TEST...`
@@ -130,14 +130,7 @@ public final class ModelBenchmark implements AutoCloseable {
         }
     }
 
-    private void step(
-            ForwardBatch batch,
-            int[] ids,
-            int from,
-            int count,
-            int[][] tables,
-            PagedKv kv,
-            float[] logits) {
+    private void step(ForwardBatch batch, int[] ids, int from, int count, int[][] tables, PagedKv kv, float[] logits) {
         batch.clear();
         for (int[] table : tables) {
             batch.add(ids, from, count, table, true);
@@ -182,12 +175,13 @@ public final class ModelBenchmark implements AutoCloseable {
                 case "--threads" -> options = options.withCpuThreads(Integer.parseInt(arguments[++i]));
                 case "--rounds" -> rounds = Integer.parseInt(arguments[++i]);
                 case "--wait" -> wait = true;
-                case "--kv-cache-dtype" -> kvDtype = DType.ofTorchName(arguments[++i]).orElseThrow();
+                case "--kv-cache-dtype" ->
+                    kvDtype = DType.ofTorchName(arguments[++i]).orElseThrow();
                 case "--quantization" ->
-                    options = options.withQuantization(Quantization.ofFlag(arguments[++i]).orElseThrow());
+                    options = options.withQuantization(
+                            Quantization.ofFlag(arguments[++i]).orElseThrow());
                 case "--load-format" ->
-                    options = options.withFormat(
-                            arguments[++i].equals("dummy") ? LoadFormat.DUMMY : LoadFormat.AUTO);
+                    options = options.withFormat(arguments[++i].equals("dummy") ? LoadFormat.DUMMY : LoadFormat.AUTO);
                 default -> tests.add(arguments[i]);
             }
         }

@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntPredicate;
 import java.util.function.Predicate;
 
 /// Turns rules into an [Automaton]: Thompson's construction per rule, then without empty edges, then without what
@@ -20,7 +21,8 @@ final class AutomatonBuilder {
 
     private static final String TOO_LARGE = "the grammar is too large: it has more than ";
 
-    private final IdentityHashMap<Expr.Rule, Integer> ruleIndex = new IdentityHashMap<>();
+    private final Map<Expr.Rule, Integer> ruleIndex = new HashMap<>(); // rules are compared by identity
+    private final IdentityHashMap<Expr, Integer> loopBodies = new IdentityHashMap<>(); // shared where the part is
     private final List<Expr> bodies = new ArrayList<>();
     private final IntBuffer ruleStart = new IntBuffer();
     private final IntBuffer ruleEnd = new IntBuffer();
@@ -145,7 +147,7 @@ final class AutomatonBuilder {
             int end = from;
             if (option instanceof Expr.Literal literal) {
                 for (byte b : literal.utf8()) {
-                    long key = ((long) end << 8) | (b & 0xff);
+                    long key = (long) end << 8 | (b & 0xff);
                     Integer next = tree.get(key);
                     if (next == null) {
                         next = edge(end, b & 0xff, b & 0xff, newState());
@@ -190,7 +192,12 @@ final class AutomatonBuilder {
         }
         int loop = newState();
         int to = newState();
-        loopBody.set(loop, addRule(repeat.part()));
+        Integer body = loopBodies.get(repeat.part());
+        if (body == null) {
+            body = addRule(repeat.part());
+            loopBodies.put(repeat.part(), body);
+        }
+        loopBody.set(loop, body);
         loopMin.set(loop, min);
         loopMax.set(loop, max);
         loopExit.set(loop, to);
@@ -203,7 +210,8 @@ final class AutomatonBuilder {
         int sum = 0;
         switch (expr) {
             case Expr.Literal literal -> sum = literal.text().length();
-            case Expr.Chars chars -> sum = chars.set().rangeCount() == 1 && chars.set().last(0) < 0x80 ? 1 : 8;
+            case Expr.Chars chars ->
+                sum = chars.set().rangeCount() == 1 && chars.set().last(0) < 0x80 ? 1 : 8;
             case Expr.Seq seq -> {
                 for (int i = 0; i < seq.parts().size() && sum <= limit; i++) {
                     sum += weight(seq.parts().get(i), limit);
@@ -388,22 +396,57 @@ final class AutomatonBuilder {
         return parts;
     }
 
-    /// Which states can reach the end of their rule: the least fixed point.
+    /// Which states can reach the end of their rule.
     private boolean[] canEnd(WithoutEmpty all, int[] startOf) {
         int count = all.oldNumber.size();
         boolean[] ends = new boolean[count];
-        boolean changed = true;
-        for (long work = count; changed; work += count) {
-            checkWork(work);
-            changed = false;
-            for (int s = count - 1; s >= 0; s--) {
-                if (!ends[s] && endsNow(all, startOf, ends, s)) {
-                    ends[s] = true;
-                    changed = true;
+        Links waiting = new Links(1); // who looks at a state
+        for (int s = 0; s < count; s++) {
+            waiting.addState();
+        }
+        for (int s = 0; s < count; s++) {
+            ends[s] = all.finals.get(s);
+            int old = all.oldNumber.get(s);
+            if (loopBody.get(old) >= 0) {
+                waiting.add(all.newNumber[loopExit.get(old)], s, 0, 0);
+                waiting.add(startOf[loopBody.get(old)], s, 0, 0);
+            }
+            for (int[] edge : all.edgesOf.get(s)) {
+                waiting.add(edge[2], s, 0, 0);
+            }
+            for (int[] call : all.callsOf.get(s)) {
+                waiting.add(call[1], s, 0, 0);
+                waiting.add(startOf[call[0]], s, 0, 0);
+            }
+            for (int[] loop : all.loopsOf.get(s)) {
+                waiting.add(loop[0], s, 0, 0);
+            }
+        }
+        leastFixedPoint(ends, waiting, s -> endsNow(all, startOf, ends, s));
+        return ends;
+    }
+
+    /// Sets what follows from what is set, until nothing does. `waiting` holds who looks at a state.
+    private static void leastFixedPoint(boolean[] isSet, Links waiting, IntPredicate follows) {
+        IntBuffer open = new IntBuffer();
+        for (int s = 0; s < isSet.length; s++) {
+            if (isSet[s]) {
+                open.add(s);
+            }
+        }
+        for (long work = 0; open.size() > 0; ) {
+            int state = open.removeLast();
+            for (int w = waiting.head(state); w >= 0; w = waiting.next(w)) {
+                int other = waiting.get(w, 0);
+                if (!isSet[other] && follows.test(other)) {
+                    isSet[other] = true;
+                    open.add(other);
+                }
+                if (++work > MAX_WORK) {
+                    throw new GrammarException("the grammar is too large: its rules refer to each other too often");
                 }
             }
         }
-        return ends;
     }
 
     private boolean endsNow(WithoutEmpty all, int[] startOf, boolean[] ends, int s) {
@@ -438,32 +481,27 @@ final class AutomatonBuilder {
     private static void findNullable(Parts parts) {
         int count = parts.isFinal.length;
         boolean[] reaches = parts.isFinal.clone(); // the end of its rule without a byte
-        boolean changed = true;
-        for (long work = count; changed; work += count) {
-            checkWork(work);
-            changed = false;
-            for (int s = 0; s < count; s++) {
-                boolean now = reaches[s];
-                int body = parts.loopBody[s];
-                if (!now && body >= 0) {
-                    now = reaches[parts.loopExit[s]] && (parts.loopMin[s] == 0 || parts.isNullable[body]);
-                }
-                for (int c = parts.calls.start()[s]; !now && c < parts.calls.start()[s + 1]; c++) {
-                    int[] call = parts.calls.rows()[c];
-                    now = parts.isNullable[call[0]] && reaches[call[1]];
-                }
-                for (int l = parts.loops.start()[s]; !now && l < parts.loops.start()[s + 1]; l++) {
-                    now = reaches[parts.loops.rows()[l][0]];
-                }
-                changed |= now != reaches[s];
-                reaches[s] = now;
+        Links waiting = new Links(1);
+        for (int s = 0; s < count; s++) {
+            waiting.addState();
+        }
+        for (int s = 0; s < count; s++) {
+            if (parts.loopBody[s] >= 0) {
+                waiting.add(parts.loopExit[s], s, 0, 0);
+                waiting.add(parts.ruleStart[parts.loopBody[s]], s, 0, 0);
             }
-            for (int rule = 0; rule < parts.ruleStart.length; rule++) {
-                if (parts.ruleStart[rule] >= 0 && reaches[parts.ruleStart[rule]] && !parts.isNullable[rule]) {
-                    parts.isNullable[rule] = true;
-                    changed = true;
-                }
+            for (int c = parts.calls.start()[s]; c < parts.calls.start()[s + 1]; c++) {
+                int[] call = parts.calls.rows()[c];
+                waiting.add(call[1], s, 0, 0);
+                waiting.add(parts.ruleStart[call[0]], s, 0, 0);
             }
+            for (int l = parts.loops.start()[s]; l < parts.loops.start()[s + 1]; l++) {
+                waiting.add(parts.loops.rows()[l][0], s, 0, 0);
+            }
+        }
+        leastFixedPoint(reaches, waiting, s -> endsWithoutByte(parts, reaches, s));
+        for (int rule = 0; rule < parts.ruleStart.length; rule++) {
+            parts.isNullable[rule] = parts.ruleStart[rule] >= 0 && reaches[parts.ruleStart[rule]];
         }
         for (int s = 0; s < count; s++) {
             if (parts.loopBody[s] >= 0 && parts.isNullable[parts.loopBody[s]]) {
@@ -472,10 +510,23 @@ final class AutomatonBuilder {
         }
     }
 
-    private static void checkWork(long work) {
-        if (work > MAX_WORK) {
-            throw new GrammarException("the grammar is too large: its rules lead to each other over too many steps");
+    private static boolean endsWithoutByte(Parts parts, boolean[] reaches, int s) {
+        int body = parts.loopBody[s];
+        if (body >= 0 && reaches[parts.loopExit[s]] && (parts.loopMin[s] == 0 || reaches[parts.ruleStart[body]])) {
+            return true;
         }
+        for (int c = parts.calls.start()[s]; c < parts.calls.start()[s + 1]; c++) {
+            int[] call = parts.calls.rows()[c];
+            if (reaches[parts.ruleStart[call[0]]] && reaches[call[1]]) {
+                return true;
+            }
+        }
+        for (int l = parts.loops.start()[s]; l < parts.loops.start()[s + 1]; l++) {
+            if (reaches[parts.loops.rows()[l][0]]) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private static Table table(List<int[][]> perState, Predicate<int[]> kept) {

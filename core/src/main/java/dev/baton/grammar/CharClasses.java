@@ -55,7 +55,8 @@ final class CharClasses {
     private static CodePointSet find(String name) {
         int categories = 0;
         for (Map.Entry<String, Integer> category : CATEGORIES.entrySet()) {
-            if (category.getKey().equals(name) || (name.length() == 1 && category.getKey().startsWith(name))) {
+            if (category.getKey().equals(name)
+                    || (name.length() == 1 && category.getKey().startsWith(name))) {
                 categories |= category.getValue();
             }
         }

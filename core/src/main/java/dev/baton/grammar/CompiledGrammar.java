@@ -39,8 +39,7 @@ final class CompiledGrammar {
         Collector collector = new Collector(vocabulary);
         long[] mask = new long[vocabulary.maskWords()];
         collector.walk(inSpace, alike, treeNode, mask);
-        TokenMask found = new TokenMask(
-                mask, collector.treeNodes.toArray(), collector.rules.toArray(RuleSet[]::new));
+        TokenMask found = new TokenMask(mask, collector.treeNodes.toArray(), collector.rules.toArray(RuleSet[]::new));
         inSpace.addBytes(found.sizeBytes());
         alike.masks().put(treeNode, found);
         return found;

@@ -68,11 +68,11 @@ final class EbnfParser {
     }
 
     private static boolean isNamePart(int c) {
-        return isNameStart(c) || (c >= '0' && c <= '9') || c == '-' || c == '.';
+        return CharClasses.WORD.contains(c) || c == '-' || c == '.';
     }
 
     private static boolean isNameStart(int c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        return isNamePart(c) && c != '.' && c != '-';
     }
 
     private String name() {

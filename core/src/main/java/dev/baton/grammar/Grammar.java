@@ -19,7 +19,8 @@ public final class Grammar {
     /// Kind, text and options: what makes two grammars equal.
     private record Source(String kind, String text, int option) {}
 
-    /// JSON that a JSON Schema describes, with [JsonSchemaOptions#defaults]. See [JsonSchemaCompiler] for the keywords.
+    /// JSON that a JSON Schema describes, with [JsonSchemaOptions#defaults]. See [JsonSchemaCompiler] for the
+    /// keywords.
     public static Grammar jsonSchema(String schemaJson) {
         return jsonSchema(schemaJson, JsonSchemaOptions.defaults());
     }
@@ -73,8 +74,8 @@ public final class Grammar {
         return new Grammar(new Source("tagged", tags.toString(), many ? 1 : 0), many ? Expr.plus(one) : one);
     }
 
-    /// A context-free grammar: EBNF as XGrammar and llama.cpp write it (`root ::= "a" [b-z]*`, see [EbnfParser]), or,
-    /// where no line holds `::=`, Lark's (`start: "a" /[b-z]*/`, see [LarkParser]).
+    /// A context-free grammar: EBNF as XGrammar and llama.cpp write it (`root ::= "a" [b-z]*`, see
+    /// [EbnfParser]), or, where no line holds `::=`, Lark's (`start: "a" /[b-z]*/`, see [LarkParser]).
     public static Grammar ebnf(String text) {
         boolean lark = LarkParser.isLikelyLark(text);
         return new Grammar(

@@ -50,4 +50,11 @@ public final class GrammarCompiler {
         }
         return new GrammarMatcher(ready);
     }
+
+    /// How many grammars are remembered.
+    int size() {
+        synchronized (compiled) {
+            return compiled.size();
+        }
+    }
 }

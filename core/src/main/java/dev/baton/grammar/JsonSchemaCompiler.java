@@ -17,9 +17,9 @@ import org.jspecify.annotations.Nullable;
 /// Turns a JSON Schema (draft 2020-12, and what drafts 4 to 7 write differently for tuples and definitions) into
 /// rules, with the conventions of vLLM's and XGrammar's output:
 ///
-/// * Properties come in the order of the schema; optional ones may be left out, additional ones come last. An object
-///   that declares properties takes others only if `additionalProperties` says so; the same holds for `items`
-///   behind `prefixItems`.
+/// * Properties come in the order of the schema; optional ones may be left out, additional ones come last. An
+///   object that declares properties takes others only if `additionalProperties` says so; the same holds for
+///   `items` behind `prefixItems`.
 /// * Constants, names and patterns have one spelling ([JsonText]); `pattern` describes the whole string.
 /// * `oneOf` is read as `anyOf`. A schema without `type` is of the types that its keywords are about.
 /// * Between the parts stands at most as much whitespace as [JsonSchemaOptions] says, none before or behind the
@@ -45,8 +45,7 @@ final class JsonSchemaCompiler {
 
     private JsonSchemaCompiler(Json root, JsonSchemaOptions options) {
         this.merger = new SchemaMerger(root);
-        this.whitespace =
-                Expr.repeat(Expr.chars('\t', '\n', '\r', '\r', ' ', ' '), 0, options.maxWhitespaceChars());
+        this.whitespace = Expr.repeat(Expr.chars('\t', '\n', '\r', '\r', ' ', ' '), 0, options.maxWhitespaceChars());
         this.comma = Expr.seq(Expr.literal(","), whitespace);
         this.colon = Expr.seq(whitespace, Expr.literal(":"), whitespace);
         anyString.define(Expr.seq(JsonText.QUOTE, Expr.star(JsonText.ANY_CHAR), JsonText.QUOTE));
@@ -179,7 +178,8 @@ final class JsonSchemaCompiler {
                 && (bound == null || num.value().compareTo(bound.value()) * tighter >= 0)) {
             bound = new NumberRanges.Bound(num.value(), false);
         }
-        if (bound != null && (bound.value().precision() > 60 || Math.abs(bound.value().scale()) > 60)) {
+        if (bound != null
+                && (bound.value().precision() > 60 || Math.abs(bound.value().scale()) > 60)) {
             throw new GrammarException("the JSON schema has a bound of more than 60 digits at " + path);
         }
         return bound;
@@ -305,7 +305,7 @@ final class JsonSchemaCompiler {
         }
         named.forEach((name, value) -> {
             Expr expr = schema(value, path + "/properties/" + name);
-            if (expr == Expr.NOTHING && !required.contains(name)) {
+            if (expr instanceof Expr.Alt alt && alt.options().isEmpty() && !required.contains(name)) {
                 return;
             }
             properties.add(new Property(entry(JsonText.quoted(name), expr), required.contains(name)));
@@ -324,8 +324,7 @@ final class JsonSchemaCompiler {
             Expr key = named.isEmpty() ? Expr.ref(anyString) : OtherStrings.than(named.keySet());
             more = Optional.of(entry(key, value));
         }
-        return object(
-                properties, more, size(flat, "minProperties", 0, path), size(flat, "maxProperties", -1, path));
+        return object(properties, more, size(flat, "minProperties", 0, path), size(flat, "maxProperties", -1, path));
     }
 
     private Expr patternEntry(Map<String, Json> patterns, Set<String> named, @Nullable Json additional, String path) {
@@ -336,8 +335,7 @@ final class JsonSchemaCompiler {
             throw unsupported("patternProperties together with additionalProperties", path);
         }
         Map.Entry<String, Json> only = patterns.entrySet().iterator().next();
-        Expr key = RegexParser.parse(
-                "the JSON schema's pattern '" + only.getKey() + "' at " + path, only.getKey(), "");
+        Expr key = RegexParser.parse("the JSON schema's pattern '" + only.getKey() + "' at " + path, only.getKey(), "");
         return entry(
                 Expr.seq(JsonText.QUOTE, JsonText.escaped(key), JsonText.QUOTE),
                 schema(only.getValue(), path + "/patternProperties/" + only.getKey()));
@@ -380,9 +378,7 @@ final class JsonSchemaCompiler {
                     Expr after = next[Math.min(count + 1, counted)];
                     Expr with = full
                             ? Expr.NOTHING
-                            : count == 0
-                                    ? Expr.seq(property.entry(), after)
-                                    : Expr.seq(comma, property.entry(), after);
+                            : count == 0 ? Expr.seq(property.entry(), after) : Expr.seq(comma, property.entry(), after);
                     Expr choice = property.isRequired() ? with : Expr.alt(with, next[count]);
                     here[count] = Expr.ref(new Expr.Rule("properties " + i).define(choice));
                 }
@@ -407,8 +403,8 @@ final class JsonSchemaCompiler {
         if (count > 0) {
             return repeat(another, least, most);
         }
-        Expr some = Expr.seq(
-                entry.get(), repeat(another, Math.max(0, least - 1), most < 0 ? -1 : Math.max(0, most - 1)));
+        Expr some =
+                Expr.seq(entry.get(), repeat(another, Math.max(0, least - 1), most < 0 ? -1 : Math.max(0, most - 1)));
         return least > 0 ? some : Expr.optional(some);
     }
 

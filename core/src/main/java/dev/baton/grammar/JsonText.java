@@ -12,14 +12,14 @@ final class JsonText {
     static final Expr QUOTE = Expr.literal("\"");
 
     /// Characters that stand for themselves in a string.
-    static final CodePointSet PLAIN = CodePointSet.of(0x20, CodePointSet.MAX)
-            .minus(CodePointSet.of('"', '"', '\\', '\\'));
+    static final CodePointSet PLAIN =
+            CodePointSet.of(0x20, CodePointSet.MAX).minus(CodePointSet.of('"', '"', '\\', '\\'));
 
     /// One character of a string, in any spelling; one escaped surrogate pair is one character.
     static final Expr ANY_CHAR = anyChar();
 
-    /// `-?(0|[1-9][0-9]*)`
-    static final Expr INTEGER = RegexParser.parse("-?(0|[1-9][0-9]*)");
+    /// Without `-0`, as XGrammar.
+    static final Expr INTEGER = RegexParser.parse("0|-?[1-9][0-9]*");
 
     /// As RFC 8259 has it.
     static final Expr NUMBER = RegexParser.parse("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[0-9]+)?");
@@ -32,15 +32,16 @@ final class JsonText {
         Expr cToF = Expr.chars('c', 'f', 'C', 'F');
         Expr d = Expr.chars('d', 'd', 'D', 'D');
         Expr notD = Expr.chars('0', '9', 'a', 'c', 'A', 'C', 'e', 'f', 'E', 'F');
-        Expr noSurrogate = Expr.alt(
-                Expr.seq(notD, hex, hex, hex), Expr.seq(d, Expr.chars('0', '7'), hex, hex));
+        Expr noSurrogate = Expr.alt(Expr.seq(notD, hex, hex, hex), Expr.seq(d, Expr.chars('0', '7'), hex, hex));
         Expr pair = Expr.seq(d, eightToB, hex, hex, Expr.literal("\\u"), d, cToF, hex, hex);
         return Expr.alt(
                 new Expr.Chars(PLAIN),
                 Expr.seq(
                         Expr.literal("\\"),
                         Expr.alt(
-                                Expr.chars('"', '"', '\\', '\\', '/', '/', 'b', 'b', 'f', 'f', 'n', 'n', 'r', 'r', 't', 't'),
+                                Expr.chars(
+                                        '"', '"', '\\', '\\', '/', '/', 'b', 'b', 'f', 'f', 'n', 'n', 'r', 'r', 't',
+                                        't'),
                                 Expr.seq(Expr.literal("u"), Expr.alt(noSurrogate, pair)))));
     }
 

@@ -71,7 +71,8 @@ final class LengthBounds {
                 }
                 empty.get(at).add(to);
             }
-            case Expr.Alt alt -> alt.options().forEach(option -> empty.get(build(option, from)).add(to));
+            case Expr.Alt alt ->
+                alt.options().forEach(option -> empty.get(build(option, from)).add(to));
             case Expr.Repeat repeat -> {
                 int at = from;
                 for (int i = 0; i < repeat.min(); i++) {
@@ -112,8 +113,7 @@ final class LengthBounds {
                 for (Edge edge : edges.get(state)) {
                     if (max < 0 || place.count() < max) {
                         Place next = new Place(edge.to(), Math.min(place.count() + 1, counted));
-                        options.add(Expr.seq(
-                                JsonText.escaped(new Expr.Chars(edge.set())), ref(next, rules, open)));
+                        options.add(Expr.seq(JsonText.escaped(new Expr.Chars(edge.set())), ref(next, rules, open)));
                     }
                 }
             }

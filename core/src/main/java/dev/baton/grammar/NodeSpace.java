@@ -3,6 +3,7 @@ package dev.baton.grammar;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -27,12 +28,17 @@ final class NodeSpace {
         this.automaton = automaton;
     }
 
-    private record Key(int[] states, int[] counts, int[] rules, Node[] origins, @Nullable RuleSet completed) {
+    private record Key(
+            int[] states,
+            int[] counts,
+            int[] rules,
+            Node[] origins,
+            @Nullable RuleSet completed) {
         @Override
         @SuppressWarnings("ReferenceEquality") // interned: equal ones are the same object
         public boolean equals(@Nullable Object other) {
             return other instanceof Key key
-                    && completed == key.completed
+                    && Objects.equals(completed, key.completed)
                     && Arrays.equals(states, key.states)
                     && Arrays.equals(counts, key.counts)
                     && Arrays.equals(rules, key.rules)
@@ -273,12 +279,13 @@ final class NodeSpace {
     private final class Closure {
         private final Items items = new Items();
         private final IntBuffer completed = new IntBuffer();
+        private final Items returned = new Items(); // rules at callers that went on already
         private int done;
 
         void add(int state, int count, int rule, Node origin) {
             if (items.add(state, count, rule, origin) && items.size() > MAX_ITEMS) {
-                throw new GrammarException("the grammar is too ambiguous: more than " + MAX_ITEMS
-                        + " ways to read the text at one place");
+                throw new GrammarException(
+                        "the grammar is too ambiguous: more than " + MAX_ITEMS + " ways to read the text at one place");
             }
         }
 
@@ -319,7 +326,7 @@ final class NodeSpace {
             if (automaton.isFinal[state]) {
                 if (origin == Node.BOTTOM) {
                     completeAtBottom(rule);
-                } else if (origin != Node.SELF) {
+                } else if (origin != Node.SELF && returned.add(0, 0, rule, origin)) {
                     complete(rule, origin);
                 }
             }
@@ -375,8 +382,7 @@ final class NodeSpace {
                     all.add(items.state(i), items.count(i), items.rule(i), items.origin(i));
                 }
             }
-            Node created =
-                    new Node(ids.getAndIncrement(), all, kernelSize, rules, automaton.byteOfClass.length);
+            Node created = new Node(ids.getAndIncrement(), all, kernelSize, rules, automaton.byteOfClass.length);
             Node raced = nodes.putIfAbsent(key, created);
             if (raced != null) {
                 return raced;

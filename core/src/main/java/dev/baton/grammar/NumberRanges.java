@@ -59,8 +59,7 @@ final class NumberRanges {
         String first = low.toString();
         if (high == null) {
             options.add(sameLength(first, "9".repeat(first.length())));
-            options.add(Expr.seq(
-                    Expr.chars('1', '9'), Expr.repeat(DIGIT, first.length(), Expr.Repeat.UNBOUNDED)));
+            options.add(Expr.seq(Expr.chars('1', '9'), Expr.repeat(DIGIT, first.length(), Expr.Repeat.UNBOUNDED)));
             return Expr.alt(options);
         }
         String last = high.toString();
@@ -190,8 +189,7 @@ final class NumberRanges {
             options.add(Expr.EMPTY);
         }
         if (first == last) {
-            options.add(Expr.seq(
-                    digit(first, first), between(lowRest, lowInclusive, highRest, highInclusive, true)));
+            options.add(Expr.seq(digit(first, first), between(lowRest, lowInclusive, highRest, highInclusive, true)));
         } else if (first < last) {
             options.add(Expr.seq(digit(first, first), atLeast(lowRest, lowInclusive)));
             if (last - first > 1) {

@@ -23,8 +23,8 @@ final class OtherStrings {
         for (String text : forbidden) {
             chars += text.length();
             if (chars > MAX_CHARS) {
-                throw new GrammarException("the JSON schema's property names are longer than " + MAX_CHARS
-                        + " characters together");
+                throw new GrammarException(
+                        "the JSON schema's property names are longer than " + MAX_CHARS + " characters together");
             }
             OtherStrings at = root;
             for (int c : text.codePoints().toArray()) {

@@ -64,8 +64,9 @@ final class RegexParser {
         while (!in.atEnd() && in.peek() != '|' && in.peek() != ')') {
             int at = in.position();
             Expr atom = atom();
+            int behind = in.position();
             Expr repeated = quantified(atom);
-            if (repeated != atom && isAnchor(atom)) {
+            if (in.position() != behind && isAnchor(atom)) {
                 throw in.errorAt(at, "repeats an anchor");
             }
             parts.add(repeated);
@@ -99,6 +100,7 @@ final class RegexParser {
     @SuppressWarnings("ReferenceEquality") // the same atom comes back unless it is repeated
     private Expr quantified(Expr atom) {
         Expr result = atom;
+        boolean isRepeated = false;
         while (true) {
             int at = in.position();
             int min;
@@ -135,7 +137,7 @@ final class RegexParser {
             } else {
                 return result;
             }
-            if (result != atom) {
+            if (isRepeated) {
                 throw in.errorAt(at, "repeats a repetition");
             }
             if (in.peek() == '+') {
@@ -143,6 +145,7 @@ final class RegexParser {
             }
             in.take('?'); // lazy: the same texts
             result = Expr.repeat(atom, min, max);
+            isRepeated = true;
         }
     }
 
@@ -155,8 +158,7 @@ final class RegexParser {
             case '.' -> new Expr.Chars(dotAll ? CodePointSet.ALL : CharClasses.NOT_LINE_END);
             case '^' -> Expr.ref(START);
             case '$' -> Expr.ref(END);
-            case '*', '+', '?' ->
-                throw in.errorAt(at, "has nothing to repeat before '" + Character.toString(c) + "'");
+            case '*', '+', '?' -> throw in.errorAt(at, "has nothing to repeat before '" + Character.toString(c) + "'");
             case '\\' -> escape(at);
             default -> character(c);
         };
@@ -235,8 +237,8 @@ final class RegexParser {
                     // classes are over ASCII, all else over Unicode, whatever the flag
                 }
                 default ->
-                    throw in.errorAt(at, "has the group or flag '(?" + Character.toString(c)
-                            + "', which is not supported,");
+                    throw in.errorAt(
+                            at, "has the group or flag '(?" + Character.toString(c) + "', which is not supported,");
             }
         }
     }
@@ -385,8 +387,9 @@ final class RegexParser {
             case Expr.Literal _, Expr.Chars _ -> expr;
             case Expr.Ref ref -> {
                 if (ref.rule() == START ? !atStart : !atEnd) {
-                    throw new GrammarException(what + " has the anchor '" + ref.rule().name()
-                            + "' where other text can stand before or behind it, which is not supported");
+                    throw new GrammarException(
+                            what + " has the anchor '" + ref.rule().name()
+                                    + "' where other text can stand before or behind it, which is not supported");
                 }
                 yield Expr.EMPTY;
             }

@@ -124,8 +124,8 @@ final class SchemaMerger {
 
     Obj flatten(Obj schema, String path) {
         if (++depth > MAX_DEPTH) {
-            throw new GrammarException("the JSON schema's $ref and allOf lead to each other more than " + MAX_DEPTH
-                    + " deep at " + path);
+            throw new GrammarException(
+                    "the JSON schema's $ref and allOf lead to each other more than " + MAX_DEPTH + " deep at " + path);
         }
         Map<String, Json> given = schema.members();
         for (String key : given.keySet()) {

@@ -18,23 +18,21 @@ final class SchemaValues {
         if (members.containsKey("type") && !hasType(SchemaMerger.types(flat, path), value)) {
             return false;
         }
-        List<String> notBuilt =
-                switch (value) {
-                    case Text _ -> List.of("pattern", "format");
-                    case Num _ -> List.of("multipleOf");
-                    case Json.Arr _ ->
-                        List.of("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains");
-                    case Obj _ ->
-                        List.of(
-                                "properties",
-                                "patternProperties",
-                                "additionalProperties",
-                                "propertyNames",
-                                "required",
-                                "minProperties",
-                                "maxProperties");
-                    default -> List.of();
-                };
+        List<String> notBuilt = switch (value) {
+            case Text _ -> List.of("pattern", "format");
+            case Num _ -> List.of("multipleOf");
+            case Json.Arr _ -> List.of("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains");
+            case Obj _ ->
+                List.of(
+                        "properties",
+                        "patternProperties",
+                        "additionalProperties",
+                        "propertyNames",
+                        "required",
+                        "minProperties",
+                        "maxProperties");
+            default -> List.of();
+        };
         for (String keyword : notBuilt) {
             if (members.containsKey(keyword)) {
                 throw JsonSchemaCompiler.unsupported("enum or const together with " + keyword, path);
@@ -42,7 +40,8 @@ final class SchemaValues {
         }
         return switch (value) {
             case Text text -> {
-                BigDecimal length = BigDecimal.valueOf(text.value().codePointCount(0, text.value().length()));
+                BigDecimal length = BigDecimal.valueOf(
+                        text.value().codePointCount(0, text.value().length()));
                 yield within(members, length, "minLength", "maxLength", true);
             }
             case Num num ->
@@ -68,7 +67,8 @@ final class SchemaValues {
             case Json.Null _ -> types.contains("null");
             case Num num ->
                 types.contains("number")
-                        || (types.contains("integer") && num.value().stripTrailingZeros().scale() <= 0);
+                        || (types.contains("integer")
+                                && num.value().stripTrailingZeros().scale() <= 0);
         };
     }
 }

@@ -10,13 +10,13 @@ final class StringFormats {
             + "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
             + "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
             + "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)";
-    private static final String TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?"
-            + "(?:Z|[+-](?:0[0-9]|1[0-7]):[0-5][0-9])";
+    private static final String TIME =
+            "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?" + "(?:Z|[+-](?:0[0-9]|1[0-7]):[0-5][0-9])";
     private static final String LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
     private static final String SHORT_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?";
     /// At most 253 characters, whatever the labels.
-    private static final String HOSTNAME = "(?:" + LABEL + "(?:\\." + LABEL + "){0,2}|" + SHORT_LABEL + "(?:\\."
-            + SHORT_LABEL + "){0,14})";
+    private static final String HOSTNAME =
+            "(?:" + LABEL + "(?:\\." + LABEL + "){0,2}|" + SHORT_LABEL + "(?:\\." + SHORT_LABEL + "){0,14})";
     private static final String OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     private static final String IPV4 = OCTET + "(?:\\." + OCTET + "){3}";
     private static final String PCHAR = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
@@ -79,7 +79,12 @@ final class StringFormats {
             }
             result.append(last);
         }
-        result.append("|(?:(?:").append(h).append(":){0,5}").append(h).append(")?::").append(h);
+        result.append("|(?:(?:")
+                .append(h)
+                .append(":){0,5}")
+                .append(h)
+                .append(")?::")
+                .append(h);
         result.append("|(?:(?:").append(h).append(":){0,6}").append(h).append(")?::");
         return result.append(')').toString();
     }

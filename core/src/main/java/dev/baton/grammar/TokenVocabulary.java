@@ -57,8 +57,8 @@ public final class TokenVocabulary {
         for (int id = 0; id < vocabSize; id++) {
             bytes[id] = tokenBytes.apply(id);
             if (bytes[id].length > MAX_TOKEN_BYTES) {
-                throw new GrammarException("token " + id + " has " + bytes[id].length + " bytes; the limit is "
-                        + MAX_TOKEN_BYTES);
+                throw new GrammarException(
+                        "token " + id + " has " + bytes[id].length + " bytes; the limit is " + MAX_TOKEN_BYTES);
             }
         }
         for (int id : eosTokenIds) {

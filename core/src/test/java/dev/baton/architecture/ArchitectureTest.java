@@ -25,7 +25,7 @@ class ArchitectureTest {
             Map.entry("launch", Set.of("discovery", "http")),
             Map.entry("bench", Set.of("openai", "http", "tokenizer")),
             Map.entry("router", Set.of("openai", "http", "discovery", "metrics")),
-            Map.entry("serving", Set.of("engine", "transfer", "grammar", "openai", "http", "tokenizer", "metrics")),
+            Map.entry("serving", Set.of("engine", "grammar", "transfer", "openai", "http", "tokenizer", "metrics")),
             Map.entry("engine", Set.of("kvcache", "transfer", "model", "tensor", "metrics")),
             Map.entry("transfer", Set.of("kvcache", "tensor", "metrics")),
             Map.entry("kvcache", Set.of()),

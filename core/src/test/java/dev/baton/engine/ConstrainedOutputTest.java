@@ -77,11 +77,13 @@ class ConstrainedOutputTest {
             }
         }
         // Four requests of up to 22 tokens, in 10 blocks of 4.
-        try (Engine engine = Engine.start(config(10).build(), model)) {
+        SlowLm slow = new SlowLm(0.1);
+        try (Engine engine = Engine.start(config(10).build(), slow)) {
             Collected[] answers = new Collected[4];
             for (int i = 0; i < 4; i++) {
                 answers[i] = submit(engine, "r" + i, prompt(i, 9), sampling[i]);
             }
+            slow.go.countDown();
             for (int i = 0; i < 4; i++) {
                 assertThat(answers[i].await().reason()).isEqualTo(FinishReason.STOP);
                 assertThat(answers[i].tokens()).isEqualTo(alone.get(i));

@@ -27,7 +27,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Random;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
@@ -387,25 +386,6 @@ class EngineTest {
             slow.go.countDown();
             answer.await();
             await().until(engine::isHealthy);
-        }
-    }
-
-    /// A model that waits to be let go.
-    private static class SlowLm extends MemoryLm {
-        final CountDownLatch go = new CountDownLatch(1);
-
-        SlowLm() {
-            super(0);
-        }
-
-        @Override
-        public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
-            super.forward(batch, kv, logits);
-            try {
-                go.await();
-            } catch (InterruptedException e) {
-                throw new IllegalStateException(e);
-            }
         }
     }
 

@@ -81,12 +81,14 @@ class FlightRecorderTest {
 
     /// @return the steps that it took
     private static long preemptingEngine() {
-        try (Engine engine = Engine.start(config(10).build(), new MemoryLm(0))) {
+        SlowLm slow = new SlowLm();
+        try (Engine engine = Engine.start(config(10).build(), slow)) {
             Collected[] answers = new Collected[4];
             for (int i = 0; i < answers.length; i++) {
                 answers[i] = new Collected();
                 engine.submit(new EngineRequest("r" + i, prompt(i, 9), SamplingParams.greedy(15)), answers[i]);
             }
+            slow.go.countDown();
             for (Collected answer : answers) {
                 assertThat(answer.await().reason()).isEqualTo(FinishReason.LENGTH);
             }

@@ -120,13 +120,15 @@ class PromptLogprobsTest {
         // The others decode while the long prompt is computed token by token, and take its blocks.
         EngineConfig tight =
                 config().numBlocks(13).maxNumBatchedTokens(4).blockTokens(4).build();
-        try (Engine engine = Engine.start(tight, model)) {
+        SlowLm slow = new SlowLm();
+        try (Engine engine = Engine.start(tight, slow)) {
             Collected[] others = new Collected[2];
             for (int i = 0; i < 2; i++) {
                 others[i] = new Collected();
                 engine.submit(new EngineRequest("o" + i, prompt(3 + i), SamplingParams.greedy(30)), others[i]);
             }
             Collected answer = submit(engine, "a", prompt(35), 10, 2);
+            slow.go.countDown();
             answer.await();
             verify(answer, prompt(35), 2);
             assertThat(answer.tokens()).isEqualTo(model.reference(prompt(35), 10, 52));

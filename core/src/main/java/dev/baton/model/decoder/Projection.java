@@ -17,7 +17,8 @@ record Projection(PackedMatrix weights, float[] bias) {
     record Part(String name, int outputs) {}
 
     /// Reads and packs `NAME.weight` and, where there is one, `NAME.bias` of every part.
-    static Projection load(Weights source, CpuOps ops, SegmentAllocator memory, boolean hasBias, int inputs, Part... parts) {
+    static Projection load(
+            Weights source, CpuOps ops, SegmentAllocator memory, boolean hasBias, int inputs, Part... parts) {
         Matrix[] matrices = new Matrix[parts.length];
         int outputs = 0;
         for (int i = 0; i < parts.length; i++) {

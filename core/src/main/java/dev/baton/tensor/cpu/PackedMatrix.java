@@ -47,7 +47,8 @@ public final class PackedMatrix {
     /// Packs one or several matrices, one below the other: the product then gives their outputs side by side.
     ///
     /// @param parts with the same number of columns
-    static PackedMatrix pack(SegmentAllocator memory, int lanes, Quantization quantization, WorkerPool pool, Matrix... parts) {
+    static PackedMatrix pack(
+            SegmentAllocator memory, int lanes, Quantization quantization, WorkerPool pool, Matrix... parts) {
         int inputs = parts[0].columns();
         int outputs = 0;
         boolean bf16 = true;
