@@ -282,7 +282,6 @@ final class JsonSchemaCompiler {
         return Expr.seq(key, colon, value, whitespace);
     }
 
-    @SuppressWarnings("ReferenceEquality") // there is one NOTHING
     private Expr object(Obj flat, String path) {
         Map<String, Json> members = flat.members();
         Map<String, Json> declared = SchemaMerger.object(members.get("properties"), "properties", path);

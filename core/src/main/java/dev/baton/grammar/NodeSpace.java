@@ -35,7 +35,6 @@ final class NodeSpace {
             Node[] origins,
             @Nullable RuleSet completed) {
         @Override
-        @SuppressWarnings("ReferenceEquality") // interned: equal ones are the same object
         public boolean equals(@Nullable Object other) {
             return other instanceof Key key
                     && Objects.equals(completed, key.completed)

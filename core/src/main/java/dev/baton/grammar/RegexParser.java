@@ -58,7 +58,6 @@ final class RegexParser {
         return Expr.alt(options);
     }
 
-    @SuppressWarnings("ReferenceEquality") // the same atom comes back unless it is repeated
     private Expr sequence() {
         List<Expr> parts = new ArrayList<>();
         while (!in.atEnd() && in.peek() != '|' && in.peek() != ')') {
@@ -97,7 +96,6 @@ final class RegexParser {
         }
     }
 
-    @SuppressWarnings("ReferenceEquality") // the same atom comes back unless it is repeated
     private Expr quantified(Expr atom) {
         Expr result = atom;
         boolean isRepeated = false;

@@ -50,7 +50,7 @@ class HelpTest {
                         "KV transfer:");
         flags(serve).forEach(option -> {
             String name = option.longestName().substring(2);
-            assertThat(help.lines().filter(line -> line.matches(" {6}--(\\[no-])?" + name + "([ =].*)?")))
+            assertThat(help.lines().filter(line -> line.matches(" {2}(    |-., )--(\\[no-])?" + name + "([ =].*)?")))
                     .as("lines that explain --" + name)
                     .hasSize(1);
         });
