@@ -31,13 +31,13 @@ final class StreamedAnswer implements Answer {
     private final long silenceNanos;
     private final int[] shownCharacters;
     private final boolean[] begun;
+    private final Optional<ToolUse> tools;
     private final List<ToolCallStream> toolCalls; // by sequence; empty if no calls are looked for
     private @Nullable HttpStream stream;
     private boolean rolesSent;
     private long lastWriteNanos;
 
-    StreamedAnswer(
-            HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
+    StreamedAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.output = generation.options().output();
@@ -50,10 +50,9 @@ final class StreamedAnswer implements Answer {
         this.lastWriteNanos = exchange.arrivalNanos();
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
-        this.toolCalls = generation
-                .format()
-                .tools()
-                .map(tools -> sequences.stream().map(each -> tools.stream()).toList())
+        this.tools = generation.format() instanceof ResponseFormat.Chat chat ? chat.tools() : Optional.empty();
+        this.toolCalls = tools.map(
+                        use -> sequences.stream().map(each -> use.stream()).toList())
                 .orElse(List.of());
     }
 
@@ -130,7 +129,6 @@ final class StreamedAnswer implements Answer {
     }
 
     private String finishReason(int index, String reason) {
-        Optional<ToolUse> tools = generation.format().tools();
         if (tools.isEmpty()) {
             return reason;
         }

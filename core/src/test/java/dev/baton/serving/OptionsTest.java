@@ -84,23 +84,28 @@ class OptionsTest {
             {"prompt": "ab", "max_tokens": 2, "priority": 5, "user": "eve", "best_of": 1}        | ll    | length
             """)
     void fieldHasItsEffectWholeAndStreamed(String body, String text, String finishReason) {
-        JsonNode choice = choice(body);
+        String greedy = body.replaceFirst("\\{", "{\"temperature\": 0, ");
+        JsonNode choice = choice(greedy);
         assertThat(choice.path("text").stringValue()).isEqualTo(text);
         assertThat(choice.path("finish_reason").stringValue()).isEqualTo(finishReason);
-        Answer streamed = instance.post(PATH, body.replaceFirst("\\{", "{\"stream\": true, "));
+        Answer streamed = instance.post(PATH, greedy.replaceFirst("\\{", "{\"stream\": true, "));
         assertThat(streamed.status()).as(streamed.body()).isEqualTo(200);
         List<JsonNode> events = streamed.events();
         assertThat(events.stream()
                         .map(event -> event.path("choices").path(0).path("text").asString())
                         .collect(Collectors.joining()))
                 .isEqualTo(text);
-        assertThat(events.getLast().path("choices").path(0).path("finish_reason").stringValue())
+        assertThat(events.getLast()
+                        .path("choices")
+                        .path(0)
+                        .path("finish_reason")
+                        .stringValue())
                 .isEqualTo(finishReason);
     }
 
     @Test
     void logprobsOfAnEchoedPromptComeBeforeTheOutputs() {
-        JsonNode choice = choice("{\"prompt\":\"ab\",\"max_tokens\":1,\"echo\":true,\"logprobs\":1}");
+        JsonNode choice = choice("{\"prompt\":\"ab\",\"max_tokens\":1,\"echo\":true,\"logprobs\":1,\"temperature\":0}");
         JsonNode logprobs = choice.path("logprobs");
         assertThat(logprobs.path("tokens").toString()).isEqualTo("[\"a\",\"b\",\"l\"]");
         assertThat(logprobs.path("text_offset").toString()).isEqualTo("[0,1,2]");
@@ -136,9 +141,17 @@ class OptionsTest {
         List<JsonNode> events = instance.post(
                         PATH, "{\"prompt\":\"ab\",\"max_tokens\":3,\"echo\":true,\"stream\":true}")
                 .events();
-        assertThat(events.getFirst().path("choices").path(0).path("prompt_token_ids").size())
+        assertThat(events.getFirst()
+                        .path("choices")
+                        .path(0)
+                        .path("prompt_token_ids")
+                        .size())
                 .isEqualTo(2);
-        assertThat(events.get(1).path("choices").path(0).path("prompt_token_ids").isNull())
+        assertThat(events.get(1)
+                        .path("choices")
+                        .path(0)
+                        .path("prompt_token_ids")
+                        .isNull())
                 .isTrue();
     }
 
@@ -147,10 +160,14 @@ class OptionsTest {
         JsonNode answer = instance.post(
                         CHAT,
                         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"So\"}],\"max_tokens\":1,\"echo\":true,"
-                                + "\"continue_final_message\":true,\"add_generation_prompt\":false,"
+                                + "\"temperature\":0,\"continue_final_message\":true,\"add_generation_prompt\":false,"
                                 + "\"return_prompt_text\":true}")
                 .json();
-        assertThat(answer.path("choices").path(0).path("message").path("content").stringValue())
+        assertThat(answer.path("choices")
+                        .path(0)
+                        .path("message")
+                        .path("content")
+                        .stringValue())
                 .isEqualTo("Sol");
         assertThat(answer.path("prompt_text").stringValue()).isEqualTo("assistant: So");
     }
@@ -163,7 +180,9 @@ class OptionsTest {
         int cacheable = first.path("prompt_tokens").intValue() / 16 * 16;
         assertThat(first.path("prompt_tokens_details").path("cached_tokens").intValue())
                 .isZero();
-        assertThat(first.path("prompt_tokens_details").path("created_cache_tokens").intValue())
+        assertThat(first.path("prompt_tokens_details")
+                        .path("created_cache_tokens")
+                        .intValue())
                 .isEqualTo(cacheable)
                 .isGreaterThan(16);
         JsonNode second = instance.post(CHAT, body).json().path("usage").path("prompt_tokens_details");
@@ -191,7 +210,8 @@ class OptionsTest {
 
     @Test
     void usageIsForcedOnEveryChunk() {
-        try (FavouritesInstance forced = new FavouritesInstance(other, config -> config.enableForceIncludeUsage(true))) {
+        try (FavouritesInstance forced =
+                new FavouritesInstance(other, config -> config.enableForceIncludeUsage(true))) {
             List<JsonNode> events = forced.post(PATH, "{\"prompt\":\"a\",\"max_tokens\":2,\"stream\":true}")
                     .events();
             assertThat(events).hasSize(3).allMatch(event -> event.path("usage").isObject());
@@ -208,21 +228,24 @@ class OptionsTest {
             assertThat(answer.status()).isEqualTo(200);
             assertThat(answer.body()).startsWith(": heartbeat\n\n").endsWith("data: [DONE]\n\n");
             assertThat(answer.body().split("\ndata: ")[1]).contains(": heartbeat"); // between the tokens as well
-            try (OpenAIClient client = OpenAIOkHttpClient.builder()
-                            .baseUrl(slow.uri("/v1").toString())
-                            .apiKey("none")
-                            .maxRetries(0)
-                            .build();
-                    StreamResponse<Completion> stream = client.completions()
-                            .createStreaming(CompletionCreateParams.builder()
-                                    .model("tiny")
-                                    .prompt("a")
-                                    .maxTokens(2)
-                                    .build())) {
+            OpenAIClient client = OpenAIOkHttpClient.builder()
+                    .baseUrl(slow.uri("/v1").toString())
+                    .apiKey("none")
+                    .maxRetries(0)
+                    .build();
+            CompletionCreateParams params = CompletionCreateParams.builder()
+                    .model("tiny")
+                    .prompt("a")
+                    .maxTokens(2)
+                    .temperature(0)
+                    .build();
+            try (StreamResponse<Completion> stream = client.completions().createStreaming(params)) {
                 assertThat(stream.stream()
                                 .map(chunk -> chunk.choices().getFirst().text())
                                 .collect(Collectors.joining()))
                         .isEqualTo("ll");
+            } finally {
+                client.close();
             }
         }
     }

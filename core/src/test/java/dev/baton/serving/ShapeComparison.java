@@ -7,8 +7,10 @@ import java.util.Set;
 import tools.jackson.databind.JsonNode;
 
 /// Compares two answers by their shape: the same keys with values of the same types, lists that are both empty or
-/// both not, and equal values where the value is a word of the protocol. Ids, times, texts and numbers may differ, and
-/// so may whether a value is `null`. Of lists the first and the last item are compared. Of a map by tokens, whose keys
+/// both not, and equal values where the value is a word of the protocol. Ids, times, texts and numbers may differ,
+/// and
+/// so may whether a value is `null`. Of lists the first and the last item are compared. Of a map by tokens, whose
+/// keys
 /// the model chooses, the first values are; the bytes of a token may be none.
 ///
 /// A key more than expected is not a difference; a key less is one, unless its value was `null`.
@@ -61,7 +63,8 @@ final class ShapeComparison {
     }
 
     private void compareByToken(JsonNode expected, JsonNode actual, String path) {
-        boolean maps = !expected.isEmpty() && expected.get(expected.size() - 1).path("token").isMissingNode();
+        boolean maps = !expected.isEmpty()
+                && expected.get(expected.size() - 1).path("token").isMissingNode();
         if (maps && !actual.isEmpty()) {
             JsonNode last = actual.get(actual.size() - 1);
             compare(firstValue(expected.get(expected.size() - 1)), firstValue(last), path + "[-1]");
@@ -82,7 +85,9 @@ final class ShapeComparison {
             return;
         }
         compare(expected.get(0), actual.get(0), path + "[0]");
-        compare(expected.get(expected.size() - 1), actual.get(actual.size() - 1), path + "[-1]");
+        if (expected.size() > 1 || actual.size() > 1) {
+            compare(expected.get(expected.size() - 1), actual.get(actual.size() - 1), path + "[-1]");
+        }
     }
 
     private static String kind(JsonNode node) {

@@ -30,8 +30,10 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a random
-/// model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm] likes.
+/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a
+/// random
+/// model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm]
+/// likes.
 @Timeout(120)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class VllmAnswersTest {
@@ -129,7 +131,10 @@ class VllmAnswersTest {
         if (times > 0) {
             ArrayNode list = Instance.JSON.createArrayNode();
             for (int i = 0; i < times; i++) {
-                list.add(object.has("repeat") ? object.path("repeat").intValue() : object.path("from").intValue() + i);
+                list.add(
+                        object.has("repeat")
+                                ? object.path("repeat").intValue()
+                                : object.path("from").intValue() + i);
             }
             return list;
         }
@@ -180,8 +185,8 @@ class VllmAnswersTest {
                     String name = used.group(1) + "{";
                     assertThat(series)
                             .as(query)
-                            .anyMatch(line -> line.startsWith(name)
-                                    && labels.stream().allMatch(line::contains));
+                            .anyMatch(line ->
+                                    line.startsWith(name) && labels.stream().allMatch(line::contains));
                 } while (used.find());
             }
         }
