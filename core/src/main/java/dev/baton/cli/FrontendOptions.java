@@ -61,13 +61,13 @@ final class FrontendOptions {
     boolean enableForceIncludeUsage;
 
     @Option(
-            names = "--sse-heartbeat-interval",
+            names = "--sse-keep-alive-interval",
             paramLabel = "SECONDS",
-            converter = Seconds.Positive.class,
+            defaultValue = "0",
+            converter = Seconds.class,
             description = "Send a comment on a stream that is silent for so long, also while its request waits:"
-                    + " its status is 200 from then on (default: none).")
-    @Nullable
-    Duration sseHeartbeatInterval;
+                    + " its status is 200 from then on; 0: never (default: ${DEFAULT-VALUE}).")
+    Duration sseKeepAliveInterval = Duration.ZERO;
 
     @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
     boolean serverDevMode;

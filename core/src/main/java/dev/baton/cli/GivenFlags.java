@@ -58,9 +58,12 @@ final class GivenFlags {
             given.words.addAll(rest);
         } else {
             List<String> own = given.readCommandLine(rest);
+            int end = own.contains("--") ? own.indexOf("--") : own.size();
+            // First the command line, so that a flag that takes several values does not take the model as well.
+            given.words.addAll(own.subList(0, end));
             given.readEnvironment(program, environment);
             given.readFile();
-            given.words.addAll(own);
+            given.words.addAll(own.subList(end, own.size()));
         }
         return given;
     }

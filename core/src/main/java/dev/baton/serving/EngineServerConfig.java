@@ -20,7 +20,7 @@ import java.util.Optional;
 /// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
 ///     (`--enable-force-include-usage`)
 /// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. Its head
-///     goes out then, before its first content (`--sse-heartbeat-interval`)
+///     goes out then, before its first content (`--sse-keep-alive-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
 /// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
 /// @param enableAutoToolChoice whether calls of tools are looked for (`--enable-auto-tool-choice`)

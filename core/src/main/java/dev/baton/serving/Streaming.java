@@ -7,7 +7,7 @@ import java.util.Optional;
 /// What holds for every stream of an instance. Thread-safe.
 ///
 /// @param forceUsage whether usage is reported on each chunk, asked for or not (`--enable-force-include-usage`)
-/// @param heartbeatInterval how long a stream may be silent (`--sse-heartbeat-interval`); empty: for ever
+/// @param heartbeatInterval how long a stream may be silent (`--sse-keep-alive-interval`); empty: for ever
 record Streaming(boolean forceUsage, Optional<Duration> heartbeatInterval) {
     private static final StreamOptions ALWAYS = new StreamOptions(true, true);
 
