@@ -19,7 +19,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// An answer that is sent piece by piece, as server-sent events. Its head goes out with the first piece, so that
-/// what fails before gets a status of its own; or with the first heartbeat, where the operator has asked for those.
+/// what fails before gets a status of its own; or with the first keep-alive comment, where the operator has asked for those.
 final class StreamedAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
@@ -46,7 +46,7 @@ final class StreamedAnswer implements Answer {
         this.metrics = context.metrics();
         this.streamOptions = context.streaming().options(output.streamOptions());
         this.silenceNanos =
-                context.streaming().heartbeatInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
+                context.streaming().keepAliveInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
         this.lastWriteNanos = exchange.arrivalNanos();
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
@@ -106,10 +106,10 @@ final class StreamedAnswer implements Answer {
     }
 
     @Override
-    public void heartbeat() {
+    public void keepAlive() {
         if (System.nanoTime() - lastWriteNanos >= silenceNanos) {
             lastWriteNanos = System.nanoTime();
-            head().write(SseWriter.heartbeat());
+            head().write(SseWriter.keepAlive());
         }
     }
 

@@ -220,14 +220,14 @@ class OptionsTest {
     }
 
     @Test
-    void silentStreamGetsHeartbeatsThatClientsSkip() {
+    void silentStreamIsKeptAliveByCommentsThatClientsSkip() {
         try (FavouritesInstance slow = new FavouritesInstance(
-                other, config -> config.sseHeartbeatInterval(Optional.of(Duration.ofMillis(100))))) {
+                other, config -> config.sseKeepAliveInterval(Optional.of(Duration.ofMillis(100))))) {
             slow.model.stepMillis = 600;
             Answer answer = slow.post(PATH, "{\"prompt\":\"a\",\"max_tokens\":2,\"stream\":true}");
             assertThat(answer.status()).isEqualTo(200);
-            assertThat(answer.body()).startsWith(": heartbeat\n\n").endsWith("data: [DONE]\n\n");
-            assertThat(answer.body().split("\ndata: ")[1]).contains(": heartbeat"); // between the tokens as well
+            assertThat(answer.body()).startsWith(": keep-alive\n\n").endsWith("data: [DONE]\n\n");
+            assertThat(answer.body().split("\ndata: ")[1]).contains(": keep-alive"); // between the tokens as well
             OpenAIClient client = OpenAIOkHttpClient.builder()
                     .baseUrl(slow.uri("/v1").toString())
                     .apiKey("none")
@@ -251,10 +251,10 @@ class OptionsTest {
     }
 
     @Test
-    void withoutTheFlagNoStreamHasHeartbeats() {
+    void withoutTheFlagNoStreamHasComments() {
         assertThat(instance.post(PATH, "{\"prompt\":\"a\",\"max_tokens\":2,\"stream\":true}")
                         .body())
                 .startsWith("data: ")
-                .doesNotContain(": heartbeat");
+                .doesNotContain(": keep-alive");
     }
 }
