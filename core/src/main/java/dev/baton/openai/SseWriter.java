@@ -10,7 +10,7 @@ public final class SseWriter {
     private static final byte[] PREFIX = "data: ".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] DONE = "data: [DONE]\n\n".getBytes(StandardCharsets.US_ASCII);
 
-    private static final byte[] HEARTBEAT = ": heartbeat\n\n".getBytes(StandardCharsets.US_ASCII);
+    private static final byte[] KEEP_ALIVE = ": keep-alive\n\n".getBytes(StandardCharsets.US_ASCII);
 
     private SseWriter() {}
 
@@ -32,8 +32,8 @@ public final class SseWriter {
     }
 
     /// A comment, which clients skip: it keeps proxies and clients from taking a silent connection for a dead one.
-    public static byte[] heartbeat() {
-        return HEARTBEAT.clone();
+    public static byte[] keepAlive() {
+        return KEEP_ALIVE.clone();
     }
 
     /// The last event of a stream whose output is complete: `data: [DONE]`.

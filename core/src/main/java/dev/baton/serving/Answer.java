@@ -22,5 +22,5 @@ sealed interface Answer permits WholeAnswer, StreamedAnswer {
     void fail(ApiError error);
 
     /// Sends a sign of life on a stream that has been silent for too long.
-    default void heartbeat() {}
+    default void keepAlive() {}
 }

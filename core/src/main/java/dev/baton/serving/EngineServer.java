@@ -34,8 +34,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
@@ -77,8 +77,8 @@ public final class EngineServer implements AutoCloseable {
     private final HttpServer server;
     private final AutoCloseable statsTimer;
     private final AutoCloseable registryTimer;
-    private final AutoCloseable heartbeatTimer;
-    private final Set<RequestStream> heartbeats = ConcurrentHashMap.newKeySet();
+    private final AutoCloseable keepAliveTimer;
+    private final Set<RequestStream> keptAlive = ConcurrentHashMap.newKeySet();
 
     private EngineServer(EngineServerConfig config, Engine engine, Tokenizer tokenizer) {
         this.config = config;
@@ -100,7 +100,7 @@ public final class EngineServer implements AutoCloseable {
                 registry,
                 metrics,
                 UsageCounter.of(config.enablePromptTokensDetails(), engine.config()),
-                new Streaming(config.enableForceIncludeUsage(), config.sseHeartbeatInterval()));
+                new Streaming(config.enableForceIncludeUsage(), config.sseKeepAliveInterval()));
         this.fingerprint = "baton-" + config.version() + "-"
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
@@ -119,10 +119,10 @@ public final class EngineServer implements AutoCloseable {
                         () -> stats.line(engine.stats(), System.nanoTime()).ifPresent(LOG::info))
                 : () -> {};
         this.registryTimer = runtime.every(REGISTRY_SWEEP, registry::forgetReleased);
-        this.heartbeatTimer = config.sseHeartbeatInterval()
+        this.keepAliveTimer = config.sseKeepAliveInterval()
                 .map(interval -> runtime.every(
                         Duration.ofMillis(Math.max(1, interval.toMillis() / 2)),
-                        () -> heartbeats.forEach(RequestStream::heartbeat)))
+                        () -> keptAlive.forEach(RequestStream::keepAlive)))
                 .orElse(() -> {});
     }
 
@@ -143,7 +143,7 @@ public final class EngineServer implements AutoCloseable {
         try {
             statsTimer.close();
             registryTimer.close();
-            heartbeatTimer.close();
+            keepAliveTimer.close();
             server.stop(grace);
         } catch (HttpException e) {
             LOG.warn("{}", e.getMessage());
@@ -380,9 +380,9 @@ public final class EngineServer implements AutoCloseable {
         Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
-        if (options.output().stream() && config.sseHeartbeatInterval().isPresent()) {
-            heartbeats.add(stream);
-            stream.whenOver(() -> heartbeats.remove(stream));
+        if (options.output().stream() && config.sseKeepAliveInterval().isPresent()) {
+            keptAlive.add(stream);
+            stream.whenOver(() -> keptAlive.remove(stream));
         }
         return stream;
     }

@@ -19,7 +19,7 @@ import java.util.Optional;
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
 /// @param enableForceIncludeUsage whether every stream reports usage, on each chunk
 ///     (`--enable-force-include-usage`)
-/// @param sseHeartbeatInterval a stream that is silent for so long gets a comment line; empty: none. Its head
+/// @param sseKeepAliveInterval a stream that is silent for so long gets a comment line; empty: none. Its head
 ///     goes out then, before its first content (`--sse-keep-alive-interval`)
 /// @param devMode whether `/reset_prefix_cache` and `/debug/integrity` are there (`VLLM_SERVER_DEV_MODE=1`)
 /// @param toolCallParser how the model writes calls of tools (`--tool-call-parser`), one of [ToolParsers#names]
@@ -39,7 +39,7 @@ public record EngineServerConfig(
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
         boolean enableForceIncludeUsage,
-        Optional<Duration> sseHeartbeatInterval,
+        Optional<Duration> sseKeepAliveInterval,
         boolean devMode,
         Optional<String> toolCallParser,
         boolean enableAutoToolChoice,
@@ -60,8 +60,8 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
         }
         toolCallParser.filter(name -> !ToolParsers.names().contains(name)).ifPresent(unknown -> {
-            throw new IllegalArgumentException("invalid tool call parser: " + unknown + " (--tool-call-parser is one of "
-                    + String.join(", ", ToolParsers.names()) + ")");
+            throw new IllegalArgumentException("invalid tool call parser: " + unknown
+                    + " (--tool-call-parser is one of " + String.join(", ", ToolParsers.names()) + ")");
         });
     }
 
@@ -90,7 +90,7 @@ public record EngineServerConfig(
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
                 .enableForceIncludeUsage(enableForceIncludeUsage)
-                .sseHeartbeatInterval(sseHeartbeatInterval)
+                .sseKeepAliveInterval(sseKeepAliveInterval)
                 .devMode(devMode)
                 .toolCallParser(toolCallParser)
                 .enableAutoToolChoice(enableAutoToolChoice)
@@ -112,7 +112,7 @@ public record EngineServerConfig(
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
         private boolean enableForceIncludeUsage;
-        private Optional<Duration> sseHeartbeatInterval = Optional.empty();
+        private Optional<Duration> sseKeepAliveInterval = Optional.empty();
         private boolean devMode;
         private Optional<String> toolCallParser = Optional.empty();
         private boolean enableAutoToolChoice;
@@ -169,8 +169,8 @@ public record EngineServerConfig(
             return this;
         }
 
-        public Builder sseHeartbeatInterval(Optional<Duration> interval) {
-            sseHeartbeatInterval = interval;
+        public Builder sseKeepAliveInterval(Optional<Duration> interval) {
+            sseKeepAliveInterval = interval;
             return this;
         }
 
@@ -228,7 +228,7 @@ public record EngineServerConfig(
                     defaultSampling,
                     enablePromptTokensDetails,
                     enableForceIncludeUsage,
-                    sseHeartbeatInterval,
+                    sseKeepAliveInterval,
                     devMode,
                     toolCallParser,
                     enableAutoToolChoice,

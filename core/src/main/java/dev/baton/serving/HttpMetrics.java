@@ -26,9 +26,15 @@ final class HttpMetrics {
     private final Summary responseBytes;
 
     HttpMetrics(Metrics metrics) {
-        requests = metrics.counter("http_requests", "Requests by method, status and handler.", "handler", "method", "status");
+        requests = metrics.counter(
+                "http_requests", "Requests by method, status and handler.", "handler", "method", "status");
         duration = metrics.histogram(
-                "http_request_duration_seconds", "Time to answer, by handler.", List.of("handler", "method"), .1, .5, 1);
+                "http_request_duration_seconds",
+                "Time to answer, by handler.",
+                List.of("handler", "method"),
+                .1,
+                .5,
+                1);
         fineDuration = metrics.histogram(
                 "http_request_duration_highr_seconds", "Time to answer, all handlers together.", FINE_SECONDS);
         requestBytes = metrics.summary("http_request_size_bytes", "Bytes of requests' bodies.", "handler");
@@ -45,8 +51,7 @@ final class HttpMetrics {
         }
         exchange.onEnd(ended -> {
             double seconds = (System.nanoTime() - exchange.arrivalNanos()) / NANOS;
-            CounterDataPoint count =
-                    requests.labelValues(handler, exchange.method(), ended.status() / 100 + "xx");
+            CounterDataPoint count = requests.labelValues(handler, exchange.method(), ended.status() / 100 + "xx");
             count.inc();
             duration.labelValues(handler, exchange.method()).observe(seconds);
             fineDuration.observe(seconds);

@@ -155,10 +155,10 @@ final class RequestStream {
     }
 
     /// Sends a sign of life if the answer is a stream that has been silent for too long. Any thread.
-    void heartbeat() {
+    void keepAlive() {
         exchange.execute(() -> {
             if (submitted && !over) {
-                answer.heartbeat();
+                answer.keepAlive();
             }
         });
     }

@@ -19,7 +19,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// An answer that is sent piece by piece, as server-sent events. Its head goes out with the first piece, so that
-/// what fails before gets a status of its own; or with the first heartbeat, where the operator has asked for those.
+/// what fails before gets a status of its own; or with the first keep-alive comment, where the operator has asked for those.
 final class StreamedAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
@@ -31,13 +31,13 @@ final class StreamedAnswer implements Answer {
     private final long silenceNanos;
     private final int[] shownCharacters;
     private final boolean[] begun;
+    private final Optional<ToolUse> tools;
     private final List<ToolCallStream> toolCalls; // by sequence; empty if no calls are looked for
     private @Nullable HttpStream stream;
     private boolean rolesSent;
     private long lastWriteNanos;
 
-    StreamedAnswer(
-            HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
+    StreamedAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.output = generation.options().output();
@@ -46,14 +46,13 @@ final class StreamedAnswer implements Answer {
         this.metrics = context.metrics();
         this.streamOptions = context.streaming().options(output.streamOptions());
         this.silenceNanos =
-                context.streaming().heartbeatInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
+                context.streaming().keepAliveInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
         this.lastWriteNanos = exchange.arrivalNanos();
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
-        this.toolCalls = generation
-                .format()
-                .tools()
-                .map(tools -> sequences.stream().map(each -> tools.stream()).toList())
+        this.tools = generation.format() instanceof ResponseFormat.Chat chat ? chat.tools() : Optional.empty();
+        this.toolCalls = tools.map(
+                        use -> sequences.stream().map(each -> use.stream()).toList())
                 .orElse(List.of());
     }
 
@@ -107,10 +106,10 @@ final class StreamedAnswer implements Answer {
     }
 
     @Override
-    public void heartbeat() {
+    public void keepAlive() {
         if (System.nanoTime() - lastWriteNanos >= silenceNanos) {
             lastWriteNanos = System.nanoTime();
-            head().write(SseWriter.heartbeat());
+            head().write(SseWriter.keepAlive());
         }
     }
 
@@ -130,7 +129,6 @@ final class StreamedAnswer implements Answer {
     }
 
     private String finishReason(int index, String reason) {
-        Optional<ToolUse> tools = generation.format().tools();
         if (tools.isEmpty()) {
             return reason;
         }

@@ -27,6 +27,8 @@ final class FavouritesLm implements CausalLm {
         LOGITS[ByteTokenizer.idOf((byte) '\t')] = 12;
     }
 
+    volatile long stepMillis;
+
     @Override
     public ModelConfig config() {
         return new ModelConfig(
@@ -49,6 +51,11 @@ final class FavouritesLm implements CausalLm {
 
     @Override
     public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
+        try {
+            Thread.sleep(stepMillis);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
         for (int row = 0; row < batch.numLogits(); row++) {
             System.arraycopy(LOGITS, 0, logits, row * VOCAB, VOCAB);
         }

@@ -12,7 +12,13 @@ class ShapeComparisonTest {
             {"id": "a"}                      | {"id": "b", "more": 1}          | 0
             {"id": null}                     | {}                              | 0
             {"id": null}                     | {"id": {"x": 1}}                | 0
-            {"top_logprobs": {"a": 1}}       | {"top_logprobs": {"b": 1}}      | 0
+            {"top_logprobs": [{"a": 1}]}     | {"top_logprobs": [{"b": 1}]}    | 0
+            {"top_logprobs": [{"a": 1}]}     | {"top_logprobs": [{"b": "x"}]}  | 1
+            {"top_logprobs": [{"a": 1}]}     | {"top_logprobs": []}            | 1
+            {"prompt_logprobs": [null, {"5": {"rank": 1}}]} | {"prompt_logprobs": [null, {"7": {"rank": 2}}]} | 0
+            {"prompt_logprobs": [null, {"5": {"rank": 1}}]} | {"prompt_logprobs": [null, {"7": {}}]}          | 1
+            {"top_logprobs": [{"token": "a", "bytes": []}]} | {"top_logprobs": [{"token": "b", "bytes": [1]}]} | 0
+            {"top_logprobs": [{"token": "a", "bytes": []}]} | {"top_logprobs": [{"token": "b"}]}              | 1
             {"id": "a"}                      | {}                              | 1
             {"id": "a"}                      | {"id": 1}                       | 1
             {"id": true}                     | {"id": 1}                       | 1
@@ -24,8 +30,7 @@ class ShapeComparisonTest {
             {"list": [{"a": 1}, {"a": 1}]}   | {"list": [{"b": 1}, {"a": 1}]}  | 1
             """)
     void differencesAreFound(String expected, String actual, int count) {
-        assertThat(ShapeComparison.differences(
-                        Instance.JSON.readTree(expected), Instance.JSON.readTree(actual)))
+        assertThat(ShapeComparison.differences(Instance.JSON.readTree(expected), Instance.JSON.readTree(actual)))
                 .hasSize(count);
     }
 }

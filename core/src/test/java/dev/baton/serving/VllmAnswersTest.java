@@ -2,21 +2,13 @@ package dev.baton.serving;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.baton.engine.Engine;
-import dev.baton.engine.EngineConfig;
-import dev.baton.http.HttpServerConfig;
-import dev.baton.tokenizer.Tokenizer;
+import dev.baton.serving.Instance.Answer;
 import java.io.IOException;
 import java.io.InputStream;
-import java.net.URI;
-import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -38,8 +30,10 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a random
-/// model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm] likes.
+/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a
+/// random
+/// model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm]
+/// likes.
 @Timeout(120)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class VllmAnswersTest {
@@ -54,34 +48,18 @@ class VllmAnswersTest {
     @TempDir
     static Path directory;
 
-    private final HttpClient client =
-            HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
-    private Tokenizer tokenizer;
-    private Engine engine;
-    private EngineServer server;
+    private FavouritesInstance instance;
 
     @BeforeAll
     void start() {
-        tokenizer = ByteTokenizer.load(directory);
-        engine = Engine.start(
-                EngineConfig.builder("favourites", 1024).numBlocks(512).build(), new FavouritesLm());
-        server = EngineServer.start(
-                EngineServerConfig.builder(HttpServerConfig.of("127.0.0.1", 0), "tiny", FavouritesLm.VOCAB)
-                        .enablePromptTokensDetails(true)
-                        .enableAutoToolChoice(true)
-                        .toolCallParser(Optional.of("hermes"))
-                        .build(),
-                engine,
-                tokenizer);
+        instance = new FavouritesInstance(
+                directory, config -> config.enableAutoToolChoice(true).toolCallParser(Optional.of("hermes")));
     }
 
     @AfterAll
     void stop() {
-        client.close();
-        if (server != null) {
-            server.close();
-            engine.close();
-            tokenizer.close();
+        if (instance != null) {
+            instance.close();
         }
     }
 
@@ -100,13 +78,13 @@ class VllmAnswersTest {
 
     @ParameterizedTest
     @MethodSource("cases")
-    void answerHasVllmsShape(JsonNode recorded) throws Exception {
-        HttpResponse<String> answer = ask(recorded);
+    void answerHasVllmsShape(JsonNode recorded) {
+        Answer answer = ask(recorded);
         String name = recorded.path("name").stringValue();
-        assertThat(answer.statusCode())
+        assertThat(answer.status())
                 .as("%s: %s", name, answer.body())
                 .isEqualTo(recorded.path("status").intValue());
-        String type = answer.headers().firstValue("content-type").orElse("").split(";", 2)[0];
+        String type = answer.header("content-type").split(";", 2)[0];
         assertThat(type).isEqualTo(recorded.path("answerType").stringValue());
         if (type.equals("text/event-stream")) {
             List<String> lines =
@@ -133,19 +111,15 @@ class VllmAnswersTest {
         return Instance.JSON.readTree(line.substring("data: ".length()));
     }
 
-    private HttpResponse<String> ask(JsonNode recorded) throws Exception {
-        HttpRequest.Builder request = HttpRequest.newBuilder(uri(recorded.path("path").stringValue()))
-                .timeout(Duration.ofSeconds(60));
+    private Answer ask(JsonNode recorded) {
+        HttpRequest.Builder request =
+                HttpRequest.newBuilder(instance.uri(recorded.path("path").stringValue()));
         if (recorded.path("method").stringValue().equals("POST")) {
             JsonNode body = expanded(recorded.path("body"));
             request.header("content-type", recorded.path("contentType").stringValue())
                     .POST(HttpRequest.BodyPublishers.ofString(body.isString() ? body.stringValue() : body.toString()));
         }
-        return client.send(request.build(), HttpResponse.BodyHandlers.ofString());
-    }
-
-    private URI uri(String path) {
-        return URI.create("http://127.0.0.1:" + server.port() + path);
+        return instance.send(request);
     }
 
     /// Long lists stand in the recording as `{"repeat": item, "times": n}` or `{"from": first, "times": n}`.
@@ -157,7 +131,10 @@ class VllmAnswersTest {
         if (times > 0) {
             ArrayNode list = Instance.JSON.createArrayNode();
             for (int i = 0; i < times; i++) {
-                list.add(object.has("repeat") ? object.path("repeat").intValue() : object.path("from").intValue() + i);
+                list.add(
+                        object.has("repeat")
+                                ? object.path("repeat").intValue()
+                                : object.path("from").intValue() + i);
             }
             return list;
         }
@@ -168,16 +145,14 @@ class VllmAnswersTest {
         return copy;
     }
 
-    private String metrics() throws Exception {
-        return client.send(
-                        HttpRequest.newBuilder(uri("/metrics")).build(), HttpResponse.BodyHandlers.ofString())
-                .body();
+    private List<String> metrics() {
+        return instance.get("/metrics").body().lines().toList();
     }
 
     @Test
     void everyMetricOfVllmsThatMeansSomethingIsThere() throws Exception {
         TreeSet<String> there = new TreeSet<>();
-        metrics().lines().filter(line -> line.startsWith("# TYPE ")).forEach(line -> there.add(line.split(" ")[2]));
+        metrics().stream().filter(line -> line.startsWith("# TYPE ")).forEach(line -> there.add(line.split(" ")[2]));
         List<String> missing = new ArrayList<>();
         recording().path("metrics").forEach(name -> {
             if (!there.contains(name.stringValue())) {
@@ -191,13 +166,8 @@ class VllmAnswersTest {
     /// The queries of vLLM's public Grafana dashboard find their series and the labels that they ask for.
     @Test
     void grafanaDashboardFindsItsSeries() throws Exception {
-        client.send(
-                HttpRequest.newBuilder(uri("/v1/completions"))
-                        .header("content-type", "application/json")
-                        .POST(HttpRequest.BodyPublishers.ofString("{\"prompt\": \"a\", \"max_tokens\": 3}"))
-                        .build(),
-                HttpResponse.BodyHandlers.ofString());
-        List<String> series = metrics().lines().toList();
+        instance.post("/v1/completions", "{\"prompt\": \"a\", \"max_tokens\": 3}");
+        List<String> series = metrics();
         Pattern selector = Pattern.compile("(vllm:\\w+)\\{(\\w+)=");
         Pattern grouping = Pattern.compile("by\\((\\w+)\\)");
         try (InputStream in = VllmAnswersTest.class.getResourceAsStream("vllm-grafana-queries.txt")) {
@@ -215,19 +185,18 @@ class VllmAnswersTest {
                     String name = used.group(1) + "{";
                     assertThat(series)
                             .as(query)
-                            .anyMatch(line -> line.startsWith(name)
-                                    && labels.stream().allMatch(line::contains));
+                            .anyMatch(line ->
+                                    line.startsWith(name) && labels.stream().allMatch(line::contains));
                 } while (used.find());
             }
         }
     }
 
     @Test
-    void httpRequestsAreCountedByHandlerAndStatus() throws Exception {
-        client.send(HttpRequest.newBuilder(uri("/v1/models")).build(), HttpResponse.BodyHandlers.ofString());
-        client.send(HttpRequest.newBuilder(uri("/v1/secret")).build(), HttpResponse.BodyHandlers.ofString());
-        String text = metrics();
-        assertThat(Arrays.asList(text.split("\n")))
+    void httpRequestsAreCountedByHandlerAndStatus() {
+        instance.get("/v1/models");
+        instance.get("/v1/secret");
+        assertThat(metrics())
                 .anyMatch(line -> line.startsWith("http_requests_total{")
                         && line.contains("handler=\"/v1/models\"")
                         && line.contains("status=\"2xx\""))
