@@ -2,6 +2,7 @@ package dev.baton.serving;
 
 import dev.baton.engine.BlockUsage;
 import dev.baton.engine.Engine;
+import dev.baton.engine.EngineException;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpHeaders;
@@ -34,8 +35,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
@@ -353,7 +354,7 @@ public final class EngineServer implements AutoCloseable {
         try {
             admission.enter(sequences);
         } catch (ApiException e) {
-            metrics.rejected("max_in_flight");
+            metrics.rejected(EngineException.QueueFull.Limit.REQUESTS);
             throw e;
         }
         Runnable leave = () -> admission.leave(sequences);
