@@ -77,7 +77,8 @@ public final class Metrics {
                 .help(help)
                 .constLabels(fixed)
                 .labelNames(labelName)
-                .callback(callback -> values.forEach((label, value) -> callback.call((double) value.getAsLong(), label)))
+                .callback(
+                        callback -> values.forEach((label, value) -> callback.call((double) value.getAsLong(), label)))
                 .register(registry);
     }
 

@@ -40,7 +40,8 @@ public final class ProcessMetrics {
         try {
             for (String line : Files.readAllLines(STATUS)) {
                 if (line.startsWith(field)) {
-                    String kib = line.substring(field.length()).replace("kB", "").strip();
+                    String kib =
+                            line.substring(field.length()).replace("kB", "").strip();
                     return Long.parseLong(kib) * 1024.0;
                 }
             }

@@ -10,8 +10,7 @@ import tools.jackson.core.JsonGenerator;
 /// @param type vLLM's name of the kind of error, for example `BadRequestError`
 /// @param param the request's field that was wrong, if it is one
 /// @param retryAfter when another try may succeed, if that is known; for the header `Retry-After`
-public record ApiError(
-        int status, String message, String type, Optional<String> param, Optional<Duration> retryAfter) {
+public record ApiError(int status, String message, String type, Optional<String> param, Optional<Duration> retryAfter) {
 
     /// An error of which it is not known when another try may succeed.
     public ApiError(int status, String message, String type, Optional<String> param) {

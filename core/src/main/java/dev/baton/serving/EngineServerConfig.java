@@ -60,8 +60,8 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
         }
         toolCallParser.filter(name -> !ToolParsers.names().contains(name)).ifPresent(unknown -> {
-            throw new IllegalArgumentException("invalid tool call parser: " + unknown + " (--tool-call-parser is one of "
-                    + String.join(", ", ToolParsers.names()) + ")");
+            throw new IllegalArgumentException("invalid tool call parser: " + unknown
+                    + " (--tool-call-parser is one of " + String.join(", ", ToolParsers.names()) + ")");
         });
     }
 

@@ -3,7 +3,6 @@ package dev.baton.serving;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ResponseHead;
 import java.util.List;
-import java.util.Optional;
 
 /// One request that generates, checked and tokenised.
 ///

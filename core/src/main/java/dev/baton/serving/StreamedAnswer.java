@@ -36,8 +36,7 @@ final class StreamedAnswer implements Answer {
     private boolean rolesSent;
     private long lastWriteNanos;
 
-    StreamedAnswer(
-            HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
+    StreamedAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
         this.exchange = exchange;
         this.generation = generation;
         this.output = generation.options().output();

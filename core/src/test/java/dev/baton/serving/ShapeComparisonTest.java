@@ -24,8 +24,7 @@ class ShapeComparisonTest {
             {"list": [{"a": 1}, {"a": 1}]}   | {"list": [{"b": 1}, {"a": 1}]}  | 1
             """)
     void differencesAreFound(String expected, String actual, int count) {
-        assertThat(ShapeComparison.differences(
-                        Instance.JSON.readTree(expected), Instance.JSON.readTree(actual)))
+        assertThat(ShapeComparison.differences(Instance.JSON.readTree(expected), Instance.JSON.readTree(actual)))
                 .hasSize(count);
     }
 }

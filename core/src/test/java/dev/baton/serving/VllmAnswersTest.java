@@ -38,8 +38,9 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a random
-/// model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm] likes.
+/// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a
+/// random model; what decides a case there (a stop text that comes, a JSON that does not end) is what
+/// [FavouritesLm] likes.
 @Timeout(120)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class VllmAnswersTest {
@@ -134,8 +135,8 @@ class VllmAnswersTest {
     }
 
     private HttpResponse<String> ask(JsonNode recorded) throws Exception {
-        HttpRequest.Builder request = HttpRequest.newBuilder(uri(recorded.path("path").stringValue()))
-                .timeout(Duration.ofSeconds(60));
+        HttpRequest.Builder request =
+                HttpRequest.newBuilder(uri(recorded.path("path").stringValue())).timeout(Duration.ofSeconds(60));
         if (recorded.path("method").stringValue().equals("POST")) {
             JsonNode body = expanded(recorded.path("body"));
             request.header("content-type", recorded.path("contentType").stringValue())
@@ -157,7 +158,10 @@ class VllmAnswersTest {
         if (times > 0) {
             ArrayNode list = Instance.JSON.createArrayNode();
             for (int i = 0; i < times; i++) {
-                list.add(object.has("repeat") ? object.path("repeat").intValue() : object.path("from").intValue() + i);
+                list.add(
+                        object.has("repeat")
+                                ? object.path("repeat").intValue()
+                                : object.path("from").intValue() + i);
             }
             return list;
         }
@@ -169,8 +173,7 @@ class VllmAnswersTest {
     }
 
     private String metrics() throws Exception {
-        return client.send(
-                        HttpRequest.newBuilder(uri("/metrics")).build(), HttpResponse.BodyHandlers.ofString())
+        return client.send(HttpRequest.newBuilder(uri("/metrics")).build(), HttpResponse.BodyHandlers.ofString())
                 .body();
     }
 
@@ -215,8 +218,8 @@ class VllmAnswersTest {
                     String name = used.group(1) + "{";
                     assertThat(series)
                             .as(query)
-                            .anyMatch(line -> line.startsWith(name)
-                                    && labels.stream().allMatch(line::contains));
+                            .anyMatch(line ->
+                                    line.startsWith(name) && labels.stream().allMatch(line::contains));
                 } while (used.find());
             }
         }
