@@ -54,8 +54,13 @@ final class AccessOptions {
 
     /// The server that these flags describe.
     ///
-    /// @throws IllegalArgumentException if a list is no JSON
+    /// @throws IllegalArgumentException if a list is no JSON, or a key is empty: a variable that was meant to hold
+    ///     one and is not set must not open the server
     HttpServerConfig http(String host, int port) {
+        if (apiKeys.stream().anyMatch(String::isBlank)) {
+            throw new IllegalArgumentException(
+                    "--api-key has an empty key: give one, or leave the flag out to admit everybody.");
+        }
         return HttpServerConfig.builder(host, port)
                 .apiKeys(ApiKeys.of(apiKeys))
                 .cors(new Cors(

@@ -92,9 +92,8 @@ final class ConfigFile {
                 throw usage("%s: a key must be the name of a flag.".formatted(place(entry.getKeyNode())));
             }
             String flag = "--" + key.getValue().replace('_', '-');
-            String name = FlagSetting.find(command, flag)
-                    .map(OptionSpec::longestName)
-                    .orElse(flag);
+            String name =
+                    FlagSetting.find(command, flag).map(OptionSpec::longestName).orElse(flag);
             if (!seen.add(name)) {
                 throw usage("%s: the key %s is there twice.".formatted(place(key), key.getValue()));
             }

@@ -154,7 +154,8 @@ final class GivenFlags {
         return "There is no flag " + flag
                 + Optional.of(flag)
                         .filter(name -> name.startsWith("--"))
-                        .flatMap(name -> NearestName.of(name, command.optionsMap().keySet()))
+                        .flatMap(name ->
+                                NearestName.of(name, command.optionsMap().keySet()))
                         .map(near -> "; did you mean " + near + "?")
                         .orElse(".");
     }

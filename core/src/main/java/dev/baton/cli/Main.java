@@ -71,8 +71,7 @@ public final class Main implements Runnable {
     static CommandLine program() {
         CommandLine program = new CommandLine(new Main());
         program.getSubcommands().values().forEach(Main::addHelp);
-        program.setCaseInsensitiveEnumValuesAllowed(true)
-                .setUsageHelpAutoWidth(true);
+        program.setCaseInsensitiveEnumValuesAllowed(true).setUsageHelpAutoWidth(true);
         GroupedHelp.install(program);
         return program;
     }

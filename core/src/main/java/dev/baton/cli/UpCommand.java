@@ -138,6 +138,11 @@ final class UpCommand implements Callable<Integer> {
         } catch (IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
+        if (access.apiKeys.stream().anyMatch(key -> key.chars().anyMatch(Character::isWhitespace))) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "--api-key has a key with a blank in it, which the roles would take for several keys.");
+        }
         engine.frontend.chatTemplate();
     }
 

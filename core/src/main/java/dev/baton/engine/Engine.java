@@ -264,7 +264,12 @@ public final class Engine implements AutoCloseable {
         }
         if (full != null) {
             counters.gaveUp(promptTokens);
-            throw new EngineException.QueueFull(full, counters.halfOfQueue(length));
+            throw new EngineException.QueueFull(
+                    length > config.maxWaiting()
+                            ? EngineException.QueueFull.Limit.REQUESTS
+                            : EngineException.QueueFull.Limit.PROMPT_TOKENS,
+                    full,
+                    counters.halfOfQueue(length));
         }
         return length;
     }

@@ -16,12 +16,25 @@ public class EngineException extends RuntimeException {
 
     /// Too many requests wait already; another try later may succeed.
     public static final class QueueFull extends EngineException {
+        /// What there is too much of.
+        public enum Limit {
+            REQUESTS,
+            PROMPT_TOKENS
+        }
+
+        private final Limit limit;
         private final @Nullable Duration retryAfter;
 
         /// @param retryAfter when there may be room again, null if nothing is known about that
-        public QueueFull(String message, @Nullable Duration retryAfter) {
+        public QueueFull(Limit limit, String message, @Nullable Duration retryAfter) {
             super(message);
+            this.limit = limit;
             this.retryAfter = retryAfter;
+        }
+
+        /// The limit that was reached.
+        public Limit limit() {
+            return limit;
         }
 
         /// When there may be room again, by the pace at which requests have left the queue lately; empty if

@@ -41,6 +41,7 @@ public final class HttpExchange {
     private final WriteWatch writeWatch;
     // event loop only
     private final List<Consumer<Gone>> goneListeners = new ArrayList<>(1);
+    private final List<Consumer<Ended>> endListeners = new ArrayList<>(1);
     private boolean answered;
     private Gone goneReason = Gone.CLIENT_CLOSED;
     private boolean gone;
@@ -147,8 +148,13 @@ public final class HttpExchange {
     /// Registers what to do when an answer is complete; called on the event loop. An answer that could not be
     /// completed ends with [#onGone].
     public void onEnd(Consumer<Ended> listener) {
-        execute(() -> response.endHandler(
-                end -> listener.accept(new Ended(response.getStatusCode(), response.bytesWritten()))));
+        execute(() -> endListeners.add(listener));
+    }
+
+    /// The response is complete. Event loop only.
+    void ended() {
+        Ended how = new Ended(response.getStatusCode(), response.bytesWritten());
+        endListeners.forEach(listener -> listener.accept(how));
     }
 
     /// Answers with a whole body. Does nothing if the exchange is answered already or the client is gone.

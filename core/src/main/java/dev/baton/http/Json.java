@@ -1,6 +1,7 @@
 package dev.baton.http;
 
 import java.nio.charset.StandardCharsets;
+import java.util.regex.Pattern;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.TokenStreamFactory;
@@ -20,6 +21,9 @@ public final class Json {
                     .maxNumberLength(400)
                     .build())
             .build());
+
+    /// Where the parser's message names its source, which tells a client nothing: the offset does.
+    private static final Pattern PARSERS_SOURCE = Pattern.compile(" ?\\([^()]*\\[Source: .*\\]\\)");
 
     private Json() {}
 
@@ -47,7 +51,9 @@ public final class Json {
         } catch (JacksonException e) {
             long offset = e.getLocation() == null ? -1 : e.getLocation().getByteOffset();
             throw new MalformedException(
-                    offset < 0 || offset > body.length ? body.length : offset, e.getOriginalMessage(), e);
+                    offset < 0 || offset > body.length ? body.length : offset,
+                    PARSERS_SOURCE.matcher(e.getOriginalMessage()).replaceAll(""),
+                    e);
         }
     }
 

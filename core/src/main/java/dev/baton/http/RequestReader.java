@@ -28,6 +28,7 @@ final class RequestReader {
     private Buffer body = Buffer.buffer();
     private boolean refused;
     private long timer;
+    private Runnable whenEnded = () -> {};
 
     RequestReader(
             Vertx vertx,
@@ -44,8 +45,10 @@ final class RequestReader {
 
     void start() {
         connections.requestStarted(request.connection());
+        // A response has one end handler: whoever else waits for its end is told from here.
         request.response().endHandler(end -> {
             connections.requestEnded(request.connection());
+            whenEnded.run();
             LOG.debug(
                     "{} {} {} {} in {} ms",
                     request.remoteAddress(),
@@ -144,6 +147,7 @@ final class RequestReader {
 
     private void finish(byte[] bytes) {
         HttpExchange exchange = new HttpExchange(vertx, config, request, bytes);
+        whenEnded = exchange::ended;
         try {
             handler.handle(exchange);
         } catch (RuntimeException | Error e) {

@@ -9,9 +9,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// checked against vLLM's ranges; what is empty was not in the request, and the model's defaults apply.
 ///
 /// @param n choices for each prompt
-/// @param maxTokens most tokens to generate; empty: as many as the context holds; 0 with `echo` only: nothing but
-///     the
-///     prompt is shown
+/// @param maxTokens most tokens to generate; empty: as many as the context holds; 0 with `echo` only: nothing
+///     but the prompt is shown
 /// @param priority lower comes first, where the engine schedules by priority
 /// @param user on whose behalf the request is made; users take turns in the queue
 /// @param kvTransferParams what the request says about its hand-off, unread

@@ -2,6 +2,7 @@ package dev.baton.serving;
 
 import dev.baton.engine.BlockUsage;
 import dev.baton.engine.Engine;
+import dev.baton.engine.EngineException;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpHeaders;
@@ -353,7 +354,7 @@ public final class EngineServer implements AutoCloseable {
         try {
             admission.enter(sequences);
         } catch (ApiException e) {
-            metrics.rejected("max_in_flight");
+            metrics.rejected(EngineException.QueueFull.Limit.REQUESTS);
             throw e;
         }
         Runnable leave = () -> admission.leave(sequences);

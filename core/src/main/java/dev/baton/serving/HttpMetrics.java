@@ -14,6 +14,11 @@ final class HttpMetrics {
     /// Not counted, as in vLLM: they are asked for all the time.
     private static final Set<String> EXCLUDED = Set.of("/metrics", "/health", "/load", "/ping", "/version");
 
+    /// RFC 9110's and PATCH. Others are counted together: each would be a series of its own, and a client may
+    /// think of any number of them.
+    private static final Set<String> METHODS =
+            Set.of("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH");
+
     private static final double NANOS = 1e9;
     private static final double[] FINE_SECONDS = {
         .01, .025, .05, .075, .1, .25, .5, .75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 7.5, 10, 30, 60
@@ -49,11 +54,12 @@ final class HttpMetrics {
         if (EXCLUDED.contains(handler)) {
             return;
         }
+        String method = METHODS.contains(exchange.method()) ? exchange.method() : "other";
         exchange.onEnd(ended -> {
             double seconds = (System.nanoTime() - exchange.arrivalNanos()) / NANOS;
-            CounterDataPoint count = requests.labelValues(handler, exchange.method(), ended.status() / 100 + "xx");
+            CounterDataPoint count = requests.labelValues(handler, method, ended.status() / 100 + "xx");
             count.inc();
-            duration.labelValues(handler, exchange.method()).observe(seconds);
+            duration.labelValues(handler, method).observe(seconds);
             fineDuration.observe(seconds);
             requestBytes.labelValues(handler).observe(exchange.body().length);
             responseBytes.labelValues(handler).observe((double) ended.bodyBytes());

@@ -107,7 +107,7 @@ final class RequestStream {
             }
         } catch (EngineException.QueueFull e) {
             abandon();
-            metrics.rejected("max_num_queued_reqs");
+            metrics.rejected(e.limit());
             throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage()), e.retryAfter()));
         } catch (EngineException e) {
             abandon();

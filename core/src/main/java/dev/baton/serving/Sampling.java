@@ -76,8 +76,7 @@ final class Sampling {
     }
 
     /// A word is forbidden as it is and, where a space before it makes other tokens of the same number, with a
-    /// space
-    /// before it: vLLM's rule.
+    /// space before it: vLLM's rule.
     private List<List<Integer>> badWords(List<String> words) {
         List<List<Integer>> banned = new ArrayList<>();
         for (String word : words) {

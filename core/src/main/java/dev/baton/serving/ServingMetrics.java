@@ -2,6 +2,7 @@ package dev.baton.serving;
 
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
+import dev.baton.engine.EngineException;
 import dev.baton.engine.EngineStats;
 import dev.baton.engine.RequestOutput;
 import dev.baton.metrics.Metrics;
@@ -104,7 +105,9 @@ final class ServingMetrics {
         List.of("stop", "length", "abort", "error", "repetition").forEach(finished::initLabelValues);
         List.of("local_compute", "local_cache_hit", "external_kv_transfer")
                 .forEach(promptTokensBySource::initLabelValues);
-        List.of("max_num_queued_reqs", "max_num_queued_tokens").forEach(rejected::initLabelValues);
+        for (EngineException.QueueFull.Limit limit : EngineException.QueueFull.Limit.values()) {
+            rejected.initLabelValues(reason(limit));
+        }
         ProcessMetrics.addTo(metrics);
         engineMetrics();
     }
@@ -251,8 +254,16 @@ final class ServingMetrics {
                 sequences.stream().mapToInt(Sequence::numTokens).max().orElse(0));
     }
 
-    void rejected(String reason) {
-        rejected.labelValues(reason).inc();
+    /// Notes a request that was refused, by the flag that set the limit, in vLLM's spelling.
+    void rejected(EngineException.QueueFull.Limit limit) {
+        rejected.labelValues(reason(limit)).inc();
+    }
+
+    private static String reason(EngineException.QueueFull.Limit limit) {
+        return switch (limit) {
+            case REQUESTS -> "max_num_queued_reqs";
+            case PROMPT_TOKENS -> "max_num_queued_tokens";
+        };
     }
 
     void firstToken(long nanosSinceArrival) {

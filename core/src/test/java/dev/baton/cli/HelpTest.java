@@ -56,7 +56,8 @@ class HelpTest {
         });
         assertThat(help).doesNotContain(dev.baton.launch.ProcessGroup.EXIT_WITH_PARENT);
         String footer = help.substring(help.lastIndexOf("\n\n")).replaceAll("\\s+", " ");
-        assertThat(footer).contains("--model by BATON_MODEL", "VLLM_API_KEY for --api-key", "variables before the file");
+        assertThat(footer)
+                .contains("--model by BATON_MODEL", "VLLM_API_KEY for --api-key", "variables before the file");
     }
 
     @ParameterizedTest

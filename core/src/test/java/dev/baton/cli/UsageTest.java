@@ -50,6 +50,7 @@ class UsageTest {
             --override-generation-config {               | --override-generation-config is no JSON:
             --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
             --config nowhere.yaml                        | There is no file nowhere.yaml.
+            --api-key=                                   | --api-key has an empty key
             """)
     void engineFlagThatCannotBeServedIsWrongUsageOfServeAndOfUp(String flags, String sentence) {
         assertWrongUsage(("serve " + MODEL + " " + flags).split(" "), sentence);
@@ -94,6 +95,14 @@ class UsageTest {
     void wrongVariableIsNamed(String variable, String value, String sentence) {
         assertThat(run(Map.of(variable, value), "serve", MODEL.toString())).isEqualTo(Exit.USAGE);
         assertThat(said()).startsWith("baton: ").contains(sentence).hasLineCount(2);
+    }
+
+    /// The roles get their keys in one variable, separated by blanks: each word would be a key of its own.
+    @Test
+    void keyWithABlankIsNotHandedToTheRoles() {
+        assertThat(run(Map.of("VLLM_API_KEY", "one key"), "up", "--model", MODEL.toString(), "--prefillers", "0"))
+                .isEqualTo(Exit.USAGE);
+        assertThat(said()).contains("--api-key has a key with a blank in it").doesNotContain("one key");
     }
 
     @Test

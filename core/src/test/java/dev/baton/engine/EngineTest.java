@@ -259,7 +259,9 @@ class EngineTest {
             assertThatThrownBy(() -> submit(engine, "one too many", prompt(1), 1))
                     .isInstanceOf(EngineException.QueueFull.class)
                     .hasMessageContaining("41 prompt tokens")
-                    .hasMessageContaining("maxWaitingTokens");
+                    .hasMessageContaining("maxWaitingTokens")
+                    .extracting("limit")
+                    .isEqualTo(EngineException.QueueFull.Limit.PROMPT_TOKENS);
             assertThat(engine.stats().numQueuedTokens()).isEqualTo(40);
             slow.go.countDown();
             first.await();

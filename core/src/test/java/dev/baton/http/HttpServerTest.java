@@ -204,6 +204,24 @@ class HttpServerTest {
     }
 
     @Test
+    void idleConnectionIsClosedAlsoAfterAnAnswerWhoseEndWasAwaited() throws Exception {
+        ConcurrentLinkedQueue<HttpExchange.Ended> ends = new ConcurrentLinkedQueue<>();
+        HttpServer server = runtime.serve(
+                ANY_PORT.toBuilder().idleTimeout(Duration.ofMillis(300)).build(), e -> {
+                    e.onEnd(ends::add);
+                    e.onEnd(ends::add);
+                    e.respondText(200, "four");
+                });
+        try (Socket socket = connect(server)) {
+            socket.setSoTimeout(5_000);
+            send(socket, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+            assertThat(readAll(socket)).startsWith("HTTP/1.1 200 ").endsWith("four");
+        }
+        await().until(() -> ends.size() == 2);
+        assertThat(ends).containsOnly(new HttpExchange.Ended(200, 4));
+    }
+
+    @Test
     void connectionsOverTheLimitAreClosedAndOthersGoOn() throws Exception {
         HttpServer server = runtime.serve(ANY_PORT.toBuilder().maxConnections(2).build(), e -> e.respondEmpty(200));
         try (Socket first = connect(server);

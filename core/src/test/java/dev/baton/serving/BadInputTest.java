@@ -188,6 +188,25 @@ class BadInputTest {
     }
 
     @Test
+    void bodyThatEndsTooEarlyIsRefusedWithoutTheParsersSource() {
+        Answer answer = instance.post(PATH, "{\"prompt\":\"x\",\"max_tokens\":1");
+        assertThat(answer.status()).isEqualTo(400);
+        assertThat(answer.json().path("error").path("message").stringValue())
+                .contains("Unexpected end-of-input: expected close marker for Object'")
+                .doesNotContain("Source", "REDACTED", "UNKNOWN");
+    }
+
+    @Test
+    void methodsThatNobodyKnowsAreCountedTogether() {
+        for (int i = 0; i < 5; i++) {
+            Answer answer = instance.send(
+                    HttpRequest.newBuilder(instance.uri(PATH)).method("BREW" + i, HttpRequest.BodyPublishers.noBody()));
+            assertThat(answer.status()).isEqualTo(405);
+        }
+        assertThat(instance.get("/metrics").body()).contains("method=\"other\"").doesNotContain("BREW");
+    }
+
+    @Test
     void invalidUtf8IsRefused() {
         byte[] body = "{\"prompt\":\"a?b\"}".getBytes(StandardCharsets.US_ASCII);
         body[12] = (byte) 0xff;

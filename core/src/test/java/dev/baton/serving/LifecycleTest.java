@@ -138,6 +138,9 @@ class LifecycleTest {
                 assertThat(first.isConnected() && second.isConnected()).isTrue();
                 Answer refused = instance.post(PATH, body(1, false));
                 assertThat(refused.status()).isEqualTo(503);
+                assertThat(instance.get("/metrics").body())
+                        .containsPattern("vllm:admission_rejections_total\\{.*reason=\"max_num_queued_reqs\"} 1")
+                        .doesNotContain("max_in_flight");
                 assertThat(instance.post(PATH, "{\"prompt\":\"a\",\"n\":3}").status())
                         .isEqualTo(400);
             }
