@@ -190,7 +190,8 @@ final class ServeCommand implements Callable<Integer> {
                     .enablePromptTokensDetails(frontend.enablePromptTokensDetails)
                     .enableRequestIdHeaders(frontend.enableRequestIdHeaders)
                     .enableForceIncludeUsage(frontend.enableForceIncludeUsage)
-                    .sseKeepAliveInterval(Optional.of(frontend.sseKeepAliveInterval).filter(Duration::isPositive))
+                    .sseKeepAliveInterval(
+                            Optional.of(frontend.sseKeepAliveInterval).filter(Duration::isPositive))
                     .responseRole(frontend.responseRole)
                     .enableAutoToolChoice(frontend.enableAutoToolChoice)
                     .toolCallParser(Optional.ofNullable(frontend.toolCallParser))

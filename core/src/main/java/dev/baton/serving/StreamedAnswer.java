@@ -19,7 +19,8 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// An answer that is sent piece by piece, as server-sent events. Its head goes out with the first piece, so that
-/// what fails before gets a status of its own; or with the first keep-alive comment, where the operator has asked for those.
+/// what fails before gets a status of its own; or with the first keep-alive comment, where the operator has asked
+/// for those.
 final class StreamedAnswer implements Answer {
     private final HttpExchange exchange;
     private final Generation generation;
