@@ -48,6 +48,9 @@ class UsageTest {
             --generation-config nowhere                  | --generation-config nowhere is no folder with a generation_config.json
             --override-generation-config [1]             | --override-generation-config is no JSON object
             --override-generation-config {               | --override-generation-config is no JSON:
+            --override-generation-config {"temperature":"warm"} | --override-generation-config: temperature must be a number, got "warm".
+            --override-generation-config {"top_k":1.5}   | --override-generation-config: top_k must be an integer, got 1.5.
+            --override-generation-config {"temperature":-1} | (--generation-config, --override-generation-config) cannot be used: temperature is -1.0
             --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
             --config nowhere.yaml                        | There is no file nowhere.yaml.
             --api-key=                                   | --api-key has an empty key
