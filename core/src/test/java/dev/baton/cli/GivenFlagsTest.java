@@ -175,9 +175,7 @@ class GivenFlagsTest {
         environment.put("BATON_SERVER_DEV_MODE", "0");
         command = serve(environment, "serve", "MODEL");
         assertThat(command.access.apiKeys).containsExactly("k1", "k2");
-        assertThat(command.positionalModel)
-                .as("the keys leave the model alone")
-                .isEqualTo(Path.of("MODEL"));
+        assertThat(command.positionalModel).as("the keys leave the model alone").isEqualTo(Path.of("MODEL"));
         assertThat(serve(environment, "serve", "--", "MODEL").positionalModel).isEqualTo(Path.of("MODEL"));
         assertThat(command.engine.frontend.serverDevMode).isFalse();
         assertThat(serve(environment, "serve", "MODEL", "--api-key", "k3").access.apiKeys)
