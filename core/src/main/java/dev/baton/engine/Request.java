@@ -164,7 +164,7 @@ final class Request {
                 return true;
             }
             LOG.error("request {}: the constraint of its output refused token {}, which it had allowed", id, token);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | StackOverflowError e) {
             LOG.error("request {}: the constraint of its output failed", id, e);
         }
         return false;

@@ -51,7 +51,8 @@ final class Sampler {
     /// @param rows logits as the model wrote them, not changed
     /// @param offset where the request's row begins
     /// @return a token id, or the [StepOutput] code for why there is none: a logit is NaN or infinite, the
-    ///     constraint failed or is at its dead end, or no token is left to choose
+    ///     constraint failed or is at its dead end, no token is left to choose, or bias and penalties made a logit
+    ///     infinite
     int sample(float[] rows, int offset, Request request) {
         if (!allFinite(rows, offset)) {
             return StepOutput.NOT_FINITE;
@@ -70,7 +71,7 @@ final class Sampler {
             return StepOutput.NO_TOKEN_LEFT;
         }
         if (!Float.isFinite(logits[likeliest])) {
-            return StepOutput.NOT_FINITE;
+            return StepOutput.OUT_OF_RANGE; // the model's own were finite
         }
         if (request.sampling.temperature() < GREEDY_BELOW) {
             return likeliest;
@@ -111,7 +112,7 @@ final class Sampler {
     private int fillMask(Request request, TokenConstraint.Matcher matcher) {
         try {
             return matcher.fillMask(mask) ? 0 : StepOutput.DEAD_END;
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | StackOverflowError e) {
             LOG.error("request {}: the constraint of its output failed", request.id, e);
             return StepOutput.CONSTRAINT_FAILED;
         }

@@ -16,6 +16,8 @@ final class StepOutput {
     static final int DEAD_END = -4;
     /// The request's constraint threw an exception.
     static final int CONSTRAINT_FAILED = -5;
+    /// The request's own bias or penalties made a logit too large for a float; the model's were finite.
+    static final int OUT_OF_RANGE = -6;
 
     private final int[] tokens;
     private final List<TokenLogprobs>[] logprobs;
@@ -51,6 +53,9 @@ final class StepOutput {
                         + " exclude each other here";
             case DEAD_END -> "no token may come next: the constraint of the output can be neither continued nor ended";
             case CONSTRAINT_FAILED -> "the constraint of the output failed; the log says why";
+            case OUT_OF_RANGE ->
+                "logit_bias and the penalties together make a logit infinite: logit_bias, repetition_penalty,"
+                        + " frequency_penalty or presence_penalty is too far from its neutral value";
             default -> throw new IllegalArgumentException("no reason " + noToken);
         };
     }

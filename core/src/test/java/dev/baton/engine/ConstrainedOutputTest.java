@@ -151,6 +151,9 @@ class ConstrainedOutputTest {
                 if (numTokens == after && manner.equals("mask throws")) {
                     throw new IllegalStateException("planted");
                 }
+                if (numTokens == after && manner.equals("mask nests too deep")) {
+                    throw new StackOverflowError("planted");
+                }
                 return numTokens != after || !manner.equals("dead end");
             }
 
@@ -159,13 +162,24 @@ class ConstrainedOutputTest {
                 if (numTokens == after && manner.equals("accept throws")) {
                     throw new IllegalStateException("planted");
                 }
+                if (numTokens == after && manner.equals("accept nests too deep")) {
+                    throw new StackOverflowError("planted");
+                }
                 return numTokens++ != after || !manner.equals("refuses");
             }
         };
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"dead end", "mask throws", "accept throws", "refuses"})
+    @ValueSource(
+            strings = {
+                "dead end",
+                "mask throws",
+                "accept throws",
+                "mask nests too deep",
+                "accept nests too deep",
+                "refuses"
+            })
     void constraintThatKnowsNoWayOnEndsItsOwnRequestWithAnErrorAndWithoutAWrongToken(String manner) {
         try (Engine engine = Engine.start(config(64).build(), new MemoryLm(0))) {
             SamplingParams broken =

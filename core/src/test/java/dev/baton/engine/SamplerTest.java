@@ -226,6 +226,19 @@ class SamplerTest {
         }
     }
 
+    /// The model is not to blame, so neither its blocks nor its counter of corrupted requests may be touched.
+    @Test
+    void penaltyThatMakesALogitInfiniteIsNotTakenForTheModelsFault() {
+        Params params = new Params();
+        params.repetition = Float.MIN_VALUE;
+        assertThat(sample(new float[] {1, 2, 3}, params, new int[] {1})).isEqualTo(StepOutput.OUT_OF_RANGE);
+        params.repetition = 1;
+        params.bias = Map.of(0, Float.MAX_VALUE);
+        assertThat(sample(new float[] {Float.MAX_VALUE, 2, 3}, params, new int[] {1}))
+                .isEqualTo(StepOutput.OUT_OF_RANGE);
+        assertThat(StepOutput.reason(StepOutput.OUT_OF_RANGE)).contains("repetition_penalty");
+    }
+
     @Test
     void repetitionPenaltyDividesPositiveAndMultipliesNegativeLogitsOfPromptAndOutput() {
         Params params = new Params();
