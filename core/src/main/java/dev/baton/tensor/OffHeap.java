@@ -37,7 +37,7 @@ public final class OffHeap {
     }
 
     /// Hands out pieces of larger pieces of memory, so that small ones get huge pages too. Pieces are zeroed, and
-    /// aligned as asked, up to 2 MiB. Used from one thread.
+    /// aligned as asked, up to 64 bytes. Used from one thread.
     ///
     /// @param arena ends them
     public static SegmentAllocator pieces(Arena arena) {
