@@ -70,6 +70,13 @@ final class Automaton {
         this.byteOfClass = representatives.toArray();
     }
 
+    /// About how much memory the arrays take.
+    long sizeBytes() {
+        int perState = 2 + 7 * Integer.BYTES; // flags; starts of edges, calls, loops; loops' body, bounds and exit
+        long columns = 3L * edgeFirst.length + 2L * callRule.length + loopState.length;
+        return (long) perState * stateCount() + Integer.BYTES * columns;
+    }
+
     int stateCount() {
         return isFinal.length;
     }

@@ -64,7 +64,9 @@ final class CharClasses {
             int wanted = categories;
             return where(c -> (wanted & 1 << Character.getType(c)) != 0);
         }
-        String script = name.substring(name.indexOf('=') + 1);
+        // No other word before the sign: each name that is found is remembered, so there must be few.
+        String script =
+                name.startsWith("script=") || name.startsWith("sc=") ? name.substring(name.indexOf('=') + 1) : name;
         try {
             Character.UnicodeScript wanted = Character.UnicodeScript.forName(script);
             return where(c -> Character.UnicodeScript.of(c) == wanted);

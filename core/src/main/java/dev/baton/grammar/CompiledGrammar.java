@@ -18,6 +18,11 @@ final class CompiledGrammar {
         this.space = new NodeSpace(automaton);
     }
 
+    /// About how much memory it takes: the rules, and what was worked out of them so far.
+    long sizeBytes() {
+        return automaton.sizeBytes() + space.sizeBytes();
+    }
+
     /// The space to work in now. A matcher with nodes of another one moves over ([NodeSpace#adopt]).
     NodeSpace space() {
         NodeSpace now = space;

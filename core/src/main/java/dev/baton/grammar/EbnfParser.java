@@ -13,6 +13,8 @@ import java.util.Map;
 /// macros and look-aheads are refused. Not thread-safe; used once.
 final class EbnfParser {
     private static final int MAX_NESTING = 200;
+    /// Repetitions of one repetition, as in `"a"+?`.
+    private static final int MAX_QUANTIFIERS = 4;
 
     private final SourceReader in;
     private final Map<String, Expr.Rule> rules = new LinkedHashMap<>();
@@ -166,7 +168,7 @@ final class EbnfParser {
 
     private Expr quantified(Expr element) {
         Expr result = element;
-        while (true) {
+        for (int quantifiers = 0; ; quantifiers++) {
             int at = in.position();
             if (in.take('*')) {
                 result = Expr.star(result);
@@ -192,6 +194,9 @@ final class EbnfParser {
                 result = Expr.repeat(result, min, max);
             } else {
                 return result;
+            }
+            if (quantifiers == MAX_QUANTIFIERS) {
+                throw in.errorAt(at, "repeats an element more than " + MAX_QUANTIFIERS + " times over");
             }
         }
     }

@@ -1,19 +1,20 @@
 package dev.baton.grammar;
 
 import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.SequencedMap;
 
 /// Grammars made ready for one vocabulary, remembered for the next request with the same source.
 ///
-/// Thread-safe. Keeps the 64 grammars used last, each with at most about 64 MiB of masks and nodes, of which an
-/// ordinary schema needs under one; what is over the limit is dropped and worked out anew. A grammar that would
-/// need more for a single step is refused.
+/// Thread-safe. Keeps the grammars used last: at most 64, and at most about 256 MiB of them, besides those in use.
+/// Each has at most about 64 MiB of masks and nodes, of which an ordinary schema needs under one; what is over the
+/// limit is dropped and worked out anew. A grammar that would need more for a single step is refused.
 public final class GrammarCompiler {
     private static final int MAX_GRAMMARS = 64;
     private static final long MAX_BYTES = 64L << 20;
+    private static final long MAX_BYTES_OF_ALL = 256L << 20;
 
     private final TokenVocabulary vocabulary;
-    private final Map<Grammar, CompiledGrammar> compiled = new LinkedHashMap<>(16, 0.75f, true);
+    private final SequencedMap<Grammar, CompiledGrammar> compiled = new LinkedHashMap<>(16, 0.75f, true);
 
     /// @param vocabulary the tokens of the model whose logits the masks are for
     public GrammarCompiler(TokenVocabulary vocabulary) {
@@ -35,6 +36,7 @@ public final class GrammarCompiler {
         CompiledGrammar ready;
         synchronized (compiled) {
             ready = compiled.get(grammar);
+            forgetEldest(); // those that are in use grow
         }
         if (ready == null) {
             ready = new CompiledGrammar(grammar.automaton(), vocabulary, MAX_BYTES);
@@ -43,12 +45,27 @@ public final class GrammarCompiler {
             }
             synchronized (compiled) {
                 compiled.put(grammar, ready);
-                if (compiled.size() > MAX_GRAMMARS) {
-                    compiled.remove(compiled.keySet().iterator().next());
-                }
+                forgetEldest();
             }
         }
         return new GrammarMatcher(ready);
+    }
+
+    private void forgetEldest() {
+        long bytes = sizeBytes();
+        while (compiled.size() > 1 && (compiled.size() > MAX_GRAMMARS || bytes > MAX_BYTES_OF_ALL)) {
+            CompiledGrammar eldest = compiled.pollFirstEntry().getValue();
+            bytes -= eldest.sizeBytes();
+        }
+    }
+
+    /// About how much memory the remembered grammars take.
+    long sizeBytes() {
+        synchronized (compiled) {
+            return compiled.values().stream()
+                    .mapToLong(CompiledGrammar::sizeBytes)
+                    .sum();
+        }
     }
 
     /// How many grammars are remembered.

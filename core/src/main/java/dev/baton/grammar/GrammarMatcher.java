@@ -184,15 +184,19 @@ public final class GrammarMatcher {
 
         @Override
         void returned(NodeSpace space, int treeNode, RuleSet rules, long[] mask) {
-            if (level == 0) {
-                return; // the end of the text, where only an end token follows
+            int from = level;
+            RuleSet completed = rules;
+            // At level 0 the text ends, and only an end token follows. Not recursive: the callers may be thousands.
+            while (completed != null && level > 0) {
+                level--;
+                Node rest = space.popped(callers[level], completed);
+                markRest(space, rest, treeNode, mask);
+                completed = rest.completed;
             }
-            level--;
-            Node rest = space.popped(callers[level], rules);
-            RuleSet further = rest.completed;
-            if (further != null) {
-                returned(space, treeNode, further, mask);
-            }
+            level = from;
+        }
+
+        private void markRest(NodeSpace space, Node rest, int treeNode, long[] mask) {
             if (grammar.vocabulary.subtreeEnd(treeNode) - treeNode > LARGE_SUBTREE) {
                 TokenMask below = grammar.mask(space, rest, treeNode);
                 below.addTo(mask);
@@ -201,7 +205,6 @@ public final class GrammarMatcher {
             } else {
                 walk(space, rest, treeNode, mask);
             }
-            level++;
         }
     }
 }

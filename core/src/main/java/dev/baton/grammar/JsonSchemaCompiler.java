@@ -30,7 +30,8 @@ import org.jspecify.annotations.Nullable;
 final class JsonSchemaCompiler {
     private static final int MAX_DEPTH = 200;
     private static final int MAX_SCHEMAS = 20_000;
-    private static final int MAX_PLACES = 100_000;
+    /// Of all objects together; each becomes at least two states of the automaton, which has a limit of its own.
+    private static final int MAX_PLACES = 250_000;
     private static final List<String> TYPES =
             List.of("object", "array", "string", "number", "integer", "boolean", "null");
 
@@ -42,6 +43,7 @@ final class JsonSchemaCompiler {
     private final Expr.Rule anyValue = new Expr.Rule("value");
     private final Expr.Rule anyString = new Expr.Rule("string");
     private int depth;
+    private long places;
 
     private JsonSchemaCompiler(Json root, JsonSchemaOptions options) {
         this.merger = new SchemaMerger(root);
@@ -271,7 +273,8 @@ final class JsonSchemaCompiler {
         for (int i = last - 1; i >= 0; i--) {
             Expr element = Expr.seq(prefix.get(i), whitespace, tail);
             Expr with = i == 0 ? element : Expr.seq(comma, element);
-            tail = i < min ? with : Expr.optional(with);
+            // A rule of its own: sequences in sequences would be copied once an element.
+            tail = Expr.ref(new Expr.Rule("items " + i).define(i < min ? with : Expr.optional(with)));
         }
         return Expr.seq(Expr.literal("["), whitespace, tail, Expr.literal("]"));
     }
@@ -355,11 +358,10 @@ final class JsonSchemaCompiler {
     /// further than matters.
     private Expr object(List<Property> properties, Optional<Expr> more, int min, int max) {
         int counted = Math.max(1, Math.max(min, max));
-        if ((long) (properties.size() + 1) * (counted + 1) > MAX_PLACES) {
-            if (!properties.isEmpty()) {
-                throw new GrammarException("the JSON schema has more properties under minProperties or maxProperties"
-                        + " than can be counted");
-            }
+        places += properties.isEmpty() ? 0 : (properties.size() + 1) * (counted + 1L);
+        if (places > MAX_PLACES) {
+            throw new GrammarException("the JSON schema has too many properties: those of every object in every"
+                    + " combination of anyOf, times minProperties or maxProperties, are more than " + MAX_PLACES);
         }
         Expr inside;
         if (properties.isEmpty()) {

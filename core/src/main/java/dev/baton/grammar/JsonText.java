@@ -109,7 +109,8 @@ final class JsonText {
         return switch (value) {
             case Json.Null _ -> Expr.literal("null");
             case Json.Bool bool -> Expr.literal(Boolean.toString(bool.value()));
-            case Json.Num num -> Expr.literal(number(num));
+            // With its exponent, if it has one: 1e999999999 written out would have a thousand million digits.
+            case Json.Num num -> Expr.literal(num.value().toString());
             case Json.Text text -> quoted(text.value());
             case Json.Arr arr -> {
                 List<Expr> parts = new ArrayList<>(List.of(Expr.literal("["), whitespace));
@@ -142,10 +143,5 @@ final class JsonText {
                 yield Expr.seq(parts);
             }
         };
-    }
-
-    private static String number(Json.Num num) {
-        String text = num.value().toString();
-        return text.length() <= 40 ? text : num.value().toPlainString();
     }
 }

@@ -16,6 +16,8 @@ import java.util.Map;
 /// directives are refused. Not thread-safe; used once.
 final class LarkParser {
     private static final int MAX_NESTING = 200;
+    /// Repetitions of one repetition, as in `"a"+?`.
+    private static final int MAX_QUANTIFIERS = 4;
 
     /// The terminals of Lark's `common` module that make sense in a generated text.
     private static final Map<String, String> COMMON = Map.ofEntries(
@@ -317,7 +319,7 @@ final class LarkParser {
 
     private Expr quantified(Expr atom) {
         Expr result = atom;
-        while (true) {
+        for (int quantifiers = 0; ; quantifiers++) {
             int at = in.position();
             if (in.take('*')) {
                 result = Expr.star(result);
@@ -335,6 +337,9 @@ final class LarkParser {
                 result = Expr.repeat(result, min, max);
             } else {
                 return result;
+            }
+            if (quantifiers == MAX_QUANTIFIERS) {
+                throw in.errorAt(at, "repeats an element more than " + MAX_QUANTIFIERS + " times over");
             }
         }
     }

@@ -14,6 +14,8 @@ import java.util.Set;
 final class LengthBounds {
     private static final int MAX_STATES = 4_000;
     private static final int MAX_PLACES = 40_000;
+    /// Of all places together: states that are looked at without a character, and characters that lead on.
+    private static final int MAX_STEPS = 500_000;
 
     private record Edge(CodePointSet set, int to) {}
 
@@ -21,6 +23,7 @@ final class LengthBounds {
 
     private final String what;
     private final String path;
+    private int steps;
     private final List<List<Edge>> edges = new ArrayList<>();
     private final List<List<Integer>> empty = new ArrayList<>();
 
@@ -113,6 +116,7 @@ final class LengthBounds {
                 for (Edge edge : edges.get(state)) {
                     if (max < 0 || place.count() < max) {
                         Place next = new Place(edge.to(), Math.min(place.count() + 1, counted));
+                        countStep();
                         options.add(Expr.seq(JsonText.escaped(new Expr.Chars(edge.set())), ref(next, rules, open)));
                     }
                 }
@@ -141,10 +145,17 @@ final class LengthBounds {
         while (!open.isEmpty()) {
             for (int next : empty.get(open.remove())) {
                 if (seen.add(next)) {
+                    countStep();
                     open.add(next);
                 }
             }
         }
         return seen;
+    }
+
+    private void countStep() {
+        if (++steps > MAX_STEPS) {
+            throw tooLarge();
+        }
     }
 }

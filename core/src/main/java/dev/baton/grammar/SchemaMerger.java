@@ -8,6 +8,7 @@ import dev.baton.grammar.Json.Text;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
 /// empty `enum`. Not thread-safe.
 final class SchemaMerger {
     private static final int MAX_DEPTH = 64;
+    private static final int MAX_MERGED = 1_000_000;
 
     private static final Set<String> OBJECT_KEYWORDS = Set.of(
             "properties",
@@ -63,6 +65,8 @@ final class SchemaMerger {
 
     private final Json root;
     private int depth;
+    /// Keywords and properties that were merged so far.
+    private long merged;
 
     SchemaMerger(Json root) {
         this.root = root;
@@ -233,9 +237,10 @@ final class SchemaMerger {
         }
         List<Json> unions = new ArrayList<>(unions(a));
         unions.addAll(unions(b));
-        Map<String, Json> merged = new LinkedHashMap<>();
+        Map<String, Json> both = new LinkedHashMap<>();
         Set<String> keys = new LinkedHashSet<>(a.members().keySet());
         keys.addAll(b.members().keySet());
+        count(keys.size(), path);
         for (String key : keys) {
             Json left = a.members().get(key);
             Json right = b.members().get(key);
@@ -243,14 +248,22 @@ final class SchemaMerger {
                 continue;
             }
             if (key.equals("properties")) {
-                merged.put(key, mergeProperties(a, b, path));
+                both.put(key, mergeProperties(a, b, path));
             } else if (left == null || right == null) {
-                merged.put(key, left == null ? b.members().getOrDefault(key, new Json.Null()) : left);
+                both.put(key, left == null ? b.members().getOrDefault(key, new Json.Null()) : left);
             } else {
-                merged.put(key, left.equals(right) ? left : mergeKeyword(key, left, right, path));
+                both.put(key, left.equals(right) ? left : mergeKeyword(key, left, right, path));
             }
         }
-        return withUnions(new Obj(merged), unions);
+        return withUnions(new Obj(both), unions);
+    }
+
+    private void count(int more, String path) {
+        merged += more;
+        if (merged > MAX_MERGED) {
+            throw new GrammarException("the JSON schema has too many combinations of $ref, allOf and anyOf: more than "
+                    + MAX_MERGED + " keywords and properties to merge at " + path);
+        }
     }
 
     private Json mergeKeyword(String key, Json left, Json right, String path) {
@@ -279,7 +292,8 @@ final class SchemaMerger {
             }
             case "enum" -> {
                 if (left instanceof Arr l && right instanceof Arr r) {
-                    yield new Arr(l.items().stream().filter(r.items()::contains).toList());
+                    Set<Json> others = new HashSet<>(r.items());
+                    yield new Arr(l.items().stream().filter(others::contains).toList());
                 }
                 throw JsonSchemaCompiler.malformed("enum", "a list", path);
             }
@@ -309,18 +323,19 @@ final class SchemaMerger {
     }
 
     /// Every property under what both sides say of it, be it by name or by `additionalProperties`.
-    private static Obj mergeProperties(Obj a, Obj b, String path) {
+    private Obj mergeProperties(Obj a, Obj b, String path) {
         Map<String, Json> left = object(a.members().get("properties"), "properties", path);
         Map<String, Json> right = object(b.members().get("properties"), "properties", path);
         Set<String> names = new LinkedHashSet<>(left.keySet());
         names.addAll(right.keySet());
-        Map<String, Json> merged = new LinkedHashMap<>();
+        count(names.size(), path);
+        Map<String, Json> all = new LinkedHashMap<>();
         for (String name : names) {
             Json inLeft = left.containsKey(name) ? left.get(name) : undeclared(a, path);
             Json inRight = right.containsKey(name) ? right.get(name) : undeclared(b, path);
-            merged.put(name, allOf(inLeft, inRight));
+            all.put(name, allOf(inLeft, inRight));
         }
-        return new Obj(merged);
+        return new Obj(all);
     }
 
     private static Json undeclared(Obj flat, String path) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
 import java.util.Random;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -86,7 +87,7 @@ class LimitsTest {
     void unionsOfUnionsAreBounded() {
         String union = "{\"anyOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]},{\"required\":[\"c\"]}]}";
         String schema = "{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{},\"c\":{}},\"allOf\":["
-                + String.join(",", java.util.Collections.nCopies(30, union)) + "]}";
+                + String.join(",", Collections.nCopies(30, union)) + "]}";
         try {
             assertThat(Walks.accepts(Grammar.jsonSchema(schema), "{\"a\":1,\"b\":1,\"c\":1}"))
                     .isTrue();
@@ -102,6 +103,111 @@ class LimitsTest {
                         .collect(Collectors.joining("\n"))
                 + "\nr60000 ::= \"a\"\nroot ::= r0";
         assertThatThrownBy(() -> Grammar.ebnf(source)).isInstanceOf(GrammarException.class);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"root ::= \"a\"", "start: \"a\""})
+    void repetitionsOfRepetitionsAreRefusedBeforeTheStackEnds(String source) {
+        assertThat(Walks.accepts(Grammar.ebnf(source + "+?"), "aa")).isTrue();
+        assertThatThrownBy(() -> Grammar.ebnf(source + "*".repeat(100_000)))
+                .isInstanceOf(GrammarException.class)
+                .hasMessageContaining("times over");
+    }
+
+    @Test
+    void constantKeepsItsExponent() {
+        String constant = "1.2345678901234567890123456789012345678901234E+999999999";
+        assertThat(Walks.accepts(Grammar.jsonSchema("{\"const\":" + constant + "}"), constant))
+                .isTrue();
+    }
+
+    @Test
+    void patternWithManyWaysUnderALengthIsRefused() {
+        String schema = "{\"type\":\"string\",\"pattern\":\"" + "a?".repeat(1000) + "\",\"maxLength\":39}";
+        assertThatThrownBy(() -> Grammar.jsonSchema(schema))
+                .isInstanceOf(GrammarException.class)
+                .hasMessageContaining("too large to be counted");
+    }
+
+    @Test
+    void scriptHasFewSpellings() {
+        assertThat(Walks.accepts(Grammar.regex("\\p{Script=Greek}\\p{sc=Greek}\\p{Greek}"), "αβγ"))
+                .isTrue();
+        assertThatThrownBy(() -> Grammar.regex("\\p{a1=Greek}"))
+                .isInstanceOf(GrammarException.class)
+                .hasMessageContaining("a1=greek");
+    }
+
+    @Test
+    @Timeout(20)
+    void longEnumsAreIntersectedInLinearTime() {
+        String schema = "{\"allOf\":[{\"enum\":[%s]},{\"enum\":[%s,7]}]}"
+                .formatted(numbers(0, 150_000), numbers(200_000, 350_000));
+        assertThat(Walks.accepts(Grammar.jsonSchema(schema), "7")).isTrue();
+    }
+
+    private static String numbers(int from, int to) {
+        return IntStream.range(from, to).mapToObj(Integer::toString).collect(Collectors.joining(","));
+    }
+
+    @Test
+    @Timeout(20)
+    void tupleOfManyItemsCompilesInLinearTime() {
+        String schema = "{\"type\":\"array\",\"minItems\":30000,\"prefixItems\":["
+                + String.join(",", Collections.nCopies(30_000, "{\"type\":\"null\"}")) + "]}";
+        assertThat(Walks.accepts(Grammar.jsonSchema(schema, JsonSchemaOptions.compact()), "[null,null]"))
+                .isFalse();
+    }
+
+    /// 3 to the 30 objects of 3,000 properties each.
+    @Test
+    @Timeout(20)
+    void combinationsOfLargeObjectsAreRefused() {
+        String properties =
+                IntStream.range(0, 3_000).mapToObj(i -> "\"p" + i + "\":{}").collect(Collectors.joining(","));
+        String unions = IntStream.range(0, 30)
+                .mapToObj(i -> "{\"anyOf\":[{\"required\":[\"p%d\"]},{\"required\":[\"p%d\"]}]}".formatted(i, 100 + i))
+                .collect(Collectors.joining(","));
+        assertThatThrownBy(() -> Grammar.jsonSchema(
+                        "{\"type\":\"object\",\"properties\":{" + properties + "},\"allOf\":[" + unions + "]}"))
+                .isInstanceOf(GrammarException.class)
+                .hasMessageContaining("too many");
+    }
+
+    /// What waits may end without another byte at every level, so that all of them are asked what may follow.
+    @Test
+    void thousandsOfCallersThatMayEndAreNoRecursion() {
+        byte[] open = "(".repeat(16).getBytes(StandardCharsets.UTF_8);
+        byte[] twoEnds = "yy".getBytes(StandardCharsets.UTF_8);
+        TokenVocabulary vocabulary = TokenVocabulary.of(
+                5,
+                id -> switch (id) {
+                    case 0 -> open;
+                    case 1 -> twoEnds;
+                    case 2 -> new byte[] {'y'};
+                    case 3 -> new byte[] {'z'};
+                    default -> new byte[0];
+                },
+                new int[] {4});
+        GrammarMatcher matcher = new GrammarCompiler(vocabulary)
+                .matcher(Grammar.ebnf("root ::= \"(\" root rest | \"y\"\nrest ::= (\"y\" last)?\nlast ::= \"z\""));
+        for (int i = 0; i < 4_000; i++) {
+            assertThat(matcher.accept(0)).isTrue();
+        }
+        long[] mask = new long[1];
+        assertThat(matcher.fillMask(mask)).isTrue();
+        assertThat(mask[0]).isEqualTo(0b00111);
+    }
+
+    /// Each is 21 MiB of edges, since every one of its letters may be left out.
+    @Test
+    void compilerForgetsLargeGrammarsEarlier() {
+        GrammarCompiler compiler = new GrammarCompiler(Vocabularies.bytes());
+        for (int i = 0; i < 14; i++) {
+            compiler.matcher(Grammar.regex("a?".repeat(1_900 + i)));
+        }
+        assertThat(compiler.size()).isBetween(8, 13);
+        assertThat(compiler.sizeBytes()).isBetween(200L << 20, 256L << 20);
     }
 
     @Test
