@@ -35,7 +35,7 @@ public final class CpuOps implements AutoCloseable {
         this.kernels = kernels;
         this.reason = reason;
         this.pool = new WorkerPool(threads);
-        this.matmul = new MatmulTask(kernels, pool);
+        this.matmul = new MatmulTask(kernels, pool, arena);
         this.rowsTask = new RowsTask(kernels, pool);
         this.headNorm = new HeadNormTask(kernels, pool);
         this.rotateAndStore = new RotateAndStoreTask(kernels);

@@ -27,7 +27,8 @@ interface Kernels {
             int panel,
             float[] out,
             int outFrom,
-            int outStride);
+            int outStride,
+            MemorySegment scratch);
 
     /// Multiplies rows by an f32 matrix in off-heap memory: `out[r][c] = sum over k of a[r][k] * b[k][c]`.
     ///

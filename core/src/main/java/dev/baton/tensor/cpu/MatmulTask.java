@@ -1,5 +1,7 @@
 package dev.baton.tensor.cpu;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /// One matrix product, cut into items of some panels by some rows.
@@ -13,8 +15,12 @@ final class MatmulTask implements WorkerPool.Task {
     /// Items per thread where there are few rows: threads that start late still find some left.
     private static final int ITEMS_PER_THREAD = 4;
 
+    /// Inputs of a panel that are made floats at a time, where the panel has none: they stay in cache.
+    private static final int SCRATCH_INPUTS = 128;
+
     private final Kernels kernels;
     private final WorkerPool pool;
+    private final MemorySegment[] scratches; // (threads) of (SCRATCH_INPUTS, panelColumns)
     private final float[][] edges; // (threads, ITEM_ROWS * panelColumns)
     private float[] a = {};
     private float[] out = {};
@@ -23,9 +29,14 @@ final class MatmulTask implements WorkerPool.Task {
     private int rowItems;
     private int panelsPerItem;
 
-    MatmulTask(Kernels kernels, WorkerPool pool) {
+    MatmulTask(Kernels kernels, WorkerPool pool, Arena arena) {
         this.kernels = kernels;
         this.pool = pool;
+        this.scratches = new MemorySegment[pool.threads()];
+        for (int i = 0; i < scratches.length; i++) {
+            long floats = (long) SCRATCH_INPUTS * PackedMatrix.PANEL_VECTORS * kernels.lanes();
+            scratches[i] = arena.allocate(floats * Float.BYTES, 64);
+        }
         this.edges = new float[pool.threads()][ITEM_ROWS * PackedMatrix.PANEL_VECTORS * kernels.lanes()];
     }
 
@@ -54,15 +65,16 @@ final class MatmulTask implements WorkerPool.Task {
         int endPanel = Math.min(w.panels(), firstPanel + panelsPerItem);
         int aFrom = firstRow * w.inputs();
         int outStride = w.outputs();
+        MemorySegment scratch = scratches[worker];
         for (int panel = firstPanel; panel < endPanel; panel++) {
             int column = panel * w.panelColumns();
             int outFrom = firstRow * outStride + column;
             int columns = Math.min(w.panelColumns(), w.outputs() - column);
             if (columns == w.panelColumns()) {
-                kernels.multiplyPanel(a, aFrom, w.inputs(), itemRows, w, panel, out, outFrom, outStride);
+                kernels.multiplyPanel(a, aFrom, w.inputs(), itemRows, w, panel, out, outFrom, outStride, scratch);
             } else {
                 float[] edge = edges[worker];
-                kernels.multiplyPanel(a, aFrom, w.inputs(), itemRows, w, panel, edge, 0, w.panelColumns());
+                kernels.multiplyPanel(a, aFrom, w.inputs(), itemRows, w, panel, edge, 0, w.panelColumns(), scratch);
                 for (int r = 0; r < itemRows; r++) {
                     System.arraycopy(edge, r * w.panelColumns(), out, outFrom + r * outStride, columns);
                 }

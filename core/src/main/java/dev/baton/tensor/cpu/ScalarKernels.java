@@ -32,7 +32,8 @@ final class ScalarKernels implements Kernels {
             int panel,
             float[] out,
             int outFrom,
-            int outStride) {
+            int outStride,
+            MemorySegment scratch) {
         switch (w.format()) {
             case F32 ->
                 multiply(

@@ -68,7 +68,8 @@ final class VectorKernels implements Kernels {
             int panel,
             float[] out,
             int outFrom,
-            int outStride) {
+            int outStride,
+            MemorySegment scratch) {
         if (w.lanes() != LANES) {
             throw new TensorException("a matrix packed for " + w.lanes() + " lanes cannot be read with " + LANES);
         }
@@ -92,9 +93,9 @@ final class VectorKernels implements Kernels {
             case BF16 -> multiplyBf16(a, aFrom, aStride, rows, w, at, out, outFrom, outStride);
             case INT8 -> {
                 if (VectorInt8.SUPPORTED) {
-                    VectorInt8.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride);
+                    VectorInt8.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride, scratch, this);
                 } else {
-                    scalar.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride);
+                    scalar.multiplyPanel(a, aFrom, aStride, rows, w, panel, out, outFrom, outStride, scratch);
                 }
             }
         }
@@ -225,7 +226,7 @@ final class VectorKernels implements Kernels {
         store(out, o0 + o3, s30, s31, s32, s33);
     }
 
-    private static void store(float[] out, int at, FloatVector v0, FloatVector v1, FloatVector v2, FloatVector v3) {
+    static void store(float[] out, int at, FloatVector v0, FloatVector v1, FloatVector v2, FloatVector v3) {
         v0.intoArray(out, at);
         v1.intoArray(out, at + LANES);
         v2.intoArray(out, at + 2 * LANES);
