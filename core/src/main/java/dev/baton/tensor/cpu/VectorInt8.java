@@ -48,7 +48,7 @@ final class VectorInt8 {
                 oneRow(a, aFrom + r * aStride, w.data(), at, w.inputs(), out, outFrom + r * outStride);
             }
         } else {
-            int most = (int) Math.min(scratch.byteSize() / (PANEL * Float.BYTES), w.inputs());
+            int most = (int) Math.min(scratch.byteSize() / ((long) PANEL * Float.BYTES), w.inputs());
             for (int k = 0; k < w.inputs(); k += most) {
                 int inner = Math.min(most, w.inputs() - k);
                 widen(w.data(), at + (long) k * PANEL, inner * PANEL, scratch);
