@@ -6,6 +6,7 @@ import dev.baton.openai.CompletionResponses;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.SseWriter;
 import dev.baton.openai.StopReason;
+import dev.baton.openai.ToolParts;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Optional;
@@ -44,7 +45,9 @@ public class SseBenchmark {
             Optional.empty(),
             new StopReason.None(),
             Optional.empty(),
-            Optional.empty());
+            Optional.empty(),
+            Optional.empty(),
+            ToolParts.NONE);
 
     @Setup
     public void setUp() {
