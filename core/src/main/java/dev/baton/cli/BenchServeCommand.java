@@ -54,18 +54,27 @@ final class BenchServeCommand implements Callable<Integer> {
     private static final DateTimeFormatter DATE = DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss", Locale.ROOT);
     private static final int MAX_ERRORS_SHOWN = 10;
 
-    @Option(names = "--backend", defaultValue = "openai", description = "openai, vllm or openai-chat.")
+    @Option(
+            names = "--backend",
+            paramLabel = "NAME",
+            defaultValue = "openai",
+            description = "openai, vllm or openai-chat.")
     String backend = "";
 
     @Option(names = "--base-url", paramLabel = "URL", description = "Address of the server, instead of host and port.")
     @Nullable
     String baseUrl;
 
-    @Option(names = "--host", defaultValue = "127.0.0.1", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--host",
+            paramLabel = "HOST",
+            defaultValue = "127.0.0.1",
+            description = "Default: ${DEFAULT-VALUE}.")
     String host = "";
 
     @Option(
             names = "--port",
+            paramLabel = "PORT",
             defaultValue = "9000",
             description = "Default: ${DEFAULT-VALUE}, the router of 'baton up'.")
     int port;
@@ -74,11 +83,17 @@ final class BenchServeCommand implements Callable<Integer> {
     @Nullable
     String endpointPath;
 
-    @Option(names = "--model", description = "Name of the model (default: the first of /v1/models).")
+    @Option(
+            names = "--model",
+            paramLabel = "NAME",
+            description = "Name of the model (default: the first of /v1/models).")
     @Nullable
     String model;
 
-    @Option(names = "--served-model-name", description = "Name of the model in requests, if it is another.")
+    @Option(
+            names = "--served-model-name",
+            paramLabel = "NAME",
+            description = "Name of the model in requests, if it is another.")
     @Nullable
     String servedModelName;
 
@@ -89,44 +104,61 @@ final class BenchServeCommand implements Callable<Integer> {
     @Nullable
     Path tokenizerFolder;
 
-    @Option(names = "--dataset-name", defaultValue = "random", description = "random: prompts of exact lengths.")
+    @Option(
+            names = "--dataset-name",
+            paramLabel = "NAME",
+            defaultValue = "random",
+            description = "random: prompts of exact lengths.")
     String datasetName = "";
 
-    @Option(names = "--num-prompts", defaultValue = "1000", description = "Requests (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--num-prompts",
+            paramLabel = "N",
+            defaultValue = "1000",
+            description = "Requests (default: ${DEFAULT-VALUE}).")
     int numPrompts;
 
-    @Option(names = "--seed", defaultValue = "0", description = "Default: ${DEFAULT-VALUE}.")
+    @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Default: ${DEFAULT-VALUE}.")
     long seed;
 
     @Option(
             names = {"--random-input-len", "--input-len"},
+            paramLabel = "N",
             defaultValue = "1024",
             description = "Tokens of a prompt (default: ${DEFAULT-VALUE}).")
     int randomInputLen;
 
     @Option(
             names = {"--random-output-len", "--output-len"},
+            paramLabel = "N",
             defaultValue = "128",
             description = "Tokens to generate (default: ${DEFAULT-VALUE}).")
     int randomOutputLen;
 
     @Option(
             names = "--random-range-ratio",
+            paramLabel = "RATIO",
             defaultValue = "0.0",
             description = "Lengths vary by this part up and down (default: ${DEFAULT-VALUE}).")
     double randomRangeRatio;
 
     @Option(
             names = "--random-prefix-len",
+            paramLabel = "N",
             defaultValue = "0",
             description = "Tokens that all prompts begin with (default: ${DEFAULT-VALUE}).")
     int randomPrefixLen;
 
-    @Option(names = "--request-rate", defaultValue = "inf", description = "Requests a second (default: all at once).")
+    @Option(
+            names = "--request-rate",
+            paramLabel = "RATE",
+            defaultValue = "inf",
+            description = "Requests a second (default: all at once).")
     String requestRate = "";
 
     @Option(
             names = "--burstiness",
+            paramLabel = "FACTOR",
             defaultValue = "1.0",
             description = "Shape of the gamma distribution of the intervals: 1 is Poisson, more is more regular.")
     String burstiness = "";
@@ -140,28 +172,31 @@ final class BenchServeCommand implements Callable<Integer> {
             description = "Generate to the full length. Always so with random prompts, as in today's vLLM.")
     boolean ignoreEos;
 
-    @Option(names = "--temperature", description = "Default: the server's.")
+    @Option(names = "--temperature", paramLabel = "T", description = "Default: the server's.")
     @Nullable
     Double temperature;
 
-    @Option(names = "--top-p", description = "Default: the server's.")
+    @Option(names = "--top-p", paramLabel = "P", description = "Default: the server's.")
     @Nullable
     Double topP;
 
     @Option(
             names = "--num-warmups",
+            paramLabel = "N",
             defaultValue = "0",
             description = "Requests before the measurement (default: ${DEFAULT-VALUE}).")
     int numWarmups;
 
     @Option(
             names = "--percentile-metrics",
+            paramLabel = "NAMES",
             defaultValue = "ttft,tpot,itl",
             description = "Metrics to report, of ttft, tpot, itl, e2el (default: ${DEFAULT-VALUE}).")
     String percentileMetrics = "";
 
     @Option(
             names = "--metric-percentiles",
+            paramLabel = "PERCENTILES",
             defaultValue = "99",
             description = "Percentiles to report, for example 50,90,99 (default: ${DEFAULT-VALUE}).")
     String metricPercentiles = "";
@@ -175,6 +210,7 @@ final class BenchServeCommand implements Callable<Integer> {
 
     @Option(
             names = "--request-id-prefix",
+            paramLabel = "PREFIX",
             description = "Begins the x-request-id of every request (default: bench-, 8 random digits and -).")
     @Nullable
     String requestIdPrefix;
@@ -199,7 +235,7 @@ final class BenchServeCommand implements Callable<Integer> {
     @Nullable
     String resultFilename;
 
-    @Option(names = "--label", description = "Begins the file's name (default: the backend).")
+    @Option(names = "--label", paramLabel = "TEXT", description = "Begins the file's name (default: the backend).")
     @Nullable
     String label;
 

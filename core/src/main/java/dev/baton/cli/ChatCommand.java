@@ -38,7 +38,7 @@ final class ChatCommand implements Callable<Integer> {
             description = "Default: ${DEFAULT-VALUE}.")
     String baseUrl = "";
 
-    @Option(names = "--model", description = "Default: the server's first.")
+    @Option(names = "--model", paramLabel = "NAME", description = "Default: the server's first.")
     @Nullable
     String model;
 
@@ -46,11 +46,11 @@ final class ChatCommand implements Callable<Integer> {
     @Nullable
     String system;
 
-    @Option(names = "--temperature", description = "Default: the server's.")
+    @Option(names = "--temperature", paramLabel = "T", description = "Default: the server's.")
     @Nullable
     Double temperature;
 
-    @Option(names = "--max-tokens", description = "Longest answer (default: what fits).")
+    @Option(names = "--max-tokens", paramLabel = "N", description = "Longest answer (default: what fits).")
     @Nullable
     Integer maxTokens;
 

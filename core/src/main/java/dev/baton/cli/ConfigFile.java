@@ -34,7 +34,7 @@ import tools.jackson.databind.node.ObjectNode;
 /// The YAML file of `--config`, as vLLM has it: a key is a long flag without its dashes, with `-` or `_`
 /// within; the value of a flag that takes JSON may be written as YAML.
 ///
-/// Messages name file, line and key, never a value: the file may hold API keys.
+/// Messages name file, line and key, and never an API key; other values may stand in them.
 final class ConfigFile {
     private final CommandSpec command;
     private final Path file;

@@ -69,7 +69,10 @@ final class FrontendOptions {
                     + " its status is 200 from then on; 0: never (default: ${DEFAULT-VALUE}).")
     Duration sseKeepAliveInterval = Duration.ZERO;
 
-    @Option(names = "--server-dev-mode", description = "Serve /reset_prefix_cache and /debug/integrity.")
+    @Option(
+            names = "--server-dev-mode",
+            negatable = true,
+            description = "Serve /reset_prefix_cache and /debug/integrity.")
     boolean serverDevMode;
 
     /// The template's text, if another than the model's is wanted.

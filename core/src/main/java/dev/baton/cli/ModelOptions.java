@@ -53,6 +53,7 @@ final class ModelOptions {
 
     @Option(
             names = "--seed",
+            paramLabel = "N",
             defaultValue = "0",
             description = "Seed of the weights with --load-format dummy (default: ${DEFAULT-VALUE}).")
     long seed;

@@ -52,12 +52,14 @@ final class RouterCommand implements Callable<Integer> {
 
     @Option(
             names = "--host",
+            paramLabel = "HOST",
             defaultValue = "0.0.0.0",
             description = "Address to listen on (default: ${DEFAULT-VALUE}).")
     String host = "";
 
     @Option(
             names = "--port",
+            paramLabel = "PORT",
             defaultValue = "9000",
             description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;
@@ -79,6 +81,7 @@ final class RouterCommand implements Callable<Integer> {
 
     @Option(
             names = "--backend",
+            paramLabel = "NAME",
             defaultValue = "nixl",
             description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     BackendChoice backend = BackendChoice.NIXL;

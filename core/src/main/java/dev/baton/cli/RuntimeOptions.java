@@ -2,6 +2,9 @@ package dev.baton.cli;
 
 import dev.baton.tensor.cpu.OpsChoice;
 import java.time.Duration;
+import java.util.Iterator;
+import java.util.Locale;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -11,7 +14,9 @@ import picocli.CommandLine.Option;
 final class RuntimeOptions {
     @Option(
             names = "--ops",
+            paramLabel = "NAME",
             defaultValue = "auto",
+            completionCandidates = OpsNames.class,
             description = "How the CPU computes: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     OpsChoice ops = OpsChoice.AUTO;
 
@@ -27,7 +32,10 @@ final class RuntimeOptions {
             description = "An engine whose step takes longer ends itself (default: ${DEFAULT-VALUE}).")
     Duration stepDeadline = Duration.ZERO;
 
-    @Option(names = "--disable-log-stats", description = "No line of statistics in the log while there is traffic.")
+    @Option(
+            names = "--disable-log-stats",
+            negatable = true,
+            description = "No line of statistics in the log while there is traffic.")
     boolean disableLogStats;
 
     @Option(
@@ -37,4 +45,14 @@ final class RuntimeOptions {
             converter = Seconds.Positive.class,
             description = "Time between two such lines (default: ${DEFAULT-VALUE}).")
     Duration logStatsInterval = Duration.ZERO;
+
+    /// The names that `--ops` takes, for the help.
+    static final class OpsNames implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return Stream.of(OpsChoice.values())
+                    .map(choice -> choice.name().toLowerCase(Locale.ROOT))
+                    .iterator();
+        }
+    }
 }

@@ -60,12 +60,14 @@ final class ServeCommand implements Callable<Integer> {
 
     @Option(
             names = "--host",
+            paramLabel = "HOST",
             defaultValue = "0.0.0.0",
             description = "Address to listen on (default: ${DEFAULT-VALUE}).")
     String host = "";
 
     @Option(
             names = "--port",
+            paramLabel = "PORT",
             defaultValue = "8000",
             description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;

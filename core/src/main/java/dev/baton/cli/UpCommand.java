@@ -59,21 +59,28 @@ final class UpCommand implements Callable<Integer> {
 
     @Option(
             names = "--host",
+            paramLabel = "HOST",
             defaultValue = "127.0.0.1",
             description = "Address that the router listens on (default: ${DEFAULT-VALUE}).")
     String host = "";
 
-    @Option(names = "--port", defaultValue = "9000", description = "The router's port (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--port",
+            paramLabel = "PORT",
+            defaultValue = "9000",
+            description = "The router's port (default: ${DEFAULT-VALUE}).")
     int port;
 
     @Option(
             names = "--prefiller-port",
+            paramLabel = "PORT",
             defaultValue = "8100",
             description = "Port of the first prefiller; the others follow (default: ${DEFAULT-VALUE}).")
     int prefillerPort;
 
     @Option(
             names = "--decoder-port",
+            paramLabel = "PORT",
             defaultValue = "8200",
             description = "Port of the first decoder; the others follow (default: ${DEFAULT-VALUE}).")
     int decoderPort;

@@ -257,9 +257,9 @@ public final class Engine implements AutoCloseable {
         long tokens = counters.queuedTokens.get();
         String full = null;
         if (length > config.maxWaiting()) {
-            full = config.maxWaiting() + " requests wait already, no more may (maxWaiting)";
+            full = config.maxWaiting() + " requests wait already, no more may";
         } else if (config.maxWaitingTokens() > 0 && length > 1 && tokens > config.maxWaitingTokens()) {
-            full = "the requests that wait would have %d prompt tokens together, and may have %d (maxWaitingTokens)"
+            full = "the requests that wait would have %d prompt tokens together, and may have %d"
                     .formatted(tokens, config.maxWaitingTokens());
         }
         if (full != null) {

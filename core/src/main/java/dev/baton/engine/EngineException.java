@@ -18,7 +18,9 @@ public class EngineException extends RuntimeException {
     public static final class QueueFull extends EngineException {
         /// What there is too much of.
         public enum Limit {
+            /// [EngineConfig#maxWaiting].
             REQUESTS,
+            /// [EngineConfig#maxWaitingTokens].
             PROMPT_TOKENS
         }
 

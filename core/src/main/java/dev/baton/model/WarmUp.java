@@ -18,9 +18,10 @@ public final class WarmUp {
 
     private static final int ROUNDS_WITHOUT_PROGRESS = 30;
 
-    private WarmUp() {}
-
     /// Runs until a round takes no less time any more, or until the time is over. On the model's thread.
+    ///
+    /// The time is looked at between two steps, as a step cannot be stopped; the first ones are the smallest, since
+    /// uncompiled code takes longest for each token. So it is exceeded by one step at most.
     ///
     /// @param kvDtype what the KV cache will be, so that the right loops are compiled
     /// @return how long it took
@@ -28,41 +29,68 @@ public final class WarmUp {
         ModelConfig config = model.config();
         int tokensPerSequence = Math.min(PROMPT_TOKENS, config.maxPositionEmbeddings() - 1);
         int blocks = Math.ceilDiv(tokensPerSequence + 1, BLOCK_TOKENS);
-        ForwardBatch batch = new ForwardBatch(SEQUENCES * tokensPerSequence, SEQUENCES);
-        float[] logits = new float[SEQUENCES * config.vocabSize()];
-        int[] tokens = new int[tokensPerSequence + 1];
-        int[][] tables = new int[SEQUENCES][blocks];
+        try (PagedKv kv = new PagedKv(
+                SEQUENCES * blocks, config.numLayers(), config.numKvHeads(), BLOCK_TOKENS, config.headDim(), kvDtype)) {
+            WarmUp warmUp = new WarmUp(model, kv, tokensPerSequence, blocks, atMost);
+            warmUp.growingSteps();
+            warmUp.rounds();
+            return Duration.ofNanos(System.nanoTime() - warmUp.start);
+        }
+    }
+
+    private final CausalLm model;
+    private final PagedKv kv;
+    private final int tokensPerSequence;
+    private final ForwardBatch batch;
+    private final float[] logits; // (SEQUENCES, vocabSize)
+    private final int[] tokens; // (tokensPerSequence + 1)
+    private final int[][] tables; // (SEQUENCES, blocks)
+    private final long limitNanos;
+    private final long start = System.nanoTime();
+
+    private WarmUp(CausalLm model, PagedKv kv, int tokensPerSequence, int blocks, Duration atMost) {
+        this.model = model;
+        this.kv = kv;
+        this.tokensPerSequence = tokensPerSequence;
+        this.batch = new ForwardBatch(SEQUENCES * tokensPerSequence, SEQUENCES);
+        this.logits = new float[SEQUENCES * model.config().vocabSize()];
+        this.tokens = new int[tokensPerSequence + 1];
+        this.tables = new int[SEQUENCES][blocks];
         for (int i = 0; i < SEQUENCES * blocks; i++) {
             tables[i / blocks][i % blocks] = i;
         }
-        long start = System.nanoTime();
-        long best = Long.MAX_VALUE;
-        int withoutProgress = 0;
-        try (PagedKv kv = new PagedKv(
-                SEQUENCES * blocks, config.numLayers(), config.numKvHeads(), BLOCK_TOKENS, config.headDim(), kvDtype)) {
-            while (withoutProgress < ROUNDS_WITHOUT_PROGRESS && System.nanoTime() - start < atMost.toNanos()) {
-                long round = System.nanoTime();
-                step(model, batch, kv, logits, tokens, 0, tokensPerSequence, tables, SEQUENCES);
-                step(model, batch, kv, logits, tokens, tokensPerSequence, 1, tables, SEQUENCES);
-                step(model, batch, kv, logits, tokens, tokensPerSequence, 1, tables, 1);
-                long took = System.nanoTime() - round;
-                withoutProgress = took < best * PROGRESS ? 0 : withoutProgress + 1;
-                best = Math.min(best, took);
-            }
-        }
-        return Duration.ofNanos(System.nanoTime() - start);
+        this.limitNanos = atMost.toNanos();
     }
 
-    private static void step(
-            CausalLm model,
-            ForwardBatch batch,
-            PagedKv kv,
-            float[] logits,
-            int[] tokens,
-            int from,
-            int count,
-            int[][] tables,
-            int sequences) {
+    private void growingSteps() {
+        for (int count = 1; count < tokensPerSequence; count *= 2) {
+            step(0, count, 1);
+        }
+    }
+
+    private void rounds() {
+        long best = Long.MAX_VALUE;
+        int withoutProgress = 0;
+        while (withoutProgress < ROUNDS_WITHOUT_PROGRESS && !isOver()) {
+            long round = System.nanoTime();
+            step(0, tokensPerSequence, SEQUENCES);
+            step(tokensPerSequence, 1, SEQUENCES);
+            step(tokensPerSequence, 1, 1);
+            long took = System.nanoTime() - round;
+            withoutProgress = took < best * PROGRESS ? 0 : withoutProgress + 1;
+            best = Math.min(best, took);
+        }
+    }
+
+    private boolean isOver() {
+        return System.nanoTime() - start >= limitNanos;
+    }
+
+    /// Does nothing once the time is over.
+    private void step(int from, int count, int sequences) {
+        if (isOver()) {
+            return;
+        }
         batch.clear();
         for (int s = 0; s < sequences; s++) {
             batch.add(tokens, from, count, tables[s], true);

@@ -4,22 +4,25 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// The part of a request that a chat template turns into a prompt.
 ///
-/// @param messages at least one; plain maps, lists, strings and numbers. Content is a string: text parts are joined
-///     with line breaks, as vLLM does for templates that expect strings
+/// @param messages at least one, as [PlainJson] makes them, without fields that are null. Content is a string:
+///     text parts are joined with line breaks, as vLLM does for templates that expect strings
 /// @param addGenerationPrompt whether the template opens the assistant's turn
 /// @param continueFinalMessage whether the last message is left open, to be gone on with
-/// @param templateFields further variables of the template (`chat_template_kwargs`, `tools`, `documents`)
+/// @param templateFields further variables of the template (`chat_template_kwargs`, `tools`, `documents`), null for
+///     `none`
 public record ChatInput(
-        List<Map<String, Object>> messages,
+        List<Map<String, @Nullable Object>> messages,
         boolean addGenerationPrompt,
         boolean continueFinalMessage,
-        Map<String, Object> templateFields) {
+        Map<String, @Nullable Object> templateFields) {
 
     private static final int MAX_MESSAGES = 10_000;
 
@@ -30,9 +33,9 @@ public record ChatInput(
         }
         boolean addGenerationPrompt = fields.flag("add_generation_prompt", true);
         boolean continueFinalMessage = fields.flag("continue_final_message", false);
-        Map<String, Object> extra = new LinkedHashMap<>();
-        fields.dict("chat_template_kwargs").ifPresent(kwargs -> extra.putAll(plainMap(kwargs)));
-        fields.list("documents").ifPresent(documents -> extra.put("documents", plainList(documents)));
+        Map<String, @Nullable Object> extra = new LinkedHashMap<>();
+        fields.dict("chat_template_kwargs").ifPresent(kwargs -> extra.putAll(PlainJson.map(kwargs)));
+        fields.list("documents").ifPresent(documents -> extra.put("documents", PlainJson.list(documents)));
         fields.string("reasoning_effort").ifPresent(effort -> extra.put("reasoning_effort", effort));
         fields.check();
         if (fields.has("chat_template")) {
@@ -44,7 +47,7 @@ public record ChatInput(
             throw new ApiException(ApiError.badRequest(
                     "Cannot set both `continue_final_message` and `add_generation_prompt` to True."));
         }
-        List<Map<String, Object>> messages = new ArrayList<>();
+        List<Map<String, @Nullable Object>> messages = new ArrayList<>();
         int index = 0;
         for (JsonNode item : list.orElseThrow()) {
             messages.add(message(fields, item, index++));
@@ -76,12 +79,12 @@ public record ChatInput(
         if (tools.isEmpty()) {
             return this;
         }
-        Map<String, Object> all = new LinkedHashMap<>(templateFields);
+        Map<String, @Nullable Object> all = new LinkedHashMap<>(templateFields);
         all.put("tools", Tool.forTemplate(tools));
         return new ChatInput(messages, addGenerationPrompt, continueFinalMessage, all);
     }
 
-    private static Map<String, Object> message(Fields fields, JsonNode item, int index) {
+    private static Map<String, @Nullable Object> message(Fields fields, JsonNode item, int index) {
         String loc = "messages." + index;
         if (!(item instanceof ObjectNode message)) {
             fields.wrong("dict_type", loc, "Input should be a valid dictionary", item);
@@ -91,7 +94,9 @@ public record ChatInput(
             fields.wrong("missing", loc + ".role", "Field required", item);
             return Map.of();
         }
-        Map<String, Object> plain = new LinkedHashMap<>(plainMap(message));
+        Map<String, @Nullable Object> plain = PlainJson.map(message);
+        // Clients send back what they got, with null for what was not there: vLLM shows templates no such field.
+        plain.values().removeIf(Objects::isNull);
         JsonNode content = message.path("content");
         if (content.isArray()) {
             plain.put("content", joinParts(fields, content, loc));
@@ -132,43 +137,5 @@ public record ChatInput(
     private static String text(JsonNode node) {
         Text.requireWellFormed(node.stringValue(), "body.messages");
         return node.stringValue();
-    }
-
-    static Map<String, Object> plainMap(JsonNode object) {
-        Map<String, Object> plain = new LinkedHashMap<>();
-        for (Map.Entry<String, JsonNode> entry : object.properties()) {
-            // a template tells an absent variable from one that is null; null maps to absent
-            if (!entry.getValue().isNull()) {
-                plain.put(entry.getKey(), plain(entry.getValue()));
-            }
-        }
-        return plain;
-    }
-
-    static List<Object> plainList(JsonNode array) {
-        List<Object> plain = new ArrayList<>(array.size());
-        for (JsonNode item : array) {
-            plain.add(plain(item));
-        }
-        return plain;
-    }
-
-    private static Object plain(JsonNode node) {
-        if (node.isObject()) {
-            return plainMap(node);
-        }
-        if (node.isArray()) {
-            return plainList(node);
-        }
-        if (node.isString()) {
-            return text(node);
-        }
-        if (node.isBoolean()) {
-            return node.booleanValue();
-        }
-        if (node.isIntegralNumber()) {
-            return node.canConvertToLong() ? (Object) node.longValue() : node.bigIntegerValue();
-        }
-        return node.isNumber() ? (Object) node.doubleValue() : "";
     }
 }

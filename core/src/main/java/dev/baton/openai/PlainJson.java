@@ -8,6 +8,8 @@ import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 
 /// JSON as the plain values that chat templates work on: maps, lists, strings, numbers, booleans and null.
+///
+/// Null stays null wherever it stands, as with `json.loads`: a template tells `none` from a field that is absent.
 final class PlainJson {
     private PlainJson() {}
 
@@ -17,14 +19,18 @@ final class PlainJson {
         return plain;
     }
 
-    static @Nullable Object value(JsonNode node) {
+    static List<@Nullable Object> list(JsonNode array) {
+        List<@Nullable Object> plain = new ArrayList<>(array.size());
+        array.forEach(item -> plain.add(value(item)));
+        return plain;
+    }
+
+    private static @Nullable Object value(JsonNode node) {
         if (node.isObject()) {
             return map(node);
         }
         if (node.isArray()) {
-            List<@Nullable Object> plain = new ArrayList<>(node.size());
-            node.forEach(item -> plain.add(value(item)));
-            return plain;
+            return list(node);
         }
         if (node.isString()) {
             Text.requireWellFormed(node.stringValue(), "body.messages");

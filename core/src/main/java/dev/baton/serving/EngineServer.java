@@ -354,7 +354,9 @@ public final class EngineServer implements AutoCloseable {
         try {
             admission.enter(sequences);
         } catch (ApiException e) {
-            metrics.rejected(EngineException.QueueFull.Limit.REQUESTS);
+            if (e.error().status() >= 500) { // not one that could never fit
+                metrics.rejected(EngineException.QueueFull.Limit.REQUESTS);
+            }
             throw e;
         }
         Runnable leave = () -> admission.leave(sequences);

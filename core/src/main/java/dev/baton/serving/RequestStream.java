@@ -108,7 +108,7 @@ final class RequestStream {
         } catch (EngineException.QueueFull e) {
             abandon();
             metrics.rejected(e.limit());
-            throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage()), e.retryAfter()));
+            throw new ApiException(ApiError.unavailable(e.getMessage() + " (" + flag(e.limit()) + ")", e.retryAfter()));
         } catch (EngineException e) {
             abandon();
             throw new ApiException(ApiError.unavailable(String.valueOf(e.getMessage())));
@@ -127,6 +127,13 @@ final class RequestStream {
             early.forEach(Runnable::run);
             early.clear();
         });
+    }
+
+    private static String flag(EngineException.QueueFull.Limit limit) {
+        return switch (limit) {
+            case REQUESTS -> "--max-waiting";
+            case PROMPT_TOKENS -> "--max-num-queued-tokens";
+        };
     }
 
     private void release(Optional<KvTransferParams> kv) {
@@ -236,6 +243,15 @@ final class RequestStream {
         if (!sequence.end(finish)) {
             return;
         }
+        switch (finish.reason()) {
+            case ERROR -> metrics.broken("error");
+            case ABORT -> {
+                if (!sequence.isClosed()) {
+                    metrics.broken("abort");
+                }
+            }
+            case STOP, LENGTH -> {} // counted with its answer
+        }
         if (finish.kvTransferParams().isPresent() && !over) {
             registry.hold(generation.requestId(), sequence.engineId());
         } else {
@@ -250,10 +266,7 @@ final class RequestStream {
     private Optional<ApiError> failure(Sequence sequence, RequestOutput.Finish finish) {
         return switch (finish.reason()) {
             case STOP, LENGTH -> Optional.empty();
-            case ERROR -> {
-                metrics.finished("error", finish, sequence.numTokens(), 0, 0);
-                yield Optional.of(ApiError.internal(finish.error().orElse("the engine could not go on")));
-            }
+            case ERROR -> Optional.of(ApiError.internal(finish.error().orElse("the engine could not go on")));
             case ABORT -> {
                 boolean ourOwn = sequence.isClosed();
                 if (ourOwn) {
@@ -268,8 +281,11 @@ final class RequestStream {
     }
 
     private void fail(ApiError error) {
-        answer.fail(error);
-        finishQuietly();
-        abortAll();
+        try {
+            answer.fail(error);
+        } finally {
+            finishQuietly();
+            abortAll();
+        }
     }
 }

@@ -40,9 +40,10 @@ final class SequenceText {
 
     /// What one output of the engine adds.
     ///
+    /// @param echo what is repeated before the text: no output of the model's, so nothing to look for calls in
     /// @param stop the stop text that was found; the generation is to be ended then
-    record Delta(String text, int[] tokenIds, List<TokenLogprob> logprobs, Optional<String> stop) {
-        private static final Delta NOTHING = new Delta("", new int[0], List.of(), Optional.empty());
+    record Delta(String echo, String text, int[] tokenIds, List<TokenLogprob> logprobs, Optional<String> stop) {
+        private static final Delta NOTHING = new Delta("", "", new int[0], List.of(), Optional.empty());
     }
 
     /// Tokens generated so far.
@@ -97,7 +98,7 @@ final class SequenceText {
         }
         ended = stop.isPresent() || step.finish().isPresent();
         int[] shown = used == ids.length ? ids : Arrays.copyOf(ids, used);
-        return new Delta(text.toString(), shown, logprobs(step, used), stop);
+        return new Delta("", text.toString(), shown, logprobs(step, used), stop);
     }
 
     private List<TokenLogprob> logprobs(RequestOutput step, int count) {
@@ -131,9 +132,9 @@ final class SequenceText {
                     texts.logprobs(prompt.ids(), given, output.logprobs().getAsInt()));
         }
         if (promptOnly) {
-            return new Delta(prompt.echo(), generated.tokenIds(), logprobs, generated.stop());
+            return new Delta(prompt.echo(), "", generated.tokenIds(), logprobs, generated.stop());
         }
         logprobs.addAll(generated.logprobs());
-        return new Delta(prompt.echo() + generated.text(), generated.tokenIds(), logprobs, generated.stop());
+        return new Delta(prompt.echo(), generated.text(), generated.tokenIds(), logprobs, generated.stop());
     }
 }

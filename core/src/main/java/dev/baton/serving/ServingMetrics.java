@@ -274,7 +274,15 @@ final class ServingMetrics {
         interTokenLatency.observe(nanosSinceLast / NANOS);
     }
 
-    /// Notes the end of a sequence.
+    /// Notes a sequence that came to no proper end. Only the reason counts: its times and lengths say nothing about
+    /// how fast the instance serves.
+    ///
+    /// @param reason `error` or `abort`
+    void broken(String reason) {
+        finished.labelValues(reason).inc();
+    }
+
+    /// Notes the proper end of a sequence.
     ///
     /// @param decodeNanos time from the first token to the last
     void finished(String reason, RequestOutput.Finish finish, int generated, long totalNanos, long decodeNanos) {

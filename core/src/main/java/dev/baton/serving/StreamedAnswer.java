@@ -64,7 +64,7 @@ final class StreamedAnswer implements Answer {
             return;
         }
         int index = sequence.index();
-        Shown shown = shown(index, delta.text(), last);
+        Shown shown = shown(index, delta, last);
         if (shown.isNothing() && !last && output.logprobs().isEmpty() && !output.returnTokenIds()) {
             return; // held back until it is known to be text or a call
         }
@@ -121,12 +121,12 @@ final class StreamedAnswer implements Answer {
         }
     }
 
-    private Shown shown(int index, String text, boolean last) {
+    private Shown shown(int index, SequenceText.Delta delta, boolean last) {
         if (toolCalls.isEmpty()) {
-            return new Shown(text, ToolParts.NONE);
+            return new Shown(delta.echo() + delta.text(), ToolParts.NONE);
         }
-        ToolCallStream.Delta found = toolCalls.get(index).accept(text, last);
-        return new Shown(found.content(), new ToolParts(true, List.of(), found.calls()));
+        ToolCallStream.Delta found = toolCalls.get(index).accept(delta.text(), last);
+        return new Shown(delta.echo() + found.content(), new ToolParts(true, List.of(), found.calls()));
     }
 
     private String finishReason(int index, String reason) {

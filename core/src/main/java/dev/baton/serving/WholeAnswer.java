@@ -25,6 +25,7 @@ final class WholeAnswer implements Answer {
 
     /// What one sequence has come to.
     private static final class Collected {
+        private final StringBuilder echo = new StringBuilder();
         private final StringBuilder text = new StringBuilder();
         private final List<int[]> tokenIds = new ArrayList<>();
         private final List<TokenLogprob> logprobs = new ArrayList<>();
@@ -42,6 +43,7 @@ final class WholeAnswer implements Answer {
     @Override
     public void add(Sequence sequence, SequenceText.Delta delta) {
         Collected all = collected.get(sequence.index());
+        all.echo.append(delta.echo());
         all.text.append(delta.text());
         all.logprobs.addAll(delta.logprobs());
         if (generation.options().output().returnTokenIds()) {
@@ -69,7 +71,7 @@ final class WholeAnswer implements Answer {
         Optional<ToolOutput> parsed = generation.format().tools().map(tools -> tools.parse(text));
         return new Choice(
                 sequence.index(),
-                parsed.map(ToolOutput::content).orElse(text),
+                all.echo + parsed.map(ToolOutput::content).orElse(text),
                 output.logprobs().isPresent(),
                 all.logprobs,
                 0,

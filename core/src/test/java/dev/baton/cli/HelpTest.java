@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -58,6 +59,20 @@ class HelpTest {
         String footer = help.substring(help.lastIndexOf("\n\n")).replaceAll("\\s+", " ");
         assertThat(footer)
                 .contains("--model by BATON_MODEL", "VLLM_API_KEY for --api-key", "variables before the file");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"serve", "up", "router", "chat", "bench serve"})
+    void valuesAreNamedInCapitalsAndChoicesAsTheyAreTyped(String names) {
+        String help = command(names).getUsageMessage(CommandLine.Help.Ansi.OFF);
+        assertThat(help).doesNotContain("=<", "SCALAR", "NIXL,");
+    }
+
+    @Test
+    void everySwitchOfServeCanBeTurnedOff() {
+        assertThat(flags(command("serve")).filter(option -> option.arity().max() == 0))
+                .hasSizeGreaterThan(5)
+                .allMatch(OptionSpec::negatable);
     }
 
     @ParameterizedTest

@@ -232,7 +232,7 @@ class EngineTest {
             }
             assertThatThrownBy(() -> submit(engine, "one too many", prompt(3), 1))
                     .isInstanceOf(EngineException.QueueFull.class)
-                    .hasMessageContaining("maxWaiting");
+                    .hasMessageContaining("8 requests wait");
             slow.go.countDown();
             first.await();
             for (Collected answer : queued) {
@@ -259,7 +259,7 @@ class EngineTest {
             assertThatThrownBy(() -> submit(engine, "one too many", prompt(1), 1))
                     .isInstanceOf(EngineException.QueueFull.class)
                     .hasMessageContaining("41 prompt tokens")
-                    .hasMessageContaining("maxWaitingTokens")
+                    .hasMessageContaining("may have 10")
                     .extracting("limit")
                     .isEqualTo(EngineException.QueueFull.Limit.PROMPT_TOKENS);
             assertThat(engine.stats().numQueuedTokens()).isEqualTo(40);

@@ -45,6 +45,20 @@ class ToolMessagesTest {
                         + " true}};<user>x");
     }
 
+    @Test
+    void nullStaysNullButForAFieldOfAMessage() {
+        ChatInput chat = ChatCompletionRequest.parse(JSON.readTree("""
+                        {"messages": [{"role": "user", "content": "x", "name": null, "extra": [null, {"a": null}]}],
+                         "documents": [null, {"title": null}],
+                         "chat_template_kwargs": {"enable_thinking": null, "list": [null]}}""")).chat();
+        ChatTemplate template = ChatTemplate.compile(
+                "{% for m in messages %}{{ m.name is defined }} {{ m.extra | tojson }}{% endfor %} {{ documents | tojson }}"
+                        + " {{ enable_thinking is none }} {{ list | tojson }}",
+                Map.of());
+        assertThat(template.render(chat.messages(), false, chat.templateFields()))
+                .isEqualTo("False [null, {\"a\": null}] [null, {\"title\": null}] True [null]");
+    }
+
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '~', textBlock = """
             , "arguments": "{\\"a\\": [1, null], \\"é\\": {\\"b\\": \\"}\\"}}" | {"a": [1, null], "é": {"b": "}"}} a é

@@ -122,6 +122,7 @@ class LifecycleTest {
             Answer refused = instance.post(PATH, body(1, false));
             assertThat(refused.status()).as(refused.body()).isEqualTo(503);
             assertThat(refused.header("retry-after")).isEqualTo("1");
+            assertThat(refused.body()).contains("(--max-waiting)");
             for (Socket socket : sockets) {
                 socket.close();
             }
@@ -143,7 +144,29 @@ class LifecycleTest {
                         .doesNotContain("max_in_flight");
                 assertThat(instance.post(PATH, "{\"prompt\":\"a\",\"n\":3}").status())
                         .isEqualTo(400);
+                assertThat(instance.get("/metrics").body()) // what can never fit is no matter of load
+                        .containsPattern(
+                                "vllm:admission_rejections_total\\{.*reason=\"max_num_queued_reqs\"} 1(\\.0)?\n");
             }
+        }
+    }
+
+    @Test
+    void requestWithoutAProperEndCountsByItsReasonAndInNoLatency() throws Exception {
+        try (Instance instance = Instance.start(directory)) {
+            instance.model.stepMillis = 20;
+            try (Socket client = post(instance, body(900, true))) {
+                await().until(() -> instance.engine.stats().numRunning() == 1);
+                assertThat(client.isConnected()).isTrue();
+            }
+            await().untilAsserted(() -> assertThat(instance.get("/metrics").body())
+                    .containsPattern("vllm:request_success_total\\{.*finished_reason=\"abort\".*} 1(\\.0)?\n"));
+            instance.expectDeath();
+            instance.model.broken = true;
+            assertThat(instance.post(PATH, body(1, false)).status()).isEqualTo(500);
+            assertThat(instance.get("/metrics").body())
+                    .containsPattern("vllm:request_success_total\\{.*finished_reason=\"error\".*} 1(\\.0)?\n")
+                    .containsPattern("vllm:e2e_request_latency_seconds_count\\{.*} 0(\\.0)?\n");
         }
     }
 

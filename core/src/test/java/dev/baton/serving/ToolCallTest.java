@@ -127,6 +127,28 @@ class ToolCallTest {
                 .toList();
     }
 
+    @Test
+    void callsInARepeatedMessageAreNoneOfTheAnswer() {
+        String last = "So <tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call> and";
+        String body = "{\"temperature\": 0, \"max_tokens\": 5, \"tools\": " + TOOLS
+                + ", \"echo\": true, \"continue_final_message\": true, \"add_generation_prompt\": false, \"messages\":"
+                + " [{\"role\": \"user\", \"content\": \"a\\n\"}, {\"role\": \"assistant\", \"content\": "
+                + Instance.JSON.writeValueAsString(last) + "}], \"stream\": ";
+        JsonNode choice =
+                instance.post(PATH, body + "false}").json().path("choices").path(0);
+        assertThat(choice.path("message").path("content").stringValue())
+                .startsWith(last)
+                .hasSizeGreaterThan(last.length());
+        assertThat(choice.path("message").path("tool_calls")).isEmpty();
+        assertThat(choice.path("finish_reason").stringValue()).isEqualTo("length");
+        List<JsonNode> chunks = instance.post(PATH, body + "true}").events().stream()
+                .map(event -> event.path("choices").path(0))
+                .toList();
+        assertThat(joined(chunks, "content"))
+                .isEqualTo(choice.path("message").path("content").stringValue());
+        assertThat(joined(chunks, "tool_calls", "0", "function", "name")).isEmpty();
+    }
+
     private static String joined(List<JsonNode> chunks, String... path) {
         StringBuilder text = new StringBuilder();
         for (JsonNode chunk : chunks) {
