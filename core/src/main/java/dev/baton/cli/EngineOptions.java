@@ -94,7 +94,7 @@ final class EngineOptions {
     /// @throws ParameterException if a flag asks for what there is not, or does not fit the model
     void check(ModelConfig config, Optional<KvTransferConfig> kvTransfer) {
         loadOptions();
-        engineConfig("", config, kvTransfer, Map.of());
+        engineConfig("", config, List.of(), kvTransfer, Map.of());
         try {
             kvTransfer.map(KvTransferConfig::connector).ifPresent(KvConnectors::check);
         } catch (TransferException e) {
@@ -131,11 +131,13 @@ final class EngineOptions {
 
     /// The engine's set-up for a model.
     ///
+    /// @param eosTokenIds see [EngineConfig#eosTokenIds()]
     /// @param compatibility see [EngineConfig#compatibility()]
     /// @throws ParameterException if the flags and the model do not fit
     EngineConfig engineConfig(
             String modelId,
             ModelConfig config,
+            List<Integer> eosTokenIds,
             Optional<KvTransferConfig> kvTransfer,
             Map<String, String> compatibility) {
         long longest = model.maxModelLen == null ? config.maxPositionEmbeddings() : model.maxModelLen;
@@ -156,6 +158,7 @@ final class EngineOptions {
                     .maxWaitingTokens(scheduler.maxNumQueuedTokens)
                     .kvCacheDtype(kvCacheDtype())
                     .stepDeadline(runtime.stepDeadline)
+                    .eosTokenIds(eosTokenIds)
                     .kvTransfer(kvTransfer)
                     .compatibility(compatibility)
                     .build();

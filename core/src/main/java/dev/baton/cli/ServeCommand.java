@@ -125,7 +125,7 @@ final class ServeCommand implements Callable<Integer> {
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
-            try (Engine running = startEngine(names.getFirst(), model, loaded)) {
+            try (Engine running = startEngine(names.getFirst(), model, loaded, tokenizer)) {
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
                     LOG.info(
@@ -153,11 +153,12 @@ final class ServeCommand implements Callable<Integer> {
     }
 
     /// Starts the engine, which owns the model from then on; closes the model if it does not start.
-    private Engine startEngine(String name, Path model, CausalLm loaded) {
+    private Engine startEngine(String name, Path model, CausalLm loaded, Tokenizer tokenizer) {
         try {
             EngineConfig config = engine.engineConfig(
                     name,
                     loaded.config(),
+                    eosTokenIds(loaded.config(), tokenizer),
                     transfer.config(),
                     Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))));
             return Engine.start(config, loaded);
@@ -168,6 +169,14 @@ final class ServeCommand implements Callable<Integer> {
             loaded.close();
             throw e;
         }
+    }
+
+    /// The tokenizer's end-of-sequence token, which ends outputs also where the model names others, as in vLLM.
+    private static List<Integer> eosTokenIds(ModelConfig shape, Tokenizer tokenizer) {
+        return tokenizer.eosTokenId().stream()
+                .filter(id -> id < shape.vocabSize())
+                .boxed()
+                .toList();
     }
 
     private Path model() {
@@ -184,7 +193,6 @@ final class ServeCommand implements Callable<Integer> {
         FrontendOptions frontend = engine.frontend;
         try {
             return EngineServerConfig.builder(access.http(host, port), names.getFirst(), shape.vocabSize())
-                    .eosTokenIds(shape.eosTokenIds())
                     .servedModelNames(names)
                     .modelRoot(model.toString())
                     .version(VersionCommand.version())

@@ -22,6 +22,8 @@ import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -57,9 +59,7 @@ public final class Engine implements AutoCloseable {
             @Nullable KvConnector connector) {
         this.config = config;
         this.vocabSize = model.config().vocabSize();
-        this.eosTokenIds = model.config().eosTokenIds().stream()
-                .mapToInt(Integer::intValue)
-                .toArray();
+        this.eosTokenIds = eosTokenIds(config, model.config());
         this.maxSequenceTokens = (int) Math.min(config.maxModelLen(), (long) config.numBlocks() * config.blockTokens());
         this.kvCache = new KvCacheManager(spec, config.enablePrefixCaching(), BlockHasher.DEFAULT_SEED);
         this.connector = connector;
@@ -143,6 +143,20 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /// The model's end-of-sequence tokens and the caller's, each once.
+    private static int[] eosTokenIds(EngineConfig config, ModelConfig shape) {
+        for (int token : config.eosTokenIds()) {
+            if (token < 0 || token >= shape.vocabSize()) {
+                throw new IllegalArgumentException("eosTokenIds has token id " + token
+                        + ", which is not in the model's vocabulary of " + shape.vocabSize());
+            }
+        }
+        return Stream.concat(shape.eosTokenIds().stream(), config.eosTokenIds().stream())
+                .mapToInt(Integer::intValue)
+                .distinct()
+                .toArray();
+    }
+
     /// What both sides of a transfer must share: the model's facts and the caller's. The shape of a block is the
     /// connector's to compare.
     private static Map<String, String> compatibility(EngineConfig config, CausalLm model) {
@@ -192,6 +206,12 @@ public final class Engine implements AutoCloseable {
 
     public EngineConfig config() {
         return config;
+    }
+
+    /// The tokens that end an output: the model's and [EngineConfig#eosTokenIds()], each once.
+    /// Empty if neither names one.
+    public List<Integer> eosTokenIds() {
+        return IntStream.of(eosTokenIds).boxed().toList();
     }
 
     /// Begins to generate, for a caller that waits for the tokens; the rest is as with [#submit].

@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.tensor.DType;
 import dev.baton.transfer.KvTransferConfig;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -27,6 +28,7 @@ import java.util.OptionalInt;
 ///     (`--enable-prefix-caching`)
 /// @param kvCacheDtype what keys and values are kept as (`--kv-cache-dtype`)
 /// @param stepDeadline a step that takes longer makes the engine unhealthy for as long as it lasts
+/// @param eosTokenIds tokens that end an output, such as the tokenizer's, besides those that the model names
 /// @param kvTransfer how KV blocks are exchanged, if at all
 /// @param compatibility further facts that both sides of a transfer must share (tokenizer digest, ...), name to
 ///     value
@@ -44,6 +46,7 @@ public record EngineConfig(
         boolean enablePrefixCaching,
         DType kvCacheDtype,
         Duration stepDeadline,
+        List<Integer> eosTokenIds,
         Optional<KvTransferConfig> kvTransfer,
         Map<String, String> compatibility) {
 
@@ -65,6 +68,7 @@ public record EngineConfig(
         if (!stepDeadline.isPositive()) {
             throw new IllegalArgumentException("stepDeadline is " + stepDeadline + "; it must be positive");
         }
+        eosTokenIds = List.copyOf(eosTokenIds);
         compatibility = Map.copyOf(compatibility);
     }
 
@@ -89,6 +93,7 @@ public record EngineConfig(
         private boolean enablePrefixCaching = true;
         private DType kvCacheDtype = DType.F32;
         private Duration stepDeadline = Duration.ofMinutes(5);
+        private List<Integer> eosTokenIds = List.of();
         private Optional<KvTransferConfig> kvTransfer = Optional.empty();
         private Map<String, String> compatibility = Map.of();
 
@@ -152,6 +157,11 @@ public record EngineConfig(
             return this;
         }
 
+        public Builder eosTokenIds(List<Integer> value) {
+            this.eosTokenIds = value;
+            return this;
+        }
+
         public Builder kvTransfer(Optional<KvTransferConfig> value) {
             this.kvTransfer = value;
             return this;
@@ -181,6 +191,7 @@ public record EngineConfig(
                     enablePrefixCaching,
                     kvCacheDtype,
                     stepDeadline,
+                    eosTokenIds,
                     kvTransfer,
                     compatibility);
         }

@@ -7,6 +7,9 @@ import java.util.List;
 
 /// Carries out a step: fills the batch, runs the model, samples. Engine thread only.
 final class ModelRunner {
+    /// A little less than the largest `int`: what VMs allow.
+    private static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
+
     private static final int PROMPT_LOGITS_BYTES = 64 << 20;
 
     private final CausalLm model;
@@ -27,11 +30,21 @@ final class ModelRunner {
     ModelRunner(EngineConfig config, CausalLm model, PagedKv kv) {
         this.model = model;
         this.kv = kv;
+        this.maxLogits = maxLogits(config.maxNumSeqs(), model.config().vocabSize());
         this.batch = new ForwardBatch(config.maxNumBatchedTokens(), config.maxNumSeqs());
         this.vocabSize = model.config().vocabSize();
         this.sampler = new Sampler(vocabSize);
-        this.maxLogits = Math.multiplyExact(config.maxNumSeqs() + maxPromptLogitsRows(vocabSize), vocabSize);
         this.logits = new float[vocabSize];
+    }
+
+    private static int maxLogits(int maxNumSeqs, int vocabSize) {
+        int mostSeqs = MAX_ARRAY_LENGTH / vocabSize - maxPromptLogitsRows(vocabSize);
+        if (maxNumSeqs > mostSeqs) {
+            throw new IllegalArgumentException("maxNumSeqs is " + maxNumSeqs + "; with a vocabulary of " + vocabSize
+                    + " tokens the logits of a step have room for at most " + mostSeqs
+                    + " sequences (--max-num-seqs)");
+        }
+        return (maxNumSeqs + maxPromptLogitsRows(vocabSize)) * vocabSize;
     }
 
     /// Computes what was scheduled and samples a token for each request that it brought up to date.

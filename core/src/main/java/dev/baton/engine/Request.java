@@ -54,6 +54,8 @@ final class Request {
     final int[][] badWords;
     /// What the output may be; it stands behind the last output token, also over a preemption.
     final TokenConstraint.@Nullable Matcher matcher;
+    /// Whether the constraint allows nothing more, and no end-of-sequence token can say so.
+    private boolean complete;
 
     Status status = Status.WAITING;
     /// Whether the last output went out.
@@ -161,6 +163,7 @@ final class Request {
         }
         try {
             if (matcher.accept(token)) {
+                complete = eosTokenIds.length == 0 && matcher.isComplete();
                 return true;
             }
             LOG.error("request {}: the constraint of its output refused token {}, which it had allowed", id, token);
@@ -172,17 +175,22 @@ final class Request {
 
     /// Whether and why the last token, just appended, ends the request. Stop tokens do not before `minTokens`;
     /// end-of-sequence does if it was drawn at all, which before `minTokens` only a constraint can bring about.
+    /// Where there is no end-of-sequence token, a constraint that is fulfilled ends the request itself.
     ///
     /// @param maxSequenceTokens longest prompt plus output that this engine allows
     @Nullable
     FinishReason finishReason(int maxSequenceTokens) {
-        int last = tokens[numTokens - 1];
-        if (contains(eosTokenIds, last)
-                || (numOutputTokens() >= sampling.minTokens() && contains(stopTokenIds, last))) {
+        if (complete || endsWithEndToken()) {
             return FinishReason.STOP;
         }
         boolean full = numOutputTokens() >= sampling.maxTokens() || numTokens >= maxSequenceTokens;
         return full ? FinishReason.LENGTH : null;
+    }
+
+    private boolean endsWithEndToken() {
+        int last = tokens[numTokens - 1];
+        return contains(eosTokenIds, last)
+                || (numOutputTokens() >= sampling.minTokens() && contains(stopTokenIds, last));
     }
 
     /// Whether the token can end the request.
@@ -253,7 +261,9 @@ final class Request {
     /// The stop token that ended the request, unless it was end-of-sequence.
     OptionalInt stopTokenId(FinishReason reason) {
         int last = tokens[numTokens - 1];
-        return reason == FinishReason.STOP && !contains(eosTokenIds, last) ? OptionalInt.of(last) : OptionalInt.empty();
+        return reason == FinishReason.STOP && endsWithEndToken() && !contains(eosTokenIds, last)
+                ? OptionalInt.of(last)
+                : OptionalInt.empty();
     }
 
     /// Hands an output to the listener.
@@ -277,6 +287,7 @@ final class Request {
         return new RequestOutput.Finish(
                 reason,
                 stopTokenId(reason),
+                reason == FinishReason.STOP && endsWithEndToken(),
                 promptTokens,
                 cachedTokens,
                 externalTokens,

@@ -19,6 +19,8 @@ public record RequestOutput(
     /// How a request ended.
     ///
     /// @param stopTokenId the stop token that ended it, unless it was end-of-sequence
+    /// @param lastTokenIsEnd whether the last token ended it, as end-of-sequence or stop token, and is not
+    ///     part of the output's text
     /// @param promptTokens length of the prompt
     /// @param cachedTokens prompt tokens that came from the local prefix cache
     /// @param externalTokens prompt tokens that came from another instance
@@ -28,6 +30,7 @@ public record RequestOutput(
     public record Finish(
             FinishReason reason,
             OptionalInt stopTokenId,
+            boolean lastTokenIsEnd,
             int promptTokens,
             int cachedTokens,
             int externalTokens,

@@ -22,5 +22,11 @@ public interface TokenConstraint {
         ///
         /// @return false if the token was not allowed; the state is unusable then
         boolean accept(int token);
+
+        /// Whether the output is all there, so that nothing but its end may come. Asked after a token was accepted,
+        /// and only where there is no end-of-sequence token that could say so.
+        default boolean isComplete() {
+            return false;
+        }
     }
 }

@@ -22,13 +22,11 @@ final class Constraints {
     private final int[] eosTokenIds;
     private volatile @Nullable GrammarCompiler compiler;
 
-    /// @param eosTokenIds tokens that end an output; if there are none, the tokenizer's
+    /// @param eosTokenIds the engine's tokens that end an output
     Constraints(Tokenizer tokenizer, int vocabSize, List<Integer> eosTokenIds) {
         this.tokenizer = tokenizer;
         this.vocabSize = vocabSize;
-        this.eosTokenIds = eosTokenIds.isEmpty()
-                ? tokenizer.eosTokenId().stream().toArray()
-                : eosTokenIds.stream().mapToInt(Integer::intValue).toArray();
+        this.eosTokenIds = eosTokenIds.stream().mapToInt(Integer::intValue).toArray();
     }
 
     /// The constraint for one request.
@@ -94,6 +92,11 @@ final class Constraints {
                 @Override
                 public boolean accept(int token) {
                     return matcher.accept(token);
+                }
+
+                @Override
+                public boolean isComplete() {
+                    return matcher.isTerminated();
                 }
             };
         }

@@ -87,7 +87,7 @@ public final class EngineServer implements AutoCloseable {
         this.tokenizer = tokenizer;
         int maxModelLen = engine.config().maxModelLen();
         this.prompts = new Prompts(tokenizer, maxModelLen, config.vocabSize());
-        Constraints constraints = new Constraints(tokenizer, config.vocabSize(), config.eosTokenIds());
+        Constraints constraints = new Constraints(tokenizer, config.vocabSize(), engine.eosTokenIds());
         Sampling sampling =
                 new Sampling(tokenizer, maxModelLen, config.vocabSize(), config.defaultSampling(), constraints);
         this.admission = new AdmissionControl(config.maxInFlight());

@@ -13,7 +13,6 @@ import java.util.Optional;
 /// @param servedModelNames names that requests may give as `model`; answers carry the first (`--served-model-name`)
 /// @param modelRoot the folder or name that the model was loaded from, for `/v1/models`
 /// @param vocabSize number of token ids that the model takes
-/// @param eosTokenIds tokens that end an output; empty: the tokenizer's
 /// @param version this program's version
 /// @param defaultSampling for fields that requests leave out
 /// @param enablePromptTokensDetails whether `usage` shows cached tokens (`--enable-prompt-tokens-details`)
@@ -34,7 +33,6 @@ public record EngineServerConfig(
         List<String> servedModelNames,
         String modelRoot,
         int vocabSize,
-        List<Integer> eosTokenIds,
         String version,
         DefaultSampling defaultSampling,
         boolean enablePromptTokensDetails,
@@ -55,7 +53,6 @@ public record EngineServerConfig(
             throw new IllegalArgumentException("servedModelNames is empty; pass --served-model-name");
         }
         servedModelNames = List.copyOf(servedModelNames);
-        eosTokenIds = List.copyOf(eosTokenIds);
         if (enableAutoToolChoice && toolCallParser.isEmpty()) {
             throw new IllegalArgumentException("--enable-auto-tool-choice requires --tool-call-parser");
         }
@@ -85,7 +82,6 @@ public record EngineServerConfig(
     /// Begins with these values.
     public Builder toBuilder() {
         return new Builder(http, servedModelNames, modelRoot, vocabSize)
-                .eosTokenIds(eosTokenIds)
                 .version(version)
                 .defaultSampling(defaultSampling)
                 .enablePromptTokensDetails(enablePromptTokensDetails)
@@ -107,7 +103,6 @@ public record EngineServerConfig(
         private HttpServerConfig http;
         private List<String> servedModelNames;
         private String modelRoot;
-        private List<Integer> eosTokenIds = List.of();
         private String version = "dev";
         private DefaultSampling defaultSampling = DefaultSampling.VLLM;
         private boolean enablePromptTokensDetails;
@@ -141,11 +136,6 @@ public record EngineServerConfig(
 
         public Builder modelRoot(String root) {
             modelRoot = root;
-            return this;
-        }
-
-        public Builder eosTokenIds(List<Integer> ids) {
-            eosTokenIds = ids;
             return this;
         }
 
@@ -223,7 +213,6 @@ public record EngineServerConfig(
                     servedModelNames,
                     modelRoot,
                     vocabSize,
-                    eosTokenIds,
                     version,
                     defaultSampling,
                     enablePromptTokensDetails,

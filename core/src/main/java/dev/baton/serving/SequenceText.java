@@ -1,7 +1,7 @@
 package dev.baton.serving;
 
-import dev.baton.engine.FinishReason;
 import dev.baton.engine.RequestOutput;
+import dev.baton.engine.RequestOutput.Finish;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.PromptLogprob;
@@ -71,9 +71,8 @@ final class SequenceText {
 
     private Delta generated(RequestOutput step) {
         int[] ids = step.tokenIds();
-        boolean stoppedByToken = step.finish()
-                .filter(finish -> finish.reason() == FinishReason.STOP)
-                .isPresent();
+        boolean stoppedByToken =
+                step.finish().filter(Finish::lastTokenIsEnd).isPresent();
         StringBuilder text = new StringBuilder();
         Optional<String> stop = Optional.empty();
         int used = 0;

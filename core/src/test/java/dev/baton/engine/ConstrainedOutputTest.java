@@ -65,6 +65,44 @@ class ConstrainedOutputTest {
     }
 
     @Test
+    void endOfSequenceTokensAreTheModelsAndTheConfigured() {
+        int further = MemoryLm.EOS + 1;
+        EngineConfig config =
+                config(64).eosTokenIds(List.of(further, MemoryLm.EOS)).build();
+        try (Engine engine = Engine.start(config, model)) {
+            assertThat(engine.eosTokenIds()).containsExactly(MemoryLm.EOS, further);
+            SamplingParams sampling = sampled(40, 1)
+                    .constraint(Optional.of(new TurningConstraint(MemoryLm.VOCAB, further, 12)))
+                    .build();
+            Collected answer = submit(engine, "a", prompt(1, 9), sampling);
+            Finish finish = answer.await();
+            assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
+            assertThat(finish.stopTokenId()).isEmpty();
+            assertThat(finish.lastTokenIsEnd()).isTrue();
+            assertThat(answer.tokens()).hasSize(13).endsWith(further);
+        }
+    }
+
+    @Test
+    void endOfSequenceTokenThatTheModelDoesNotHaveIsRefused() {
+        EngineConfig config = config(64).eosTokenIds(List.of(MemoryLm.VOCAB)).build();
+        assertThatThrownBy(() -> Engine.start(config, model))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("eosTokenIds has token id " + MemoryLm.VOCAB);
+    }
+
+    @Test
+    void moreSequencesThanLogitsHaveRoomForAreRefusedByTheNameOfTheFlag() {
+        EngineConfig config = config(64)
+                .maxNumSeqs(Integer.MAX_VALUE)
+                .maxNumBatchedTokens(Integer.MAX_VALUE)
+                .build();
+        assertThatThrownBy(() -> Engine.start(config, model))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("--max-num-seqs");
+    }
+
+    @Test
     void constraintOutlivesPreemption() {
         List<int[]> alone = new ArrayList<>();
         SamplingParams[] sampling = new SamplingParams[4];

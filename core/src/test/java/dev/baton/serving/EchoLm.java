@@ -20,9 +20,19 @@ class EchoLm implements CausalLm {
     private static final int NEWLINE = ByteTokenizer.idOf((byte) '\n');
     private static final int END_MARK = ByteTokenizer.idOf((byte) 4);
 
+    private final List<Integer> eosTokenIds;
     volatile long stepMillis;
     volatile boolean broken;
     volatile long forwards;
+
+    EchoLm() {
+        this(List.of(ByteTokenizer.END));
+    }
+
+    /// @param eosTokenIds those that its configuration names
+    EchoLm(List<Integer> eosTokenIds) {
+        this.eosTokenIds = List.copyOf(eosTokenIds);
+    }
 
     @Override
     public ModelConfig config() {
@@ -41,7 +51,7 @@ class EchoLm implements CausalLm {
                 new RopeScaling.None(),
                 true,
                 DType.F32,
-                List.of(ByteTokenizer.END));
+                eosTokenIds);
     }
 
     @Override

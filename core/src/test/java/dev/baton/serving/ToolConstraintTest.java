@@ -85,7 +85,6 @@ class ToolConstraintTest {
                         HttpServerConfig.of("127.0.0.1", 0),
                         "tiny",
                         ModelLoader.config(MODEL).vocabSize())
-                .eosTokenIds(ModelLoader.config(MODEL).eosTokenIds())
                 .toolCallParser(Optional.of(parser))
                 .enableAutoToolChoice(true)
                 .build();
