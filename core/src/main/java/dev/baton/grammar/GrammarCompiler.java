@@ -2,6 +2,9 @@ package dev.baton.grammar;
 
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
+import java.util.concurrent.Semaphore;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /// Grammars made ready for one vocabulary, remembered for the next request with the same source.
 ///
@@ -13,8 +16,12 @@ public final class GrammarCompiler {
     private static final long MAX_BYTES = 64L << 20;
     private static final long MAX_BYTES_OF_ALL = 256L << 20;
 
+    /// Grammars that are read and compiled at a time; each may take some hundred MiB meanwhile.
+    private static final int MAX_CONCURRENT = 4;
+
     private final TokenVocabulary vocabulary;
-    private final SequencedMap<Grammar, CompiledGrammar> compiled = new LinkedHashMap<>(16, 0.75f, true);
+    private final Semaphore permits = new Semaphore(MAX_CONCURRENT);
+    private final SequencedMap<Object, CompiledGrammar> compiled = new LinkedHashMap<>(16, 0.75f, true);
 
     /// @param vocabulary the tokens of the model whose logits the masks are for
     public GrammarCompiler(TokenVocabulary vocabulary) {
@@ -33,22 +40,49 @@ public final class GrammarCompiler {
     ///
     /// @throws GrammarException if the grammar is too costly, or no token of the vocabulary can begin a text
     public GrammarMatcher matcher(Grammar grammar) {
-        CompiledGrammar ready;
-        synchronized (compiled) {
-            ready = compiled.get(grammar);
-            forgetEldest(); // those that are in use grow
-        }
+        return matcher(grammar, () -> grammar);
+    }
+
+    /// As [#matcher(Grammar)], for a grammar that need not be read again if it is remembered. Waits while others
+    /// compile, of which a few do at a time.
+    ///
+    /// @param source what the grammar is read from; where it is equal, the grammars are
+    /// @param grammar reads it
+    /// @throws GrammarException that `grammar` throws, or as with [#matcher(Grammar)]
+    public GrammarMatcher matcher(Object source, Supplier<Grammar> grammar) {
+        CompiledGrammar ready = remembered(source);
         if (ready == null) {
-            ready = new CompiledGrammar(grammar.automaton(), vocabulary, MAX_BYTES);
-            if (!new GrammarMatcher(ready).fillMask(new long[vocabulary.maskWords()])) {
-                throw new GrammarException("no token of the model's vocabulary can begin what the grammar asks for");
-            }
-            synchronized (compiled) {
-                compiled.put(grammar, ready);
-                forgetEldest();
+            permits.acquireUninterruptibly();
+            try {
+                ready = remembered(source); // another may have been faster
+                if (ready == null) {
+                    ready = compile(grammar.get());
+                    synchronized (compiled) {
+                        compiled.put(source, ready);
+                        forgetEldest();
+                    }
+                }
+            } finally {
+                permits.release();
             }
         }
         return new GrammarMatcher(ready);
+    }
+
+    private @Nullable CompiledGrammar remembered(Object source) {
+        synchronized (compiled) {
+            CompiledGrammar known = compiled.get(source);
+            forgetEldest(); // those that are in use grow
+            return known;
+        }
+    }
+
+    private CompiledGrammar compile(Grammar grammar) {
+        CompiledGrammar ready = new CompiledGrammar(grammar.automaton(), vocabulary, MAX_BYTES);
+        if (!new GrammarMatcher(ready).fillMask(new long[vocabulary.maskWords()])) {
+            throw new GrammarException("no token of the model's vocabulary can begin what the grammar asks for");
+        }
+        return ready;
     }
 
     private void forgetEldest() {

@@ -34,7 +34,7 @@ final class Constraints {
     /// @throws ApiException 400 with the grammar's complaint, in vLLM's form
     TokenConstraint of(StructuredOutput wanted) {
         try {
-            return new Masked(compiler().matcher(grammar(wanted)));
+            return new Masked(compiler().matcher(wanted, () -> grammar(wanted)));
         } catch (GrammarException e) {
             throw new ApiException(ApiError.badRequest("Grammar error: " + e.getMessage()));
         }

@@ -6,6 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.nio.charset.StandardCharsets;
 import java.util.Collections;
 import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -197,6 +201,44 @@ class LimitsTest {
         long[] mask = new long[1];
         assertThat(matcher.fillMask(mask)).isTrue();
         assertThat(mask[0]).isEqualTo(0b00111);
+    }
+
+    @Test
+    void rememberedGrammarIsNotReadAgain() {
+        GrammarCompiler compiler = new GrammarCompiler(Vocabularies.bytes());
+        compiler.matcher("source", () -> Grammar.regex("ab"));
+        GrammarMatcher again = compiler.matcher("source", () -> {
+            throw new IllegalStateException("read again");
+        });
+        assertThat(again.accept("ab".getBytes(StandardCharsets.UTF_8))).isTrue();
+    }
+
+    @Test
+    void fewGrammarsAreReadAtATimeAndAFailureMakesRoom() {
+        GrammarCompiler compiler = new GrammarCompiler(Vocabularies.bytes());
+        AtomicInteger reading = new AtomicInteger();
+        AtomicInteger most = new AtomicInteger();
+        AtomicInteger refused = new AtomicInteger();
+        try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (int i = 0; i < 24; i++) {
+                int number = i;
+                threads.execute(() -> {
+                    try {
+                        compiler.matcher(number, () -> {
+                            most.accumulateAndGet(reading.incrementAndGet(), Math::max);
+                            LockSupport.parkNanos(5_000_000);
+                            reading.decrementAndGet();
+                            return Grammar.regex(number % 2 == 0 ? "a{" + number + "}b" : "(");
+                        });
+                    } catch (GrammarException e) {
+                        refused.incrementAndGet();
+                    }
+                });
+            }
+        }
+        assertThat(most.get()).isBetween(2, 4);
+        assertThat(refused).hasValue(12);
+        assertThat(compiler.size()).isEqualTo(12);
     }
 
     /// Each is 21 MiB of edges, since every one of its letters may be left out.
