@@ -71,8 +71,7 @@ final class SequenceText {
 
     private Delta generated(RequestOutput step) {
         int[] ids = step.tokenIds();
-        boolean stoppedByToken =
-                step.finish().filter(Finish::lastTokenIsEnd).isPresent();
+        boolean stoppedByToken = step.finish().filter(Finish::lastTokenIsEnd).isPresent();
         StringBuilder text = new StringBuilder();
         Optional<String> stop = Optional.empty();
         int used = 0;

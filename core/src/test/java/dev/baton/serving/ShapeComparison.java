@@ -6,10 +6,10 @@ import java.util.Map;
 import java.util.Set;
 import tools.jackson.databind.JsonNode;
 
-/// Compares two answers by their shape: the same keys with values of the same types, lists that are both empty or
-/// both not, and equal values where the value is a word of the protocol. Ids, times, texts and numbers may differ,
-/// and so may whether a value is `null`. Of lists the first and the last item are compared. Of a map by tokens, whose
-/// keys the model chooses, the first values are; the bytes of a token may be none.
+/// Compares two answers by their shape: the same keys with values of the same types, lists that are both empty
+/// or both not, and equal values where the value is a word of the protocol. Ids, times, texts and numbers may
+/// differ, and so may whether a value is `null`. Of lists the first and the last item are compared. Of a map by
+/// tokens, whose keys the model chooses, the first values are; the bytes of a token may be none.
 ///
 /// A key more than expected is not a difference; a key less is one, unless its value was `null`.
 final class ShapeComparison {

@@ -31,8 +31,8 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// The same requests that a vLLM 0.32 was asked, and answers of the same shape. The recording was made with a
-/// random model; what decides a case there (a stop text that comes, a JSON that does not end) is what [FavouritesLm]
-/// likes.
+/// random model; what decides a case there (a stop text that comes, a JSON that does not end) is what
+/// [FavouritesLm] likes.
 @Timeout(120)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class VllmAnswersTest {
