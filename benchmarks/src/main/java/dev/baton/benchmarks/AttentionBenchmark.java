@@ -46,6 +46,9 @@ public class AttentionBenchmark {
     @Param({"16"})
     public int blockTokens = 16;
 
+    @Param({"F32", "BF16", "F16"})
+    public DType kvDtype = DType.F32;
+
     @Param({"1", "2"})
     public int threads = 1;
 
@@ -64,7 +67,7 @@ public class AttentionBenchmark {
         cpu.close();
         kv.close();
         int blocks = Math.ceilDiv(context, blockTokens);
-        kv = new PagedKv(blocks, 1, SHAPE.kvHeads(), blockTokens, SHAPE.headDim(), DType.F32);
+        kv = new PagedKv(blocks, 1, SHAPE.kvHeads(), blockTokens, SHAPE.headDim(), kvDtype);
         int[] table = new int[blocks];
         for (int i = 0; i < blocks; i++) {
             table[i] = blocks - 1 - i;

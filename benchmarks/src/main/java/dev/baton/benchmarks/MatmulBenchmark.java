@@ -38,7 +38,7 @@ public class MatmulBenchmark {
     public int rows = 1;
 
     /// Inputs x outputs.
-    @Param({"384x2048", "1024x384", "2048x2048"})
+    @Param({"384x2048", "2048x2048", "896x9728"})
     public String shape = "384x2048";
 
     @Param({"BF16", "F32"})
