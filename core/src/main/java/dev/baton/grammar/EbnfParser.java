@@ -1,9 +1,8 @@
 package dev.baton.grammar;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
+import java.util.Optional;
 
 /// Reads EBNF as llama.cpp (GBNF) and XGrammar write it: `name ::= alternatives`, texts in double quotes, classes
 /// in brackets, `.` for any character, groups, `* + ?`, `{m}`, `{m,}`, `{m,n}`, comments from `#` to the line's
@@ -13,16 +12,14 @@ import java.util.Map;
 /// macros and look-aheads are refused. Not thread-safe; used once.
 final class EbnfParser {
     private static final int MAX_NESTING = 200;
-    /// Repetitions of one repetition, as in `"a"+?`.
-    private static final int MAX_QUANTIFIERS = 4;
 
     private final SourceReader in;
-    private final Map<String, Expr.Rule> rules = new LinkedHashMap<>();
-    private final Map<String, Integer> firstUse = new LinkedHashMap<>();
+    private final GrammarRules rules;
     private int nesting;
 
     private EbnfParser(String text) {
         this.in = new SourceReader("the grammar", text);
+        this.rules = new GrammarRules(in, "the rule ");
     }
 
     /// @throws GrammarException with the position of what is malformed, or the name of a rule that is missing
@@ -32,18 +29,7 @@ final class EbnfParser {
         while (!parser.in.atEnd()) {
             parser.rule();
         }
-        Expr.Rule root = parser.rules.get("root");
-        if (root == null || !root.isDefined()) {
-            throw new GrammarException("the grammar has no rule 'root'");
-        }
-        for (Map.Entry<String, Expr.Rule> rule : parser.rules.entrySet()) {
-            if (!rule.getValue().isDefined()) {
-                throw parser.in.errorAt(
-                        parser.firstUse.getOrDefault(rule.getKey(), 0),
-                        "uses the rule '" + rule.getKey() + "', which it does not define,");
-            }
-        }
-        return Expr.ref(root);
+        return Expr.ref(parser.rules.root("the grammar", "root"));
     }
 
     private void rule() {
@@ -54,19 +40,11 @@ final class EbnfParser {
             throw in.error("needs '::=' behind the rule's name '" + name + "'");
         }
         blanks();
-        Expr.Rule rule = named(name, at);
-        if (rule.isDefined()) {
-            throw in.errorAt(at, "defines the rule '" + name + "' twice");
-        }
+        Expr.Rule rule = rules.undefined(name, at);
         rule.define(alternatives());
         if (!in.atEnd() && !beginsRule()) {
             throw in.error("has '" + Character.toString(in.peek()) + "' where a rule or an end should be");
         }
-    }
-
-    private Expr.Rule named(String name, int at) {
-        firstUse.putIfAbsent(name, at);
-        return rules.computeIfAbsent(name, Expr.Rule::new);
     }
 
     private static boolean isNamePart(int c) {
@@ -131,7 +109,7 @@ final class EbnfParser {
     private Expr sequence() {
         List<Expr> parts = new ArrayList<>();
         while (!in.atEnd() && in.peek() != '|' && in.peek() != ')' && !beginsRule()) {
-            parts.add(quantified(element()));
+            parts.add(rules.quantified(element(), this::counted));
             blanks();
         }
         return Expr.seq(parts);
@@ -145,7 +123,7 @@ final class EbnfParser {
             if (in.peek() == '(') {
                 throw in.errorAt(at, "has the macro '" + name + "', which is not supported,");
             }
-            return Expr.ref(named(name, at));
+            return Expr.ref(rules.named(name, at));
         }
         in.next();
         return switch (c) {
@@ -166,39 +144,26 @@ final class EbnfParser {
         };
     }
 
-    private Expr quantified(Expr element) {
-        Expr result = element;
-        for (int quantifiers = 0; ; quantifiers++) {
-            int at = in.position();
-            if (in.take('*')) {
-                result = Expr.star(result);
-            } else if (in.take('+')) {
-                result = Expr.plus(result);
-            } else if (in.take('?')) {
-                result = Expr.optional(result);
-            } else if (in.take('{')) {
-                blanks();
-                int min = in.number();
-                int max = min;
-                blanks();
-                if (in.take(',')) {
-                    blanks();
-                    max = in.number();
-                    max = max < 0 ? Expr.Repeat.UNBOUNDED : max;
-                    min = Math.max(min, 0);
-                    blanks();
-                }
-                if (min < 0 || max < min || !in.take('}')) {
-                    throw in.errorAt(at, "has a bad repetition");
-                }
-                result = Expr.repeat(result, min, max);
-            } else {
-                return result;
-            }
-            if (quantifiers == MAX_QUANTIFIERS) {
-                throw in.errorAt(at, "repeats an element more than " + MAX_QUANTIFIERS + " times over");
-            }
+    /// `{m}`, `{m,}` or `{m,n}`.
+    private Optional<Expr> counted(Expr element, int at) {
+        if (!in.take('{')) {
+            return Optional.empty();
         }
+        blanks();
+        int min = in.number();
+        int max = min;
+        blanks();
+        if (in.take(',')) {
+            blanks();
+            max = in.number();
+            max = max < 0 ? Expr.Repeat.UNBOUNDED : max;
+            min = Math.max(min, 0);
+            blanks();
+        }
+        if (min < 0 || max < min || !in.take('}')) {
+            throw in.errorAt(at, "has a bad repetition");
+        }
+        return Optional.of(Expr.repeat(element, min, max));
     }
 
     private Expr text(int at) {

@@ -1,10 +1,10 @@
 package dev.baton.grammar;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 
 /// Reads grammars of the Python parser Lark: rules in small letters, terminals in capitals, `name: alternatives`,
 /// texts in double quotes and regular expressions between slashes, both with the flags `i` and `s`, ranges
@@ -16,8 +16,6 @@ import java.util.Map;
 /// directives are refused. Not thread-safe; used once.
 final class LarkParser {
     private static final int MAX_NESTING = 200;
-    /// Repetitions of one repetition, as in `"a"+?`.
-    private static final int MAX_QUANTIFIERS = 4;
 
     /// The terminals of Lark's `common` module that make sense in a generated text.
     private static final Map<String, String> COMMON = Map.ofEntries(
@@ -44,8 +42,7 @@ final class LarkParser {
             Map.entry("NEWLINE", "(?:\\r?\\n)+"));
 
     private final SourceReader in;
-    private final Map<String, Expr.Rule> rules = new LinkedHashMap<>();
-    private final Map<String, Integer> firstUse = new LinkedHashMap<>();
+    private final GrammarRules rules;
     private final List<Expr> ignored = new ArrayList<>();
     private final Expr.Rule ignoring = new Expr.Rule("%ignore");
     private boolean inTerminal;
@@ -53,6 +50,7 @@ final class LarkParser {
 
     private LarkParser(String text) {
         this.in = new SourceReader("the Lark grammar", text);
+        this.rules = new GrammarRules(in, "");
     }
 
     /// Whether no line of a grammar defines a rule with `::=`; vLLM tells the two forms apart in this way.
@@ -69,17 +67,7 @@ final class LarkParser {
             parser.statement();
             parser.blanks(true);
         }
-        Expr.Rule start = parser.rules.get("start");
-        if (start == null || !start.isDefined()) {
-            throw new GrammarException("the Lark grammar has no rule 'start'");
-        }
-        for (Map.Entry<String, Expr.Rule> rule : parser.rules.entrySet()) {
-            if (!rule.getValue().isDefined()) {
-                throw parser.in.errorAt(
-                        parser.firstUse.getOrDefault(rule.getKey(), 0),
-                        "uses '" + rule.getKey() + "', which it does not define,");
-            }
-        }
+        Expr.Rule start = parser.rules.root("the Lark grammar", "start");
         parser.ignoring.define(Expr.star(Expr.alt(parser.ignored)));
         return Expr.ref(start);
     }
@@ -102,10 +90,7 @@ final class LarkParser {
         }
         blanks(false);
         in.expect(':');
-        Expr.Rule rule = named(name, at);
-        if (rule.isDefined()) {
-            throw in.errorAt(at, "defines '" + name + "' twice");
-        }
+        Expr.Rule rule = rules.undefined(name, at);
         inTerminal = isTerminal(name);
         rule.define(alternatives());
         if (!in.atEnd() && in.peek() != '\n') {
@@ -134,15 +119,10 @@ final class LarkParser {
                 blanks(false);
                 alias = name();
             }
-            named(alias, at).define(RegexParser.parse(pattern));
+            rules.named(alias, at).define(RegexParser.parse(pattern));
         } else {
             throw in.errorAt(at, "has a directive other than %ignore and %import, which is not supported,");
         }
-    }
-
-    private Expr.Rule named(String name, int at) {
-        firstUse.putIfAbsent(name, at);
-        return rules.computeIfAbsent(name, Expr.Rule::new);
     }
 
     private static boolean isTerminal(String name) {
@@ -217,7 +197,7 @@ final class LarkParser {
             if (c == SourceReader.END || c == '|' || c == ')' || c == ']' || c == '\n') {
                 return Expr.seq(parts);
             }
-            parts.add(quantified(atom()));
+            parts.add(rules.quantified(atom(), this::counted));
         }
     }
 
@@ -229,7 +209,7 @@ final class LarkParser {
             if (in.peek() == '{') {
                 throw in.errorAt(at, "has a template, which is not supported,");
             }
-            Expr ref = Expr.ref(named(name, at));
+            Expr ref = Expr.ref(rules.named(name, at));
             return isTerminal(name) ? terminal(ref) : ref;
         }
         return switch (c) {
@@ -317,30 +297,17 @@ final class LarkParser {
                 "the regular expression /" + pattern + "/ of the Lark grammar", pattern.toString(), flags.toString());
     }
 
-    private Expr quantified(Expr atom) {
-        Expr result = atom;
-        for (int quantifiers = 0; ; quantifiers++) {
-            int at = in.position();
-            if (in.take('*')) {
-                result = Expr.star(result);
-            } else if (in.take('+')) {
-                result = Expr.plus(result);
-            } else if (in.take('?')) {
-                result = Expr.optional(result);
-            } else if (in.take('~')) {
-                blanks(false);
-                int min = in.number();
-                int max = in.take("..") ? in.number() : min;
-                if (min < 0 || max < min) {
-                    throw in.errorAt(at, "has a bad repetition");
-                }
-                result = Expr.repeat(result, min, max);
-            } else {
-                return result;
-            }
-            if (quantifiers == MAX_QUANTIFIERS) {
-                throw in.errorAt(at, "repeats an element more than " + MAX_QUANTIFIERS + " times over");
-            }
+    /// `~m` or `~m..n`.
+    private Optional<Expr> counted(Expr atom, int at) {
+        if (!in.take('~')) {
+            return Optional.empty();
         }
+        blanks(false);
+        int min = in.number();
+        int max = in.take("..") ? in.number() : min;
+        if (min < 0 || max < min) {
+            throw in.errorAt(at, "has a bad repetition");
+        }
+        return Optional.of(Expr.repeat(atom, min, max));
     }
 }
