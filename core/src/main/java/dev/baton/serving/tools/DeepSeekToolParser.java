@@ -76,11 +76,7 @@ final class DeepSeekToolParser implements ToolParser {
     }
 
     private boolean content(ToolCallSink sink) {
-        TextWindow.Found found = text.find(CALLS);
-        String before = text.take(found.at());
-        if (!before.isEmpty()) {
-            sink.content(before);
-        }
+        TextWindow.Found found = text.takeBefore(sink::content, CALLS);
         if (found.marker().isEmpty()) {
             return false;
         }
@@ -146,11 +142,7 @@ final class DeepSeekToolParser implements ToolParser {
     }
 
     private boolean broken(ToolCallSink sink) {
-        TextWindow.Found found = text.find(CALL_END);
-        String before = text.take(found.at());
-        if (!before.isEmpty()) {
-            sink.arguments(before);
-        }
+        TextWindow.Found found = text.takeBefore(sink::arguments, CALL_END);
         if (found.marker().isEmpty()) {
             return false;
         }

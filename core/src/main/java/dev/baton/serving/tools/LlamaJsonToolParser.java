@@ -66,11 +66,7 @@ final class LlamaJsonToolParser implements ToolParser {
     }
 
     private boolean untilObject(ToolCallSink sink, boolean shown) {
-        TextWindow.Found found = text.find(TAG, OPEN);
-        String before = text.take(found.at());
-        if (shown && !before.isEmpty()) {
-            sink.content(before);
-        }
+        TextWindow.Found found = text.takeBefore(shown ? sink::content : left -> {}, TAG, OPEN);
         if (found.marker().equals(TAG)) {
             text.take(TAG.length());
             return true;

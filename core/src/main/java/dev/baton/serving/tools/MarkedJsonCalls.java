@@ -65,11 +65,7 @@ final class MarkedJsonCalls implements ToolParser {
     }
 
     private boolean untilMarker(ToolCallSink sink, boolean shown) {
-        TextWindow.Found found = text.find(markers);
-        String before = text.take(found.at());
-        if (shown && !before.isEmpty()) {
-            sink.content(before);
-        }
+        TextWindow.Found found = text.takeBefore(shown ? sink::content : left -> {}, markers);
         if (found.marker().isEmpty()) {
             return false;
         }
@@ -101,11 +97,7 @@ final class MarkedJsonCalls implements ToolParser {
             sink.arguments(text.takeAll());
             return false;
         }
-        TextWindow.Found found = text.find(endMarker);
-        String before = text.take(found.at());
-        if (!before.isEmpty()) {
-            sink.arguments(before);
-        }
+        TextWindow.Found found = text.takeBefore(sink::arguments, endMarker);
         if (found.marker().isEmpty()) {
             return false;
         }

@@ -64,11 +64,7 @@ final class MistralToolParser implements ToolParser {
     }
 
     private boolean untilMarker(ToolCallSink sink, boolean shown) {
-        TextWindow.Found found = text.find(MARKER);
-        String before = text.take(found.at());
-        if (shown && !before.isEmpty()) {
-            sink.content(before);
-        }
+        TextWindow.Found found = text.takeBefore(shown ? sink::content : left -> {}, MARKER);
         if (found.marker().isEmpty()) {
             return false;
         }
@@ -171,11 +167,7 @@ final class MistralToolParser implements ToolParser {
     }
 
     private boolean broken(ToolCallSink sink) {
-        TextWindow.Found found = text.find(MARKER);
-        String before = text.take(found.at());
-        if (!before.isEmpty()) {
-            sink.arguments(before);
-        }
+        TextWindow.Found found = text.takeBefore(sink::arguments, MARKER);
         if (found.marker().isEmpty()) {
             return false;
         }

@@ -69,11 +69,7 @@ final class QwenXmlToolParser implements ToolParser {
     }
 
     private boolean content(ToolCallSink sink) {
-        TextWindow.Found found = text.find(BEGIN, FUNCTION);
-        String before = text.take(found.at());
-        if (!before.isEmpty()) {
-            sink.content(before);
-        }
+        TextWindow.Found found = text.takeBefore(sink::content, BEGIN, FUNCTION);
         if (found.marker().isEmpty()) {
             return false;
         }

@@ -1,5 +1,7 @@
 package dev.baton.serving.tools;
 
+import java.util.function.Consumer;
+
 /// The part of an output that a parser has not taken yet. One thread.
 final class TextWindow {
     private final StringBuilder text = new StringBuilder();
@@ -70,6 +72,16 @@ final class TextWindow {
             held = Math.max(held, partial(marker));
         }
         return new Found(text.length() - from - held, "");
+    }
+
+    /// Takes what stands before the first of the markers, and gives it out unless it is empty. The marker stays.
+    Found takeBefore(Consumer<String> out, String... markers) {
+        Found found = find(markers);
+        String before = take(found.at());
+        if (!before.isEmpty()) {
+            out.accept(before);
+        }
+        return found;
     }
 
     /// Length of the longest end of the text that is a beginning of `marker`.
