@@ -535,6 +535,11 @@ class EngineTest {
         return answer;
     }
 
+    /// The hand-off that a prefiller gives for a prompt.
+    private static RemotePrefill prefilled(Engine prefiller, String id, int[] prompt) {
+        return prefill(prefiller, id, prompt).await().kvTransferParams().orElseThrow();
+    }
+
     private static Collected decode(Engine decoder, String id, int[] prompt, int maxTokens, RemotePrefill params) {
         Collected answer = new Collected();
         decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.of(params)), answer);
@@ -580,10 +585,7 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", Arrays.copyOf(prompt(30), 12), 1).await();
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             Collected answer = decode(decoder, "a", prompt(30), 10, params);
             Finish finish = answer.await();
             assertThat(finish.cachedTokens()).isEqualTo(12);
@@ -604,10 +606,7 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", prompt(length), 1).await();
-            RemotePrefill params = prefill(prefiller, "a", prompt(length))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(length));
             Collected answer = decode(decoder, "a", prompt(length), 10, params);
             Finish finish = answer.await();
             assertThat(finish.externalTokens()).isZero();
@@ -641,10 +640,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             await().until(() -> prefiller.stats().numHeld() == 1);
             EngineScenarioTest.quiet(prefiller);
             Collected late = decode(decoder, "a", prompt(30), 5, params);
@@ -670,10 +666,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             network.stalled = true;
             network.ignoreCancels = true;
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -694,10 +687,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, slow)) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             submit(decoder, "first", prompt(3), 1);
             await().until(() -> slow.forwards == 1);
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -714,10 +704,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             assertThatThrownBy(() -> decode(decoder, "a", prompt(64), 5, params))
                     .hasMessageContaining("64 tokens");
             EngineScenarioTest.quiet(prefiller);
@@ -730,10 +717,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, model)) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             int[] other = prompt(30);
             other[different] = (other[different] + 1) % MemoryLm.VOCAB;
             Collected answer = decode(decoder, "a", other, 10, params);
@@ -751,10 +735,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             assertThat(params.promptDigest()).isEqualTo(BlockHasher.digest(prompt(30), 30));
             Collected answer = decode(decoder, "a", prompt(30), 10, params.withPromptDigest(""));
             assertThat(answer.await().externalTokens()).isEqualTo(30);
@@ -771,18 +752,12 @@ class EngineTest {
                         model,
                         failing(network.factory(), method, "bad"))) {
             Collected local = submit(decoder, "local", prompt(20), 40);
-            RemotePrefill lost = prefill(prefiller, "p1", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill lost = prefilled(prefiller, "p1", prompt(30));
             Finish finish = decode(decoder, "bad", prompt(30), 5, lost).await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
             assertThat(finish.error())
                     .hasValueSatisfying(error -> assertThat(error).contains("planted"));
-            RemotePrefill params = prefill(prefiller, "p2", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "p2", prompt(30));
             assertThat(decode(decoder, "good", prompt(30), 5, params).await().externalTokens())
                     .isEqualTo(30);
             assertThat(local.await().reason()).isEqualTo(FinishReason.LENGTH);
@@ -816,10 +791,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 1, 0, 60_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, new MemoryLm(0))) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             Finish finish = decode(decoder, "a", prompt(30), 5, params).await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
             assertThat(finish.error())
@@ -843,10 +815,7 @@ class EngineTest {
             int[][] prompts = new int[3][];
             for (int i = 0; i < 3; i++) {
                 prompts[i] = prompt(29 + i);
-                params[i] = prefill(prefiller, "l" + i, prompts[i])
-                        .await()
-                        .kvTransferParams()
-                        .orElseThrow();
+                params[i] = prefilled(prefiller, "l" + i, prompts[i]);
             }
             network.stalled = true;
             for (int i = 0; i < 3; i++) {
@@ -878,10 +847,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefill(prefiller, "a", prompt(30))
-                    .await()
-                    .kvTransferParams()
-                    .orElseThrow();
+            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
             network.stalled = true;
             Collected loading = decode(decoder, "a", prompt(30), 5, params);
             assertThat(submit(decoder, "b", prompt(10), 5).await().reason()).isEqualTo(FinishReason.LENGTH);
