@@ -190,8 +190,13 @@ public final class PackedMatrix {
         return Math.ceilDiv(outputs, panelColumns());
     }
 
+    /// Distance from the weights of one input to those of the next.
+    long panelRowBytes() {
+        return (long) panelColumns() * format.bytes();
+    }
+
     long panelBytes() {
-        return (long) inputs * panelColumns() * format.bytes();
+        return inputs * panelRowBytes();
     }
 
     long panelOffsetBytes(int panel) {

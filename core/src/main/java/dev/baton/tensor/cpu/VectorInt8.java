@@ -45,7 +45,8 @@ final class VectorInt8 {
         long at = w.panelOffsetBytes(panel);
         if (rows < SHARING_ROWS) {
             for (int r = 0; r < rows; r++) {
-                oneRow(a, aFrom + r * aStride, w.data(), at, w.inputs(), out, outFrom + r * outStride);
+                int outRow = outFrom + r * outStride;
+                oneRow(a, aFrom + r * aStride, w.data(), at, at + w.panelBytes(), w.panelRowBytes(), out, outRow);
             }
         } else {
             int most = (int) Math.min(scratch.byteSize() / ((long) PANEL * Float.BYTES), w.inputs());
@@ -66,19 +67,19 @@ final class VectorInt8 {
                 ByteVector.fromMemorySegment(BYTES, w, at, ORDER).convertShape(VectorOperators.B2F, FLOATS, 0);
     }
 
-    private static void oneRow(float[] a, int a0, MemorySegment w, long from, int inner, float[] out, int o0) {
+    private static void oneRow(
+            float[] a, int a0, MemorySegment w, long from, long end, long rowBytes, float[] out, int o0) {
         FloatVector s0 = FloatVector.zero(FLOATS);
         FloatVector s1 = s0;
         FloatVector s2 = s0;
         FloatVector s3 = s0;
-        long at = from;
-        for (int k = a0; k < a0 + inner; k++) {
-            FloatVector x = FloatVector.broadcast(FLOATS, a[k]);
+        int k = a0;
+        for (long at = from; at < end; at += rowBytes) {
+            FloatVector x = FloatVector.broadcast(FLOATS, a[k++]);
             s0 = x.fma(load(w, at), s0);
             s1 = x.fma(load(w, at + LANES), s1);
             s2 = x.fma(load(w, at + 2L * LANES), s2);
             s3 = x.fma(load(w, at + 3L * LANES), s3);
-            at += PANEL;
         }
         VectorKernels.store(out, o0, s0, s1, s2, s3);
     }
