@@ -3,11 +3,13 @@ package dev.baton.cli;
 import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
-import dev.baton.router.Backend;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
 import dev.baton.router.RouterDeadlines;
 import dev.baton.router.RouterException;
+import dev.baton.router.backend.Backend;
+import dev.baton.router.backend.Nixl;
+import dev.baton.router.backend.SharedStore;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -39,8 +41,8 @@ final class RouterCommand implements Callable<Integer> {
 
         Backend backend() {
             return switch (this) {
-                case NIXL -> new Backend.Nixl();
-                case SHARED_STORE -> new Backend.SharedStore();
+                case NIXL -> new Nixl();
+                case SHARED_STORE -> new SharedStore();
             };
         }
 
@@ -154,12 +156,11 @@ final class RouterCommand implements Callable<Integer> {
         Router router = Router.start(config);
         try {
             LOG.info(
-                    "Router on http://{}:{}{} over prefillers {} and decoders {}",
+                    "Router on http://{}:{}{} over {}",
                     host,
                     router.port(),
                     access.apiKeys.isEmpty() ? "" : ", with an API key,",
-                    config.engines().prefillers(),
-                    config.engines().decoders());
+                    config.engines().description());
             StopSignal.Cause cause = stop.await();
             LOG.info(
                     "Stopping ({}); {} requests get {} s to end",

@@ -5,7 +5,9 @@ public enum EngineRole {
     /// Computes the prompt's KV cache and keeps it for a decoder (vLLM's `kv_producer`).
     PREFILLER("prefiller"),
     /// Fetches the prompt's KV cache and generates (vLLM's `kv_consumer`).
-    DECODER("decoder");
+    DECODER("decoder"),
+    /// Does either, as it is asked (vLLM's `kv_both`).
+    BOTH("both");
 
     private final String word;
 
@@ -16,5 +18,15 @@ public enum EngineRole {
     /// The role in lower case, as it stands in logs, metrics and flags.
     public String word() {
         return word;
+    }
+
+    /// Whether it may be sent prefills for another engine.
+    public boolean prefills() {
+        return this != DECODER;
+    }
+
+    /// Whether it may be sent hand-offs.
+    public boolean decodes() {
+        return this != PREFILLER;
     }
 }

@@ -8,7 +8,7 @@ import java.util.Map;
 ///
 /// @param prefillers may be empty: then every request is served by a decoder alone
 /// @param decoders at least one
-public record StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> decoders) {
+public record StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> decoders) implements EngineSource {
     /// @throws DiscoveryException if there is no decoder, or an address stands there twice
     public StaticEngines {
         prefillers = List.copyOf(prefillers);
@@ -28,6 +28,22 @@ public record StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> 
         return new StaticEngines(
                 prefillers.stream().map(EngineAddress::parse).toList(),
                 decoders.stream().map(EngineAddress::parse).toList());
+    }
+
+    @Override
+    public void start(EngineListener listener) {
+        decoders.forEach(address -> listener.joined(EngineInfo.of(address, EngineRole.DECODER)));
+        prefillers.forEach(address -> listener.joined(EngineInfo.of(address, EngineRole.PREFILLER)));
+    }
+
+    @Override
+    public String description() {
+        return "prefillers " + prefillers + " and decoders " + decoders;
+    }
+
+    @Override
+    public void close() {
+        // Holds nothing.
     }
 
     private static void refuseTwice(

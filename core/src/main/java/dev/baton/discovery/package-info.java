@@ -1,5 +1,5 @@
-/// Who serves what: the addresses and roles of the engines that a router drives. At its first size a static list;
-/// registration and leases come later.
+/// Who serves what: the addresses and roles of the engines that a router drives. Sources report engines that
+/// come and go to a listener; a static list is the simplest.
 ///
 /// May depend on: `http`, `metrics`.
 @NullMarked

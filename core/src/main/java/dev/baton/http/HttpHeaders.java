@@ -2,6 +2,7 @@ package dev.baton.http;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.function.Predicate;
 
@@ -58,6 +59,15 @@ public final class HttpHeaders {
         }
         changed.add(new Field(name, value));
         return new HttpHeaders(List.copyOf(changed));
+    }
+
+    /// These fields and more, each in place of all fields of its name.
+    public HttpHeaders with(Map<String, String> more) {
+        HttpHeaders changed = this;
+        for (Map.Entry<String, String> field : more.entrySet()) {
+            changed = changed.with(field.getKey(), field.getValue());
+        }
+        return changed;
     }
 
     /// These fields without those whose name (in lower case) the predicate selects.

@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.DoubleSupplier;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 import java.util.stream.DoubleStream;
 
 /// The metrics of one process: every series carries the same fixed labels (vLLM's `engine` and `model_name`). Names
@@ -132,6 +133,20 @@ public final class Metrics {
                 .labelNames(labelNames.toArray(String[]::new))
                 .callback(callback -> values.forEach(
                         (labels, value) -> callback.call(value.getAsDouble(), labels.toArray(String[]::new))))
+                .register(registry);
+    }
+
+    /// Adds a gauge whose labelled rows come and go.
+    ///
+    /// @param rows asked when metrics are read: label values, in the order of the names, to the value
+    public void gauge(String name, String help, List<String> labelNames, Supplier<Map<List<String>, Double>> rows) {
+        GaugeWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelNames.toArray(String[]::new))
+                .callback(callback ->
+                        rows.get().forEach((labels, value) -> callback.call(value, labels.toArray(String[]::new))))
                 .register(registry);
     }
 

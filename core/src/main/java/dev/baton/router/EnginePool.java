@@ -1,34 +1,83 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineAddress;
-import dev.baton.discovery.EngineRole;
-import dev.baton.discovery.StaticEngines;
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineListener;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/// The fleet: which engines there are, and which of them may be chosen now. Thread-safe.
-final class EnginePool {
+/// The fleet: which engines there are, and which of them may be chosen now. Engines come and go while it is used.
+/// Thread-safe.
+final class EnginePool implements EngineListener {
+    private static final Logger LOG = LoggerFactory.getLogger(EnginePool.class);
+
     /// Loading a large model takes minutes.
     private static final Duration START_GRACE = Duration.ofMinutes(2);
 
-    private final List<Upstream> prefillers;
-    private final List<Upstream> decoders;
+    private final Map<EngineAddress, Upstream> engines = new LinkedHashMap<>();
+    private final Consumer<Upstream> whenGone;
+    private final Consumer<Upstream> probeNow;
+    private int nextPrefiller;
+    private int nextDecoder;
+    private volatile List<Upstream> prefillers = List.of();
+    private volatile List<Upstream> decoders = List.of();
+    private volatile List<Upstream> all = List.of();
 
-    EnginePool(StaticEngines engines, Consumer<Upstream> probeNow) {
-        prefillers = upstreams(engines.prefillers(), EngineRole.PREFILLER, probeNow);
-        decoders = upstreams(engines.decoders(), EngineRole.DECODER, probeNow);
+    /// @param whenGone told of every engine that has left
+    /// @param probeNow asks for a probe out of turn
+    EnginePool(Consumer<Upstream> whenGone, Consumer<Upstream> probeNow) {
+        this.whenGone = whenGone;
+        this.probeNow = probeNow;
     }
 
-    private static List<Upstream> upstreams(
-            List<EngineAddress> addresses, EngineRole role, Consumer<Upstream> probeNow) {
-        List<Upstream> result = new ArrayList<>(addresses.size());
-        for (EngineAddress address : addresses) {
-            result.add(new Upstream(address, role, result.size(), START_GRACE, probeNow));
+    @Override
+    public synchronized void joined(EngineInfo engine) {
+        Upstream known = engines.get(engine.address());
+        if (known == null) {
+            int index = engine.role().decodes() ? nextDecoder++ : nextPrefiller++;
+            Upstream joined = new Upstream(engine, index, START_GRACE, probeNow);
+            engines.put(engine.address(), joined);
+            publish();
+            probeNow.accept(joined);
+        } else if (!known.info().equals(engine)) {
+            LOG.info("{} is now {} of weight {}", known, engine.role().word(), engine.weight());
+            known.describe(engine);
+            publish();
         }
-        return List.copyOf(result);
+    }
+
+    @Override
+    public void left(EngineAddress address, String why) {
+        Upstream gone;
+        synchronized (this) {
+            gone = engines.remove(address);
+            publish();
+        }
+        if (gone != null) {
+            LOG.info("{} has left: {}", gone, why);
+            whenGone.accept(gone);
+        }
+    }
+
+    private void publish() {
+        List<Upstream> known = List.copyOf(engines.values());
+        prefillers = known.stream().filter(engine -> engine.role().prefills()).toList();
+        decoders = known.stream().filter(engine -> engine.role().decodes()).toList();
+        List<Upstream> decodersFirst = new ArrayList<>(decoders);
+        known.stream().filter(engine -> !engine.role().decodes()).forEach(decodersFirst::add);
+        all = List.copyOf(decodersFirst);
+    }
+
+    Optional<Upstream> find(EngineAddress address) {
+        return all.stream().filter(engine -> engine.address().equals(address)).findFirst();
     }
 
     List<Upstream> prefillers() {
@@ -41,8 +90,6 @@ final class EnginePool {
 
     /// Decoders, then prefillers.
     List<Upstream> all() {
-        List<Upstream> all = new ArrayList<>(decoders);
-        all.addAll(prefillers);
         return all;
     }
 
@@ -63,7 +110,7 @@ final class EnginePool {
     private static List<Upstream> inState(List<Upstream> engines, Upstream.State state, Set<Upstream> tried) {
         List<Upstream> result = new ArrayList<>(engines.size());
         for (Upstream engine : engines) {
-            if (engine.state() == state && !tried.contains(engine)) {
+            if (engine.state() == state && !engine.draining() && !tried.contains(engine)) {
                 result.add(engine);
             }
         }

@@ -30,10 +30,10 @@ final class ForwardedHeaders {
 
     private ForwardedHeaders() {}
 
-    static HttpHeaders toEngine(HttpExchange exchange, RequestId id) {
+    static HttpHeaders toEngine(HttpExchange exchange, String requestId) {
         List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 2);
         fields.add(new HttpHeaders.Field("content-type", "application/json"));
-        fields.add(new HttpHeaders.Field(RequestId.HEADER, id.upstream()));
+        fields.add(new HttpHeaders.Field(RequestId.HEADER, requestId));
         for (String name : TO_ENGINES) {
             exchange.header(name).ifPresent(value -> fields.add(new HttpHeaders.Field(name, value)));
         }

@@ -4,6 +4,9 @@ import dev.baton.http.Json;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.Text;
+import dev.baton.router.backend.Backend;
+import dev.baton.router.backend.Handoff;
+import dev.baton.router.policy.PolicyRequest;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
@@ -23,17 +26,20 @@ final class GenerationRequest {
     private final Endpoint endpoint;
     private final ObjectNode tree;
     private final byte[] json;
+    private final PolicyRequest facts;
 
-    private GenerationRequest(Endpoint endpoint, ObjectNode tree, byte[] json) {
+    private GenerationRequest(Endpoint endpoint, ObjectNode tree, byte[] json, String session) {
         this.endpoint = endpoint;
         this.tree = tree;
         this.json = json;
+        this.facts = new PolicyRequest(tree, endpoint.chat(), session);
     }
 
     /// Reads a body.
     ///
+    /// @param session what the client calls its session, empty if it has none
     /// @throws ApiException 400 in vLLM's form if it is not a JSON object in UTF-8
-    static GenerationRequest parse(Endpoint endpoint, byte[] body) {
+    static GenerationRequest parse(Endpoint endpoint, byte[] body, String session) {
         if (body.length == 0) {
             throw new ApiException(ApiError.missingBody());
         }
@@ -51,7 +57,7 @@ final class GenerationRequest {
         for (String field : INTERNAL_FIELDS) {
             changed |= tree.remove(field) != null;
         }
-        return new GenerationRequest(endpoint, tree, changed ? Json.bytes(tree) : body);
+        return new GenerationRequest(endpoint, tree, changed ? Json.bytes(tree) : body, session);
     }
 
     private static ApiException invalid(String reason) {
@@ -96,6 +102,16 @@ final class GenerationRequest {
 
     ObjectNode tree() {
         return tree;
+    }
+
+    /// What policies see of it.
+    PolicyRequest facts() {
+        return facts;
+    }
+
+    /// The client's body, without internal fields.
+    byte[] json() {
+        return json;
     }
 
     /// Why this request has to go to a decoder alone.
@@ -148,8 +164,8 @@ final class GenerationRequest {
     }
 
     /// The prefill leg's body.
-    byte[] prefillJson(Backend backend) {
-        return Json.bytes(backend.prefillBody(tree, endpoint.chat()));
+    byte[] prefillJson(Handoff handoff) {
+        return Json.bytes(handoff.prefillBody(tree, endpoint.chat()));
     }
 
     /// The decode leg's body: the client's bytes, and the given members appended.

@@ -11,6 +11,12 @@ import dev.baton.http.Json;
 import dev.baton.http.WholeResponse;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.SseWriter;
+import dev.baton.router.backend.Backend;
+import dev.baton.router.backend.Handoff;
+import dev.baton.router.backend.HandoffException;
+import dev.baton.router.policy.Decision;
+import dev.baton.router.policy.Route;
+import dev.baton.router.policy.RouteOutcome;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
@@ -57,9 +63,12 @@ final class RoutedRequest {
 
     private Stage stage = Stage.PREFILL;
     private boolean wantsHandoff;
-    private Optional<JsonNode> handoff = Optional.empty();
+    private @Nullable Handoff handoff;
+    private Optional<JsonNode> found = Optional.empty();
     private String fallbackCause = "no prefiller is up";
-    private byte @Nullable [] prefillJson;
+    private @Nullable Route<Upstream> taken;
+    private double prefillMillis = Double.NaN;
+    private double firstTokenMillis = Double.NaN;
     private @Nullable Upstream prefiller;
     private @Nullable Upstream decoder;
     private @Nullable Upstream repeatedOn;
@@ -123,38 +132,51 @@ final class RoutedRequest {
             return;
         }
         List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
-        Optional<Route> route =
-                router.policy().route(request, prefillers, router.pool().availableDecoders(tried));
-        if (route.isEmpty()) {
+        Optional<Decision<Upstream>> decision =
+                router.policy().route(request.facts(), prefillers, router.pool().availableDecoders(tried));
+        if (decision.isEmpty()) {
             fail(RouterErrors.NO_DECODER);
             return;
         }
-        switch (route.get()) {
-            case Route.Disaggregated(Upstream chosenPrefiller, Upstream chosenDecoder) ->
+        Route<Upstream> route = decision.get().route();
+        taken = route;
+        switch (route) {
+            case Route.Disaggregated<Upstream>(Upstream chosenPrefiller, Upstream chosenDecoder) ->
                 prefill(chosenPrefiller, chosenDecoder);
-            case Route.Direct(Upstream chosenDecoder) -> {
-                if (wantsHandoff) {
+            case Route.Direct<Upstream>(Upstream chosenDecoder) -> {
+                if (wantsHandoff && prefillers.isEmpty()) {
                     router.metrics().fellBack(fallbackCause);
                     LOG.warn("request {}: {} prefills itself: {}", id.upstream(), chosenDecoder, fallbackCause);
                 }
                 decode(chosenDecoder);
             }
+            case Route.Aggregated<Upstream>(Upstream engine) -> decode(engine);
         }
     }
 
     private void prefill(Upstream chosenPrefiller, Upstream chosenDecoder) {
-        byte[] body = prefillJson;
-        if (body == null) {
-            body = request.prefillJson(router.config().backend());
-            prefillJson = body;
+        Handoff between;
+        try {
+            between = router.config().backend().handoff(chosenPrefiller.info(), chosenDecoder.info(), id.upstream());
+        } catch (HandoffException e) {
+            LOG.warn("request {}: {}", id.upstream(), e.getMessage());
+            prefillElsewhere(chosenPrefiller, "not_described");
+            return;
         }
+        handoff = between;
         prefiller = chosenPrefiller;
         decoder = chosenDecoder;
         Duration deadline = router.config().deadlines().prefill();
         leg = Leg.start(
                 router.client(),
                 chosenPrefiller,
-                call(chosenPrefiller, body, deadline, deadline),
+                call(
+                        chosenPrefiller,
+                        between.prefillPath(request.endpoint().path()),
+                        ForwardedHeaders.toEngine(exchange, between.requestId()).with(between.prefillHeaders()),
+                        request.prefillJson(between),
+                        deadline,
+                        deadline),
                 new WholeResponse(
                         MAX_ANSWER_BYTES,
                         answer -> prefilled(chosenPrefiller, chosenDecoder, answer),
@@ -162,14 +184,9 @@ final class RoutedRequest {
                 this::crashed);
     }
 
-    private HttpClientRequest call(Upstream engine, byte[] body, Duration answer, Duration gap) {
-        return new HttpClientRequest(
-                "POST",
-                engine.uri(request.endpoint().path()),
-                ForwardedHeaders.toEngine(exchange, id),
-                body,
-                answer,
-                gap);
+    private static HttpClientRequest call(
+            Upstream engine, String path, HttpHeaders headers, byte[] body, Duration answer, Duration gap) {
+        return new HttpClientRequest("POST", engine.uri(path), headers, body, answer, gap);
     }
 
     private void prefilled(Upstream engine, Upstream next, HttpClientResponse answer) {
@@ -196,9 +213,10 @@ final class RoutedRequest {
 
     private void handOff(Upstream engine, Upstream next, HttpClientResponse answer) {
         stage = Stage.DECODE; // from here on the prefiller holds blocks
-        router.ttft().add(engine.index(), millisSinceStart());
-        router.metrics().firstToken(engine, millisSinceStart() / 1e3);
-        handoff = handoffOf(engine, answer);
+        prefillMillis = millisSinceStart();
+        router.ttft().add(engine.index(), prefillMillis);
+        router.metrics().firstToken(engine, prefillMillis / 1e3);
+        found = found(engine, answer);
         if (next.state() == Upstream.State.DOWN) {
             decodeElsewhere(RouterErrors.NO_DECODER);
         } else {
@@ -206,15 +224,15 @@ final class RoutedRequest {
         }
     }
 
-    private Optional<JsonNode> handoffOf(Upstream engine, HttpClientResponse answer) {
-        Backend backend = router.config().backend();
-        if (!backend.handsOffInAnswers()) {
+    private Optional<JsonNode> found(Upstream engine, HttpClientResponse answer) {
+        Handoff between = handoff;
+        if (between == null || !between.handsOffInAnswers()) {
             return Optional.empty();
         }
         try {
             JsonNode json = Json.parse(answer.body());
-            Optional<JsonNode> found = backend.handoff(json);
-            if (found.isPresent()) {
+            Optional<JsonNode> params = between.found(json);
+            if (params.isPresent()) {
                 engine.handedOff();
             } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {
                 router.metrics().handoffMissing("stopped"); // the first token was the last: nothing is handed over
@@ -222,7 +240,7 @@ final class RoutedRequest {
                 router.metrics().handoffMissing("absent");
                 engine.handedNothingOff("its answer has no " + Backend.KV_TRANSFER_PARAMS);
             }
-            return found;
+            return params;
         } catch (Json.MalformedException e) {
             router.metrics().handoffMissing("not_json");
             engine.handedNothingOff("its answer is not JSON: " + e.getMessage());
@@ -271,6 +289,7 @@ final class RoutedRequest {
         router.metrics().legFailed(failed, cause);
         tried.add(failed);
         prefiller = null;
+        handoff = null;
         fallbackCause = cause;
         route();
     }
@@ -279,13 +298,17 @@ final class RoutedRequest {
         stage = Stage.DECODE;
         decoder = chosen;
         RouterDeadlines deadlines = router.config().deadlines();
-        byte[] body = request.decodeJson(router.config().backend().decodeMembers(handoff));
-        leg = Leg.start(
-                router.client(),
+        Handoff between = handoff;
+        HttpHeaders headers =
+                ForwardedHeaders.toEngine(exchange, between == null ? id.upstream() : between.requestId());
+        HttpClientRequest call = call(
                 chosen,
-                call(chosen, body, deadlines.answer(), deadlines.gap()),
-                new DecoderAnswer(chosen),
-                this::crashed);
+                request.endpoint().path(),
+                between == null ? headers : headers.with(between.decodeHeaders()),
+                between == null ? request.json() : request.decodeJson(between.decodeMembers(found)),
+                deadlines.answer(),
+                deadlines.gap());
+        leg = Leg.start(router.client(), chosen, call, new DecoderAnswer(chosen), this::crashed);
     }
 
     /// The decoder's answer: events are sent on as they come, anything else once it is whole.
@@ -338,7 +361,8 @@ final class RoutedRequest {
             stage = Stage.STREAM;
             if (!frames.failed()) {
                 engine.succeeded();
-                router.metrics().firstToken(engine, millisSinceStart() / 1e3);
+                firstTokenMillis = millisSinceStart();
+                router.metrics().firstToken(engine, firstTokenMillis / 1e3);
             }
             HttpStream started = exchange.startStream(200, ForwardedHeaders.toClient(headers, id));
             stream = started;
@@ -468,8 +492,8 @@ final class RoutedRequest {
 
     private Optional<Upstream> otherDecoder() {
         return router.policy()
-                .route(request, List.of(), router.pool().availableDecoders(tried))
-                .map(Route::decoder);
+                .route(request.facts(), List.of(), router.pool().availableDecoders(tried))
+                .map(decision -> decision.route().decoder());
     }
 
     /// An engine's own answer, as it is.
@@ -519,8 +543,8 @@ final class RoutedRequest {
         HttpClientRequest notice = new HttpClientRequest(
                 "POST",
                 engine.uri(ABORT_PATH),
-                ForwardedHeaders.toEngine(exchange, id),
-                Json.bytes(Map.of("request_ids", List.of(id.upstream()))),
+                ForwardedHeaders.toEngine(exchange, id.upstream()),
+                Json.bytes(Map.of("request_ids", List.of(handoff == null ? id.upstream() : handoff.requestId()))),
                 router.config().deadlines().abortNotice(),
                 router.config().deadlines().abortNotice());
         router.client()
@@ -536,6 +560,21 @@ final class RoutedRequest {
         stage = Stage.ENDED;
         String route = decoder == null ? "none" : prefiller == null ? "direct" : "disaggregated";
         router.metrics().requestEnded(request.endpoint(), route, outcome);
+        Route<Upstream> last = taken;
+        if (last != null) {
+            router.policy()
+                    .ended(
+                            request.facts(),
+                            new RouteOutcome(
+                                    last,
+                                    outcome.equals("200"),
+                                    prefillMillis,
+                                    firstTokenMillis,
+                                    millisSinceStart(),
+                                    -1,
+                                    -1,
+                                    -1));
+        }
         if (router.config().accessLog()) {
             ACCESS.info(
                     "{} {} {} {} ms id={} prefiller={} decoder={}",

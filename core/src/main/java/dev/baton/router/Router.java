@@ -13,6 +13,8 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.Locale;
@@ -41,6 +43,7 @@ public final class Router implements AutoCloseable {
     /// Shorter than the 5 s after which vLLM's server closes an unused connection.
     private static final Duration KEEP_ALIVE = Duration.ofSeconds(4);
 
+    private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
             Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/metrics");
@@ -57,8 +60,9 @@ public final class Router implements AutoCloseable {
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
         prober = new HealthProber(
                 client, config.probeInterval(), config.deadlines().probe());
-        EnginePool pool = new EnginePool(config.engines(), prober::probe);
-        TtftStats ttft = new TtftStats(pool.prefillers().size());
+        EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
+        config.engines().start(pool);
+        TtftStats ttft = new TtftStats();
         context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
@@ -116,6 +120,7 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
+            context.config().engines().close();
             prober.close();
             runtime.close();
         }
@@ -194,7 +199,8 @@ public final class Router implements AutoCloseable {
 
     private void parse(HttpExchange exchange, Endpoint endpoint, RequestId id, long startNanos) {
         try {
-            GenerationRequest request = GenerationRequest.parse(endpoint, exchange.body());
+            GenerationRequest request = GenerationRequest.parse(
+                    endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -262,7 +268,7 @@ public final class Router implements AutoCloseable {
         HttpClientRequest call = new HttpClientRequest(
                 exchange.method(),
                 engine.uri(exchange.path()),
-                ForwardedHeaders.toEngine(exchange, id),
+                ForwardedHeaders.toEngine(exchange, id.upstream()),
                 exchange.body(),
                 deadline,
                 deadline);

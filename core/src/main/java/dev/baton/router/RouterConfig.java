@@ -1,13 +1,15 @@
 package dev.baton.router;
 
-import dev.baton.discovery.StaticEngines;
+import dev.baton.discovery.EngineSource;
 import dev.baton.http.HttpServerConfig;
+import dev.baton.router.backend.Backend;
+import dev.baton.router.backend.Nixl;
 import java.time.Duration;
 
 /// The settings of a [Router].
 ///
 /// @param server address and limits towards clients
-/// @param engines the fleet
+/// @param engines says which engines there are; closed with the router
 /// @param backend how the fleet's engines hand over
 /// @param deadlines how long to wait for engines
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
@@ -16,7 +18,7 @@ import java.time.Duration;
 /// @param accessLog whether each request is logged, without its prompt
 public record RouterConfig(
         HttpServerConfig server,
-        StaticEngines engines,
+        EngineSource engines,
         Backend backend,
         RouterDeadlines deadlines,
         int maxInFlight,
@@ -36,11 +38,11 @@ public record RouterConfig(
 
     /// The defaults: NIXL's hand-over fields, 10,000 requests in flight, a probe each second, statistics each 5 s,
     /// access log on.
-    public static RouterConfig of(String host, int port, StaticEngines engines) {
+    public static RouterConfig of(String host, int port, EngineSource engines) {
         return new RouterConfig(
                 HttpServerConfig.of(host, port),
                 engines,
-                new Backend.Nixl(),
+                new Nixl(),
                 RouterDeadlines.defaults(),
                 10_000,
                 Duration.ofSeconds(1),

@@ -1,6 +1,7 @@
 package dev.baton.router;
 
 import dev.baton.http.HttpClient;
+import dev.baton.router.policy.RoutingPolicy;
 
 /// What every request needs of its router. Thread-safe.
 record RouterContext(

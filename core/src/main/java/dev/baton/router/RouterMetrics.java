@@ -7,7 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.DoubleSupplier;
+import java.util.function.Supplier;
 import java.util.function.ToDoubleFunction;
 
 /// What the router counts, as Prometheus text. Thread-safe.
@@ -68,12 +68,14 @@ final class RouterMetrics {
                 byEngine(pool, Upstream::inFlight));
     }
 
-    private static Map<List<String>, DoubleSupplier> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {
-        Map<List<String>, DoubleSupplier> rows = new LinkedHashMap<>();
-        for (Upstream engine : pool.all()) {
-            rows.put(List.of(engine.role().word(), engine.address().toString()), () -> value.applyAsDouble(engine));
-        }
-        return rows;
+    private static Supplier<Map<List<String>, Double>> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {
+        return () -> {
+            Map<List<String>, Double> rows = new LinkedHashMap<>();
+            for (Upstream engine : pool.all()) {
+                rows.put(List.of(engine.role().word(), engine.address().toString()), value.applyAsDouble(engine));
+            }
+            return rows;
+        };
     }
 
     /// Counts a request as in flight.

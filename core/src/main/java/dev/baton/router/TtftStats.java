@@ -17,7 +17,7 @@ final class TtftStats {
 
     private static final String RULER = "=".repeat(31);
 
-    private final Window[] prefillers;
+    private final List<Window> prefillers = new ArrayList<>(); // by index
     private long reportedRequests;
 
     /// Average, median and 99th percentile.
@@ -42,30 +42,29 @@ final class TtftStats {
         }
     }
 
-    TtftStats(int numPrefillers) {
-        prefillers = new Window[numPrefillers];
-        Arrays.setAll(prefillers, i -> new Window());
-    }
-
     /// Adds one value.
     ///
     /// @param prefiller index, from 0
     synchronized void add(int prefiller, double millis) {
-        prefillers[prefiller].add(millis);
+        while (prefillers.size() <= prefiller) {
+            prefillers.add(new Window());
+        }
+        prefillers.get(prefiller).add(millis);
     }
 
     /// What one prefiller's values say; empty if it has none.
     synchronized Optional<Summary> summary(int prefiller) {
-        Window window = prefillers[prefiller];
-        return window.count == 0 ? Optional.empty() : Optional.of(window.summary());
+        return prefiller < prefillers.size() && prefillers.get(prefiller).count > 0
+                ? Optional.of(prefillers.get(prefiller).summary())
+                : Optional.empty();
     }
 
     /// The report, if requests came since the last one.
     synchronized Optional<String> reportIfTraffic() {
         long requests = 0;
         List<String> lines = new ArrayList<>();
-        for (int i = 0; i < prefillers.length; i++) {
-            Window window = prefillers[i];
+        for (int i = 0; i < prefillers.size(); i++) {
+            Window window = prefillers.get(i);
             requests += window.count;
             if (window.count > 0) {
                 Summary summary = window.summary();

@@ -1,8 +1,11 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
 import dev.baton.http.HttpException;
+import dev.baton.router.policy.EngineLoad;
+import dev.baton.router.policy.EngineView;
 import java.net.URI;
 import java.time.Duration;
 import java.util.Map;
@@ -16,7 +19,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /// One engine as the router sees it: address, state, and the legs in flight on it. Thread-safe.
-final class Upstream {
+final class Upstream implements EngineView {
     private static final Logger LOG = LoggerFactory.getLogger(Upstream.class);
 
     /// What is believed of an engine.
@@ -29,8 +32,6 @@ final class Upstream {
         DOWN
     }
 
-    private final EngineAddress address;
-    private final EngineRole role;
     private final int index;
     private final Map<String, URI> uris = new ConcurrentHashMap<>();
     private final Set<Leg> legs = ConcurrentHashMap.newKeySet();
@@ -40,29 +41,67 @@ final class Upstream {
     private final Duration startGrace;
     private final Consumer<Upstream> probeNow;
     private final long startNanos = System.nanoTime();
+    private volatile EngineInfo info;
+    private volatile EngineLoad load = EngineLoad.UNKNOWN;
+    private volatile boolean draining;
     private volatile State state = State.UP;
     /// What the log said last; nothing yet while it is empty.
     private volatile Optional<State> told = Optional.empty();
     private volatile int probeFailures;
     private volatile boolean handsNothingOff;
 
-    /// @param index place in the list of its role, from 0
+    /// @param index running number among the engines of its role, from 0
     /// @param startGrace how long it may take until it is up at first without a word in the log
     /// @param probeNow asks for a probe out of turn
-    Upstream(EngineAddress address, EngineRole role, int index, Duration startGrace, Consumer<Upstream> probeNow) {
-        this.address = address;
-        this.role = role;
+    Upstream(EngineInfo info, int index, Duration startGrace, Consumer<Upstream> probeNow) {
+        this.info = info;
         this.index = index;
         this.startGrace = startGrace;
         this.probeNow = probeNow;
     }
 
-    EngineAddress address() {
-        return address;
+    /// What is known of it.
+    EngineInfo info() {
+        return info;
     }
 
-    EngineRole role() {
-        return role;
+    /// It has been described anew.
+    void describe(EngineInfo changed) {
+        info = changed;
+    }
+
+    @Override
+    public EngineAddress address() {
+        return info.address();
+    }
+
+    @Override
+    public EngineRole role() {
+        return info.role();
+    }
+
+    @Override
+    public double weight() {
+        return info.weight();
+    }
+
+    @Override
+    public EngineLoad load() {
+        return load;
+    }
+
+    /// It said how busy it is.
+    void loaded(EngineLoad said) {
+        load = said;
+    }
+
+    /// Whether it gets no new requests, while those in flight go on.
+    boolean draining() {
+        return draining;
+    }
+
+    void setDraining(boolean value) {
+        draining = value;
     }
 
     int index() {
@@ -78,7 +117,8 @@ final class Upstream {
         return state == State.UP && told.equals(Optional.of(State.UP));
     }
 
-    int inFlight() {
+    @Override
+    public int inFlight() {
         return inFlight.get();
     }
 
@@ -91,7 +131,7 @@ final class Upstream {
     }
 
     URI uri(String path) {
-        return uris.computeIfAbsent(path, address::uri);
+        return uris.computeIfAbsent(path, address()::uri);
     }
 
     void legStarted(Leg leg) {
@@ -193,6 +233,6 @@ final class Upstream {
 
     @Override
     public String toString() {
-        return role.word() + " " + address;
+        return role().word() + " " + address();
     }
 }

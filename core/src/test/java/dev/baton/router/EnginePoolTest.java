@@ -4,6 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.discovery.StaticEngines;
 import dev.baton.http.HttpException;
+import dev.baton.router.policy.Decision;
+import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.Route;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -14,21 +17,31 @@ import org.junit.jupiter.api.Test;
 /// Which engines may be chosen, and in which order they are.
 class EnginePoolTest {
     private static final GenerationRequest REQUEST =
-            GenerationRequest.parse(Endpoint.COMPLETIONS, "{}".getBytes(StandardCharsets.UTF_8));
+            GenerationRequest.parse(Endpoint.COMPLETIONS, "{}".getBytes(StandardCharsets.UTF_8), "");
     private static final HttpException BROKEN = new HttpException(HttpException.Kind.CLOSED, "broken");
     private static final HttpException REFUSED = new HttpException(HttpException.Kind.CONNECT, "refused");
 
     private final List<Upstream> probed = new ArrayList<>();
-    private final EnginePool pool =
-            new EnginePool(StaticEngines.parse(List.of("p1:1", "p2:1", "p3:1"), List.of("d1:1", "d2:1")), probed::add);
+    private final List<Upstream> gone = new ArrayList<>();
+    private final EnginePool pool = new EnginePool(gone::add, probed::add);
     private final RoundRobinPolicy policy = new RoundRobinPolicy();
 
+    EnginePoolTest() {
+        StaticEngines.parse(List.of("p1:1", "p2:1", "p3:1"), List.of("d1:1", "d2:1"))
+                .start(pool);
+        probed.clear();
+    }
+
     private String next() {
-        return policy.route(REQUEST, pool.availablePrefillers(Set.of()), pool.availableDecoders(Set.of()))
+        return policy.route(REQUEST.facts(), pool.availablePrefillers(Set.of()), pool.availableDecoders(Set.of()))
+                .map(Decision::route)
                 .map(route -> switch (route) {
-                    case Route.Disaggregated(Upstream prefiller, Upstream decoder) ->
+                    case Route.Disaggregated<Upstream>(Upstream prefiller, Upstream decoder) ->
                         prefiller.address().host() + decoder.address().host();
-                    case Route.Direct(Upstream decoder) -> decoder.address().host();
+                    case Route.Direct<Upstream>(Upstream decoder) ->
+                        decoder.address().host();
+                    case Route.Aggregated<Upstream>(Upstream engine) ->
+                        engine.address().host();
                 })
                 .orElse("none");
     }

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.discovery.StaticEngines;
+import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.RoutingPolicy;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;

@@ -3,8 +3,13 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineRole;
 import dev.baton.http.Json;
 import dev.baton.openai.ApiException;
+import dev.baton.router.backend.Handoff;
+import dev.baton.router.backend.SharedStore;
 import java.nio.charset.StandardCharsets;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -14,8 +19,14 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 class GenerationRequestTest {
+    private static final Handoff HANDOFF = new SharedStore()
+            .handoff(
+                    EngineInfo.of(new EngineAddress("p", 1), EngineRole.PREFILLER),
+                    EngineInfo.of(new EngineAddress("d", 1), EngineRole.DECODER),
+                    "id");
+
     private static GenerationRequest parse(String body) {
-        return GenerationRequest.parse(Endpoint.COMPLETIONS, body.getBytes(StandardCharsets.UTF_8));
+        return GenerationRequest.parse(Endpoint.COMPLETIONS, body.getBytes(StandardCharsets.UTF_8), "");
     }
 
     private static String decodeText(GenerationRequest request, ObjectNode members) {
@@ -58,7 +69,7 @@ class GenerationRequestTest {
         GenerationRequest request =
                 parse("{\"" + field + "\":{\"evil\":1},\"prompt\":\"x\",\"" + field + "\":{\"evil\":2}}");
         assertThat(decodeText(request, JsonNodeFactory.instance.objectNode())).isEqualTo("{\"prompt\":\"x\"}");
-        assertThat(new String(request.prefillJson(new Backend.SharedStore()), StandardCharsets.UTF_8))
+        assertThat(new String(request.prefillJson(HANDOFF), StandardCharsets.UTF_8))
                 .doesNotContain("evil");
     }
 

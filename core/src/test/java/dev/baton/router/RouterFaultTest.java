@@ -5,6 +5,12 @@ import static org.awaitility.Awaitility.await;
 
 import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
+import dev.baton.router.backend.SharedStore;
+import dev.baton.router.policy.Decision;
+import dev.baton.router.policy.EngineView;
+import dev.baton.router.policy.PolicyRequest;
+import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.RoutingPolicy;
 import java.io.InputStream;
 import java.net.Socket;
 import java.net.http.HttpRequest;
@@ -13,6 +19,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -233,7 +240,7 @@ class RouterFaultTest {
 
     @Test
     void storeSharedByTheEnginesNeedsNoHandoff() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new Backend.SharedStore()))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{}");
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
             assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_handoffs_missing_total{");
@@ -244,8 +251,12 @@ class RouterFaultTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 300_000})
     void bugAtTheStartIs500(int promptChars) throws Exception {
-        RoutingPolicy broken = (request, prefillers, decoders) -> {
-            throw new IllegalStateException("planted");
+        RoutingPolicy broken = new RoutingPolicy() {
+            @Override
+            public <E extends EngineView> Optional<Decision<E>> route(
+                    PolicyRequest request, List<E> prefillers, List<E> decoders) {
+                throw new IllegalStateException("planted");
+            }
         };
         try (Fleet fleet = new Fleet(1, 1, config -> config, broken)) {
             HttpResponse<String> answer = fleet.complete("{\"prompt\":\"" + "x".repeat(promptChars) + "\"}");
@@ -257,11 +268,15 @@ class RouterFaultTest {
     @Test
     void bugBetweenTheLegsIs500AndReleasesThePrefill() throws Exception {
         RoundRobinPolicy rounds = new RoundRobinPolicy();
-        RoutingPolicy broken = (request, prefillers, decoders) -> {
-            if (prefillers.isEmpty()) { // another decoder is looked for
-                throw new IllegalStateException("planted");
+        RoutingPolicy broken = new RoutingPolicy() {
+            @Override
+            public <E extends EngineView> Optional<Decision<E>> route(
+                    PolicyRequest request, List<E> prefillers, List<E> decoders) {
+                if (prefillers.isEmpty()) { // another decoder is looked for
+                    throw new IllegalStateException("planted");
+                }
+                return rounds.route(request, prefillers, decoders);
             }
-            return rounds.route(request, prefillers, decoders);
         };
         try (Fleet fleet = new Fleet(1, 1, config -> config, broken)) {
             fleet.prefiller(0).script = call -> {

@@ -7,6 +7,7 @@ import static org.awaitility.Awaitility.await;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.http.Json;
+import dev.baton.router.backend.SharedStore;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -515,7 +516,7 @@ class RouterTest {
 
     @Test
     void engineWithASharedStoreGetsNoParams() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new Backend.SharedStore()))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{\"choices\":[]}");
             assertThat(fleet.complete("{\"prompt\":\"x\",\"max_tokens\":4}").statusCode())
                     .isEqualTo(200);

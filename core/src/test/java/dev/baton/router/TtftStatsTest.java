@@ -9,7 +9,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class TtftStatsTest {
     @Test
     void reportHasTheFormOfTheSeeds() {
-        TtftStats stats = new TtftStats(2);
+        TtftStats stats = new TtftStats();
         for (double value : new double[] {30, 10, 20, 40}) {
             stats.add(0, value);
         }
@@ -32,7 +32,7 @@ class TtftStatsTest {
 
     @Test
     void silentWithoutNewRequests() {
-        TtftStats stats = new TtftStats(2);
+        TtftStats stats = new TtftStats();
         assertThat(stats.reportIfTraffic()).isEmpty();
         stats.add(1, 5);
         assertThat(stats.reportIfTraffic())
@@ -57,7 +57,7 @@ class TtftStatsTest {
 
     @Test
     void olderValuesAreForgottenButStillCounted() {
-        TtftStats stats = new TtftStats(1);
+        TtftStats stats = new TtftStats();
         for (int i = 0; i < TtftStats.WINDOW; i++) {
             stats.add(0, 1000);
         }
@@ -74,7 +74,7 @@ class TtftStatsTest {
     /// The whole window is sorted on the event loop.
     @Test
     void lastFourThousandValuesDecide() {
-        TtftStats stats = new TtftStats(1);
+        TtftStats stats = new TtftStats();
         for (int i = 0; i < 60_000; i++) {
             stats.add(0, 1000);
         }

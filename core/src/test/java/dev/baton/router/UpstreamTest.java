@@ -6,6 +6,7 @@ import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
 import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
 import java.time.Duration;
 import java.util.List;
@@ -37,7 +38,7 @@ class UpstreamTest {
     }
 
     private static Upstream engine(Duration startGrace) {
-        return new Upstream(new EngineAddress("h", 1), EngineRole.DECODER, 0, startGrace, engine -> {});
+        return new Upstream(EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER), 0, startGrace, engine -> {});
     }
 
     private static void failProbe(Upstream engine) {

@@ -1,7 +1,10 @@
-package dev.baton.router;
+package dev.baton.router.backend;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineRole;
 import dev.baton.http.Json;
 import java.nio.charset.StandardCharsets;
 import java.util.Optional;
@@ -12,12 +15,19 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// The rewriting rules as tables. `K` stands for the six members that a NIXL prefiller is sent.
-class BackendTest {
+class HandoffTest {
     private static final String SIX_KEYS = "{'do_remote_decode':true,'do_remote_prefill':false,"
             + "'remote_engine_id':null,'remote_block_ids':null,'remote_host':null,'remote_port':null}";
 
     private static ObjectNode json(String singleQuoted) {
         return (ObjectNode) Json.parse(singleQuoted.replace('\'', '"').getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static Handoff handoff(Backend backend) {
+        return backend.handoff(
+                EngineInfo.of(new EngineAddress("p", 8100), EngineRole.PREFILLER),
+                EngineInfo.of(new EngineAddress("d", 8200), EngineRole.DECODER),
+                "id");
     }
 
     @ParameterizedTest
@@ -38,7 +48,7 @@ class BackendTest {
     void nixlPrefillBody(String request, boolean chat, String expected) {
         ObjectNode body = json(request);
         ObjectNode before = body.deepCopy();
-        assertThat(new Backend.Nixl().prefillBody(body, chat)).isEqualTo(json(expected.replace("K", SIX_KEYS)));
+        assertThat(handoff(new Nixl()).prefillBody(body, chat)).isEqualTo(json(expected.replace("K", SIX_KEYS)));
         assertThat(body).as("the client's body").isEqualTo(before);
     }
 
@@ -51,7 +61,7 @@ class BackendTest {
                 "{'messages':[],'max_tokens':5} | true | {'messages':[],'max_tokens':1,'max_completion_tokens':1,'stream':false}",
             })
     void sharedStorePrefillBody(String request, boolean chat, String expected) {
-        assertThat(new Backend.SharedStore().prefillBody(json(request), chat)).isEqualTo(json(expected));
+        assertThat(handoff(new SharedStore()).prefillBody(json(request), chat)).isEqualTo(json(expected));
     }
 
     @ParameterizedTest
@@ -66,15 +76,15 @@ class BackendTest {
                 "{'choices':[]} | {}",
             })
     void nixlHandoffGoesToTheDecoderAsItIs(String answer, String members) {
-        Backend backend = new Backend.Nixl();
-        assertThat(backend.decodeMembers(backend.handoff(json(answer)))).isEqualTo(json(members));
+        Handoff handoff = handoff(new Nixl());
+        assertThat(handoff.decodeMembers(handoff.found(json(answer)))).isEqualTo(json(members));
     }
 
     @Test
     void sharedStoreHandsNothingOver() {
-        Backend backend = new Backend.SharedStore();
-        Optional<JsonNode> handoff = backend.handoff(json("{'kv_transfer_params':{'a':1}}"));
-        assertThat(handoff).isEmpty();
-        assertThat(backend.decodeMembers(handoff)).isEmpty();
+        Handoff handoff = handoff(new SharedStore());
+        Optional<JsonNode> found = handoff.found(json("{'kv_transfer_params':{'a':1}}"));
+        assertThat(found).isEmpty();
+        assertThat(handoff.decodeMembers(found)).isEmpty();
     }
 }

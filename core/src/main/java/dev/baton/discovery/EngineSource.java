@@ -1,0 +1,20 @@
+package dev.baton.discovery;
+
+/// Something that knows which engines there are: a list, a file, registrations, leases. Thread-safe.
+///
+/// A source that cannot be reached for a while reports nothing: engines that are known stay until it says
+/// otherwise, and whether they are alive is the router's own finding.
+public interface EngineSource extends AutoCloseable {
+    /// Begins to report; called once.
+    ///
+    /// @throws DiscoveryException in one sentence, if it can never work as configured (a port in use, an unreadable
+    ///     file)
+    void start(EngineListener listener);
+
+    /// What it is, for the log: `static list`, `file engines.yaml`.
+    String description();
+
+    /// Reports nothing more; gives sockets and threads back.
+    @Override
+    void close();
+}
