@@ -21,6 +21,7 @@ public final class GrammarMatcher {
     GrammarMatcher(CompiledGrammar grammar) {
         this.grammar = grammar;
         this.space = grammar.space();
+        space.beginStep(NodeSpace.MAX_MASK_WORK);
         this.node = space.start();
         this.callers = new Node[8];
     }
@@ -48,6 +49,7 @@ public final class GrammarMatcher {
             Arrays.fill(mask, 0, words, 0L);
             return false;
         }
+        space.beginStep(NodeSpace.MAX_MASK_WORK);
         TokenMask own = grammar.mask(space, node, 0);
         own.copyTo(mask, words);
         boolean any = own.hasTokens();
@@ -72,6 +74,7 @@ public final class GrammarMatcher {
     /// Takes the next token.
     ///
     /// @return whether the token was allowed; if not, nothing changed
+    /// @throws GrammarException if that costs more than the limits allow; the matcher is unusable then
     public boolean accept(int token) {
         TokenVocabulary vocabulary = grammar.vocabulary;
         if (ended || token < 0 || token >= vocabulary.size()) {
@@ -88,11 +91,13 @@ public final class GrammarMatcher {
     /// Takes bytes, such as the text of several tokens.
     ///
     /// @return whether they were allowed; if not, nothing changed
+    /// @throws GrammarException if that costs more than the limits allow; the matcher is unusable then
     public boolean accept(byte[] bytes) {
         if (ended) {
             return false;
         }
         moveToCurrentSpace();
+        space.beginStep(NodeSpace.MAX_ACCEPT_WORK);
         Node savedNode = node;
         int savedDepth = depth;
         if (savedCallers.length < depth) {
@@ -147,6 +152,7 @@ public final class GrammarMatcher {
     private void moveToCurrentSpace() {
         NodeSpace now = grammar.space();
         if (now != space) {
+            now.beginStep(NodeSpace.MAX_MASK_WORK);
             node = now.adopt(node);
             for (int i = 0; i < depth; i++) {
                 callers[i] = now.adopt(callers[i]);
@@ -189,6 +195,7 @@ public final class GrammarMatcher {
             // At level 0 the text ends, and only an end token follows. Not recursive: the callers may be thousands.
             while (completed != null && level > 0) {
                 level--;
+                space.spend(1);
                 Node rest = space.popped(callers[level], completed);
                 markRest(space, rest, treeNode, mask);
                 completed = rest.completed;
@@ -199,6 +206,7 @@ public final class GrammarMatcher {
         private void markRest(NodeSpace space, Node rest, int treeNode, long[] mask) {
             if (grammar.vocabulary.subtreeEnd(treeNode) - treeNode > LARGE_SUBTREE) {
                 TokenMask below = grammar.mask(space, rest, treeNode);
+                space.spend(mask.length);
                 below.addTo(mask);
                 mark(below.hasTokens());
                 returnedAll(space, below, mask);

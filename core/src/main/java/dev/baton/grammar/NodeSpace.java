@@ -18,11 +18,21 @@ final class NodeSpace {
 
     private static final int BYTES_PER_ITEM = 20;
 
+    /// Items, edges and nodes of the vocabulary's tree that one mask may look at. Counted rather than timed, so
+    /// that a grammar fares alike on every machine. Costly patterns over 131,072 tokens need 0.7 million.
+    static final long MAX_MASK_WORK = 4_000_000;
+
+    /// The same for one token that is taken: some bytes, each of which needs tens of looks, or hundreds.
+    static final long MAX_ACCEPT_WORK = 250_000;
+
+    private static final int SPEND_EVERY = 4096;
+
     final Automaton automaton;
     private final ConcurrentHashMap<Key, Node> nodes = new ConcurrentHashMap<>();
     private final ConcurrentHashMap<Ints, RuleSet> ruleSets = new ConcurrentHashMap<>();
     private final AtomicLong ids = new AtomicLong(3);
     private final AtomicLong bytes = new AtomicLong();
+    private final AtomicLong workLeft = new AtomicLong(MAX_MASK_WORK);
 
     NodeSpace(Automaton automaton) {
         this.automaton = automaton;
@@ -85,6 +95,28 @@ final class NodeSpace {
         bytes.addAndGet(more);
     }
 
+    /// A step begins: one mask, or one token. Steps that others take in this space at the same time share its work.
+    ///
+    /// @param work that it may need
+    void beginStep(long work) {
+        workLeft.set(work);
+    }
+
+    /// Counts work of the step.
+    ///
+    /// @throws GrammarException if that is more than a step may cost
+    void spend(long work) {
+        if (workLeft.addAndGet(-work) < 0) {
+            throw new GrammarException(
+                    "the grammar is too costly: what may follow here takes too long to find;" + " it may be ambiguous");
+        }
+    }
+
+    /// What is left of the step's work.
+    long workLeft() {
+        return workLeft.get();
+    }
+
     /// Before the first byte.
     Node start() {
         Closure closure = new Closure();
@@ -103,6 +135,7 @@ final class NodeSpace {
         Closure closure = new Closure();
         for (int i = 0; i < node.size; i++) {
             int state = node.state[i];
+            closure.charge(1 + automaton.edgeStart[state + 1] - automaton.edgeStart[state]);
             for (int e = automaton.edgeStart[state]; e < automaton.edgeStart[state + 1]; e++) {
                 if (automaton.edgeFirst[e] <= b && b <= automaton.edgeLast[e]) {
                     closure.add(automaton.edgeTarget[e], 0, node.rule[i], outside(node.origin[i], node));
@@ -280,6 +313,7 @@ final class NodeSpace {
         private final IntBuffer completed = new IntBuffer();
         private final Items returned = new Items(); // rules at callers that went on already
         private int done;
+        private int work; // not yet spent
 
         void add(int state, int count, int rule, Node origin) {
             if (items.add(state, count, rule, origin) && items.size() > MAX_ITEMS) {
@@ -288,7 +322,20 @@ final class NodeSpace {
             }
         }
 
+        void charge(int more) {
+            work += more;
+            if (work >= SPEND_EVERY) {
+                spendCharged();
+            }
+        }
+
+        private void spendCharged() {
+            spend(work);
+            work = 0;
+        }
+
         void completeAtBottom(int rule) {
+            charge(completed.size());
             for (int i = 0; i < completed.size(); i++) {
                 if (completed.get(i) == rule) {
                     return;
@@ -307,6 +354,7 @@ final class NodeSpace {
         private void complete(int rule, Node caller) {
             for (int i = 0; i < caller.size; i++) {
                 int state = caller.state[i];
+                charge(1 + automaton.callStart[state + 1] - automaton.callStart[state]);
                 for (int c = automaton.callStart[state]; c < automaton.callStart[state + 1]; c++) {
                     if (automaton.callRule[c] == rule) {
                         add(automaton.callTarget[c], 0, caller.rule[i], outside(caller.origin[i], caller));
@@ -322,6 +370,7 @@ final class NodeSpace {
         }
 
         private void expand(int state, int count, int rule, Node origin) {
+            charge(1 + automaton.callStart[state + 1] - automaton.callStart[state]);
             if (automaton.isFinal[state]) {
                 if (origin == Node.BOTTOM) {
                     completeAtBottom(rule);
@@ -359,6 +408,8 @@ final class NodeSpace {
             for (; done < items.size(); done++) {
                 expand(items.state(done), items.count(done), items.rule(done), items.origin(done));
             }
+            charge(items.size());
+            spendCharged();
             Items kernel = new Items();
             for (int i = 0; i < items.size(); i++) {
                 if (items.origin(i) != Node.SELF && isUseful(items.state(i))) {

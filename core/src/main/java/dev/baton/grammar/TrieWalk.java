@@ -8,7 +8,7 @@ abstract class TrieWalk {
     /// What one walk may add to the space before its grammar counts as too costly.
     private static final long MAX_GROWTH_BYTES = 48L << 20;
 
-    private static final int CHECK_EVERY = 1023;
+    private static final int SPEND_EVERY = 1024;
 
     private final TokenVocabulary vocabulary;
     private final Node[] path; // (longest token + 1) the node reached at each depth
@@ -49,13 +49,22 @@ abstract class TrieWalk {
         nodes[depth[treeNode]] = start;
         int end = subtreeEnd[treeNode];
         int at = treeNode + 1;
+        int work = 1;
         while (at < end) {
+            if (++work == SPEND_EVERY) {
+                space.spend(work);
+                work = 0;
+            }
             int level = depth[at];
             Node before = nodes[level - 1];
             int byteClass = classOfByte[label[at] & 0xff];
             Node after = before.known(byteClass);
             if (after == null) {
                 after = space.next(before, byteClass);
+                if (space.sizeBytes() > limit) {
+                    throw new GrammarException("the grammar is too costly: one step needs more than "
+                            + (MAX_GROWTH_BYTES >> 20) + " MiB to find the tokens that may follow");
+                }
             }
             if (after == Node.DEAD) {
                 at = subtreeEnd[at];
@@ -74,10 +83,7 @@ abstract class TrieWalk {
                 nodes[level] = after;
             }
             at = next;
-            if ((at & CHECK_EVERY) == 0 && space.sizeBytes() > limit) {
-                throw new GrammarException("the grammar is too costly: one step needs more than "
-                        + (MAX_GROWTH_BYTES >> 20) + " MiB to find the tokens that may follow");
-            }
         }
+        space.spend(work);
     }
 }

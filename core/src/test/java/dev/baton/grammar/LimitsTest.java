@@ -203,6 +203,41 @@ class LimitsTest {
         assertThat(mask[0]).isEqualTo(0b00111);
     }
 
+    /// How many ways there are to read n letters grows with the factorial of n, and the work with its square.
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void ambiguousTextIsRefusedBeforeAStepTakesLong(boolean masks) {
+        TokenVocabulary vocabulary = Vocabularies.bytes();
+        GrammarMatcher matcher =
+                new GrammarCompiler(vocabulary).matcher(Grammar.ebnf("root ::= root root root | root root | \"a\""));
+        long[] mask = new long[vocabulary.maskWords()];
+        assertThatThrownBy(() -> {
+                    for (int step = 0; step < 20_000; step++) {
+                        assertThat(!masks || matcher.fillMask(mask)).isTrue();
+                        assertThat(matcher.accept('a')).isTrue();
+                    }
+                })
+                .isInstanceOf(GrammarException.class)
+                .hasMessageContaining("too costly");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "(\\w+ ){2,90}\\w+[.]",
+                "(ab|a|abc){30,50}",
+                "(?s).*",
+                "[^a]*\\p{L}\\d{3,}",
+                "(\\p{L}{1,200}\\p{N}?){1,200}"
+            })
+    void ordinaryColdMaskNeedsASmallPartOfAStepsWork(String pattern) {
+        TokenVocabulary vocabulary = Vocabularies.large(131_072, 7);
+        CompiledGrammar compiled = new CompiledGrammar(Grammar.regex(pattern).automaton(), vocabulary, Long.MAX_VALUE);
+        assertThat(new GrammarMatcher(compiled).fillMask(new long[vocabulary.maskWords()]))
+                .isTrue();
+        assertThat(NodeSpace.MAX_MASK_WORK - compiled.space().workLeft()).isBetween(100L, NodeSpace.MAX_MASK_WORK / 4);
+    }
+
     @Test
     void rememberedGrammarIsNotReadAgain() {
         GrammarCompiler compiler = new GrammarCompiler(Vocabularies.bytes());

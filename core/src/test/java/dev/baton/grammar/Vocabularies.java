@@ -74,7 +74,7 @@ final class Vocabularies {
         }
         String syllables = "ka to mi ne ru so in er an on st th ing ed re al tion ver com pre is a e o u";
         String[] parts = syllables.split(" ");
-        while (texts.size() < size - 300) {
+        while (texts.size() < size - 258) {
             StringBuilder text = new StringBuilder(random.nextInt(3) > 0 ? " " : "");
             int kind = random.nextInt(20);
             if (kind == 0) {
