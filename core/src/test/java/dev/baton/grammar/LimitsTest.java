@@ -213,7 +213,8 @@ class LimitsTest {
         long[] mask = new long[vocabulary.maskWords()];
         assertThatThrownBy(() -> {
                     for (int step = 0; step < 20_000; step++) {
-                        assertThat(!masks || matcher.fillMask(mask)).isTrue();
+                        assertThat(!masks || step % 16 > 0 || matcher.fillMask(mask))
+                                .isTrue();
                         assertThat(matcher.accept('a')).isTrue();
                     }
                 })
