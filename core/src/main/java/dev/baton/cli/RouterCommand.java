@@ -181,12 +181,13 @@ final class RouterCommand implements Callable<Integer> {
                 .withAnswer(answerTimeout)
                 .withGap(gapTimeout);
         try {
-            return RouterConfig.of(host, port, StaticEngines.parse(prefillers, decoders))
-                    .withServer(access.http(host, port))
-                    .withBackend(backend.backend())
-                    .withDeadlines(deadlines)
-                    .withMaxInFlight(maxInFlight)
-                    .withAccessLog(!disableAccessLog);
+            return RouterConfig.builder(host, port, StaticEngines.parse(prefillers, decoders))
+                    .server(access.http(host, port))
+                    .backend(backend.backend())
+                    .deadlines(deadlines)
+                    .maxInFlight(maxInFlight)
+                    .accessLog(!disableAccessLog)
+                    .build();
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }

@@ -4,13 +4,15 @@ import dev.baton.discovery.EngineSource;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
+import dev.baton.router.policy.PolicyConfig;
 import java.time.Duration;
 
-/// The settings of a [Router].
+/// The settings of a [Router]. Immutable and thread-safe.
 ///
 /// @param server address and limits towards clients
 /// @param engines says which engines there are; closed with the router
 /// @param backend how the fleet's engines hand over
+/// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
 /// @param probeInterval time between two health probes of an engine
@@ -20,6 +22,7 @@ public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
         Backend backend,
+        PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxInFlight,
         Duration probeInterval,
@@ -36,45 +39,105 @@ public record RouterConfig(
         }
     }
 
-    /// The defaults: NIXL's hand-over fields, 10,000 requests in flight, a probe each second, statistics each 5 s,
-    /// access log on.
+    /// The builder's defaults.
     public static RouterConfig of(String host, int port, EngineSource engines) {
-        return new RouterConfig(
-                HttpServerConfig.of(host, port),
-                engines,
-                new Nixl(),
-                RouterDeadlines.defaults(),
-                10_000,
-                Duration.ofSeconds(1),
-                Duration.ofSeconds(5),
-                true);
+        return builder(host, port, engines).build();
     }
 
-    public RouterConfig withServer(HttpServerConfig changed) {
-        return new RouterConfig(
-                changed, engines, backend, deadlines, maxInFlight, probeInterval, statsInterval, accessLog);
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, a probe
+    /// each second, statistics each 5 s, access log on.
+    public static Builder builder(String host, int port, EngineSource engines) {
+        return new Builder(HttpServerConfig.of(host, port), engines);
     }
 
-    public RouterConfig withBackend(Backend changed) {
-        return new RouterConfig(
-                server, engines, changed, deadlines, maxInFlight, probeInterval, statsInterval, accessLog);
+    /// Begins with these values.
+    public Builder toBuilder() {
+        return new Builder(server, engines)
+                .backend(backend)
+                .policy(policy)
+                .deadlines(deadlines)
+                .maxInFlight(maxInFlight)
+                .probeInterval(probeInterval)
+                .statsInterval(statsInterval)
+                .accessLog(accessLog);
     }
 
-    public RouterConfig withDeadlines(RouterDeadlines changed) {
-        return new RouterConfig(
-                server, engines, backend, changed, maxInFlight, probeInterval, statsInterval, accessLog);
-    }
+    /// Collects the settings of a router. Not thread-safe.
+    public static final class Builder {
+        private HttpServerConfig server;
+        private EngineSource engines;
+        private Backend backend = new Nixl();
+        private PolicyConfig policy = PolicyConfig.defaults();
+        private RouterDeadlines deadlines = RouterDeadlines.defaults();
+        private int maxInFlight = 10_000;
+        private Duration probeInterval = Duration.ofSeconds(1);
+        private Duration statsInterval = Duration.ofSeconds(5);
+        private boolean accessLog = true;
 
-    public RouterConfig withMaxInFlight(int changed) {
-        return new RouterConfig(server, engines, backend, deadlines, changed, probeInterval, statsInterval, accessLog);
-    }
+        private Builder(HttpServerConfig server, EngineSource engines) {
+            this.server = server;
+            this.engines = engines;
+        }
 
-    public RouterConfig withIntervals(Duration probes, Duration stats) {
-        return new RouterConfig(server, engines, backend, deadlines, maxInFlight, probes, stats, accessLog);
-    }
+        public Builder server(HttpServerConfig config) {
+            server = config;
+            return this;
+        }
 
-    public RouterConfig withAccessLog(boolean changed) {
-        return new RouterConfig(
-                server, engines, backend, deadlines, maxInFlight, probeInterval, statsInterval, changed);
+        public Builder engines(EngineSource source) {
+            engines = source;
+            return this;
+        }
+
+        public Builder backend(Backend kind) {
+            backend = kind;
+            return this;
+        }
+
+        public Builder policy(PolicyConfig config) {
+            policy = config;
+            return this;
+        }
+
+        public Builder deadlines(RouterDeadlines times) {
+            deadlines = times;
+            return this;
+        }
+
+        public Builder maxInFlight(int requests) {
+            maxInFlight = requests;
+            return this;
+        }
+
+        public Builder probeInterval(Duration interval) {
+            probeInterval = interval;
+            return this;
+        }
+
+        public Builder statsInterval(Duration interval) {
+            statsInterval = interval;
+            return this;
+        }
+
+        public Builder accessLog(boolean logged) {
+            accessLog = logged;
+            return this;
+        }
+
+        /// The settings collected.
+        ///
+        /// @throws RouterException if a number is out of range
+        public RouterConfig build() {
+            return new RouterConfig(
+                    server,
+                    engines,
+                    backend,
+                    policy,
+                    deadlines,
+                    maxInFlight,
+                    probeInterval,
+                    statsInterval,
+                    accessLog);
+        }
     }
 }

@@ -38,11 +38,11 @@ final class Fleet implements AutoCloseable {
         this(numPrefillers, numDecoders, config -> config);
     }
 
-    Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig> settings) throws IOException {
+    Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig.Builder> settings) throws IOException {
         this(numPrefillers, numDecoders, settings, new RoundRobinPolicy());
     }
 
-    Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig> settings, RoutingPolicy policy)
+    Fleet(int numPrefillers, int numDecoders, UnaryOperator<RouterConfig.Builder> settings, RoutingPolicy policy)
             throws IOException {
         for (int i = 0; i < numPrefillers; i++) {
             prefillers.add(StubEngine.prefiller());
@@ -54,9 +54,10 @@ final class Fleet implements AutoCloseable {
                 prefillers.stream().map(StubEngine::address).toList(),
                 decoders.stream().map(StubEngine::address).toList());
         router = Router.start(
-                settings.apply(RouterConfig.of("127.0.0.1", 0, engines)
-                        .withAccessLog(false)
-                        .withIntervals(Duration.ofMillis(100), Duration.ofSeconds(5))),
+                settings.apply(RouterConfig.builder("127.0.0.1", 0, engines)
+                                .accessLog(false)
+                                .probeInterval(Duration.ofMillis(100)))
+                        .build(),
                 policy,
                 reports::add);
     }

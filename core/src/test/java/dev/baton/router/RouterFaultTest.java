@@ -96,7 +96,7 @@ class RouterFaultTest {
     @ValueSource(strings = {"refuses", "dies", "500", "503", "302", "stalls", "half"})
     void withNoPrefillerLeftTheDecoderPrefills(String fault) throws Exception {
         try (Fleet fleet = new Fleet(
-                2, 1, config -> config.withDeadlines(config.deadlines().withPrefill(Duration.ofMillis(300))))) {
+                2, 1, config -> config.deadlines(RouterDeadlines.defaults().withPrefill(Duration.ofMillis(300))))) {
             for (StubEngine prefiller : fleet.prefillers) {
                 switch (fault) {
                     case "refuses" -> prefiller.kill();
@@ -240,7 +240,7 @@ class RouterFaultTest {
 
     @Test
     void storeSharedByTheEnginesNeedsNoHandoff() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new SharedStore()))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.backend(new SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{}");
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
             assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_handoffs_missing_total{");
@@ -405,7 +405,7 @@ class RouterFaultTest {
     @Test
     void stalledStreamEndsAtTheGapDeadline() throws Exception {
         try (Fleet fleet = new Fleet(
-                1, 1, config -> config.withDeadlines(config.deadlines().withGap(Duration.ofMillis(300))))) {
+                1, 1, config -> config.deadlines(RouterDeadlines.defaults().withGap(Duration.ofMillis(300))))) {
             fleet.decoder(0).script = call -> {
                 call.startEvents();
                 call.event("{\"n\":1}");
@@ -419,7 +419,7 @@ class RouterFaultTest {
     @Test
     void lateAnswerIs504() throws Exception {
         try (Fleet fleet = new Fleet(
-                1, 1, config -> config.withDeadlines(config.deadlines().withAnswer(Duration.ofMillis(300))))) {
+                1, 1, config -> config.deadlines(RouterDeadlines.defaults().withAnswer(Duration.ofMillis(300))))) {
             fleet.decoder(0).script = StubEngine.Call::stall;
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(504);
             await().untilAsserted(() -> assertThat(fleet.decoder(0).disconnects).hasValue(1));
@@ -465,7 +465,7 @@ class RouterFaultTest {
     @Test
     void decodersThatDieBeforeAnyProbeAre503WithRetryAfter() throws Exception {
         try (Fleet fleet =
-                new Fleet(1, 1, config -> config.withIntervals(Duration.ofMinutes(1), Duration.ofSeconds(5)))) {
+                new Fleet(1, 1, config -> config.probeInterval(Duration.ofMinutes(1)))) {
             await().until(() -> fleet.decoder(0).probes.get() == 1);
             fleet.decoder(0).kill();
             HttpResponse<String> answer = fleet.complete(REQUEST);
@@ -478,7 +478,7 @@ class RouterFaultTest {
     @Test
     void pausedPrefillerIsFoundByProbesAndItsRequestsMove() throws Exception {
         try (Fleet fleet = new Fleet(
-                2, 1, config -> config.withDeadlines(config.deadlines().withProbe(Duration.ofMillis(200))))) {
+                2, 1, config -> config.deadlines(RouterDeadlines.defaults().withProbe(Duration.ofMillis(200))))) {
             fleet.prefiller(0).script = StubEngine.Call::stall;
             fleet.prefiller(0).healthStalls = true;
             HttpResponse<String> answer = fleet.complete(STREAM);
@@ -547,7 +547,7 @@ class RouterFaultTest {
 
     @Test
     void clientThatNeverReadsIsCutOffAndItsEngineFreed() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withServer(shortWrites(config.server())))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.server(shortWrites(HttpServerConfig.of("127.0.0.1", 0))))) {
             fleet.decoder(0).script = call -> {
                 call.startEvents();
                 while (true) {

@@ -6,6 +6,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.StaticEngines;
+import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
 import dev.baton.router.backend.SharedStore;
 import java.io.IOException;
@@ -270,7 +271,7 @@ class RouterTest {
     @Test
     void ttftIsReportedInTheFormOfTheSeeds() throws Exception {
         try (Fleet fleet =
-                new Fleet(2, 1, config -> config.withIntervals(Duration.ofMillis(100), Duration.ofMillis(300)))) {
+                new Fleet(2, 1, config -> config.statsInterval(Duration.ofMillis(300)))) {
             for (int i = 0; i < 3; i++) {
                 fleet.complete("{\"prompt\":\"x\"}");
             }
@@ -409,8 +410,8 @@ class RouterTest {
         try (Fleet fleet = new Fleet(
                 1,
                 1,
-                config -> config.withServer(
-                        config.server().toBuilder().maxBodyBytes(1000).build()))) {
+                config -> config.server(
+                        HttpServerConfig.builder("127.0.0.1", 0).maxBodyBytes(1000).build()))) {
             assertThat(fleet.complete("{\"prompt\":\"" + "x".repeat(1000) + "\"}")
                             .statusCode())
                     .isEqualTo(413);
@@ -425,7 +426,7 @@ class RouterTest {
 
     @Test
     void requestsOverTheLimitAreShedAtOnce() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withMaxInFlight(1))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.maxInFlight(1))) {
             fleet.decoder(0).script = StubEngine.Call::stall;
             Socket first = fleet.startRaw("{\"prompt\":\"x\"}");
             await().until(() -> !fleet.decoder(0).received.isEmpty());
@@ -488,8 +489,9 @@ class RouterTest {
     void stopThatFailsEndsProbesAndEventLoopAllTheSame() throws Exception {
         try (StubEngine engine = StubEngine.decoder()) {
             Router router = Router.start(
-                    RouterConfig.of("127.0.0.1", 0, new StaticEngines(List.of(), List.of(engine.address())))
-                            .withIntervals(Duration.ofMillis(50), Duration.ofSeconds(5)));
+                    RouterConfig.builder("127.0.0.1", 0, new StaticEngines(List.of(), List.of(engine.address())))
+                            .probeInterval(Duration.ofMillis(50))
+                            .build());
             await().until(() -> engine.probes.get() > 1);
             int port = router.port();
             Duration tooLong = Duration.ofSeconds(Long.MAX_VALUE);
@@ -516,7 +518,7 @@ class RouterTest {
 
     @Test
     void engineWithASharedStoreGetsNoParams() throws Exception {
-        try (Fleet fleet = new Fleet(1, 1, config -> config.withBackend(new SharedStore()))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.backend(new SharedStore()))) {
             fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{\"choices\":[]}");
             assertThat(fleet.complete("{\"prompt\":\"x\",\"max_tokens\":4}").statusCode())
                     .isEqualTo(200);
