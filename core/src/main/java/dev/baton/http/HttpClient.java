@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -26,10 +27,24 @@ public final class HttpClient implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HttpClient.class);
 
     private final Vertx vertx;
-    private final io.vertx.core.http.HttpClient client;
+    private final HttpClientConfig config;
+    private final int maxConnectionsPerHostAndLoop;
 
-    HttpClient(Vertx vertx, HttpClientConfig config) {
+    /// One pool for each event loop. A shared one would hand a call any connection, also one of another loop, whose
+    /// every byte would then change threads, and would be locked by all.
+    private final Map<Thread, io.vertx.core.http.HttpClient> clients = new ConcurrentHashMap<>();
+
+    HttpClient(Vertx vertx, int eventLoops, HttpClientConfig config) {
         this.vertx = vertx;
+        this.config = config;
+        this.maxConnectionsPerHostAndLoop = Math.ceilDiv(config.maxConnectionsPerHost(), eventLoops);
+    }
+
+    private io.vertx.core.http.HttpClient ofThisLoop() {
+        return clients.computeIfAbsent(Thread.currentThread(), loop -> pool());
+    }
+
+    private io.vertx.core.http.HttpClient pool() {
         HttpClientOptions options = new HttpClientOptions()
                 .setTcpNoDelay(true)
                 .setConnectTimeout(Math.toIntExact(config.connectTimeout().toMillis()))
@@ -37,10 +52,10 @@ public final class HttpClient implements AutoCloseable {
                 .setKeepAliveTimeout(Math.toIntExact(config.keepAlive().toSeconds()))
                 .setDecompressionSupported(false)
                 .setPipelining(false);
-        this.client = vertx.httpClientBuilder()
+        return vertx.httpClientBuilder()
                 .with(options)
                 .with(new PoolOptions()
-                        .setHttp1MaxSize(config.maxConnectionsPerHost())
+                        .setHttp1MaxSize(maxConnectionsPerHostAndLoop)
                         .setMaxWaitQueueSize(-1))
                 // An unused connection that breaks is no error; a used one reports to its call as well.
                 .withConnectHandler(connection ->
@@ -51,7 +66,7 @@ public final class HttpClient implements AutoCloseable {
     /// Sends a request; the listener gets the response piece by piece.
     public HttpCall send(HttpClientRequest request, HttpResponseListener listener) {
         Call call = new Call(vertx, vertx.getOrCreateContext(), request, listener);
-        call.context.runOnContext(ignored -> call.start(client));
+        call.context.runOnContext(ignored -> call.start(ofThisLoop()));
         return call;
     }
 
@@ -72,7 +87,10 @@ public final class HttpClient implements AutoCloseable {
 
     @Override
     public void close() {
-        client.close().await();
+        Future.join(clients.values().stream()
+                        .map(io.vertx.core.http.HttpClient::close)
+                        .toList())
+                .await();
     }
 
     /// One call; all state belongs to its context's event loop.

@@ -6,7 +6,8 @@ import java.time.Duration;
 ///
 /// @param connectTimeout time to open a connection
 /// @param keepAlive time that an unused connection is kept
-/// @param maxConnectionsPerHost connections to one address at a time; further calls wait for one
+/// @param maxConnectionsPerHost connections to one address at a time, divided among the event loops; further
+///     calls wait for one
 public record HttpClientConfig(Duration connectTimeout, Duration keepAlive, int maxConnectionsPerHost) {
     /// 2 s to connect, 30 s keep-alive, 1,024 connections an address.
     public static HttpClientConfig defaults() {

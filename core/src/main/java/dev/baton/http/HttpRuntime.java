@@ -1,19 +1,33 @@
 package dev.baton.http;
 
+import io.vertx.core.Context;
+import io.vertx.core.Deployable;
+import io.vertx.core.DeploymentOptions;
+import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.VertxOptions;
 import io.vertx.core.file.FileSystemOptions;
 import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/// The event loops that servers and clients of one process share, so that a proxied byte stays on one thread.
-/// Thread-safe. Closing it closes what was made from it.
+/// The event loops that servers and clients of one process share. A server's connections are dealt out to them in
+/// turn, and a request stays on the loop of its connection with every call that is made for it, so that a proxied
+/// byte never changes threads. Thread-safe. Closing it closes what was made from it.
 public final class HttpRuntime implements AutoCloseable {
     private final Vertx vertx;
+    private final List<Context> loops;
 
-    private HttpRuntime(Vertx vertx) {
+    private HttpRuntime(Vertx vertx, List<Context> loops) {
         this.vertx = vertx;
+        this.loops = loops;
+    }
+
+    /// Starts one event loop for each processor.
+    public static HttpRuntime start() {
+        return start(Runtime.getRuntime().availableProcessors());
     }
 
     /// Starts the event loops.
@@ -26,19 +40,36 @@ public final class HttpRuntime implements AutoCloseable {
                 .setInternalBlockingPoolSize(2)
                 .setFileSystemOptions(
                         new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false));
-        return new HttpRuntime(Vertx.vertx(options));
+        Vertx vertx = Vertx.vertx(options);
+        List<Context> loops = new CopyOnWriteArrayList<>();
+        // Contexts that are made one after the other lie on different loops.
+        vertx.deployVerticle(() -> loopOf(loops), new DeploymentOptions().setInstances(eventLoops))
+                .await();
+        return new HttpRuntime(vertx, List.copyOf(loops));
+    }
+
+    private static Deployable loopOf(List<Context> loops) {
+        return context -> {
+            loops.add(context);
+            return Future.succeededFuture();
+        };
+    }
+
+    /// Number of event loops.
+    public int eventLoops() {
+        return loops.size();
     }
 
     /// Starts a server; returns once it listens.
     ///
     /// @throws HttpException of kind [HttpException.Kind#BIND], in one sentence, if it cannot
     public HttpServer serve(HttpServerConfig config, HttpHandler handler) {
-        return HttpServer.start(vertx, config, handler);
+        return HttpServer.start(vertx, loops, config, handler);
     }
 
     /// Makes a client with its own pool of connections.
     public HttpClient client(HttpClientConfig config) {
-        return new HttpClient(vertx, config);
+        return new HttpClient(vertx, loops.size(), config);
     }
 
     /// Runs a task on an event loop every `period` until the handle is closed. The task must not block.

@@ -1,11 +1,18 @@
 package dev.baton.http;
 
+import io.vertx.core.Context;
+import io.vertx.core.Future;
+import io.vertx.core.Promise;
 import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpServerOptions;
+import io.vertx.core.net.SocketAddress;
 import java.net.BindException;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /// A listening HTTP/1.1 server with limits. Nagle's algorithm is off. Thread-safe.
 ///
@@ -14,30 +21,47 @@ import java.util.concurrent.TimeoutException;
 public final class HttpServer implements AutoCloseable {
     private static final Duration START_DEADLINE = Duration.ofSeconds(20);
 
-    private final io.vertx.core.http.HttpServer server;
+    /// The loops' servers share a free port by asking for it under the same number.
+    private static final AtomicInteger FREE_PORTS = new AtomicInteger();
+
+    /// One for each event loop, on the same port: each accepted connection goes to the next of them.
+    private final List<io.vertx.core.http.HttpServer> servers;
+
     private final Connections connections;
 
-    private HttpServer(io.vertx.core.http.HttpServer server, Connections connections) {
-        this.server = server;
+    private HttpServer(List<io.vertx.core.http.HttpServer> servers, Connections connections) {
+        this.servers = servers;
         this.connections = connections;
     }
 
-    static HttpServer start(Vertx vertx, HttpServerConfig config, HttpHandler handler) {
+    static HttpServer start(Vertx vertx, List<Context> loops, HttpServerConfig config, HttpHandler handler) {
         HttpServerOptions options = new HttpServerOptions()
-                .setHost(config.host())
-                .setPort(config.port())
                 .setTcpNoDelay(true)
                 .setReuseAddress(true)
                 .setAcceptBacklog(1024)
                 .setHttp2ClearTextEnabled(false)
+                .setPerFrameWebSocketCompressionSupported(false)
+                .setPerMessageWebSocketCompressionSupported(false)
                 .setMaxHeaderSize(config.maxHeaderBytes())
                 .setMaxInitialLineLength(8192);
         Connections connections = new Connections(vertx, config);
-        io.vertx.core.http.HttpServer server = vertx.createHttpServer(options)
-                .connectionHandler(connections::opened)
-                .requestHandler(request -> new RequestReader(vertx, config, connections, request, handler).start());
+        SocketAddress address = config.port() == 0
+                ? SocketAddress.sharedRandomPort(FREE_PORTS.incrementAndGet(), config.host())
+                : SocketAddress.inetSocketAddress(config.port(), config.host());
+        List<io.vertx.core.http.HttpServer> servers = new ArrayList<>(loops.size());
+        List<Future<?>> listening = new ArrayList<>(loops.size());
+        for (Context loop : loops) {
+            io.vertx.core.http.HttpServer server = vertx.createHttpServer(options)
+                    .connectionHandler(connections::opened)
+                    .requestHandler(request -> new RequestReader(vertx, config, connections, request, handler).start());
+            Promise<Object> listens = Promise.promise();
+            loop.runOnContext(
+                    ignored -> server.listen(address).<Object>mapEmpty().onComplete(listens));
+            servers.add(server);
+            listening.add(listens.future());
+        }
         try {
-            server.listen().await(START_DEADLINE.toSeconds(), TimeUnit.SECONDS);
+            Future.join(listening).await(START_DEADLINE.toSeconds(), TimeUnit.SECONDS);
         } catch (TimeoutException e) {
             throw new HttpException(
                     HttpException.Kind.BIND,
@@ -49,7 +73,7 @@ public final class HttpServer implements AutoCloseable {
         } catch (Exception e) { // await rethrows the bind failure unwrapped and undeclared
             throw bindFailure(config, e);
         }
-        return new HttpServer(server, connections);
+        return new HttpServer(List.copyOf(servers), connections);
     }
 
     private static HttpException bindFailure(HttpServerConfig config, Exception cause) {
@@ -62,7 +86,7 @@ public final class HttpServer implements AutoCloseable {
 
     /// The port that is bound, also if any free one was asked for.
     public int port() {
-        return server.actualPort();
+        return servers.getFirst().actualPort();
     }
 
     /// Connections open now.
@@ -73,8 +97,12 @@ public final class HttpServer implements AutoCloseable {
     /// Stops accepting at once, lets requests in flight end until `grace` is over, then closes every connection.
     public void stop(Duration grace) {
         try {
-            server.shutdown(Math.max(1, grace.toMillis()), TimeUnit.MILLISECONDS)
-                    .await(grace.toMillis() + 5_000, TimeUnit.MILLISECONDS);
+            List<Future<Void>> ends = servers.stream()
+                    .map(server -> server.shutdown(Math.max(1, grace.toMillis()), TimeUnit.MILLISECONDS))
+                    .toList();
+            for (Future<Void> end : ends) {
+                end.await(grace.toMillis() + 5_000, TimeUnit.MILLISECONDS);
+            }
         } catch (TimeoutException e) {
             throw new HttpException(
                     HttpException.Kind.TIMEOUT, "the server did not stop within " + grace.toSeconds() + " s", e);

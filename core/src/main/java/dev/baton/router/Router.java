@@ -30,7 +30,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// The OpenAI front of a fleet of prefillers and decoders: takes a request, runs it over both, answers with the
 /// decoder's bytes.
 ///
-/// One event loop does all of it. Thread-safe. Closing it ends the requests in flight.
+/// Each request is done by the event loop of its connection, legs and all. Thread-safe. Closing it ends the
+/// requests in flight.
 public final class Router implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Router.class);
 
@@ -86,7 +87,7 @@ public final class Router implements AutoCloseable {
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
-        HttpRuntime runtime = HttpRuntime.start(1);
+        HttpRuntime runtime = HttpRuntime.start();
         try {
             return new Router(runtime, config, policy, ttftReport);
         } catch (RuntimeException e) {
