@@ -8,6 +8,7 @@ import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -117,6 +118,15 @@ public final class HttpExchange {
     /// Runs a task on this exchange's event loop after what is queued there now.
     public void executeLater(Runnable task) {
         context.runOnContext(ignored -> task.run());
+    }
+
+    /// Runs a task on this exchange's event loop when some time has passed. Event loop only.
+    ///
+    /// @return ends the wait; repeating it does nothing
+    public Runnable executeAfter(Duration delay, Runnable task) {
+        Vertx vertx = context.owner();
+        long timer = vertx.setTimer(Math.max(1, delay.toMillis()), id -> task.run());
+        return () -> vertx.cancelTimer(timer);
     }
 
     /// Registers what to do when the response cannot be completed because the client is gone or too slow; called at

@@ -13,6 +13,7 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.router.backend.Announcements;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
@@ -64,7 +65,7 @@ public final class Router implements AutoCloseable {
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
         config.engines().start(pool);
         TtftStats ttft = new TtftStats();
-        context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -313,17 +314,22 @@ public final class Router implements AutoCloseable {
         status.put("client_connections", server.numConnections());
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
-            ObjectNode node = describe(prefillers.addObject(), engine);
-            context.ttft().summary(engine.index()).ifPresent(summary -> {
-                ObjectNode ttft = node.putObject("ttft_ms");
-                ttft.put("average", summary.averageMillis());
-                ttft.put("median", summary.medianMillis());
-                ttft.put("p99", summary.p99Millis());
-            });
+            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.index()));
         }
         ArrayNode decoders = status.putArray("decoders");
-        context.pool().decoders().forEach(engine -> describe(decoders.addObject(), engine));
+        for (Upstream engine : context.pool().decoders()) {
+            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.index()));
+        }
         return status;
+    }
+
+    private static void ttft(ObjectNode engine, Optional<TtftStats.Summary> times) {
+        times.ifPresent(summary -> {
+            ObjectNode ttft = engine.putObject("ttft_ms");
+            ttft.put("average", summary.averageMillis());
+            ttft.put("median", summary.medianMillis());
+            ttft.put("p99", summary.p99Millis());
+        });
     }
 
     private static ObjectNode describe(ObjectNode node, Upstream engine) {

@@ -41,12 +41,18 @@ final class RouterMetrics {
 
     private final Counter legFailures = metrics.counter(
             "baton_router_leg_failures",
-            "Legs that failed before anything was sent to the client, by cause.",
+            "Legs that failed, by cause.",
             "role",
             "cause");
 
     private final Counter aborts = metrics.counter(
             "baton_router_aborts", "Requests whose client left before the answer was complete, by stage.", "stage");
+
+    private final Counter migrations = metrics.counter(
+            "baton_router_stream_migrations",
+            "Streams that broke off before their end, by what became of them (continued on another decoder, complete"
+                    + " but for their last line, broken off).",
+            "outcome");
 
     private final Histogram ttft = metrics.histogram(
             "baton_router_time_to_first_token_seconds",
@@ -113,6 +119,10 @@ final class RouterMetrics {
 
     void legFailed(Upstream engine, String cause) {
         legFailures.labelValues(engine.role().word(), cause).inc();
+    }
+
+    void migrated(String outcome) {
+        migrations.labelValues(outcome).inc();
     }
 
     void aborted(String stage) {

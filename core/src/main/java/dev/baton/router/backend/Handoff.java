@@ -65,6 +65,12 @@ public interface Handoff {
         return 1;
     }
 
+    /// Whether another decoder than the one that was named may take what the prefiller has made. If not, a decoder
+    /// that fails costs another prefill.
+    default boolean fitsAnyDecoder() {
+        return false;
+    }
+
     /// The members that the decode leg's body has more than the client's body.
     default ObjectNode decodeMembers(Optional<JsonNode> found) {
         return JsonNodeFactory.instance.objectNode();
