@@ -18,6 +18,7 @@ final class TtftStats {
     private static final String RULER = "=".repeat(31);
 
     private final List<Window> prefillers = new ArrayList<>(); // by index
+    private long forgottenRequests;
     private long reportedRequests;
 
     /// Average, median and 99th percentile.
@@ -52,6 +53,14 @@ final class TtftStats {
         prefillers.get(prefiller).add(millis);
     }
 
+    /// Drops a prefiller's values: another one gets its index. Its requests stay counted.
+    synchronized void forget(int prefiller) {
+        if (prefiller < prefillers.size()) {
+            forgottenRequests += prefillers.get(prefiller).count;
+            prefillers.set(prefiller, new Window());
+        }
+    }
+
     /// What one prefiller's values say; empty if it has none.
     synchronized Optional<Summary> summary(int prefiller) {
         return prefiller < prefillers.size() && prefillers.get(prefiller).count > 0
@@ -61,7 +70,7 @@ final class TtftStats {
 
     /// The report, if requests came since the last one.
     synchronized Optional<String> reportIfTraffic() {
-        long requests = 0;
+        long requests = forgottenRequests;
         List<String> lines = new ArrayList<>();
         for (int i = 0; i < prefillers.size(); i++) {
             Window window = prefillers.get(i);
