@@ -14,6 +14,7 @@ import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.router.backend.Announcements;
+import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
@@ -22,6 +23,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.node.ArrayNode;
@@ -53,21 +55,22 @@ public final class Router implements AutoCloseable {
 
     private final HttpRuntime runtime;
     private final RouterContext context;
-    private final HealthProber prober;
+    private final EngineHealth health;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
-        prober = new HealthProber(
-                client, config.probeInterval(), config.deadlines().probe());
-        EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
-        config.engines().start(pool);
         TtftStats ttft = new TtftStats();
-        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, new RouterMetrics(pool), ttft);
+        RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
+        health = new EngineHealth(client, config, policy, metrics, ttft);
+        EnginePool pool = new EnginePool(config.health(), health);
+        metrics.watch(pool);
+        config.engines().start(pool);
+        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, metrics, ttft);
         server = runtime.serve(config.server(), this::handle);
-        prober.start(runtime, pool);
+        health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
 
@@ -114,7 +117,10 @@ public final class Router implements AutoCloseable {
 
     /// Legs in flight on all engines.
     public int numLegs() {
-        return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
+        EnginePool pool = context.pool();
+        return Stream.concat(pool.all().stream(), pool.leaving().stream())
+                .mapToInt(Upstream::inFlight)
+                .sum();
     }
 
     /// Stops taking requests, lets those in flight end until `grace` is over, then ends what is left.
@@ -123,7 +129,7 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             context.config().engines().close();
-            prober.close();
+            health.close();
             runtime.close();
         }
     }
@@ -177,12 +183,29 @@ public final class Router implements AutoCloseable {
             case "/ready" -> ready(exchange);
             case "/version" -> exchange.respondJson(200, version());
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
-            case "/metrics" ->
-                exchange.respond(
-                        200,
-                        HttpHeaders.of("content-type", Metrics.CONTENT_TYPE),
-                        context.metrics().text());
+            case "/metrics" -> metrics(exchange);
             default -> health(exchange);
+        }
+    }
+
+    /// With the engines' own, summed, unless `?engines=0` asks for the router's alone.
+    private void metrics(HttpExchange exchange) {
+        boolean withEngines = context.config().health().fleetMetrics()
+                && !exchange.query("engines").equals(Optional.of("0"));
+        HttpHeaders type = HttpHeaders.of("content-type", Metrics.CONTENT_TYPE);
+        Runnable answer = () -> exchange.respond(200, type, context.metrics().text(withEngines));
+        if (withEngines) {
+            Thread.ofVirtual().name("baton-metrics").start(() -> guarded(exchange, answer));
+        } else {
+            answer.run();
+        }
+    }
+
+    private static void guarded(HttpExchange exchange, Runnable answer) {
+        try {
+            answer.run();
+        } catch (RuntimeException | Error e) {
+            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
         }
     }
 
@@ -335,9 +358,21 @@ public final class Router implements AutoCloseable {
     private static ObjectNode describe(ObjectNode node, Upstream engine) {
         node.put("address", engine.address().toString());
         node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
+        node.put("reason", engine.why());
+        node.put("circuit", engine.circuit().name().toLowerCase(Locale.ROOT));
+        node.put("draining", engine.draining());
+        node.put("drained", engine.drained());
+        node.put("weight", engine.weight());
         node.put("requests_in_flight", engine.inFlight());
         node.put("requests", engine.requests());
         node.put("failures", engine.failures());
+        EngineLoad load = engine.load();
+        if (load.known()) {
+            ObjectNode said = node.putObject("load");
+            said.put("running", load.running());
+            said.put("waiting", load.waiting());
+            said.put("kv_cache_usage", load.kvCacheUsage());
+        }
         return node;
     }
 }
