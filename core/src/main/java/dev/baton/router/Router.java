@@ -65,6 +65,7 @@ public final class Router implements AutoCloseable {
         config.engines().start(pool);
         TtftStats ttft = new TtftStats();
         context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
+        context.metrics().addKeys(config.server().apiKeys().all());
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -202,6 +203,7 @@ public final class Router implements AutoCloseable {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
+            refuseOtherModels(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -210,6 +212,14 @@ public final class Router implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
+        }
+    }
+
+    /// @throws ApiException 403 if the client's key is not for the request's model
+    private static void refuseOtherModels(HttpExchange exchange, GenerationRequest request) {
+        String model = request.tree().path("model").asString("");
+        if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
+            throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
         }
     }
 
