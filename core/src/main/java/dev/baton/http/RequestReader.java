@@ -1,11 +1,14 @@
 package dev.baton.http;
 
+import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import io.vertx.core.http.HttpVersion;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -28,6 +31,7 @@ final class RequestReader {
     private Buffer body = Buffer.buffer();
     private Optional<ApiKey> key = Optional.empty();
     private boolean refused;
+    private boolean refusedForGood;
     private boolean over;
     private long timer;
     private Runnable whenEnded = () -> {};
@@ -47,7 +51,9 @@ final class RequestReader {
     }
 
     void start() {
-        connections.requestStarted(request.connection());
+        if (!connections.requestStarted(request.connection())) {
+            return;
+        }
         // A response has one handler of each kind: whoever else waits is told from here.
         request.response().endHandler(end -> {
             over();
@@ -65,22 +71,23 @@ final class RequestReader {
             over();
             whenClosed.run();
         });
-        if (config.cors().handle(request)) {
+        Optional<Refusal> malformed = malformed();
+        if (malformed.isEmpty() && config.cors().handle(request)) {
             return;
         }
-        Optional<Refusal> refusal = refusal();
+        Optional<Refusal> refusal = malformed.or(this::refusal);
         String length = request.getHeader("content-length");
-        if (length == null && request.getHeader("transfer-encoding") == null) {
+        if (!hasBody()) {
             refusal.ifPresentOrElse(this::answer, () -> finish(EMPTY));
             return;
         }
-        timer = vertx.setTimer(Math.max(1, config.bodyDeadline().toMillis()), id -> refuse(408, "Request Timeout"));
+        timer = vertx.setTimer(Math.max(1, config.bodyDeadline().toMillis()), id -> late());
         request.exceptionHandler(e -> vertx.cancelTimer(timer));
         request.handler(this::onBytes);
         request.endHandler(end -> {
             vertx.cancelTimer(timer);
             if (refused) {
-                request.response().end();
+                end(request.response().end(), refusedForGood);
             } else {
                 byte[] bytes = body.getBytes();
                 body = Buffer.buffer();
@@ -94,6 +101,10 @@ final class RequestReader {
         } else if ("100-continue".equalsIgnoreCase(request.getHeader("expect"))) {
             request.response().writeContinue();
         }
+    }
+
+    private boolean hasBody() {
+        return request.headers().contains("content-length") || request.headers().contains("transfer-encoding");
     }
 
     /// An answer instead of the handler's.
@@ -110,6 +121,34 @@ final class RequestReader {
                 closes);
     }
 
+    /// What the decoder lets through although it is no request: more than one host or none, or a target with
+    /// bytes that none can have.
+    private Optional<Refusal> malformed() {
+        int hosts = request.headers().getAll("host").size();
+        boolean needsHost = request.version() == HttpVersion.HTTP_1_1;
+        if (hosts > 1
+                || (hosts == 0 && needsHost)
+                || request.headers().contains("")
+                || request.uri().chars().anyMatch(c -> c <= ' ' || c == 0x7f)) {
+            return Optional.of(
+                    refusal(400, "Bad Request", "The request's head is malformed.", HttpHeaders.none(), true));
+        }
+        return Optional.empty();
+    }
+
+    /// The deadline of the body is over; what has arrived may have earned it more.
+    private void late() {
+        long earnedMillis = body.length() * 1000L / config.minBodyBytesPerSecond();
+        long leftMillis = config.bodyDeadline().toMillis()
+                + earnedMillis
+                - TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - startNanos);
+        if (leftMillis > 0) {
+            timer = vertx.setTimer(leftMillis, id -> late());
+        } else {
+            refuse(408, "Request Timeout");
+        }
+    }
+
     /// Why the request's client may not go on.
     private Optional<Refusal> refusal() {
         if (!config.apiKeys().guard(request.method().name(), String.valueOf(request.path()))) {
@@ -117,7 +156,7 @@ final class RequestReader {
         }
         Optional<ApiKey> shown = config.apiKeys().identify(Optional.ofNullable(request.getHeader("authorization")));
         if (shown.isEmpty()) {
-            return Optional.of(new Refusal(401, HttpHeaders.none(), UNAUTHORIZED, true));
+            return Optional.of(new Refusal(401, HttpHeaders.none(), UNAUTHORIZED, hasBody()));
         }
         ApiKey.Admission admission = shown.get().admit(System.nanoTime());
         for (HttpHeaders.Field field : admission.headers().fields()) {
@@ -161,19 +200,23 @@ final class RequestReader {
     }
 
     private void answer(Refusal refusal) {
-        json(refusal).end(refusal.body());
+        end(json(refusal).end(refusal.body()), refusal.closes());
+    }
+
+    private void end(Future<Void> written, boolean closes) {
+        if (closes) {
+            written.onComplete(result -> request.connection().close());
+        }
     }
 
     /// Answers at once and reads on for a moment.
     private void refuse(Refusal refusal) {
         refused = true;
+        refusedForGood = refusal.closes();
         body = Buffer.buffer();
         vertx.cancelTimer(timer);
         HttpServerResponse response = json(refusal)
                 .putHeader("content-length", Integer.toString(refusal.body().length())); // it is ASCII
-        if (refusal.closes()) {
-            response.putHeader("connection", "close");
-        }
         response.write(refusal.body());
         timer = vertx.setTimer(LINGER_MILLIS, id -> request.connection().close());
     }
@@ -183,6 +226,10 @@ final class RequestReader {
                 request.response().setStatusCode(refusal.status()).putHeader("content-type", "application/json");
         for (HttpHeaders.Field field : refusal.headers().fields()) {
             response.putHeader(field.name(), field.value());
+        }
+        if (refusal.closes()) {
+            connections.takeNoMore(request.connection());
+            response.putHeader("connection", "close");
         }
         return response;
     }
@@ -195,7 +242,8 @@ final class RequestReader {
         return status == 413
                 ? "The request body is larger than " + config.maxBodyBytes() + " bytes."
                 : "The request body did not arrive within "
-                        + config.bodyDeadline().toMillis() + " ms.";
+                        + config.bodyDeadline().toMillis() + " ms, and "
+                        + config.minBodyBytesPerSecond() + " bytes a second after that.";
     }
 
     private void finish(byte[] bytes) {
