@@ -133,7 +133,7 @@ final class ServeCommand implements Callable<Integer> {
                             String.join(", ", names),
                             host,
                             server.port(),
-                            access.apiKeys.isEmpty() ? "" : ", with an API key",
+                            access.needsKey() ? ", with an API key" : "",
                             running.describe().indent(2).stripTrailing());
                     return await(stop, running);
                 } finally {

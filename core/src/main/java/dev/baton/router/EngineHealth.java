@@ -64,7 +64,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     public void forgotten(Upstream engine) {
         fleet.forgotten(engine.address());
         metrics.forget(engine);
-        ttft.forget(engine.role(), engine.index());
+        ttft.forget(engine.prefillerIndex(), engine.decoderIndex());
     }
 
     @Override

@@ -41,6 +41,7 @@ final class EnginePool implements EngineListener {
     private final Map<EngineAddress, Upstream> engines = new LinkedHashMap<>();
     private final Map<EngineAddress, Gone> gone = new HashMap<>();
     private final Map<EngineAddress, Integer> prefillerIndexes = new HashMap<>();
+    private final Map<EngineAddress, Integer> decoderIndexes = new HashMap<>();
     private volatile List<Upstream> prefillers = List.of();
     private volatile List<Upstream> decoders = List.of();
     private volatile List<Upstream> all = List.of();
@@ -67,7 +68,10 @@ final class EnginePool implements EngineListener {
                 joined = known;
             }
             if (engine.role().prefills()) {
-                joined.setIndex(prefillerIndexes.computeIfAbsent(engine.address(), address -> freeIndex()));
+                joined.setPrefillerIndex(index(prefillerIndexes, engine.address()));
+            }
+            if (engine.role().decodes()) {
+                joined.setDecoderIndex(index(decoderIndexes, engine.address()));
             }
             publish();
         }
@@ -76,13 +80,15 @@ final class EnginePool implements EngineListener {
 
     /// The lowest number that no engine has, so that the statistics do not grow with engines that come and go. One
     /// that comes back in time finds its own again.
-    private int freeIndex() {
-        Set<Integer> taken = new HashSet<>(prefillerIndexes.values());
-        int index = 0;
-        while (taken.contains(index)) {
-            index++;
-        }
-        return index;
+    private static int index(Map<EngineAddress, Integer> indexes, EngineAddress address) {
+        return indexes.computeIfAbsent(address, any -> {
+            Set<Integer> taken = new HashSet<>(indexes.values());
+            int index = 0;
+            while (taken.contains(index)) {
+                index++;
+            }
+            return index;
+        });
     }
 
     @Override
@@ -142,6 +148,7 @@ final class EnginePool implements EngineListener {
                     entries.remove();
                     if (!back) {
                         prefillerIndexes.remove(entry.engine().address());
+                        decoderIndexes.remove(entry.engine().address());
                         forgotten.add(entry.engine());
                     }
                 }

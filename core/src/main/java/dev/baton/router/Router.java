@@ -69,6 +69,7 @@ public final class Router implements AutoCloseable {
         metrics.watch(pool);
         config.engines().start(pool);
         context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, metrics, ttft);
+        metrics.addKeys(config.server().apiKeys().all());
         server = runtime.serve(config.server(), this::handle);
         health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -226,6 +227,7 @@ public final class Router implements AutoCloseable {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
+            refuseOtherModels(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -234,6 +236,14 @@ public final class Router implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
+        }
+    }
+
+    /// @throws ApiException 403 if the client's key is not for the request's model
+    private static void refuseOtherModels(HttpExchange exchange, GenerationRequest request) {
+        String model = request.tree().path("model").asString("");
+        if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
+            throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
         }
     }
 
@@ -337,11 +347,11 @@ public final class Router implements AutoCloseable {
         status.put("client_connections", server.numConnections());
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
-            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.index()));
+            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.prefillerIndex()));
         }
         ArrayNode decoders = status.putArray("decoders");
         for (Upstream engine : context.pool().decoders()) {
-            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.index()));
+            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.decoderIndex()));
         }
         return status;
     }

@@ -1,6 +1,7 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineRole;
+import dev.baton.http.ApiKey;
 import dev.baton.metrics.Metrics;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
@@ -9,8 +10,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.function.ToDoubleFunction;
+import java.util.function.ToLongFunction;
 
 /// What the router counts, as Prometheus text. Thread-safe.
 final class RouterMetrics {
@@ -122,6 +125,34 @@ final class RouterMetrics {
         for (EngineRole role : EngineRole.values()) {
             ttft.remove(role.word(), engine.address().toString());
         }
+    }
+
+    /// Adds what each API key is used for.
+    void addKeys(List<ApiKey> keys) {
+        if (keys.isEmpty()) {
+            return;
+        }
+        metrics.counter(
+                "baton_router_api_key_requests",
+                "Requests that were admitted, by the key's name.",
+                "key",
+                byKey(keys, ApiKey::requests));
+        metrics.counter(
+                "baton_router_api_key_over_rate",
+                "Requests that were refused because their key had too many in a minute.",
+                "key",
+                byKey(keys, ApiKey::overRate));
+        metrics.counter(
+                "baton_router_api_key_over_concurrency",
+                "Requests that were refused because their key had too many in flight.",
+                "key",
+                byKey(keys, ApiKey::overConcurrency));
+    }
+
+    private static Map<String, LongSupplier> byKey(List<ApiKey> keys, ToLongFunction<ApiKey> value) {
+        Map<String, LongSupplier> values = new LinkedHashMap<>();
+        keys.forEach(key -> values.put(key.name(), () -> value.applyAsLong(key)));
+        return values;
     }
 
     private static Supplier<Map<List<String>, Double>> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {

@@ -1,6 +1,5 @@
 package dev.baton.router;
 
-import dev.baton.discovery.EngineRole;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -69,16 +68,16 @@ final class TtftStats {
 
     /// Drops the values of an engine that is gone: another one gets its index. The requests of a prefiller stay
     /// counted.
-    synchronized void forget(EngineRole role, int index) {
-        if (role.decodes()) {
-            drop(decoders, index);
-        } else {
-            forgottenRequests += drop(prefillers, index);
-        }
+    ///
+    /// @param prefiller its index among the prefillers, -1 if it is none
+    /// @param decoder its index among the decoders, -1 if it is none
+    synchronized void forget(int prefiller, int decoder) {
+        forgottenRequests += drop(prefillers, prefiller);
+        drop(decoders, decoder);
     }
 
     private static long drop(List<Window> windows, int index) {
-        return index < windows.size() ? windows.set(index, new Window()).count : 0;
+        return index >= 0 && index < windows.size() ? windows.set(index, new Window()).count : 0;
     }
 
     /// What one prefiller's values say; empty if it has none.

@@ -81,7 +81,8 @@ final class Upstream implements EngineView {
     private final ProgressWatch progress;
     private final long startNanos = System.nanoTime();
     private final AtomicReference<Optional<Runnable>> whenDrained = new AtomicReference<>(Optional.empty());
-    private volatile int index = -1;
+    private volatile int prefillerIndex = -1;
+    private volatile int decoderIndex = -1;
     private volatile EngineInfo info;
     private volatile EngineLoad load = EngineLoad.UNKNOWN;
     private volatile EngineSample sample = EngineSample.NONE;
@@ -186,12 +187,21 @@ final class Upstream implements EngineView {
     }
 
     /// Its number among the engines that prefill, from 0, in the TTFT statistics; -1 if it never did.
-    int index() {
-        return index;
+    int prefillerIndex() {
+        return prefillerIndex;
     }
 
-    void setIndex(int number) {
-        index = number;
+    void setPrefillerIndex(int number) {
+        prefillerIndex = number;
+    }
+
+    /// The same among the engines that decode.
+    int decoderIndex() {
+        return decoderIndex;
+    }
+
+    void setDecoderIndex(int number) {
+        decoderIndex = number;
     }
 
     State state() {

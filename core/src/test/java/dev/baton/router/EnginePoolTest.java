@@ -171,7 +171,7 @@ class EnginePoolTest {
         pool.tidy(System.nanoTime() + Duration.ofMinutes(11).toNanos());
         assertThat(watcher.forgotten).extracting(Upstream::address).containsExactly(second.address());
         pool.joined(EngineInfo.of(new EngineAddress("p5", 1), EngineRole.PREFILLER));
-        assertThat(pool.prefillers().getLast().index()).as("free again").isEqualTo(1);
+        assertThat(pool.prefillers().getLast().prefillerIndex()).as("free again").isEqualTo(1);
     }
 
     @Test
@@ -219,7 +219,7 @@ class EnginePoolTest {
                             default -> pool.joined(EngineInfo.of(address, role).withWeight(1 + random.nextInt(3)));
                         }
                         for (Upstream engine : pool.availablePrefillers(Set.of())) {
-                            assertThat(engine.index()).isNotNegative();
+                            assertThat(engine.prefillerIndex()).isNotNegative();
                         }
                         assertThat(pool.availableDecoders(Set.of())).isNotEmpty();
                         assertThat(next()).isNotEqualTo("none");
