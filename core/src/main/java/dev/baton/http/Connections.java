@@ -2,7 +2,6 @@ package dev.baton.http;
 
 import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpConnection;
-import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -23,10 +22,13 @@ final class Connections {
     private final AtomicInteger count = new AtomicInteger();
 
     private static final class Watch {
-        private static final long NO_TIMER = -1;
-        private long timer = NO_TIMER;
+        private final Deadline deadline;
         private int active;
         private boolean over;
+
+        private Watch(Deadline deadline) {
+            this.deadline = deadline;
+        }
     }
 
     Connections(Vertx vertx, HttpServerConfig config) {
@@ -47,15 +49,15 @@ final class Connections {
             connection.close();
             return;
         }
-        Watch watch = new Watch();
+        Watch watch = new Watch(new Deadline(vertx, connection::close));
         watches.put(connection, watch);
         connection.exceptionHandler(e -> LOG.debug("a client's connection broke: {}", e.toString()));
         connection.closeHandler(closed -> {
-            cancel(watch);
+            watch.deadline.close();
             watches.remove(connection);
             closed(ip);
         });
-        arm(connection, watch, config.headerDeadline());
+        watch.deadline.set(config.headerDeadline());
     }
 
     private void closed(String ip) {
@@ -70,7 +72,7 @@ final class Connections {
             return false;
         }
         watch.active++;
-        cancel(watch);
+        watch.deadline.suspend();
         return true;
     }
 
@@ -85,22 +87,7 @@ final class Connections {
     void requestEnded(HttpConnection connection) {
         Watch watch = watches.get(connection);
         if (watch != null && --watch.active == 0) {
-            arm(connection, watch, config.idleTimeout());
-        }
-    }
-
-    private void arm(HttpConnection connection, Watch watch, Duration deadline) {
-        cancel(watch);
-        watch.timer = vertx.setTimer(Math.max(1, deadline.toMillis()), id -> {
-            watch.timer = Watch.NO_TIMER;
-            connection.close();
-        });
-    }
-
-    private void cancel(Watch watch) {
-        if (watch.timer != Watch.NO_TIMER) {
-            vertx.cancelTimer(watch.timer);
-            watch.timer = Watch.NO_TIMER;
+            watch.deadline.set(config.idleTimeout());
         }
     }
 }
