@@ -363,7 +363,7 @@ final class RoutedRequest implements Attempt.Request {
     private void fail(ApiError error) {
         boolean streaming = stream.isOpen();
         if (streaming) {
-            stream.fail(error == RouterErrors.INTERNAL ? error : RouterErrors.STREAM_BROKE);
+            stream.fail(error.equals(RouterErrors.INTERNAL) ? error : RouterErrors.STREAM_BROKE);
         } else {
             exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
         }
