@@ -164,7 +164,7 @@ class EnginePoolTest {
         pool.left(second.address(), "test");
         pool.joined(EngineInfo.of(new EngineAddress("p4", 1), EngineRole.PREFILLER));
         pool.joined(second);
-        assertThat(pool.prefillers().stream().map(Upstream::index)).containsExactly(0, 2, 3, 1);
+        assertThat(pool.prefillers().stream().map(Upstream::prefillerIndex)).containsExactly(0, 2, 3, 1);
         pool.left(second.address(), "test");
         pool.tidy(System.nanoTime());
         assertThat(watcher.forgotten).isEmpty();
@@ -178,7 +178,7 @@ class EnginePoolTest {
     void decoderThatBecomesAPrefillerGetsANumberOfItsOwn() {
         EngineInfo decoder = pool.decoders().get(0).info();
         pool.joined(decoder.withRole(EngineRole.PREFILLER));
-        assertThat(pool.prefillers()).extracting(Upstream::index).containsExactlyInAnyOrder(0, 1, 2, 3);
+        assertThat(pool.prefillers()).extracting(Upstream::prefillerIndex).containsExactlyInAnyOrder(0, 1, 2, 3);
         assertThat(pool.decoders()).hasSize(1);
     }
 
@@ -240,7 +240,7 @@ class EnginePoolTest {
                 .doesNotHaveDuplicates()
                 .extracting(Upstream::address)
                 .doesNotHaveDuplicates();
-        assertThat(pool.prefillers()).extracting(Upstream::index).doesNotHaveDuplicates();
-        assertThat(pool.prefillers().subList(0, 3)).extracting(Upstream::index).containsExactly(0, 1, 2);
+        assertThat(pool.prefillers()).extracting(Upstream::prefillerIndex).doesNotHaveDuplicates();
+        assertThat(pool.prefillers().subList(0, 3)).extracting(Upstream::prefillerIndex).containsExactly(0, 1, 2);
     }
 }
