@@ -68,7 +68,7 @@ final class RoutedRequest implements Attempt.Request {
         this.startNanos = startNanos;
         this.stream = new AnswerStream(exchange, id);
         // The seed is for a request that has none: whoever goes on has to draw the same numbers.
-        this.decodeHeaders = request.isContinuable() && router.maxMigrations() > 0
+        this.decodeHeaders = request.isContinuable() && router.config().maxMigrations() > 0
                 ? Map.of(
                         Continuation.HEADER,
                         Long.toString(ThreadLocalRandom.current().nextLong()))
@@ -291,7 +291,7 @@ final class RoutedRequest implements Attempt.Request {
     private void migrate(Attempt by, Attempt.IfNoneLeft ifNoneLeft) {
         by.release();
         boolean mayGoOn = decodeHeaders.containsKey(Continuation.HEADER)
-                && numMigrations <= router.maxMigrations()
+                && numMigrations <= router.config().maxMigrations()
                 && !(ifNoneLeft instanceof Attempt.IfNoneLeft.Event(var _, byte[] event)
                         && EngineErrors.isOfTheRequest(event));
         if (!mayGoOn) {

@@ -65,7 +65,7 @@ public final class Router implements AutoCloseable {
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
         config.engines().start(pool);
         TtftStats ttft = new TtftStats();
-        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(config, pool, policy, Announcements.NONE, client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));

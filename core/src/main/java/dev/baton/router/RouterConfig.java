@@ -14,6 +14,7 @@ import java.time.Duration;
 /// @param backend how the fleet's engines hand over
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
+/// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
 /// @param probeInterval time between two health probes of an engine
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic
@@ -24,6 +25,7 @@ public record RouterConfig(
         Backend backend,
         PolicyConfig policy,
         RouterDeadlines deadlines,
+        int maxMigrations,
         int maxInFlight,
         Duration probeInterval,
         Duration statsInterval,
@@ -33,6 +35,9 @@ public record RouterConfig(
     public RouterConfig {
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
+        }
+        if (maxMigrations < 0) {
+            throw new RouterException("maxMigrations is " + maxMigrations + ", needed is at least 0");
         }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
@@ -44,8 +49,8 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, a probe
-    /// each second, statistics each 5 s, access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, 10,000
+    /// requests in flight, a probe each second, statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -56,6 +61,7 @@ public record RouterConfig(
                 .backend(backend)
                 .policy(policy)
                 .deadlines(deadlines)
+                .maxMigrations(maxMigrations)
                 .maxInFlight(maxInFlight)
                 .probeInterval(probeInterval)
                 .statsInterval(statsInterval)
@@ -69,6 +75,7 @@ public record RouterConfig(
         private Backend backend = new Nixl();
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
+        private int maxMigrations = 3;
         private int maxInFlight = 10_000;
         private Duration probeInterval = Duration.ofSeconds(1);
         private Duration statsInterval = Duration.ofSeconds(5);
@@ -104,6 +111,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder maxMigrations(int times) {
+            maxMigrations = times;
+            return this;
+        }
+
         public Builder maxInFlight(int requests) {
             maxInFlight = requests;
             return this;
@@ -134,6 +146,7 @@ public record RouterConfig(
                     backend,
                     policy,
                     deadlines,
+                    maxMigrations,
                     maxInFlight,
                     probeInterval,
                     statsInterval,

@@ -347,8 +347,12 @@ final class StubEngine implements AutoCloseable {
         }
 
         void startEvents() throws IOException {
-            write("HTTP/1.1 200 OK\r\nserver: stub\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-                    + "cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n");
+            startEvents("content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n");
+        }
+
+        /// @param headers lines, each with its end
+        void startEvents(String headers) throws IOException {
+            write("HTTP/1.1 200 OK\r\nserver: stub\r\n" + headers + "transfer-encoding: chunked\r\n\r\n");
         }
 
         void event(String payload) throws IOException {
