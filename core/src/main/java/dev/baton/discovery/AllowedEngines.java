@@ -125,6 +125,7 @@ public final class AllowedEngines {
             case ConnectorEndpoint.LmCacheReceiver lmcache -> check(lmcache.host());
             case ConnectorEndpoint.Unnamed unnamed -> {}
             case ConnectorEndpoint.Bootstrap bootstrap -> {}
+            case ConnectorEndpoint.Mooncake mooncake -> {} // on the engine's own host
         }
     }
 

@@ -22,6 +22,22 @@ public sealed interface ConnectorEndpoint {
         }
     }
 
+    /// A prefiller with vLLM's MooncakeConnector, whose bootstrap server has said which engines it has.
+    ///
+    /// @param bootstrapAddress `http://host:port`
+    /// @param ranks at least one
+    record Mooncake(String bootstrapAddress, List<Rank> ranks) implements ConnectorEndpoint {
+        public Mooncake {
+            ranks = List.copyOf(ranks);
+        }
+
+        /// One engine of a data-parallel prefiller.
+        ///
+        /// @param dataParallelRank from 0
+        /// @param engineId another after each start
+        public record Rank(int dataParallelRank, String engineId) {}
+    }
+
     /// A prefiller with vLLM's NixlPushConnector.
     ///
     /// @param engineId its `engine_id`

@@ -1,5 +1,6 @@
 package dev.baton.discovery;
 
+import java.net.URI;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -122,6 +123,8 @@ public final class EngineJson {
             case ConnectorEndpoint.Unnamed() -> {}
             case ConnectorEndpoint.P2pNccl(String zmqAddress) -> json.put(ZMQ, zmqAddress);
             case ConnectorEndpoint.Bootstrap(int port) -> json.put(BOOTSTRAP, port);
+            case ConnectorEndpoint.Mooncake mooncake ->
+                json.put(BOOTSTRAP, URI.create(mooncake.bootstrapAddress()).getPort());
             case ConnectorEndpoint.NixlSideChannel nixl ->
                 json.putObject(NIXL)
                         .put("engine_id", nixl.engineId())

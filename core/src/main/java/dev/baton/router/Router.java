@@ -13,7 +13,7 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
-import dev.baton.router.backend.Announcements;
+import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
@@ -64,8 +64,10 @@ public final class Router implements AutoCloseable {
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
         config.engines().start(pool);
+        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         TtftStats ttft = new TtftStats();
-        context = new RouterContext(config, pool, policy, Announcements.NONE, client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(
+                config, pool, routes, config.announcements(), client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -123,6 +125,7 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             context.config().engines().close();
+            context.config().announcements().close();
             prober.close();
             runtime.close();
         }
@@ -270,7 +273,8 @@ public final class Router implements AutoCloseable {
         HttpClientRequest call = new HttpClientRequest(
                 exchange.method(),
                 engine.uri(exchange.path()),
-                ForwardedHeaders.toEngine(exchange, id.upstream()),
+                ForwardedHeaders.toEngine(
+                        exchange, id.upstream(), context.config().engineKey()),
                 exchange.body(),
                 deadline,
                 deadline);

@@ -2,16 +2,20 @@ package dev.baton.router;
 
 import dev.baton.discovery.EngineSource;
 import dev.baton.http.HttpServerConfig;
+import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
 import dev.baton.router.policy.PolicyConfig;
 import java.time.Duration;
+import java.util.Optional;
 
 /// The settings of a [Router]. Immutable and thread-safe.
 ///
 /// @param server address and limits towards clients
 /// @param engines says which engines there are; closed with the router
 /// @param backend how the fleet's engines hand over
+/// @param announcements what prefillers say outside of their answers; closed with the router
+/// @param engineKey the API key that engines are shown; empty if they are shown the client's
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
@@ -23,6 +27,8 @@ public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
         Backend backend,
+        Announcements announcements,
+        Optional<String> engineKey,
         PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxMigrations,
@@ -59,6 +65,8 @@ public record RouterConfig(
     public Builder toBuilder() {
         return new Builder(server, engines)
                 .backend(backend)
+                .announcements(announcements)
+                .engineKey(engineKey)
                 .policy(policy)
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
@@ -73,6 +81,8 @@ public record RouterConfig(
         private HttpServerConfig server;
         private EngineSource engines;
         private Backend backend = new Nixl();
+        private Announcements announcements = Announcements.NONE;
+        private Optional<String> engineKey = Optional.empty();
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
@@ -98,6 +108,16 @@ public record RouterConfig(
 
         public Builder backend(Backend kind) {
             backend = kind;
+            return this;
+        }
+
+        public Builder announcements(Announcements receiver) {
+            announcements = receiver;
+            return this;
+        }
+
+        public Builder engineKey(Optional<String> key) {
+            engineKey = key;
             return this;
         }
 
@@ -144,6 +164,8 @@ public record RouterConfig(
                     server,
                     engines,
                     backend,
+                    announcements,
+                    engineKey,
                     policy,
                     deadlines,
                     maxMigrations,
