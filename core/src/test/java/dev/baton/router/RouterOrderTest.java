@@ -74,6 +74,7 @@ class RouterOrderTest {
                 prefillers,
                 decoders,
                 config -> config.backend(new SgLang())
+                        .probeInterval(Duration.ofMinutes(1))
                         .deadlines(RouterDeadlines.defaults().withPrefill(Duration.ofMillis(800))));
     }
 
@@ -134,6 +135,12 @@ class RouterOrderTest {
         }
     }
 
+    /// So that nobody knows it yet.
+    private static void kill(StubEngine engine) throws IOException {
+        await().until(() -> engine.probes.get() == 1);
+        engine.kill();
+    }
+
     private static void fail(StubEngine.Call call, String fault) throws IOException {
         switch (fault) {
             case "dies" -> call.die();
@@ -149,7 +156,7 @@ class RouterOrderTest {
             try (Fleet fleet = sgLang(2, 1)) {
                 Rooms rooms = new Rooms(fleet);
                 if (fault.equals("refuses")) {
-                    fleet.prefiller(0).kill();
+                    kill(fleet.prefiller(0));
                 }
                 fleet.prefiller(0).script = call -> fail(call, fault);
                 HttpResponse<String> answer = fleet.complete(body);
@@ -187,7 +194,7 @@ class RouterOrderTest {
         try (Fleet fleet = sgLang(1, 2)) {
             new Rooms(fleet);
             if (fault.equals("refuses")) {
-                fleet.decoder(0).kill();
+                kill(fleet.decoder(0));
             }
             fleet.decoder(0).script = call -> fail(call, fault);
             assertThat(fleet.complete(STREAM).body()).isEqualTo(streamOf(STREAM));
