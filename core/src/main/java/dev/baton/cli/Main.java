@@ -13,6 +13,7 @@ import dev.baton.transfer.TransferException;
 import java.io.PrintWriter;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -55,6 +56,9 @@ public final class Main implements Runnable {
 
     static int run(Map<String, String> environment, String... args) {
         CommandLine program = program();
+        if (CompatRouter.isMeant(args)) {
+            return runCompat(program, environment, args);
+        }
         GivenFlags given;
         try {
             given = GivenFlags.of(program, List.of(args), environment);
@@ -62,9 +66,24 @@ public final class Main implements Runnable {
             return explainUsage(e, String.valueOf(e.getMessage()));
         }
         given.warnings().forEach(warning -> program.getErr().println("baton: " + warning));
-        return program.setExecutionExceptionHandler((failure, command, _) -> explain(failure, command, given))
+        return program.setExecutionExceptionHandler((failure, command, _) -> explain(failure, command, given::explain))
                 .setParameterExceptionHandler((failure, _) -> explainUsage(failure, given))
                 .execute(given.words().toArray(String[]::new));
+    }
+
+    /// Flags of others: no variables, no file, no flag of Baton's own.
+    private static int runCompat(CommandLine program, Map<String, String> environment, String... args) {
+        try {
+            CommandLine compat = CompatRouter.command(program, environment, args);
+            List<String> flags = CompatRouter.flags(args);
+            CompatRouter.requireKnown(compat, flags);
+            return compat.setExecutionExceptionHandler(
+                            (failure, command, _) -> explain(failure, command, UnaryOperator.identity()))
+                    .setParameterExceptionHandler((failure, _) -> explainUsage(failure, sentence(failure)))
+                    .execute(flags.toArray(String[]::new));
+        } catch (ParameterException e) {
+            return explainUsage(e, String.valueOf(e.getMessage()));
+        }
     }
 
     /// The command with its sub-commands, ready to parse.
@@ -89,7 +108,7 @@ public final class Main implements Runnable {
         throw new ParameterException(spec.commandLine(), "Name a command.");
     }
 
-    private static int explain(Exception failure, CommandLine commandLine, GivenFlags given) {
+    private static int explain(Exception failure, CommandLine commandLine, UnaryOperator<String> origin) {
         PrintWriter err = commandLine.getErr();
         if (failure instanceof LaunchException launch) {
             err.println("baton: " + launch.getMessage());
@@ -104,7 +123,7 @@ public final class Main implements Runnable {
                 || failure instanceof TensorException
                 || failure instanceof TokenizerException
                 || failure instanceof TransferException) {
-            err.println("baton: " + given.explain(String.valueOf(failure.getMessage())));
+            err.println("baton: " + origin.apply(String.valueOf(failure.getMessage())));
         } else {
             err.println("baton: unexpected failure: " + failure);
             LoggerFactory.getLogger(Main.class).error("Unexpected failure", failure);

@@ -1,19 +1,24 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
+import dev.baton.discovery.EngineSource;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
 import dev.baton.router.RouterDeadlines;
 import dev.baton.router.RouterException;
-import dev.baton.router.backend.Backend;
-import dev.baton.router.backend.Nixl;
-import dev.baton.router.backend.SharedStore;
+import dev.baton.router.backend.Announcements;
+import dev.baton.router.backend.BackendKind;
+import dev.baton.router.backend.Mooncake;
+import dev.baton.router.backend.MooncakeBootstraps;
+import dev.baton.router.backend.ProxyNotifications;
+import dev.baton.router.backend.StoreTelemetry;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
@@ -32,25 +37,15 @@ import picocli.CommandLine.Spec;
 final class RouterCommand implements Callable<Integer> {
     private static final Logger LOG = LoggerFactory.getLogger(RouterCommand.class);
 
-    /// How engines hand KV blocks over.
-    enum BackendChoice {
-        /// Baton's engines, and vLLM with NixlConnector: by `kv_transfer_params`.
-        NIXL,
-        /// Engines over one KV store, such as vLLM with LMCache: nothing travels through the router.
-        SHARED_STORE;
-
-        Backend backend() {
-            return switch (this) {
-                case NIXL -> new Nixl();
-                case SHARED_STORE -> new SharedStore();
-            };
-        }
-
-        @Override
-        public String toString() {
-            return name().toLowerCase(java.util.Locale.ROOT).replace('_', '-');
-        }
-    }
+    @Option(
+            names = CompatRouter.FLAG,
+            paramLabel = "NAME",
+            description = "As the first flag: stand in for another project's proxy, and take its flags instead of"
+                    + " these: disagg_proxy_server, disagg_proxy_p2p_nccl_xpyd, disagg_proxy_ppd, toy_proxy_server,"
+                    + " disagg_proxy_demo, disagg_proxy_pushconnector_demo, disagg_prefill_proxy_server or"
+                    + " mooncake_connector_proxy (docs/compat.md).")
+    @Nullable
+    String compat;
 
     @Option(
             names = "--host",
@@ -86,7 +81,23 @@ final class RouterCommand implements Callable<Integer> {
             paramLabel = "NAME",
             defaultValue = "nixl",
             description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    BackendChoice backend = BackendChoice.NIXL;
+    BackendKind backend = BackendKind.NIXL;
+
+    @Option(
+            names = "--pd-proxy-port",
+            defaultValue = "7500",
+            paramLabel = "PORT",
+            description = "Port for the notifications of LMCache's prefillers, their pd_proxy_port, with"
+                    + " --backend lmcache-pd (default: ${DEFAULT-VALUE}).")
+    int pdProxyPort;
+
+    @Option(
+            names = "--telemetry-port",
+            defaultValue = "5768",
+            paramLabel = "PORT",
+            description = "Port for the telemetry of LMCache's prefillers, with --backend lmcache-mp (default:"
+                    + " ${DEFAULT-VALUE}).")
+    int telemetryPort;
 
     @Option(
             names = "--prefill-timeout",
@@ -153,13 +164,20 @@ final class RouterCommand implements Callable<Integer> {
         if (exitWithParent) {
             stop.watchParent();
         }
+        return serve(config, shutdownTimeout, stop);
+    }
+
+    /// Runs a router until it is to end.
+    ///
+    /// @return the exit status
+    static int serve(RouterConfig config, Duration shutdownTimeout, StopSignal stop) throws InterruptedException {
         Router router = Router.start(config);
         try {
             LOG.info(
                     "Router on http://{}:{}{} over {}",
-                    host,
+                    config.server().host(),
                     router.port(),
-                    access.needsKey() ? ", with an API key," : "",
+                    config.server().apiKeys().areRequired() ? ", with an API key," : "",
                     config.engines().description());
             StopSignal.Cause cause = stop.await();
             LOG.info(
@@ -175,15 +193,21 @@ final class RouterCommand implements Callable<Integer> {
 
     /// @throws ParameterException if a flag's value is none that a router can have
     private RouterConfig config() {
+        if (compat != null) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    CompatRouter.FLAG + " has to be the first flag: baton router --compat " + compat);
+        }
         PortFlag.check(spec, port);
         RouterDeadlines deadlines = RouterDeadlines.defaults()
                 .withPrefill(prefillTimeout)
                 .withAnswer(answerTimeout)
                 .withGap(gapTimeout);
         try {
-            return RouterConfig.builder(host, port, StaticEngines.parse(prefillers, decoders))
+            return RouterConfig.builder(host, port, engines())
                     .server(access.http(host, port))
                     .backend(backend.backend())
+                    .announcements(announcements())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .accessLog(!disableAccessLog)
@@ -191,5 +215,18 @@ final class RouterCommand implements Callable<Integer> {
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
+    }
+
+    private EngineSource engines() {
+        EngineSource listed = StaticEngines.parse(prefillers, decoders);
+        return backend == BackendKind.MOONCAKE ? new MooncakeBootstraps(listed, Mooncake.ASK_INTERVAL) : listed;
+    }
+
+    private Announcements announcements() {
+        return switch (backend) {
+            case LMCACHE_PD -> ProxyNotifications.listen(host, pdProxyPort);
+            case LMCACHE_MP -> StoreTelemetry.listen(host, telemetryPort);
+            default -> Announcements.NONE;
+        };
     }
 }

@@ -1,44 +1,78 @@
 package dev.baton.discovery;
 
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /// A fixed list of engines, each address once. Immutable and thread-safe.
 ///
-/// @param prefillers may be empty: then every request is served by a decoder alone
-/// @param decoders at least one
-public record StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> decoders) implements EngineSource {
-    /// @throws DiscoveryException if there is no decoder, or an address stands there twice
+/// @param engines in the order of the list
+public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
+    /// @throws DiscoveryException if an address stands there twice
     public StaticEngines {
-        prefillers = List.copyOf(prefillers);
-        decoders = List.copyOf(decoders);
-        if (decoders.isEmpty()) {
-            throw new DiscoveryException("at least one decoder is needed: pass --decoder host:port");
-        }
-        Map<EngineAddress, EngineRole> seen = new HashMap<>();
-        refuseTwice(prefillers, EngineRole.PREFILLER, seen);
-        refuseTwice(decoders, EngineRole.DECODER, seen);
+        engines = List.copyOf(engines);
+        refuseTwice(engines);
     }
 
-    /// Reads lists of `host:port`.
+    /// Engines of weight 1 whose connectors need no naming.
     ///
-    /// @throws DiscoveryException as [EngineAddress#parse] and the constructor
+    /// @param prefillers may be empty: then every request is served by a decoder alone
+    /// @param decoders at least one
+    /// @throws DiscoveryException if there is no decoder, or an address stands there twice
+    public StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> decoders) {
+        this(requireDecoder(Stream.concat(
+                        prefillers.stream().map(address -> EngineInfo.of(address, EngineRole.PREFILLER)),
+                        decoders.stream().map(address -> EngineInfo.of(address, EngineRole.DECODER)))
+                .toList()));
+    }
+
+    /// Reads lists of engines as [EngineText] has them.
+    ///
+    /// @throws DiscoveryException as [EngineText#parse], or if there is no decoder, or an address stands there twice
     public static StaticEngines parse(List<String> prefillers, List<String> decoders) {
-        return new StaticEngines(
-                prefillers.stream().map(EngineAddress::parse).toList(),
-                decoders.stream().map(EngineAddress::parse).toList());
+        return new StaticEngines(requireDecoder(engines(prefillers, decoders)));
+    }
+
+    /// Reads lists to which other sources add, so that there need not be a decoder, or any engine.
+    ///
+    /// @throws DiscoveryException as [EngineText#parse], or if an address stands there twice
+    public static StaticEngines parsePart(List<String> prefillers, List<String> decoders) {
+        return new StaticEngines(engines(prefillers, decoders));
+    }
+
+    private static List<EngineInfo> engines(List<String> prefillers, List<String> decoders) {
+        List<EngineInfo> engines = new ArrayList<>();
+        prefillers.forEach(text -> engines.add(EngineText.parse(text, EngineRole.PREFILLER)));
+        decoders.forEach(text -> engines.add(EngineText.parse(text, EngineRole.DECODER)));
+        return engines;
+    }
+
+    /// Those that do nothing but prefill.
+    public List<EngineAddress> prefillers() {
+        return engines.stream()
+                .filter(engine -> !engine.role().decodes())
+                .map(EngineInfo::address)
+                .toList();
+    }
+
+    /// All others.
+    public List<EngineAddress> decoders() {
+        return engines.stream()
+                .filter(engine -> engine.role().decodes())
+                .map(EngineInfo::address)
+                .toList();
     }
 
     @Override
     public void start(EngineListener listener) {
-        decoders.forEach(address -> listener.joined(EngineInfo.of(address, EngineRole.DECODER)));
-        prefillers.forEach(address -> listener.joined(EngineInfo.of(address, EngineRole.PREFILLER)));
+        engines.forEach(listener::joined);
     }
 
     @Override
     public String description() {
-        return "prefillers " + prefillers + " and decoders " + decoders;
+        return "prefillers " + prefillers() + " and decoders " + decoders();
     }
 
     @Override
@@ -46,13 +80,23 @@ public record StaticEngines(List<EngineAddress> prefillers, List<EngineAddress> 
         // Holds nothing.
     }
 
-    private static void refuseTwice(
-            List<EngineAddress> addresses, EngineRole role, Map<EngineAddress, EngineRole> seen) {
-        for (EngineAddress address : addresses) {
-            EngineRole before = seen.putIfAbsent(address, role);
+    private static List<EngineInfo> requireDecoder(List<EngineInfo> engines) {
+        if (engines.stream().noneMatch(engine -> engine.role().decodes())) {
+            throw new DiscoveryException("at least one decoder is needed: pass --decoder host:port");
+        }
+        return engines;
+    }
+
+    /// A list in which every engine has one role and one place.
+    ///
+    /// @throws DiscoveryException naming the address that has not
+    static void refuseTwice(List<EngineInfo> engines) {
+        Map<EngineAddress, EngineRole> seen = new HashMap<>();
+        for (EngineInfo engine : engines) {
+            EngineRole before = seen.putIfAbsent(engine.address(), engine.role());
             if (before != null) {
-                throw new DiscoveryException(address + " is listed twice, as " + before.word() + " and as "
-                        + role.word() + ": an engine has one role and one place");
+                throw new DiscoveryException(engine.address() + " is listed twice, as " + before.word() + " and as "
+                        + engine.role().word() + ": an engine has one role and one place");
             }
         }
     }

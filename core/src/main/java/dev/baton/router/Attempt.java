@@ -57,8 +57,7 @@ final class Attempt {
         ///
         /// @param repeatable whether perhaps only a kept connection had died
         /// @param ifNoneLeft what to tell the client if no other engine is left
-        record DecodeFailed(Upstream engine, String cause, boolean repeatable, IfNoneLeft ifNoneLeft)
-                implements End {}
+        record DecodeFailed(Upstream engine, String cause, boolean repeatable, IfNoneLeft ifNoneLeft) implements End {}
 
         /// The client cannot be served in time, or the answer not be passed on.
         record Hopeless(ApiError error) implements End {}
@@ -149,7 +148,7 @@ final class Attempt {
             Handoff handoff = router.config().backend().handoff(prefiller.info(), decoder.info(), id);
             return new Attempt(router, request, handoff.requestId(), route, prefiller, handoff);
         }
-        return new Attempt(router, request, id, route, null, null);
+        return new Attempt(router, request, router.config().backend().directRequestId(id), route, null, null);
     }
 
     /// A try of another decoder with what the prefiller of this one has made. This one is over then.
@@ -157,7 +156,8 @@ final class Attempt {
         if (prefiller == null) {
             throw new IllegalStateException("there is no prefiller");
         }
-        Attempt next = new Attempt(router, request, id, new Route.Disaggregated<>(prefiller, other), prefiller, handoff);
+        Attempt next =
+                new Attempt(router, request, id, new Route.Disaggregated<>(prefiller, other), prefiller, handoff);
         next.stage = Stage.DECODE;
         next.prefillEnded = true;
         next.holds = holds;
@@ -237,7 +237,9 @@ final class Attempt {
 
     private HttpClientRequest call(
             Upstream engine, String path, Map<String, String> headers, byte[] body, Duration answer, Duration gap) {
-        HttpHeaders all = ForwardedHeaders.toEngine(request.exchange(), id).with(headers);
+        HttpHeaders all = ForwardedHeaders.toEngine(
+                        request.exchange(), id, router.config().engineKey())
+                .with(headers);
         return new HttpClientRequest("POST", engine.uri(path), all, body, answer, gap);
     }
 
@@ -251,8 +253,10 @@ final class Attempt {
         }
         between.announcedAs()
                 .ifPresent(name -> expectation = router.announcements()
-                        .expect(name, between.numAnnouncements(), () -> request.exchange()
-                                .execute(() -> guarded(this::announced))));
+                        .expect(
+                                name,
+                                between.numAnnouncements(),
+                                () -> request.exchange().execute(() -> guarded(this::announced))));
         Duration deadline = router.config().deadlines().prefill();
         GenerationRequest legs = request.legs();
         holds = true;
@@ -294,7 +298,8 @@ final class Attempt {
                     refused(engine, moot, answer);
                 }
             }
-            case BUSY, UNEXPECTED -> prefillEnds(engine, moot, Verdict.of(answer.status()).word(), false);
+            case BUSY, UNEXPECTED ->
+                prefillEnds(engine, moot, Verdict.of(answer.status()).word(), false);
             case FAILED -> {
                 engine.broke("it answered " + answer.status());
                 prefillEnds(engine, moot, Verdict.FAILED.word(), false);
@@ -318,7 +323,10 @@ final class Attempt {
             return;
         }
         found = found(engine, between, answer);
-        if (between.announcedAs().isPresent() && !announced) {
+        // A prefiller whose answer lacks what it should have does not announce anything either.
+        boolean isToBeAnnounced =
+                between.announcedAs().isPresent() && (found.isPresent() || !between.handsOffInAnswers());
+        if (isToBeAnnounced && !announced) {
             announcementTimer = request.exchange()
                     .executeAfter(router.config().deadlines().announcement(), () -> guarded(this::announcementLate));
         } else {
@@ -327,13 +335,13 @@ final class Attempt {
     }
 
     private Optional<JsonNode> found(Upstream engine, Handoff between, HttpClientResponse answer) {
-        if (!between.handsOffInAnswers()) {
+        if (!between.readsAnswers()) {
             return Optional.empty();
         }
         try {
             JsonNode json = Json.parse(answer.body());
             Optional<JsonNode> params = between.found(json);
-            if (params.isPresent()) {
+            if (params.isPresent() || !between.handsOffInAnswers()) {
                 engine.handedOff();
             } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {
                 router.metrics().handoffMissing("stopped"); // the first token was the last: nothing is handed over
@@ -433,7 +441,7 @@ final class Attempt {
                 decoder,
                 legs.endpoint().path(),
                 handoff == null ? Map.of() : handoff.decodeHeaders(),
-                handoff == null ? legs.json() : legs.decodeJson(handoff.decodeMembers(found)),
+                handoff == null ? legs.json() : legs.decodeJson(handoff.decodeMembers(legs.tree(), found)),
                 deadlines.answer(),
                 deadlines.gap());
         HttpHeaders headers = call.headers().with(request.decodeHeaders());
@@ -577,7 +585,8 @@ final class Attempt {
         HttpClientRequest notice = new HttpClientRequest(
                 "POST",
                 engine.uri(ABORT_PATH),
-                ForwardedHeaders.toEngine(request.exchange(), id),
+                ForwardedHeaders.toEngine(
+                        request.exchange(), id, router.config().engineKey()),
                 Json.bytes(Map.of("request_ids", List.of(id))),
                 router.config().deadlines().abortNotice(),
                 router.config().deadlines().abortNotice());

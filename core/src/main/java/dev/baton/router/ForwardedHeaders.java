@@ -4,13 +4,15 @@ import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpHeaders;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 
 /// Which header fields cross the router. Towards engines only a short list passes, so that no client can speak
 /// to what stands behind (addresses in ids, data-parallel ranks, priorities). Towards clients everything passes
 /// but what belongs to the connection or to the fleet.
 final class ForwardedHeaders {
-    private static final List<String> TO_ENGINES = List.of("authorization", "traceparent", "tracestate");
+    private static final List<String> TO_ENGINES = List.of("traceparent", "tracestate");
+    private static final String AUTHORIZATION = "authorization";
 
     private static final Set<String> NOT_TO_CLIENTS = Set.of(
             "connection",
@@ -30,10 +32,15 @@ final class ForwardedHeaders {
 
     private ForwardedHeaders() {}
 
-    static HttpHeaders toEngine(HttpExchange exchange, String requestId) {
-        List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 2);
+    /// @param engineKey shown to the engine instead of what the client shows; empty if the client's own goes on
+    static HttpHeaders toEngine(HttpExchange exchange, String requestId, Optional<String> engineKey) {
+        List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 3);
         fields.add(new HttpHeaders.Field("content-type", "application/json"));
         fields.add(new HttpHeaders.Field(RequestId.HEADER, requestId));
+        engineKey
+                .map(key -> "Bearer " + key)
+                .or(() -> exchange.header(AUTHORIZATION))
+                .ifPresent(value -> fields.add(new HttpHeaders.Field(AUTHORIZATION, value)));
         for (String name : TO_ENGINES) {
             exchange.header(name).ifPresent(value -> fields.add(new HttpHeaders.Field(name, value)));
         }

@@ -23,7 +23,12 @@ import tools.jackson.databind.node.ObjectNode;
 final class GenerationRequest {
     /// A client that could set these could make an engine read another request's KV cache or call any host.
     private static final List<String> INTERNAL_FIELDS = List.of(
-            Backend.KV_TRANSFER_PARAMS, "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room", Continuation.FIELD);
+            Backend.KV_TRANSFER_PARAMS,
+            "ec_transfer_params",
+            "bootstrap_host",
+            "bootstrap_port",
+            "bootstrap_room",
+            Continuation.FIELD);
 
     private final Endpoint endpoint;
     private final ObjectNode tree;
@@ -60,10 +65,7 @@ final class GenerationRequest {
             changed |= tree.remove(field) != null;
         }
         return new GenerationRequest(
-                endpoint,
-                tree,
-                changed ? Json.bytes(tree) : body,
-                new PolicyRequest(tree, endpoint.chat(), session));
+                endpoint, tree, changed ? Json.bytes(tree) : body, new PolicyRequest(tree, endpoint.chat(), session));
     }
 
     private static ApiException invalid(String reason) {
@@ -126,16 +128,20 @@ final class GenerationRequest {
     /// prompt can only come from the engine that computes it; and what an engine will refuse it refuses better
     /// without a prefill before it.
     ///
+    /// @param batches whether the fleet hands over several prompts and sequences as well
     /// @return empty if it can be handed off
-    Optional<String> handoffObstacle() {
-        if (isOver(tree.path("n"), 1) || isOver(tree.path("best_of"), 1)) {
-            return Optional.of("several sequences");
+    Optional<String> handoffObstacle(boolean batches) {
+        if (!batches && (isOver(tree.path("n"), 1) || hasSeveralPrompts(tree.path("prompt")))) {
+            return Optional.of("several prompts or sequences");
+        }
+        if (isOver(tree.path("best_of"), 1)) {
+            return Optional.of("the best of several sequences");
         }
         if (tree.path("use_beam_search").asBoolean(false)) {
             return Optional.of("beam search");
         }
-        if (hasSeveralPrompts(tree.path("prompt")) || tree.hasNonNull("prompt_embeds")) {
-            return Optional.of("several prompts or embeddings");
+        if (tree.hasNonNull("prompt_embeds")) {
+            return Optional.of("embeddings");
         }
         if (tree.path("echo").asBoolean(false) || tree.hasNonNull("prompt_logprobs")) {
             return Optional.of("log probabilities or text of the prompt");
@@ -152,7 +158,7 @@ final class GenerationRequest {
 
     /// Whether another engine could go on with its answer in the middle: a stream of one choice.
     boolean isContinuable() {
-        return tree.path("stream").asBoolean(false) && handoffObstacle().isEmpty();
+        return tree.path("stream").asBoolean(false) && handoffObstacle(false).isEmpty();
     }
 
     /// Whether its stream ends with an event that has the usage.

@@ -5,6 +5,7 @@ import dev.baton.http.HttpExchange;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.Continuation;
 import dev.baton.openai.SseWriter;
+import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.HandoffException;
 import dev.baton.router.policy.Decision;
 import dev.baton.router.policy.Route;
@@ -68,7 +69,7 @@ final class RoutedRequest implements Attempt.Request {
         this.startNanos = startNanos;
         this.stream = new AnswerStream(exchange, id);
         // The seed is for a request that has none: whoever goes on has to draw the same numbers.
-        this.decodeHeaders = request.isContinuable() && router.maxMigrations() > 0
+        this.decodeHeaders = request.isContinuable() && router.config().maxMigrations() > 0
                 ? Map.of(
                         Continuation.HEADER,
                         Long.toString(ThreadLocalRandom.current().nextLong()))
@@ -79,9 +80,14 @@ final class RoutedRequest implements Attempt.Request {
     void start() {
         guarded(() -> {
             exchange.onGone(gone -> guarded(this::abort));
-            wantsHandoff = !router.pool().prefillers().isEmpty()
-                    && request.handoffObstacle().isEmpty();
-            route(() -> fail(RouterErrors.NO_DECODER));
+            Backend backend = router.config().backend();
+            Optional<String> obstacle = request.handoffObstacle(backend.handsOverBatches());
+            if (obstacle.isPresent() && !backend.decodersServeAlone()) {
+                fail(RouterErrors.notHandedOver(obstacle.get()));
+                return;
+            }
+            wantsHandoff = !router.pool().prefillers().isEmpty() && obstacle.isEmpty();
+            route(() -> fail(noRoute()));
         });
     }
 
@@ -115,6 +121,16 @@ final class RoutedRequest implements Attempt.Request {
         if (route instanceof Route.Direct<Upstream> && wantsHandoff && prefillers.isEmpty()) {
             fallBack(route.decoder());
         }
+        begin(route, ifNoneLeft);
+    }
+
+    private ApiError noRoute() {
+        boolean lacksPrefiller = !router.config().backend().decodersServeAlone()
+                && router.pool().availablePrefillers(tried).isEmpty();
+        return lacksPrefiller ? RouterErrors.NO_PREFILLER : RouterErrors.NO_DECODER;
+    }
+
+    private void begin(Route<Upstream> route, Runnable ifNoneLeft) {
         Attempt next;
         try {
             next = Attempt.on(router, this, nextId(), route);
@@ -222,20 +238,20 @@ final class RoutedRequest implements Attempt.Request {
 
     private void prefillFailed(Attempt by, Attempt.End.PrefillFailed failed) {
         if (failed.repeatable() && mayRepeatOn(failed.engine())) {
-            begin(Attempt.on(router, this, nextId(), by.route()));
+            begin(by.route(), () -> fail(noRoute()));
             return;
         }
         blame(failed.engine(), failed.repeatable(), failed.cause());
         tried.add(failed.engine());
         fallbackCause = failed.cause();
-        route(() -> fail(RouterErrors.NO_DECODER));
+        route(() -> fail(noRoute()));
     }
 
     private void decodeFailed(Attempt by, Attempt.End.DecodeFailed failed) {
         if (by.stage() == Attempt.Stage.STREAM) {
             numMigrations++;
         } else if (failed.repeatable() && mayRepeatOn(failed.engine())) {
-            repeat(by);
+            repeat(by, failed.ifNoneLeft());
             return;
         } else {
             blame(failed.engine(), failed.repeatable(), failed.cause());
@@ -249,19 +265,20 @@ final class RoutedRequest implements Attempt.Request {
             stream.fail(event, head);
             end(STREAM_ERROR);
         } else if (by.isOfUseToOthers()) {
-            otherDecoder()
-                    .ifPresentOrElse(
-                            other -> begin(by.withDecoder(other)), () -> failWith(failed.ifNoneLeft()));
+            otherDecoder().ifPresentOrElse(other -> begin(by.withDecoder(other)), () -> failWith(failed.ifNoneLeft()));
         } else {
             by.release();
             route(() -> failWith(failed.ifNoneLeft()));
         }
     }
 
-    private void repeat(Attempt by) {
-        begin(by.isOfUseToOthers()
-                ? by.withDecoder(by.route().decoder())
-                : Attempt.on(router, this, nextId(), by.route()));
+    private void repeat(Attempt by, Attempt.IfNoneLeft ifNoneLeft) {
+        if (by.isOfUseToOthers()) {
+            begin(by.withDecoder(by.route().decoder()));
+        } else {
+            by.release();
+            begin(by.route(), () -> failWith(ifNoneLeft));
+        }
     }
 
     /// A connection that broke says something of its engine unless it was a kept one.
@@ -291,7 +308,7 @@ final class RoutedRequest implements Attempt.Request {
     private void migrate(Attempt by, Attempt.IfNoneLeft ifNoneLeft) {
         by.release();
         boolean mayGoOn = decodeHeaders.containsKey(Continuation.HEADER)
-                && numMigrations <= router.maxMigrations()
+                && numMigrations <= router.config().maxMigrations()
                 && !(ifNoneLeft instanceof Attempt.IfNoneLeft.Event(var _, byte[] event)
                         && EngineErrors.isOfTheRequest(event));
         if (!mayGoOn) {

@@ -13,7 +13,7 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
-import dev.baton.router.backend.Announcements;
+import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
@@ -68,7 +68,8 @@ public final class Router implements AutoCloseable {
         EnginePool pool = new EnginePool(config.health(), health);
         metrics.watch(pool);
         config.engines().start(pool);
-        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, metrics, ttft);
+        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
+        context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
         metrics.addKeys(config.server().apiKeys().all());
         server = runtime.serve(config.server(), this::handle);
         health.start(runtime, pool);
@@ -130,6 +131,7 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             context.config().engines().close();
+            context.config().announcements().close();
             health.close();
             runtime.close();
         }
@@ -303,7 +305,8 @@ public final class Router implements AutoCloseable {
         HttpClientRequest call = new HttpClientRequest(
                 exchange.method(),
                 engine.uri(exchange.path()),
-                ForwardedHeaders.toEngine(exchange, id.upstream()),
+                ForwardedHeaders.toEngine(
+                        exchange, id.upstream(), context.config().engineKey()),
                 exchange.body(),
                 deadline,
                 deadline);

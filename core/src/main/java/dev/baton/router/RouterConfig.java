@@ -2,18 +2,23 @@ package dev.baton.router;
 
 import dev.baton.discovery.EngineSource;
 import dev.baton.http.HttpServerConfig;
+import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
 import dev.baton.router.policy.PolicyConfig;
 import java.time.Duration;
+import java.util.Optional;
 
 /// The settings of a [Router]. Immutable and thread-safe.
 ///
 /// @param server address and limits towards clients
 /// @param engines says which engines there are; closed with the router
 /// @param backend how the fleet's engines hand over
+/// @param announcements what prefillers say outside of their answers; closed with the router
+/// @param engineKey the API key that engines are shown; empty if they are shown the client's
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
+/// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
 /// @param probeInterval time between two health probes of an engine that is up
 /// @param health how engines are judged besides
@@ -23,8 +28,11 @@ public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
         Backend backend,
+        Announcements announcements,
+        Optional<String> engineKey,
         PolicyConfig policy,
         RouterDeadlines deadlines,
+        int maxMigrations,
         int maxInFlight,
         Duration probeInterval,
         HealthConfig health,
@@ -36,6 +44,9 @@ public record RouterConfig(
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
         }
+        if (maxMigrations < 0) {
+            throw new RouterException("maxMigrations is " + maxMigrations + ", needed is at least 0");
+        }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
         }
@@ -46,8 +57,8 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, a probe
-    /// each second, statistics each 5 s, access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, 10,000
+    /// requests in flight, a probe each second, statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -56,8 +67,11 @@ public record RouterConfig(
     public Builder toBuilder() {
         return new Builder(server, engines)
                 .backend(backend)
+                .announcements(announcements)
+                .engineKey(engineKey)
                 .policy(policy)
                 .deadlines(deadlines)
+                .maxMigrations(maxMigrations)
                 .maxInFlight(maxInFlight)
                 .probeInterval(probeInterval)
                 .health(health)
@@ -70,8 +84,11 @@ public record RouterConfig(
         private HttpServerConfig server;
         private EngineSource engines;
         private Backend backend = new Nixl();
+        private Announcements announcements = Announcements.NONE;
+        private Optional<String> engineKey = Optional.empty();
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
+        private int maxMigrations = 3;
         private int maxInFlight = 10_000;
         private Duration probeInterval = Duration.ofSeconds(1);
         private HealthConfig health = HealthConfig.defaults();
@@ -98,6 +115,16 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder announcements(Announcements receiver) {
+            announcements = receiver;
+            return this;
+        }
+
+        public Builder engineKey(Optional<String> key) {
+            engineKey = key;
+            return this;
+        }
+
         public Builder policy(PolicyConfig config) {
             policy = config;
             return this;
@@ -105,6 +132,11 @@ public record RouterConfig(
 
         public Builder deadlines(RouterDeadlines times) {
             deadlines = times;
+            return this;
+        }
+
+        public Builder maxMigrations(int times) {
+            maxMigrations = times;
             return this;
         }
 
@@ -141,8 +173,11 @@ public record RouterConfig(
                     server,
                     engines,
                     backend,
+                    announcements,
+                    engineKey,
                     policy,
                     deadlines,
+                    maxMigrations,
                     maxInFlight,
                     probeInterval,
                     health,

@@ -10,7 +10,6 @@ record RouterContext(
         EnginePool pool,
         RoutingPolicy policy,
         Announcements announcements,
-        int maxMigrations,
         HttpClient client,
         RouterMetrics metrics,
         TtftStats ttft) {}

@@ -13,6 +13,7 @@ final class RouterErrors {
     static final ApiError INTERNAL = ApiError.internal("Internal Server Error");
 
     static final ApiError NO_DECODER = ApiError.unavailable("No decoder is available. Please try again later.");
+    static final ApiError NO_PREFILLER = ApiError.unavailable("No prefiller is available. Please try again later.");
     static final ApiError NO_ENGINE = ApiError.unavailable("No engine is available. Please try again later.");
     static final ApiError OVERLOADED = ApiError.unavailable("Too many requests are in flight. Please try again later.");
     static final ApiError ENGINE_DIED = badGateway("The engine stopped before it answered.");
@@ -26,6 +27,13 @@ final class RouterErrors {
     private static final String RETRY_AFTER_SECONDS = "1";
 
     private RouterErrors() {}
+
+    /// A request that this fleet cannot serve: its decoders do nothing without a prefiller.
+    ///
+    /// @param obstacle why it cannot be handed over
+    static ApiError notHandedOver(String obstacle) {
+        return error(400, "BadRequestError", "The engines behind this server cannot serve " + obstacle + ".");
+    }
 
     private static ApiError badGateway(String message) {
         return error(502, "BadGatewayError", message);

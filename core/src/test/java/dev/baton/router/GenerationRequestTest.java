@@ -85,7 +85,7 @@ class GenerationRequestTest {
                 "{\"prompt\":\"x\",\"truncate_prompt_tokens\":5}"
             })
     void ordinaryRequestsCanBeHandedOff(String body) {
-        assertThat(parse(body).handoffObstacle()).isEmpty();
+        assertThat(parse(body).handoffObstacle(false)).isEmpty();
     }
 
     @ParameterizedTest
@@ -104,16 +104,16 @@ class GenerationRequestTest {
                 "{\"max_completion_tokens\":-3}"
             })
     void requestsThatOneHandoffCannotServeSayWhy(String body) {
-        assertThat(parse(body).handoffObstacle()).isPresent();
+        assertThat(parse(body).handoffObstacle(false)).isPresent();
     }
 
     /// Jackson refuses to make a `double` of it; what it means is the engine's to say.
     @Test
     void numberBeyondADoubleIsSeenForWhatItIs() {
         String huge = "1" + "0".repeat(399);
-        assertThat(parse("{\"n\":" + huge + "}").handoffObstacle()).hasValue("several sequences");
-        assertThat(parse("{\"max_tokens\":" + huge + "}").handoffObstacle()).isEmpty();
-        assertThat(parse("{\"max_tokens\":-" + huge + "}").handoffObstacle()).isPresent();
+        assertThat(parse("{\"n\":" + huge + "}").handoffObstacle(false)).hasValue("several prompts or sequences");
+        assertThat(parse("{\"max_tokens\":" + huge + "}").handoffObstacle(false)).isEmpty();
+        assertThat(parse("{\"max_tokens\":-" + huge + "}").handoffObstacle(false)).isPresent();
     }
 
     @ParameterizedTest

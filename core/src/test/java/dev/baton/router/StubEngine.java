@@ -12,6 +12,7 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -24,6 +25,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -354,8 +356,12 @@ final class StubEngine implements AutoCloseable {
         }
 
         void startEvents() throws IOException {
-            write("HTTP/1.1 200 OK\r\nserver: stub\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-                    + "cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n");
+            startEvents("content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n");
+        }
+
+        /// @param headers lines, each with its end
+        void startEvents(String headers) throws IOException {
+            write("HTTP/1.1 200 OK\r\nserver: stub\r\n" + headers + "transfer-encoding: chunked\r\n\r\n");
         }
 
         void event(String payload) throws IOException {
@@ -398,6 +404,33 @@ final class StubEngine implements AutoCloseable {
                 disconnected();
             }
             socket.close();
+        }
+
+        /// Waits for something, unless the client leaves before.
+        ///
+        /// @return whether it has come about
+        boolean awaitUnlessGone(BooleanSupplier condition) throws IOException {
+            socket.setSoTimeout(5);
+            try {
+                while (!condition.getAsBoolean()) {
+                    try {
+                        if (in.read() < 0) {
+                            disconnected();
+                            return false;
+                        }
+                    } catch (SocketTimeoutException e) {
+                        continue; // still there
+                    } catch (SocketException e) {
+                        disconnected();
+                        return false;
+                    }
+                }
+                return true;
+            } finally {
+                if (!socket.isClosed()) {
+                    socket.setSoTimeout(0);
+                }
+            }
         }
 
         private void disconnected() {

@@ -5,13 +5,31 @@ import dev.baton.discovery.EngineInfo;
 /// A kind of fleet: how its engines hand a prompt's KV cache over. One record per hand-over protocol; each rule
 /// is a pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and
 /// thread-safe.
-public sealed interface Backend permits Nixl, SharedStore {
+public sealed interface Backend
+        permits LlmD, LmCacheMp, LmCachePd, Mooncake, Nixl, NixlPush, P2pNccl, SgLang, SharedStore, VllmAny {
     /// vLLM's field for what a connector has to know.
     String KV_TRANSFER_PARAMS = "kv_transfer_params";
 
     /// How one request is handed over between two engines.
     ///
-    /// @param requestId unique to this try of this request
+    /// @param requestId of this request; whatever has to be unique to this try is drawn here
     /// @throws HandoffException if one of the engines lacks what the protocol needs of it
     Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId);
+
+    /// Whether requests with several prompts or sequences are handed over as well. Where a prefiller's answer
+    /// describes one KV cache only, they are not.
+    default boolean handsOverBatches() {
+        return false;
+    }
+
+    /// Whether a decoder serves a request that no prefiller has seen. If not, such a request would end the engine or
+    /// wait in it for ever, so that every route has to have a prefiller, and what cannot be handed over is refused.
+    default boolean decodersServeAlone() {
+        return true;
+    }
+
+    /// `X-Request-Id` of a request that goes to a decoder alone.
+    default String directRequestId(String requestId) {
+        return requestId;
+    }
 }

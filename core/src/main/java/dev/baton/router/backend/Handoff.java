@@ -47,6 +47,11 @@ public interface Handoff {
         return false;
     }
 
+    /// Whether a prefiller's answer may say so, and is read therefore.
+    default boolean readsAnswers() {
+        return handsOffInAnswers();
+    }
+
     /// What the prefiller's answer says about where the KV cache is.
     ///
     /// @return empty if the decoder has to do without
@@ -72,7 +77,10 @@ public interface Handoff {
     }
 
     /// The members that the decode leg's body has more than the client's body.
-    default ObjectNode decodeMembers(Optional<JsonNode> found) {
+    ///
+    /// @param request the client's body; not changed
+    /// @param found what [#found] said
+    default ObjectNode decodeMembers(ObjectNode request, Optional<JsonNode> found) {
         return JsonNodeFactory.instance.objectNode();
     }
 

@@ -19,6 +19,8 @@ class HandoffTest {
     private static final String SIX_KEYS = "{'do_remote_decode':true,'do_remote_prefill':false,"
             + "'remote_engine_id':null,'remote_block_ids':null,'remote_host':null,'remote_port':null}";
 
+    private static final ObjectNode REQUEST = json("{'prompt':'x'}");
+
     private static ObjectNode json(String singleQuoted) {
         return (ObjectNode) Json.parse(singleQuoted.replace('\'', '"').getBytes(StandardCharsets.UTF_8));
     }
@@ -77,7 +79,7 @@ class HandoffTest {
             })
     void nixlHandoffGoesToTheDecoderAsItIs(String answer, String members) {
         Handoff handoff = handoff(new Nixl());
-        assertThat(handoff.decodeMembers(handoff.found(json(answer)))).isEqualTo(json(members));
+        assertThat(handoff.decodeMembers(REQUEST, handoff.found(json(answer)))).isEqualTo(json(members));
     }
 
     @Test
@@ -85,6 +87,6 @@ class HandoffTest {
         Handoff handoff = handoff(new SharedStore());
         Optional<JsonNode> found = handoff.found(json("{'kv_transfer_params':{'a':1}}"));
         assertThat(found).isEmpty();
-        assertThat(handoff.decodeMembers(found)).isEmpty();
+        assertThat(handoff.decodeMembers(REQUEST, found)).isEmpty();
     }
 }

@@ -1,0 +1,196 @@
+package dev.baton.discovery;
+
+import java.io.IOException;
+import java.net.DatagramSocket;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// Registers an engine where routers look, and keeps it registered: again and again, also after a router or etcd was
+/// away, until it is closed or the engine is no longer well. Closing it deregisters the engine.
+///
+/// One virtual thread for each place, so that one that does not answer holds up no other. Thread-safe.
+public final class Registrar implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(Registrar.class);
+
+    /// vLLM sends every 3 s; a router that was started anew should not have to wait for so long.
+    private static final Duration ZMQ_INTERVAL = Duration.ofSeconds(1);
+
+    private static final Duration LONGEST_GOODBYE = Duration.ofSeconds(3);
+
+    private final List<Place> places;
+
+    private Registrar(List<Place> places) {
+        this.places = places;
+    }
+
+    /// How an engine registers.
+    ///
+    /// @param engine what it says of itself
+    /// @param timeToLive how long a registration by HTTP or in etcd holds without being renewed; at least 1 s
+    /// @param adminKey of the routers; empty for none
+    public record Config(EngineInfo engine, Duration timeToLive, String adminKey) {
+        /// @throws DiscoveryException if the time is under 1 s
+        public Config {
+            if (timeToLive.toMillis() < 1000) {
+                throw new DiscoveryException("a registration must hold for at least 1 s");
+            }
+        }
+
+        /// The key is a secret.
+        @Override
+        public String toString() {
+            return "Config[" + engine + ", " + timeToLive + "]";
+        }
+    }
+
+    /// Begins to register.
+    ///
+    /// @param targets each `http://host:port`, `zmq://host:port` or `etcd://host:port/prefix`
+    /// @param config for all of them
+    /// @param isWell whether the engine works: while it does not, it does not register again
+    /// @throws DiscoveryException naming the target that is none
+    public static Registrar start(List<String> targets, Config config, BooleanSupplier isWell) {
+        targets.forEach(Registrar::check);
+        return new Registrar(
+                targets.stream().map(target -> new Place(target, config, isWell)).toList());
+    }
+
+    /// Refuses a target that can never work.
+    ///
+    /// @throws DiscoveryException naming it
+    public static void check(String target) {
+        hostAndPort(target);
+    }
+
+    /// The address of this machine that a target sees, for an engine that listens on all.
+    ///
+    /// @throws DiscoveryException if there is no route to it
+    public static String localHostTowards(String target) {
+        EngineAddress towards = hostAndPort(target);
+        try (DatagramSocket socket = new DatagramSocket()) {
+            socket.connect(new InetSocketAddress(towards.host(), towards.port())); // sends nothing
+            return socket.getLocalAddress().getHostAddress();
+        } catch (IOException | RuntimeException e) {
+            throw new DiscoveryException("there is no way to " + target + " (" + e.getMessage()
+                    + "): say which address of this machine is to be registered, with --advertise-host");
+        }
+    }
+
+    private static EngineAddress hostAndPort(String target) {
+        return switch (scheme(target)) {
+            case "etcd" -> EtcdTarget.parse(target).endpoints().getFirst();
+            case "zmq", "tcp", "http" -> EngineAddress.parse(withoutScheme(target));
+            default ->
+                throw new DiscoveryException(
+                        "'" + target + "' is none of http://host:port, zmq://host:port, etcd://host:port/prefix");
+        };
+    }
+
+    private static String scheme(String target) {
+        int colon = target.indexOf("://");
+        return colon < 0 ? "" : target.substring(0, colon).toLowerCase(Locale.ROOT);
+    }
+
+    private static String withoutScheme(String target) {
+        String rest = target.substring(target.indexOf("://") + 3);
+        return rest.endsWith("/") ? rest.substring(0, rest.length() - 1) : rest;
+    }
+
+    private static Registry registry(String target, Config config) {
+        return switch (scheme(target)) {
+            case "etcd" -> new EtcdRegistry(EtcdTarget.parse(target), config.engine(), config.timeToLive());
+            case "http" ->
+                new HttpRegistry(
+                        URI.create("http://" + hostAndPort(target)),
+                        config.adminKey(),
+                        config.engine(),
+                        config.timeToLive());
+            default -> new ZmqRegistry(hostAndPort(target), config.engine());
+        };
+    }
+
+    /// Deregisters everywhere, for at most a few seconds.
+    @Override
+    public void close() {
+        places.forEach(Place::leave);
+        long deadline = System.nanoTime() + LONGEST_GOODBYE.toNanos();
+        for (Place place : places) {
+            try {
+                if (!place.thread.join(Duration.ofNanos(Math.max(1, deadline - System.nanoTime())))) {
+                    LOG.warn("could not deregister from {} in time", place.target);
+                }
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return;
+            }
+        }
+    }
+
+    /// One registry and the thread that keeps the engine in it.
+    private static final class Place {
+        private final String target;
+        private final Config config;
+        private final BooleanSupplier isWell;
+        private final Duration interval;
+        private final CountDownLatch leaving = new CountDownLatch(1);
+        private final Thread thread;
+        private boolean registered;
+        private String complaint = "";
+
+        private Place(String target, Config config, BooleanSupplier isWell) {
+            this.target = target;
+            this.config = config;
+            this.isWell = isWell;
+            boolean foreign = !scheme(target).equals("http") && !scheme(target).equals("etcd");
+            this.interval = foreign ? ZMQ_INTERVAL : config.timeToLive().dividedBy(3);
+            this.thread = Thread.ofVirtual().name("baton-registrar").start(this::stay);
+        }
+
+        private void leave() {
+            leaving.countDown();
+        }
+
+        private void stay() {
+            try (Registry registry = registry(target, config)) {
+                do {
+                    if (isWell.getAsBoolean()) {
+                        announce(registry);
+                    }
+                } while (!leaving.await(interval.toMillis(), TimeUnit.MILLISECONDS));
+                if (registered) {
+                    registry.withdraw();
+                    LOG.info("deregistered {} from {}", config.engine().address(), target);
+                }
+            } catch (DiscoveryException e) {
+                LOG.warn("could not deregister: {}", e.getMessage());
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+
+        private void announce(Registry registry) throws InterruptedException {
+            try {
+                registry.announce();
+                if (!registered || !complaint.isEmpty()) {
+                    LOG.info("registered {} {} at {}", config.engine().role().word(), config.engine().address(), target);
+                }
+                registered = true;
+                complaint = "";
+            } catch (DiscoveryException e) {
+                String message = String.valueOf(e.getMessage());
+                if (!message.equals(complaint)) {
+                    complaint = message;
+                    LOG.warn("could not register: {}; trying on", message);
+                }
+            }
+        }
+    }
+}
