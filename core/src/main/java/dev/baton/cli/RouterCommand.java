@@ -88,6 +88,9 @@ final class RouterCommand implements Callable<Integer> {
             description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     BackendChoice backend = BackendChoice.NIXL;
 
+    @Mixin(name = "Routing")
+    RoutingOptions routing = new RoutingOptions();
+
     @Option(
             names = "--prefill-timeout",
             defaultValue = "300",
@@ -184,6 +187,7 @@ final class RouterCommand implements Callable<Integer> {
             return RouterConfig.builder(host, port, StaticEngines.parse(prefillers, decoders))
                     .server(access.http(host, port))
                     .backend(backend.backend())
+                    .policy(routing.policy())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .accessLog(!disableAccessLog)

@@ -216,6 +216,7 @@ final class RoutedRequest {
         prefillMillis = millisSinceStart();
         router.ttft().add(engine.index(), prefillMillis);
         router.metrics().firstToken(engine, prefillMillis / 1e3);
+        router.policy().prefilled(request.facts());
         found = found(engine, answer);
         if (next.state() == Upstream.State.DOWN) {
             decodeElsewhere(RouterErrors.NO_DECODER);
@@ -363,6 +364,7 @@ final class RoutedRequest {
                 engine.succeeded();
                 firstTokenMillis = millisSinceStart();
                 router.metrics().firstToken(engine, firstTokenMillis / 1e3);
+                router.policy().firstToken(request.facts());
             }
             HttpStream started = exchange.startStream(200, ForwardedHeaders.toClient(headers, id));
             stream = started;

@@ -13,7 +13,7 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
-import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.FleetPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
@@ -53,6 +53,7 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final HealthProber prober;
+    private final Optional<PolicyEndpoints> policyEndpoints;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -63,6 +64,9 @@ public final class Router implements AutoCloseable {
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
         config.engines().start(pool);
+        policyEndpoints = policy instanceof FleetPolicy switched
+                ? Optional.of(new PolicyEndpoints(switched, exchange -> true))
+                : Optional.empty();
         TtftStats ttft = new TtftStats();
         context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
@@ -83,7 +87,10 @@ public final class Router implements AutoCloseable {
     ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
     /// @throws HttpException in one sentence, if it cannot listen
     public static Router start(RouterConfig config, Consumer<String> ttftReport) {
-        return start(config, new RoundRobinPolicy(), ttftReport);
+        return start(
+                config,
+                new FleetPolicy(config.policy(), config.backend().prefillersServeAlone()),
+                ttftReport);
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -163,6 +170,8 @@ public final class Router implements AutoCloseable {
             } else {
                 passOn(exchange);
             }
+        } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
+            policyEndpoints.get().handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
@@ -311,6 +320,7 @@ public final class Router implements AutoCloseable {
         ObjectNode status = JsonNodeFactory.instance.objectNode();
         status.put("requests_in_flight", context.metrics().inFlight());
         status.put("client_connections", server.numConnections());
+        policyEndpoints.ifPresent(policies -> status.put("mode", policies.modeWord()));
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
             ObjectNode node = describe(prefillers.addObject(), engine);

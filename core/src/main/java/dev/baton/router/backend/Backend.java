@@ -14,4 +14,9 @@ public sealed interface Backend permits Nixl, SharedStore {
     /// @param requestId unique to this try of this request
     /// @throws HandoffException if one of the engines lacks what the protocol needs of it
     Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId);
+
+    /// Whether a prefiller also answers a request that is not handed over, from its first token to its last.
+    default boolean prefillersServeAlone() {
+        return false;
+    }
 }

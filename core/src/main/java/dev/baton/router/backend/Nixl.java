@@ -13,6 +13,11 @@ public record Nixl() implements Backend {
         return new Pull(requestId);
     }
 
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
+    }
+
     private record Pull(String requestId) implements Handoff {
         @Override
         public Order order() {
