@@ -99,6 +99,9 @@ final class RouterCommand implements Callable<Integer> {
                     + " ${DEFAULT-VALUE}).")
     int telemetryPort;
 
+    @Mixin(name = "Routing")
+    RoutingOptions routing = new RoutingOptions();
+
     @Option(
             names = "--prefill-timeout",
             defaultValue = "300",
@@ -208,6 +211,7 @@ final class RouterCommand implements Callable<Integer> {
                     .server(access.http(host, port))
                     .backend(backend.backend())
                     .announcements(announcements())
+                    .policy(routing.policy())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .accessLog(!disableAccessLog)

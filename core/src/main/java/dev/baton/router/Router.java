@@ -15,7 +15,7 @@ import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
-import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.FleetPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
@@ -56,12 +56,16 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final EngineHealth health;
+    private final Optional<PolicyEndpoints> policyEndpoints;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
+        policyEndpoints = policy instanceof FleetPolicy switched
+                ? Optional.of(new PolicyEndpoints(switched, exchange -> true))
+                : Optional.empty();
         TtftStats ttft = new TtftStats();
         RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
         health = new EngineHealth(client, config, policy, metrics, ttft);
@@ -89,7 +93,10 @@ public final class Router implements AutoCloseable {
     ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
     /// @throws HttpException in one sentence, if it cannot listen
     public static Router start(RouterConfig config, Consumer<String> ttftReport) {
-        return start(config, new RoundRobinPolicy(), ttftReport);
+        return start(
+                config,
+                new FleetPolicy(config.policy(), config.backend().prefillersServeAlone()),
+                ttftReport);
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -173,6 +180,8 @@ public final class Router implements AutoCloseable {
             } else {
                 passOn(exchange);
             }
+        } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
+            policyEndpoints.get().handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
@@ -348,6 +357,7 @@ public final class Router implements AutoCloseable {
         ObjectNode status = JsonNodeFactory.instance.objectNode();
         status.put("requests_in_flight", context.metrics().inFlight());
         status.put("client_connections", server.numConnections());
+        policyEndpoints.ifPresent(policies -> status.put("mode", policies.modeWord()));
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
             ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.prefillerIndex()));
