@@ -1,7 +1,6 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
-import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -11,8 +10,6 @@ import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
 import dev.baton.router.backend.SharedStore;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.Callable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -67,21 +64,6 @@ final class RouterCommand implements Callable<Integer> {
     int port;
 
     @Option(
-            names = {"--prefiller", "--prefillers"},
-            arity = "1..*",
-            paramLabel = "HOST:PORT",
-            description = "Prefillers; without any, decoders do everything.")
-    List<String> prefillers = new ArrayList<>();
-
-    @Option(
-            names = {"--decoder", "--decoders"},
-            arity = "1..*",
-            required = true,
-            paramLabel = "HOST:PORT",
-            description = "Decoders.")
-    List<String> decoders = new ArrayList<>();
-
-    @Option(
             names = "--backend",
             paramLabel = "NAME",
             defaultValue = "nixl",
@@ -133,6 +115,9 @@ final class RouterCommand implements Callable<Integer> {
     @Mixin
     ConfigOption file = new ConfigOption();
 
+    @Mixin(name = "Fleet")
+    DiscoveryOptions discovery = new DiscoveryOptions();
+
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
 
@@ -181,7 +166,8 @@ final class RouterCommand implements Callable<Integer> {
                 .withAnswer(answerTimeout)
                 .withGap(gapTimeout);
         try {
-            return RouterConfig.builder(host, port, StaticEngines.parse(prefillers, decoders))
+            return RouterConfig.builder(host, port, discovery.engines())
+                    .fleet(discovery.fleet())
                     .server(access.http(host, port))
                     .backend(backend.backend())
                     .deadlines(deadlines)

@@ -53,6 +53,7 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final HealthProber prober;
+    private final FleetEndpoints fleet;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -62,10 +63,16 @@ public final class Router implements AutoCloseable {
         prober = new HealthProber(
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
-        config.engines().start(pool);
+        fleet = new FleetEndpoints(config.fleet(), config.engines(), pool);
+        fleet.start();
         TtftStats ttft = new TtftStats();
         context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
-        server = runtime.serve(config.server(), this::handle);
+        try {
+            server = runtime.serve(config.server(), this::handle);
+        } catch (RuntimeException e) {
+            fleet.close();
+            throw e;
+        }
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
@@ -121,7 +128,7 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
-            context.config().engines().close();
+            fleet.close();
             prober.close();
             runtime.close();
         }
@@ -163,6 +170,8 @@ public final class Router implements AutoCloseable {
             } else {
                 passOn(exchange);
             }
+        } else if (fleet.serves(path)) {
+            fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
@@ -213,7 +222,7 @@ public final class Router implements AutoCloseable {
         }
     }
 
-    private static boolean hasJsonType(HttpExchange exchange) {
+    static boolean hasJsonType(HttpExchange exchange) {
         return exchange.header("content-type")
                 .map(type -> type.split(";", 2)[0].strip())
                 .filter("application/json"::equalsIgnoreCase)
@@ -235,11 +244,14 @@ public final class Router implements AutoCloseable {
 
     /// 200 while requests can be served, that is while a decoder is up.
     private void health(HttpExchange exchange) {
-        boolean serves = !context.pool().availableDecoders(Set.of()).isEmpty();
-        exchange.respondEmpty(serves ? 200 : 503);
+        exchange.respondEmpty(canServe() ? 200 : 503);
     }
 
-    /// 200 once every engine is up, else 503 with those that are not.
+    private boolean canServe() {
+        return !context.pool().availableDecoders(Set.of()).isEmpty();
+    }
+
+    /// 200 once every engine is up and there is a decoder, else 503 with those that are not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
@@ -248,7 +260,7 @@ public final class Router implements AutoCloseable {
                 .forEach(engine -> missing.addObject()
                         .put("role", engine.role().word())
                         .put("address", engine.address().toString()));
-        exchange.respondJson(missing.isEmpty() ? 200 : 503, Json.bytes(answer));
+        exchange.respondJson(missing.isEmpty() && canServe() ? 200 : 503, Json.bytes(answer));
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.

@@ -11,6 +11,7 @@ import java.time.Duration;
 ///
 /// @param server address and limits towards clients
 /// @param engines says which engines there are; closed with the router
+/// @param fleet who may see and change the fleet over HTTP
 /// @param backend how the fleet's engines hand over
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
@@ -21,6 +22,7 @@ import java.time.Duration;
 public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
+        FleetConfig fleet,
         Backend backend,
         PolicyConfig policy,
         RouterDeadlines deadlines,
@@ -53,6 +55,7 @@ public record RouterConfig(
     /// Begins with these values.
     public Builder toBuilder() {
         return new Builder(server, engines)
+                .fleet(fleet)
                 .backend(backend)
                 .policy(policy)
                 .deadlines(deadlines)
@@ -66,6 +69,7 @@ public record RouterConfig(
     public static final class Builder {
         private HttpServerConfig server;
         private EngineSource engines;
+        private FleetConfig fleet = FleetConfig.defaults();
         private Backend backend = new Nixl();
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
@@ -86,6 +90,11 @@ public record RouterConfig(
 
         public Builder engines(EngineSource source) {
             engines = source;
+            return this;
+        }
+
+        public Builder fleet(FleetConfig config) {
+            fleet = config;
             return this;
         }
 
@@ -131,6 +140,7 @@ public record RouterConfig(
             return new RouterConfig(
                     server,
                     engines,
+                    fleet,
                     backend,
                     policy,
                     deadlines,
