@@ -2,7 +2,6 @@ package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.EngineSource;
-import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -15,8 +14,6 @@ import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -60,21 +57,6 @@ final class RouterCommand implements Callable<Integer> {
             defaultValue = "9000",
             description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;
-
-    @Option(
-            names = {"--prefiller", "--prefillers"},
-            arity = "1..*",
-            paramLabel = "HOST:PORT",
-            description = "Prefillers; without any, decoders do everything.")
-    List<String> prefillers = new ArrayList<>();
-
-    @Option(
-            names = {"--decoder", "--decoders"},
-            arity = "1..*",
-            required = true,
-            paramLabel = "HOST:PORT",
-            description = "Decoders.")
-    List<String> decoders = new ArrayList<>();
 
     @Option(
             names = "--backend",
@@ -147,6 +129,9 @@ final class RouterCommand implements Callable<Integer> {
     @Mixin
     ConfigOption file = new ConfigOption();
 
+    @Mixin(name = "Fleet")
+    DiscoveryOptions discovery = new DiscoveryOptions();
+
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
 
@@ -208,6 +193,7 @@ final class RouterCommand implements Callable<Integer> {
                 .withGap(gapTimeout);
         try {
             return RouterConfig.builder(host, port, engines())
+                    .fleet(discovery.fleet())
                     .server(access.http(host, port))
                     .backend(backend.backend())
                     .announcements(announcements())
@@ -222,8 +208,8 @@ final class RouterCommand implements Callable<Integer> {
     }
 
     private EngineSource engines() {
-        EngineSource listed = StaticEngines.parse(prefillers, decoders);
-        return backend == BackendKind.MOONCAKE ? new MooncakeBootstraps(listed, Mooncake.ASK_INTERVAL) : listed;
+        EngineSource found = discovery.engines();
+        return backend == BackendKind.MOONCAKE ? new MooncakeBootstraps(found, Mooncake.ASK_INTERVAL) : found;
     }
 
     private Announcements announcements() {

@@ -57,6 +57,7 @@ public final class Router implements AutoCloseable {
     private final RouterContext context;
     private final EngineHealth health;
     private final Optional<PolicyEndpoints> policyEndpoints;
+    private final FleetEndpoints fleet;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -71,11 +72,17 @@ public final class Router implements AutoCloseable {
         health = new EngineHealth(client, config, policy, metrics, ttft);
         EnginePool pool = new EnginePool(config.health(), health);
         metrics.watch(pool);
-        config.engines().start(pool);
+        fleet = new FleetEndpoints(config.fleet(), config.engines(), pool);
+        fleet.start();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
         metrics.addKeys(config.server().apiKeys().all());
-        server = runtime.serve(config.server(), this::handle);
+        try {
+            server = runtime.serve(config.server(), this::handle);
+        } catch (RuntimeException e) {
+            fleet.close();
+            throw e;
+        }
         health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
@@ -137,7 +144,7 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
-            context.config().engines().close();
+            fleet.close();
             context.config().announcements().close();
             health.close();
             runtime.close();
@@ -182,6 +189,8 @@ public final class Router implements AutoCloseable {
             }
         } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
             policyEndpoints.get().handle(exchange);
+        } else if (fleet.serves(path)) {
+            fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
@@ -258,7 +267,7 @@ public final class Router implements AutoCloseable {
         }
     }
 
-    private static boolean hasJsonType(HttpExchange exchange) {
+    static boolean hasJsonType(HttpExchange exchange) {
         return exchange.header("content-type")
                 .map(type -> type.split(";", 2)[0].strip())
                 .filter("application/json"::equalsIgnoreCase)
@@ -280,11 +289,14 @@ public final class Router implements AutoCloseable {
 
     /// 200 while requests can be served, that is while a decoder is up.
     private void health(HttpExchange exchange) {
-        boolean serves = !context.pool().availableDecoders(Set.of()).isEmpty();
-        exchange.respondEmpty(serves ? 200 : 503);
+        exchange.respondEmpty(canServe() ? 200 : 503);
     }
 
-    /// 200 once every engine is up, else 503 with those that are not.
+    private boolean canServe() {
+        return !context.pool().availableDecoders(Set.of()).isEmpty();
+    }
+
+    /// 200 once every engine is up and there is a decoder, else 503 with those that are not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
@@ -293,7 +305,7 @@ public final class Router implements AutoCloseable {
                 .forEach(engine -> missing.addObject()
                         .put("role", engine.role().word())
                         .put("address", engine.address().toString()));
-        exchange.respondJson(missing.isEmpty() ? 200 : 503, Json.bytes(answer));
+        exchange.respondJson(missing.isEmpty() && canServe() ? 200 : 503, Json.bytes(answer));
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.
