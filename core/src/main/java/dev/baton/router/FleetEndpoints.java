@@ -84,7 +84,7 @@ final class FleetEndpoints implements AutoCloseable {
     void handle(HttpExchange exchange) {
         boolean change = !exchange.path().equals(LIST);
         RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
-        if (config.adminKeys().areRequired() && !showsKey(exchange)) {
+        if (!admits(exchange)) {
             exchange.respondJson(401, UNAUTHORIZED);
         } else if (!exchange.method().equals(change ? "POST" : "GET")) {
             respond(exchange, id, RouterErrors.METHOD_NOT_ALLOWED);
@@ -103,8 +103,10 @@ final class FleetEndpoints implements AutoCloseable {
         }
     }
 
-    private boolean showsKey(HttpExchange exchange) {
-        return config.adminKeys().isShownBy(exchange.header("authorization"))
+    /// Whether a client may see and change the fleet, as far as keys go.
+    boolean admits(HttpExchange exchange) {
+        return !config.adminKeys().areRequired()
+                || config.adminKeys().isShownBy(exchange.header("authorization"))
                 || exchange.header("x-api-key").map(config.adminKeys()::isKey).orElse(false);
     }
 

@@ -64,9 +64,6 @@ public final class Router implements AutoCloseable {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
-        policyEndpoints = policy instanceof FleetPolicy switched
-                ? Optional.of(new PolicyEndpoints(switched, exchange -> true))
-                : Optional.empty();
         TtftStats ttft = new TtftStats();
         RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
         health = new EngineHealth(client, config, policy, metrics, ttft);
@@ -74,6 +71,9 @@ public final class Router implements AutoCloseable {
         metrics.watch(pool);
         fleet = new FleetEndpoints(config.fleet(), config.engines(), pool);
         fleet.start();
+        policyEndpoints = policy instanceof FleetPolicy switched
+                ? Optional.of(new PolicyEndpoints(switched, fleet::admits))
+                : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
         metrics.addKeys(config.server().apiKeys().all());
