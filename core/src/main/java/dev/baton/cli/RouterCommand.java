@@ -119,6 +119,15 @@ final class RouterCommand implements Callable<Integer> {
             description = "Most requests at a time; further ones are refused with 503 (default: ${DEFAULT-VALUE}).")
     int maxInFlight;
 
+    @Option(
+            names = "--max-queue-wait",
+            defaultValue = "30",
+            paramLabel = "SECONDS",
+            converter = Seconds.class,
+            description = "Expected wait for a first token from which on requests are refused with 503, each API key"
+                    + " its part of them; 0: never (default: ${DEFAULT-VALUE}).")
+    Duration maxQueueWait = Duration.ZERO;
+
     @Option(names = "--disable-access-log", description = "Do not log each request.")
     boolean disableAccessLog;
 
@@ -186,6 +195,7 @@ final class RouterCommand implements Callable<Integer> {
                     .backend(backend.backend())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
+                    .maxQueueWait(maxQueueWait)
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {

@@ -63,6 +63,8 @@ final class Connections {
         countsByIp.computeIfPresent(ip, (same, open) -> open == 1 ? null : open - 1);
     }
 
+    /// Says that a request has come.
+    ///
     /// @return false if the connection is over, and what comes on it is not to be answered
     boolean requestStarted(HttpConnection connection) {
         Watch watch = watches.get(connection);

@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
@@ -44,6 +45,9 @@ public final class Router implements AutoCloseable {
     /// Shorter than the 5 s after which vLLM's server closes an unused connection.
     private static final Duration KEEP_ALIVE = Duration.ofSeconds(4);
 
+    /// Requests that may wait for a first token whatever the fleet's pace.
+    private static final int LEAST_WAITING = 16;
+
     private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
@@ -53,6 +57,7 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final HealthProber prober;
+    private final LoadShedder shedder;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -66,7 +71,10 @@ public final class Router implements AutoCloseable {
         TtftStats ttft = new TtftStats();
         context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
         context.metrics().addKeys(config.server().apiKeys().all());
+        shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         server = runtime.serve(config.server(), this::handle);
+        context.metrics().addShedder(shedder);
+        runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
@@ -190,20 +198,42 @@ public final class Router implements AutoCloseable {
         RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
         if (!hasJsonType(exchange)) {
             refuseGeneration(exchange, endpoint, id, ApiError.unsupportedMediaType());
-        } else if (!context.metrics().requestStarted(context.config().maxInFlight())) {
+            return;
+        }
+        String key = exchange.apiKey().map(ApiKey::name).orElse("");
+        Optional<LoadShedder.Place> place = shedder.admit(key);
+        if (place.isEmpty()) {
+            refuseGeneration(exchange, endpoint, id, RouterErrors.shed(shedder.retryAfter()));
+            return;
+        }
+        exchange.onAnswer(status -> answered(place.get(), status));
+        exchange.onGone(gone -> place.get().leave());
+        if (!context.metrics().requestStarted(context.config().maxInFlight())) {
             refuseGeneration(exchange, endpoint, id, RouterErrors.OVERLOADED);
         } else if (exchange.body().length < LARGE_BODY_BYTES) {
-            parse(exchange, endpoint, id, startNanos);
+            parse(exchange, endpoint, id, place.get(), startNanos);
         } else {
-            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, startNanos));
+            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, place.get(), startNanos));
         }
     }
 
-    private void parse(HttpExchange exchange, Endpoint endpoint, RequestId id, long startNanos) {
+    private static void answered(LoadShedder.Place place, int status) {
+        if (status == 200) {
+            place.served();
+        } else {
+            place.leave();
+        }
+    }
+
+    private void parse(
+            HttpExchange exchange, Endpoint endpoint, RequestId id, LoadShedder.Place place, long startNanos) {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             refuseOtherModels(exchange, request);
+            if (!request.tree().path("stream").asBoolean(false)) {
+                place.leave(); // its answer comes with its last token: when it was first served is not known
+            }
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()

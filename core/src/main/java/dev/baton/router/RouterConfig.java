@@ -15,6 +15,7 @@ import java.time.Duration;
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
+/// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
 /// @param probeInterval time between two health probes of an engine
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic
 /// @param accessLog whether each request is logged, without its prompt
@@ -25,6 +26,7 @@ public record RouterConfig(
         PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxInFlight,
+        Duration maxQueueWait,
         Duration probeInterval,
         Duration statsInterval,
         boolean accessLog) {
@@ -33,6 +35,9 @@ public record RouterConfig(
     public RouterConfig {
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
+        }
+        if (maxQueueWait.isNegative()) {
+            throw new RouterException("maxQueueWait is below 0");
         }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
@@ -44,8 +49,8 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, a probe
-    /// each second, statistics each 5 s, access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, 30 s
+    /// of waiting, a probe each second, statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -57,6 +62,7 @@ public record RouterConfig(
                 .policy(policy)
                 .deadlines(deadlines)
                 .maxInFlight(maxInFlight)
+                .maxQueueWait(maxQueueWait)
                 .probeInterval(probeInterval)
                 .statsInterval(statsInterval)
                 .accessLog(accessLog);
@@ -70,6 +76,7 @@ public record RouterConfig(
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxInFlight = 10_000;
+        private Duration maxQueueWait = Duration.ofSeconds(30);
         private Duration probeInterval = Duration.ofSeconds(1);
         private Duration statsInterval = Duration.ofSeconds(5);
         private boolean accessLog = true;
@@ -109,6 +116,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder maxQueueWait(Duration wait) {
+            maxQueueWait = wait;
+            return this;
+        }
+
         public Builder probeInterval(Duration interval) {
             probeInterval = interval;
             return this;
@@ -135,6 +147,7 @@ public record RouterConfig(
                     policy,
                     deadlines,
                     maxInFlight,
+                    maxQueueWait,
                     probeInterval,
                     statsInterval,
                     accessLog);

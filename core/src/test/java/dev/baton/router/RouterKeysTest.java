@@ -20,7 +20,7 @@ class RouterKeysTest {
         return new Fleet(
                 1,
                 1,
-                config -> config.withServer(HttpServerConfig.builder("127.0.0.1", 0)
+                config -> config.server(HttpServerConfig.builder("127.0.0.1", 0)
                         .apiKeys(ApiKeys.none().and(List.of(keys)))
                         .build()));
     }
