@@ -2,6 +2,8 @@ package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.StaticEngines;
+import dev.baton.http.ClientTls;
+import dev.baton.http.HttpException;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -10,10 +12,13 @@ import dev.baton.router.RouterException;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
 import dev.baton.router.backend.SharedStore;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
@@ -128,6 +133,31 @@ final class RouterCommand implements Callable<Integer> {
                     + " its part of them; 0: never (default: ${DEFAULT-VALUE}).")
     Duration maxQueueWait = Duration.ZERO;
 
+    @Option(
+            names = "--engine-ca-certs",
+            paramLabel = "FILE",
+            description = "Certificates of the authorities that vouch for engines of https:// addresses, PEM (default:"
+                    + " those of the JDK).")
+    @Nullable
+    Path engineCaCerts;
+
+    @Option(
+            names = "--engine-certfile",
+            paramLabel = "FILE",
+            description = "Certificate that the router shows to such engines, PEM.")
+    @Nullable
+    Path engineCertfile;
+
+    @Option(names = "--engine-keyfile", paramLabel = "FILE", description = "Its private key, PEM.")
+    @Nullable
+    Path engineKeyfile;
+
+    @Option(
+            names = "--event-loops",
+            paramLabel = "N",
+            description = "Threads that carry requests (default: one a core).")
+    int eventLoops = Runtime.getRuntime().availableProcessors();
+
     @Option(names = "--disable-access-log", description = "Do not log each request.")
     boolean disableAccessLog;
 
@@ -165,7 +195,8 @@ final class RouterCommand implements Callable<Integer> {
         Router router = Router.start(config);
         try {
             LOG.info(
-                    "Router on http://{}:{}{} over {}",
+                    "Router on {}://{}:{}{} over {}",
+                    access.scheme(),
                     host,
                     router.port(),
                     access.needsKey() ? ", with an API key," : "",
@@ -196,9 +227,14 @@ final class RouterCommand implements Callable<Integer> {
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .maxQueueWait(maxQueueWait)
+                    .eventLoops(eventLoops)
+                    .engineTls(new ClientTls(
+                            Optional.ofNullable(engineCaCerts),
+                            Optional.ofNullable(engineCertfile),
+                            Optional.ofNullable(engineKeyfile)))
                     .accessLog(!disableAccessLog)
                     .build();
-        } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
+        } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
     }

@@ -62,8 +62,8 @@ public final class Router implements AutoCloseable {
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
-        HttpClient client = runtime.client(
-                new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
+        HttpClient client = runtime.client(new HttpClientConfig(
+                config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE, config.engineTls()));
         prober = new HealthProber(
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
@@ -96,7 +96,7 @@ public final class Router implements AutoCloseable {
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
-        HttpRuntime runtime = HttpRuntime.start();
+        HttpRuntime runtime = HttpRuntime.start(config.eventLoops());
         try {
             return new Router(runtime, config, policy, ttftReport);
         } catch (RuntimeException e) {

@@ -1,6 +1,7 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineSource;
+import dev.baton.http.ClientTls;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
@@ -14,6 +15,8 @@ import java.time.Duration;
 /// @param backend how the fleet's engines hand over
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
+/// @param engineTls how engines of `https` addresses are known
+/// @param eventLoops threads that carry requests
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
 /// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
 /// @param probeInterval time between two health probes of an engine
@@ -25,6 +28,8 @@ public record RouterConfig(
         Backend backend,
         PolicyConfig policy,
         RouterDeadlines deadlines,
+        ClientTls engineTls,
+        int eventLoops,
         int maxInFlight,
         Duration maxQueueWait,
         Duration probeInterval,
@@ -35,6 +40,9 @@ public record RouterConfig(
     public RouterConfig {
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
+        }
+        if (eventLoops < 1) {
+            throw new RouterException("eventLoops is " + eventLoops + ", needed is at least 1");
         }
         if (maxQueueWait.isNegative()) {
             throw new RouterException("maxQueueWait is below 0");
@@ -49,7 +57,8 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 10,000 requests in flight, 30 s
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, an event loop for
+    /// each processor, 10,000 requests in flight, 30 s
     /// of waiting, a probe each second, statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
@@ -61,6 +70,8 @@ public record RouterConfig(
                 .backend(backend)
                 .policy(policy)
                 .deadlines(deadlines)
+                .engineTls(engineTls)
+                .eventLoops(eventLoops)
                 .maxInFlight(maxInFlight)
                 .maxQueueWait(maxQueueWait)
                 .probeInterval(probeInterval)
@@ -75,6 +86,8 @@ public record RouterConfig(
         private Backend backend = new Nixl();
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
+        private ClientTls engineTls = ClientTls.defaults();
+        private int eventLoops = Runtime.getRuntime().availableProcessors();
         private int maxInFlight = 10_000;
         private Duration maxQueueWait = Duration.ofSeconds(30);
         private Duration probeInterval = Duration.ofSeconds(1);
@@ -108,6 +121,16 @@ public record RouterConfig(
 
         public Builder deadlines(RouterDeadlines times) {
             deadlines = times;
+            return this;
+        }
+
+        public Builder engineTls(ClientTls how) {
+            engineTls = how;
+            return this;
+        }
+
+        public Builder eventLoops(int threads) {
+            eventLoops = threads;
             return this;
         }
 
@@ -146,6 +169,8 @@ public record RouterConfig(
                     backend,
                     policy,
                     deadlines,
+                    engineTls,
+                    eventLoops,
                     maxInFlight,
                     maxQueueWait,
                     probeInterval,
