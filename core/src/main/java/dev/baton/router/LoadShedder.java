@@ -144,7 +144,8 @@ final class LoadShedder {
         }
         if (seconds >= MIN_SECONDS) {
             rate = tokens / seconds;
-            if (tokens > HALVED_AFTER_TOKENS && seconds > 2 * MIN_SECONDS || seconds > HALVED_AFTER_SECONDS) {
+            boolean knowsEnough = tokens > HALVED_AFTER_TOKENS && seconds > 2 * MIN_SECONDS;
+            if (knowsEnough || seconds > HALVED_AFTER_SECONDS) {
                 tokens /= 2;
                 seconds /= 2;
             }
