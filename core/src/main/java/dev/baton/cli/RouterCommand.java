@@ -2,6 +2,8 @@ package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.EngineSource;
+import dev.baton.http.ClientTls;
+import dev.baton.http.HttpException;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -13,7 +15,9 @@ import dev.baton.router.backend.Mooncake;
 import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -115,6 +119,40 @@ final class RouterCommand implements Callable<Integer> {
             description = "Most requests at a time; further ones are refused with 503 (default: ${DEFAULT-VALUE}).")
     int maxInFlight;
 
+    @Option(
+            names = "--max-queue-wait",
+            defaultValue = "30",
+            paramLabel = "SECONDS",
+            converter = Seconds.class,
+            description = "Expected wait for a first token from which on requests are refused with 503, each API key"
+                    + " its part of them; 0: never (default: ${DEFAULT-VALUE}).")
+    Duration maxQueueWait = Duration.ZERO;
+
+    @Option(
+            names = "--engine-ca-certs",
+            paramLabel = "FILE",
+            description = "Certificates of the authorities that vouch for engines of https:// addresses, PEM (default:"
+                    + " those of the JDK).")
+    @Nullable
+    Path engineCaCerts;
+
+    @Option(
+            names = "--engine-certfile",
+            paramLabel = "FILE",
+            description = "Certificate that the router shows to such engines, PEM.")
+    @Nullable
+    Path engineCertfile;
+
+    @Option(names = "--engine-keyfile", paramLabel = "FILE", description = "Its private key, PEM.")
+    @Nullable
+    Path engineKeyfile;
+
+    @Option(
+            names = "--event-loops",
+            paramLabel = "N",
+            description = "Threads that carry requests (default: one a core).")
+    int eventLoops = Runtime.getRuntime().availableProcessors();
+
     @Option(names = "--disable-access-log", description = "Do not log each request.")
     boolean disableAccessLog;
 
@@ -162,7 +200,8 @@ final class RouterCommand implements Callable<Integer> {
         Router router = Router.start(config);
         try {
             LOG.info(
-                    "Router on http://{}:{}{} over {}",
+                    "Router on {}://{}:{}{} over {}",
+                    access.scheme(),
                     config.server().host(),
                     router.port(),
                     config.server().apiKeys().areRequired() ? ", with an API key," : "",
@@ -200,9 +239,15 @@ final class RouterCommand implements Callable<Integer> {
                     .policy(routing.policy())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
+                    .maxQueueWait(maxQueueWait)
+                    .eventLoops(eventLoops)
+                    .engineTls(new ClientTls(
+                            Optional.ofNullable(engineCaCerts),
+                            Optional.ofNullable(engineCertfile),
+                            Optional.ofNullable(engineKeyfile)))
                     .accessLog(!disableAccessLog)
                     .build();
-        } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
+        } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
     }
