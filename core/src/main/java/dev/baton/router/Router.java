@@ -18,6 +18,7 @@ import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
@@ -48,7 +49,7 @@ public final class Router implements AutoCloseable {
     private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
-            Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/metrics");
+            Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/healthcheck", "/metrics");
     private static final Set<String> POST_PATHS = Set.of("/tokenize", "/detokenize", "/ping");
 
     private final HttpRuntime runtime;
@@ -66,8 +67,8 @@ public final class Router implements AutoCloseable {
         config.engines().start(pool);
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         TtftStats ttft = new TtftStats();
-        context = new RouterContext(
-                config, pool, routes, config.announcements(), client, new RouterMetrics(pool), ttft);
+        context =
+                new RouterContext(config, pool, routes, config.announcements(), client, new RouterMetrics(pool), ttft);
         server = runtime.serve(config.server(), this::handle);
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
@@ -179,6 +180,7 @@ public final class Router implements AutoCloseable {
             case "/v1/models" -> passOn(exchange);
             case "/ready" -> ready(exchange);
             case "/version" -> exchange.respondJson(200, version());
+            case "/healthcheck" -> exchange.respondJson(200, Json.bytes(healthcheck()));
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
             case "/metrics" ->
                 exchange.respond(
@@ -312,6 +314,15 @@ public final class Router implements AutoCloseable {
         return Json.bytes(version);
     }
 
+    /// In the form of vLLM's `toy_proxy_server.py`.
+    private ObjectNode healthcheck() {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("status", "ok")
+                .put("prefill_instances", context.pool().prefillers().size())
+                .put("decode_instances", context.pool().decoders().size());
+    }
+
     private ObjectNode status() {
         ObjectNode status = JsonNodeFactory.instance.objectNode();
         status.put("requests_in_flight", context.metrics().inFlight());
@@ -324,7 +335,16 @@ public final class Router implements AutoCloseable {
         for (Upstream engine : context.pool().decoders()) {
             ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.index()));
         }
+        addNodes(status, "prefill", context.pool().prefillers());
+        addNodes(status, "decode", context.pool().decoders());
         return status;
+    }
+
+    /// In the form of vLLM's `disagg_proxy_demo.py`.
+    private static void addNodes(ObjectNode status, String role, List<Upstream> engines) {
+        status.put(role + "_node_count", engines.size());
+        ArrayNode nodes = status.putArray(role + "_nodes");
+        engines.forEach(engine -> nodes.add(engine.address().toString()));
     }
 
     private static void ttft(ObjectNode engine, Optional<TtftStats.Summary> times) {
