@@ -276,6 +276,7 @@ final class RoutedRequest implements Attempt.Request {
         if (by.isOfUseToOthers()) {
             begin(by.withDecoder(by.route().decoder()));
         } else {
+            by.release();
             begin(by.route(), () -> failWith(ifNoneLeft));
         }
     }

@@ -29,7 +29,7 @@ final class Deployment implements AutoCloseable {
     static final ObjectMapper JSON = new ObjectMapper();
     static final Path MODEL = repository().resolve("models/baton-tiny");
 
-    private static final Duration READY_DEADLINE = Duration.ofSeconds(60);
+    private static final Duration READY_DEADLINE = Duration.ofSeconds(180);
     private static final Duration CALL_DEADLINE = Duration.ofSeconds(120);
 
     private final HttpClient client =

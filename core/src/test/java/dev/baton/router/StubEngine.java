@@ -12,6 +12,7 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -24,6 +25,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.BooleanSupplier;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -395,6 +397,33 @@ final class StubEngine implements AutoCloseable {
                 disconnected();
             }
             socket.close();
+        }
+
+        /// Waits for something, unless the client leaves before.
+        ///
+        /// @return whether it has come about
+        boolean awaitUnlessGone(BooleanSupplier condition) throws IOException {
+            socket.setSoTimeout(5);
+            try {
+                while (!condition.getAsBoolean()) {
+                    try {
+                        if (in.read() < 0) {
+                            disconnected();
+                            return false;
+                        }
+                    } catch (SocketTimeoutException e) {
+                        continue; // still there
+                    } catch (SocketException e) {
+                        disconnected();
+                        return false;
+                    }
+                }
+                return true;
+            } finally {
+                if (!socket.isClosed()) {
+                    socket.setSoTimeout(0);
+                }
+            }
         }
 
         private void disconnected() {
