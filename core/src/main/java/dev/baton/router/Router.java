@@ -20,6 +20,7 @@ import dev.baton.router.policy.FleetPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
@@ -54,7 +55,7 @@ public final class Router implements AutoCloseable {
     private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
-            Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/metrics");
+            Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/healthcheck", "/metrics");
     private static final Set<String> POST_PATHS = Set.of("/tokenize", "/detokenize", "/ping");
 
     private final HttpRuntime runtime;
@@ -211,6 +212,7 @@ public final class Router implements AutoCloseable {
             case "/v1/models" -> passOn(exchange);
             case "/ready" -> ready(exchange);
             case "/version" -> exchange.respondJson(200, version());
+            case "/healthcheck" -> exchange.respondJson(200, Json.bytes(healthcheck()));
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
             case "/metrics" -> metrics(exchange);
             default -> health(exchange);
@@ -395,6 +397,15 @@ public final class Router implements AutoCloseable {
         return Json.bytes(version);
     }
 
+    /// In the form of vLLM's `toy_proxy_server.py`.
+    private ObjectNode healthcheck() {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("status", "ok")
+                .put("prefill_instances", context.pool().prefillers().size())
+                .put("decode_instances", context.pool().decoders().size());
+    }
+
     private ObjectNode status() {
         ObjectNode status = JsonNodeFactory.instance.objectNode();
         status.put("requests_in_flight", context.metrics().inFlight());
@@ -408,7 +419,16 @@ public final class Router implements AutoCloseable {
         for (Upstream engine : context.pool().decoders()) {
             ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.decoderIndex()));
         }
+        addNodes(status, "prefill", context.pool().prefillers());
+        addNodes(status, "decode", context.pool().decoders());
         return status;
+    }
+
+    /// In the form of vLLM's `disagg_proxy_demo.py`.
+    private static void addNodes(ObjectNode status, String role, List<Upstream> engines) {
+        status.put(role + "_node_count", engines.size());
+        ArrayNode nodes = status.putArray(role + "_nodes");
+        engines.forEach(engine -> nodes.add(engine.address().toString()));
     }
 
     private static void ttft(ObjectNode engine, Optional<TtftStats.Summary> times) {

@@ -121,6 +121,28 @@ class CompatTest {
         }
     }
 
+    @Test
+    void statusRoutesAnswerInTheProxiesForms() throws Exception {
+        try (ProtocolEngines engines = new ProtocolEngines(BackendKind.NIXL);
+                Router router = start(config(
+                        "toy_proxy_server",
+                        "--prefiller-ports " + engines.prefiller.address().port() + " --decoder-ports "
+                                + engines.decoder.address().port()));
+                HttpClient client = HttpClient.newHttpClient()) {
+            assertThat(get(client, router, "/healthcheck"))
+                    .isEqualTo("{\"status\":\"ok\",\"prefill_instances\":1,\"decode_instances\":1}");
+            assertThat(get(client, router, "/status"))
+                    .contains("\"prefill_node_count\":1,\"prefill_nodes\":[\"localhost:"
+                            + engines.prefiller.address().port() + "\"],\"decode_node_count\":1");
+        }
+    }
+
+    private static String get(HttpClient client, Router router, String path) throws IOException, InterruptedException {
+        URI uri = URI.create("http://127.0.0.1:" + router.port() + path);
+        return client.send(HttpRequest.newBuilder(uri).build(), HttpResponse.BodyHandlers.ofString())
+                .body();
+    }
+
     private static void awaitEngineIds(ProtocolEngines engines, Router router) {
         StubEngine.Script script = engines.decoder.script;
         engines.decoder.script = call -> call.respond(200, "application/json", "{}");

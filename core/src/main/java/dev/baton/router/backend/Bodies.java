@@ -29,8 +29,9 @@ final class Bodies {
 
     /// The client's body for exactly one token: [#oneToken], without what could end it at none.
     ///
-    /// Where a decoder waits for a prefiller that it does not hear of, the prefill must not end as `stop`: vLLM
-    /// keeps blocks only of a request that its length ended. The token itself is thrown away.
+    /// Where a decoder waits for a prefiller that it does not hear of, the prefill must not end as `stop`:
+    /// MooncakeConnector of vLLM 0.32, and older connectors, keep blocks only of a request that its length ended.
+    /// The token itself is thrown away.
     static ObjectNode exactlyOneToken(ObjectNode request, boolean chat) {
         ObjectNode body = oneToken(request, chat);
         body.put("ignore_eos", true);

@@ -26,6 +26,7 @@ public final class ProxyNotifications implements Announcements {
     private final ZMQ.Context context = ZMQ.context(1);
     private final ZMQ.Socket socket;
     private final int port;
+    private boolean complained; // by the receiver's thread alone
 
     private ProxyNotifications(String host, int port) {
         socket = context.socket(SocketType.PULL);
@@ -91,14 +92,24 @@ public final class ProxyNotifications implements Announcements {
             JsonNode notification = MsgPack.map(message);
             String type = notification.path("type").asString("");
             if (!type.equals("ProxyNotif") && !type.equals("NixlProxyNotif")) { // the second until LMCache 0.3
-                LOG.warn("a message of type '{}' where prefillers push ProxyNotif", type);
+                complain("a message of type '" + type + "'");
             } else if (!expectations.announced(notification.path("req_id").asString(""))) {
                 LOG.debug("nobody waits for {}", notification);
             }
         } catch (DiscoveryException e) {
-            LOG.warn("not a ProxyNotif: {}", e.getMessage());
+            complain(String.valueOf(e.getMessage()));
         } catch (RuntimeException e) {
             LOG.error("a notification met a bug of the router", e);
+        }
+    }
+
+    /// Said aloud once: whoever sends one sends many.
+    private void complain(String what) {
+        if (complained) {
+            LOG.debug("not a ProxyNotif: {}", what);
+        } else {
+            complained = true;
+            LOG.warn("{}, where LMCache's prefillers push ProxyNotif (further ones are logged at debug)", what);
         }
     }
 
