@@ -201,7 +201,7 @@ final class RouterCommand implements Callable<Integer> {
         try {
             LOG.info(
                     "Router on {}://{}:{}{} over {}",
-                    access.scheme(),
+                    config.server().tls().isPresent() ? "https" : "http",
                     config.server().host(),
                     router.port(),
                     config.server().apiKeys().areRequired() ? ", with an API key," : "",
