@@ -136,6 +136,9 @@ final class RouterCommand implements Callable<Integer> {
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
 
+    @Mixin(name = "Health")
+    HealthOptions health = new HealthOptions();
+
     @Mixin(name = "Logging")
     LogOptions log = new LogOptions();
 
@@ -186,6 +189,8 @@ final class RouterCommand implements Callable<Integer> {
                     .backend(backend.backend())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
+                    .probeInterval(health.probeInterval)
+                    .health(health.health())
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
