@@ -173,6 +173,9 @@ final class RouterCommand implements Callable<Integer> {
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
 
+    @Mixin(name = "Health")
+    HealthOptions health = new HealthOptions();
+
     @Mixin(name = "Logging")
     LogOptions log = new LogOptions();
 
@@ -245,6 +248,8 @@ final class RouterCommand implements Callable<Integer> {
                             Optional.ofNullable(engineCaCerts),
                             Optional.ofNullable(engineCertfile),
                             Optional.ofNullable(engineKeyfile)))
+                    .probeInterval(health.probeInterval)
+                    .health(health.health())
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
