@@ -144,7 +144,7 @@ final class RouterCommand implements Callable<Integer> {
                     "Router on http://{}:{}{} over {}",
                     host,
                     router.port(),
-                    access.apiKeys.isEmpty() ? "" : ", with an API key,",
+                    access.needsKey() ? ", with an API key," : "",
                     config.engines().description());
             StopSignal.Cause cause = stop.await();
             LOG.info(

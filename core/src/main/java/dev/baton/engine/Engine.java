@@ -302,7 +302,7 @@ public final class Engine implements AutoCloseable {
                 || source.promptDigest().isEmpty()) {
             return request;
         }
-        int[] prompt = request.promptTokenIds();
+        int[] prompt = request.givenTokenIds();
         String digest = BlockHasher.digest(prompt, prompt.length);
         if (digest.equals(source.promptDigest())) {
             return request;
@@ -320,10 +320,10 @@ public final class Engine implements AutoCloseable {
     }
 
     private void check(EngineRequest request) {
-        int[] prompt = request.promptTokenIds();
-        if (prompt.length == 0) {
+        if (request.promptTokenIds().length == 0) {
             throw new IllegalArgumentException("the prompt is empty; it needs at least one token");
         }
+        int[] prompt = request.givenTokenIds();
         if (prompt.length >= maxSequenceTokens) {
             throw new IllegalArgumentException("the prompt has " + prompt.length
                     + " tokens; with one token of output it must fit into " + maxSequenceTokens

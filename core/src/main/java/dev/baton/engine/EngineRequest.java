@@ -1,6 +1,7 @@
 package dev.baton.engine;
 
 import dev.baton.transfer.KvTransferParams;
+import java.util.Arrays;
 import java.util.Optional;
 
 /// One sequence to generate.
@@ -8,6 +9,9 @@ import java.util.Optional;
 /// @param requestId unique among the requests in flight
 /// @param promptTokenIds at least one token; not changed by the engine, and not to be changed by the caller
 ///     afterwards
+/// @param outputTokenIds output that another engine has made already: it counts as this request's own for limits,
+///     penalties, constraint and generator, and is not reported again; none of it may end the request; not to be
+///     changed afterwards
 /// @param priority lower comes first, where the engine schedules by priority; 0 if it does not matter
 /// @param tenant whose request it is: within one priority, tenants take turns, so that the long queue of one does
 ///     not hold up another; empty for all that name none
@@ -15,6 +19,7 @@ import java.util.Optional;
 public record EngineRequest(
         String requestId,
         int[] promptTokenIds,
+        int[] outputTokenIds,
         SamplingParams sampling,
         int priority,
         String tenant,
@@ -22,6 +27,19 @@ public record EngineRequest(
 
     /// The tenant of requests that name none.
     public static final String NO_TENANT = "";
+
+    private static final int[] NO_OUTPUT = {};
+
+    /// A request of which nobody has made any output yet.
+    public EngineRequest(
+            String requestId,
+            int[] promptTokenIds,
+            SamplingParams sampling,
+            int priority,
+            String tenant,
+            Optional<KvTransferParams> kvTransferParams) {
+        this(requestId, promptTokenIds, NO_OUTPUT, sampling, priority, tenant, kvTransferParams);
+    }
 
     /// A request of priority 0 and of no tenant, without a hand-off.
     public EngineRequest(String requestId, int[] promptTokenIds, SamplingParams sampling) {
@@ -39,6 +57,17 @@ public record EngineRequest(
 
     /// The same request without its hand-off.
     EngineRequest withoutHandOff() {
-        return new EngineRequest(requestId, promptTokenIds, sampling, priority, tenant, Optional.empty());
+        return new EngineRequest(
+                requestId, promptTokenIds, outputTokenIds, sampling, priority, tenant, Optional.empty());
+    }
+
+    /// Prompt and output, as they are to be computed.
+    int[] givenTokenIds() {
+        if (outputTokenIds.length == 0) {
+            return promptTokenIds;
+        }
+        int[] all = Arrays.copyOf(promptTokenIds, promptTokenIds.length + outputTokenIds.length);
+        System.arraycopy(outputTokenIds, 0, all, promptTokenIds.length, outputTokenIds.length);
+        return all;
     }
 }

@@ -38,7 +38,7 @@ final class KvTransfers {
     /// lease alive.
     void announce(Request request) {
         if (connector != null && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
-            int _ = connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, 0);
+            int _ = connector.scheduler().numNewMatchedTokens(request.id, source, request.givenTokens, 0);
         }
     }
 
@@ -56,9 +56,9 @@ final class KvTransfers {
         int computed = request.numComputedTokens;
         int external = isFullHit(request) || request.wantsPromptLogits()
                 ? 0
-                : connector.scheduler().numNewMatchedTokens(request.id, source, request.promptTokens, computed);
+                : connector.scheduler().numNewMatchedTokens(request.id, source, request.givenTokens, computed);
         // Also without a load: the connector then lets go of the prefiller's lease.
-        int[] blockIds = request.blocks.copyOf(spec.blocksFor(request.promptTokens));
+        int[] blockIds = request.blocks.copyOf(spec.blocksFor(request.givenTokens));
         connector.scheduler().updateStateAfterAlloc(request.id, source, blockIds, computed, external);
         loadsDecided = true;
         if (external == 0) {
@@ -81,7 +81,7 @@ final class KvTransfers {
     /// most one block and at least the last token, has to be computed for its logits anyway, and costs less
     /// than a round trip.
     private boolean isFullHit(Request request) {
-        int left = request.promptTokens - request.numComputedTokens;
+        int left = request.givenTokens - request.numComputedTokens;
         return left == 1 || (request.numComputedTokens > 0 && left <= spec.blockTokens());
     }
 

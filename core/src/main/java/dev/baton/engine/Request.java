@@ -42,6 +42,8 @@ final class Request {
     final @Nullable KvTransferParams kvTransferParams;
     final BlockTable blocks;
     final int promptTokens;
+    /// Tokens that it came with: the prompt, and what another engine had made of the output.
+    final int givenTokens;
     final int[] stopTokenIds;
     /// Empty if they are ordinary tokens to this request.
     final int[] eosTokenIds;
@@ -105,8 +107,10 @@ final class Request {
         this.blocks = blocks;
         this.listener = listener;
         this.promptTokens = request.promptTokenIds().length;
-        this.tokens = Arrays.copyOf(request.promptTokenIds(), promptTokens + Math.min(sampling.maxTokens(), 64));
-        this.numTokens = promptTokens;
+        int[] given = request.givenTokenIds();
+        this.givenTokens = given.length;
+        this.tokens = Arrays.copyOf(given, givenTokens + Math.min(sampling.maxTokens(), 64));
+        this.numTokens = givenTokens;
         // An output that has to look like something is over when it does: there is nothing behind its end.
         this.eosTokenIds = sampling.ignoreEos() && sampling.constraint().isEmpty() ? new int[0] : eosTokenIds;
         this.stopTokenIds = toArray(sampling.stopTokenIds());
@@ -115,6 +119,12 @@ final class Request {
         this.matcher = sampling.constraint().map(TokenConstraint::start).orElse(null);
         this.biasedTokenIds = new int[sampling.logitBias().size()];
         this.biases = new float[biasedTokenIds.length];
+        for (int token : request.outputTokenIds()) {
+            if (!accept(token)) {
+                throw new IllegalArgumentException(
+                        "the output that request " + id + " came with is not what its constraint allows");
+            }
+        }
         int i = 0;
         for (Map.Entry<Integer, Float> bias : sampling.logitBias().entrySet()) {
             biasedTokenIds[i] = bias.getKey();
@@ -266,6 +276,11 @@ final class Request {
                 : OptionalInt.empty();
     }
 
+    /// Whether no token has been drawn for it here.
+    boolean isFresh() {
+        return numTokens == givenTokens;
+    }
+
     /// Hands an output to the listener.
     ///
     /// @return false if the listener threw: the request is over then, and the others are not concerned
@@ -288,7 +303,7 @@ final class Request {
                 reason,
                 stopTokenId(reason),
                 reason == FinishReason.STOP && endsWithEndToken(),
-                promptTokens,
+                givenTokens,
                 cachedTokens,
                 externalTokens,
                 held,

@@ -21,7 +21,7 @@ public record RequestOutput(
     /// @param stopTokenId the stop token that ended it, unless it was end-of-sequence
     /// @param lastTokenIsEnd whether the last token ended it, as end-of-sequence or stop token, and is not
     ///     part of the output's text
-    /// @param promptTokens length of the prompt
+    /// @param promptTokens length of the prompt, and of what another engine had made of the output
     /// @param cachedTokens prompt tokens that came from the local prefix cache
     /// @param externalTokens prompt tokens that came from another instance
     /// @param kvTransferParams what a decoder needs, on a prefiller that holds the blocks

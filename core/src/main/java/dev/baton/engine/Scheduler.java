@@ -209,7 +209,7 @@ final class Scheduler {
             counters.leftQueue(request, now);
             request.queued = false;
             request.cachedTokens = request.numComputedTokens;
-            EngineCounters.add(counters.prefixQueried, reads ? request.promptTokens : 0);
+            EngineCounters.add(counters.prefixQueried, reads ? request.givenTokens : 0);
             EngineCounters.add(counters.prefixHit, request.cachedTokens);
         }
     }
@@ -261,8 +261,8 @@ final class Scheduler {
             return;
         }
         List<RequestOutput.TokenLogprobs> promptLogprobs = List.of();
-        if (request.numOutputTokens() == 0) {
-            EngineCounters.add(counters.promptTokens, request.promptTokens);
+        if (request.isFresh()) {
+            EngineCounters.add(counters.promptTokens, request.givenTokens);
             request.noteFirstToken();
             promptLogprobs = request.takePromptLogprobs();
         }
@@ -394,7 +394,7 @@ final class Scheduler {
         // place, with the same bits; still, its block is published only after that step, so that no shared
         // block is ever written.
         request.numComputedTokens =
-                Math.min(request.numComputedTokens + request.loadingTokens, request.promptTokens - 1);
+                Math.min(request.numComputedTokens + request.loadingTokens, request.givenTokens - 1);
         kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
         run(request);
     }

@@ -8,6 +8,7 @@ import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -35,6 +36,7 @@ public final class HttpExchange {
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final byte[] body;
+    private final Optional<ApiKey> key;
     private final long arrivalNanos = System.nanoTime();
     private final Context context;
     private final Thread loop;
@@ -46,7 +48,8 @@ public final class HttpExchange {
     private Gone goneReason = Gone.CLIENT_CLOSED;
     private boolean gone;
 
-    HttpExchange(Vertx vertx, HttpServerConfig config, HttpServerRequest request, byte[] body) {
+    HttpExchange(Vertx vertx, HttpServerConfig config, HttpServerRequest request, byte[] body, Optional<ApiKey> key) {
+        this.key = key;
         this.config = config;
         this.request = request;
         this.response = request.response();
@@ -55,7 +58,6 @@ public final class HttpExchange {
         this.loop = Thread.currentThread();
         this.writeWatch = new WriteWatch(vertx, config.writeDeadline(), () -> cutOff(Gone.TOO_SLOW));
         response.exceptionHandler(e -> LOG.debug("response to {}: {}", path(), e.toString()));
-        response.closeHandler(closed -> clientGone());
     }
 
     public String method() {
@@ -95,6 +97,11 @@ public final class HttpExchange {
         return body;
     }
 
+    /// The key that the client showed, where one is needed.
+    public Optional<ApiKey> apiKey() {
+        return key;
+    }
+
     /// When the request was complete, by [System#nanoTime()].
     public long arrivalNanos() {
         return arrivalNanos;
@@ -117,6 +124,15 @@ public final class HttpExchange {
     /// Runs a task on this exchange's event loop after what is queued there now.
     public void executeLater(Runnable task) {
         context.runOnContext(ignored -> task.run());
+    }
+
+    /// Runs a task on this exchange's event loop when some time has passed. Event loop only.
+    ///
+    /// @return ends the wait; repeating it does nothing
+    public Runnable executeAfter(Duration delay, Runnable task) {
+        Vertx vertx = context.owner();
+        long timer = vertx.setTimer(Math.max(1, delay.toMillis()), id -> task.run());
+        return () -> vertx.cancelTimer(timer);
     }
 
     /// Registers what to do when the response cannot be completed because the client is gone or too slow; called at
@@ -260,7 +276,8 @@ public final class HttpExchange {
         });
     }
 
-    private void clientGone() {
+    /// The connection ended. Event loop only.
+    void closed() {
         if (!gone && !response.ended()) {
             notifyGone(Gone.CLIENT_CLOSED);
         }

@@ -80,6 +80,21 @@ public record GenerationOptions(
                 kvTransferParams);
     }
 
+    /// The same with a seed.
+    public GenerationOptions withSeed(long seed) {
+        return new GenerationOptions(
+                n,
+                maxTokens,
+                sampling.withSeed(seed),
+                stop,
+                prompt,
+                output,
+                priority,
+                user,
+                requestId,
+                kvTransferParams);
+    }
+
     /// A field that would change the output is never passed over in silence.
     private static void refuseUnbuilt(Fields fields) {
         for (String name : List.of("use_beam_search", "watermarking", "return_token_offsets")) {

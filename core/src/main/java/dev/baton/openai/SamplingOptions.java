@@ -67,6 +67,23 @@ public record SamplingOptions(
                 other);
     }
 
+    /// The same with a seed.
+    SamplingOptions withSeed(long given) {
+        return new SamplingOptions(
+                temperature,
+                topP,
+                topK,
+                minP,
+                repetitionPenalty,
+                presencePenalty,
+                frequencyPenalty,
+                OptionalLong.of(given),
+                logitBias,
+                allowedTokenIds,
+                badWords,
+                structuredOutput);
+    }
+
     /// @param n choices that the request asks for
     void checkRanges(int n) {
         Ranges.inRange("presence_penalty", presencePenalty, -2, 2);

@@ -26,7 +26,7 @@ final class ForwardedHeaders {
             "server",
             RequestId.HEADER);
 
-    private static final String INTERNAL_PREFIX = "x-kv-";
+    private static final String[] INTERNAL_PREFIXES = {"x-kv-", "x-baton-"};
 
     private ForwardedHeaders() {}
 
@@ -40,8 +40,17 @@ final class ForwardedHeaders {
         return HttpHeaders.of(fields);
     }
 
+    private static boolean isInternal(String name) {
+        for (String prefix : INTERNAL_PREFIXES) {
+            if (name.startsWith(prefix)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
     static HttpHeaders toClient(HttpHeaders answer, RequestId id) {
-        return answer.without(name -> NOT_TO_CLIENTS.contains(name) || name.startsWith(INTERNAL_PREFIX))
+        return answer.without(name -> NOT_TO_CLIENTS.contains(name) || isInternal(name))
                 .with(RequestId.HEADER, id.client());
     }
 }

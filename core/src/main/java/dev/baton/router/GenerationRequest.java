@@ -3,6 +3,7 @@ package dev.baton.router;
 import dev.baton.http.Json;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.openai.Continuation;
 import dev.baton.openai.Text;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Handoff;
@@ -12,6 +13,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /// A client's request body, parsed once, without the fields that only the router may send to engines.
@@ -21,18 +23,18 @@ import tools.jackson.databind.node.ObjectNode;
 final class GenerationRequest {
     /// A client that could set these could make an engine read another request's KV cache or call any host.
     private static final List<String> INTERNAL_FIELDS = List.of(
-            Backend.KV_TRANSFER_PARAMS, "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room");
+            Backend.KV_TRANSFER_PARAMS, "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room", Continuation.FIELD);
 
     private final Endpoint endpoint;
     private final ObjectNode tree;
     private final byte[] json;
     private final PolicyRequest facts;
 
-    private GenerationRequest(Endpoint endpoint, ObjectNode tree, byte[] json, String session) {
+    private GenerationRequest(Endpoint endpoint, ObjectNode tree, byte[] json, PolicyRequest facts) {
         this.endpoint = endpoint;
         this.tree = tree;
         this.json = json;
-        this.facts = new PolicyRequest(tree, endpoint.chat(), session);
+        this.facts = facts;
     }
 
     /// Reads a body.
@@ -57,7 +59,11 @@ final class GenerationRequest {
         for (String field : INTERNAL_FIELDS) {
             changed |= tree.remove(field) != null;
         }
-        return new GenerationRequest(endpoint, tree, changed ? Json.bytes(tree) : body, session);
+        return new GenerationRequest(
+                endpoint,
+                tree,
+                changed ? Json.bytes(tree) : body,
+                new PolicyRequest(tree, endpoint.chat(), session));
     }
 
     private static ApiException invalid(String reason) {
@@ -142,6 +148,26 @@ final class GenerationRequest {
             return Optional.of("a prompt cut to the length that is left");
         }
         return Optional.empty();
+    }
+
+    /// Whether another engine could go on with its answer in the middle: a stream of one choice.
+    boolean isContinuable() {
+        return tree.path("stream").asBoolean(false) && handoffObstacle().isEmpty();
+    }
+
+    /// Whether its stream ends with an event that has the usage.
+    boolean wantsUsageEvent() {
+        return tree.path("stream_options").path("include_usage").asBoolean(false);
+    }
+
+    /// The request for the rest of its answer.
+    GenerationRequest continued(Continuation from) {
+        ObjectNode member = JsonNodeFactory.instance.objectNode();
+        member.set(Continuation.FIELD, from.toJson());
+        ObjectNode whole = JsonNodeFactory.instance.objectNode();
+        whole.setAll(tree);
+        whole.setAll(member);
+        return new GenerationRequest(endpoint, whole, decodeJson(member), facts);
     }
 
     private static boolean isOver(JsonNode node, int limit) {

@@ -1,87 +1,78 @@
 package dev.baton.router;
 
-import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpClientResponse;
-import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
-import dev.baton.http.HttpHeaders;
-import dev.baton.http.HttpResponseListener;
-import dev.baton.http.HttpStream;
-import dev.baton.http.Json;
-import dev.baton.http.WholeResponse;
 import dev.baton.openai.ApiError;
+import dev.baton.openai.Continuation;
 import dev.baton.openai.SseWriter;
-import dev.baton.router.backend.Backend;
-import dev.baton.router.backend.Handoff;
 import dev.baton.router.backend.HandoffException;
 import dev.baton.router.policy.Decision;
 import dev.baton.router.policy.Route;
 import dev.baton.router.policy.RouteOutcome;
-import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import tools.jackson.databind.JsonNode;
 
-/// One generation request on its way: prefill leg, decode leg, the answer, and what happens when one of them
-/// breaks.
+/// One generation request on its way: which routes are tried ([Attempt]), and what the client gets.
 ///
 /// Nothing is sent to the client before a decoder's answer is known to have content, so until then a broken leg is
-/// repeated elsewhere, each engine once (once more if only a kept connection had died). After that the stream can
-/// only end with an error event; `[DONE]` then never comes.
+/// repeated elsewhere, each engine once (once more if only a kept connection had died). After that another decoder
+/// goes on where the stream broke off, if it can be told where that is; else the stream ends with an error event,
+/// and `[DONE]` never comes.
 ///
 /// Everything here runs on the event loop of its exchange.
-final class RoutedRequest {
+final class RoutedRequest implements Attempt.Request {
     private static final Logger LOG = LoggerFactory.getLogger(RoutedRequest.class);
     private static final Logger ACCESS = LoggerFactory.getLogger("dev.baton.router.access");
 
-    private static final int MAX_ANSWER_BYTES = 64 << 20;
-    private static final int MAX_EVENT_BYTES = 1 << 20;
-    private static final String ABORT_PATH = "/abort_requests";
     private static final String STREAM_ERROR = "stream_error";
-
-    /// How far the request is.
-    private enum Stage {
-        PREFILL,
-        DECODE,
-        STREAM,
-        ENDED
-    }
 
     private final RouterContext router;
     private final HttpExchange exchange;
     private final GenerationRequest request;
     private final RequestId id;
     private final long startNanos;
+    private final Map<String, String> decodeHeaders;
+    private final AnswerStream stream;
+    private final StreamProgress progress = new StreamProgress();
     private final Set<Upstream> tried = new HashSet<>();
 
-    private Stage stage = Stage.PREFILL;
+    private boolean over;
     private boolean wantsHandoff;
-    private @Nullable Handoff handoff;
-    private Optional<JsonNode> found = Optional.empty();
+    private boolean fellBack;
     private String fallbackCause = "no prefiller is up";
-    private @Nullable Route<Upstream> taken;
+    private GenerationRequest legs;
+    private int numAttempts;
+    private int numMigrations;
+    private @Nullable Attempt attempt;
+    private @Nullable Decision<Upstream> decision;
+    private @Nullable Upstream repeatedOn;
+    private TokenUsage usage = TokenUsage.UNKNOWN;
     private double prefillMillis = Double.NaN;
     private double firstTokenMillis = Double.NaN;
-    private @Nullable Upstream prefiller;
-    private @Nullable Upstream decoder;
-    private @Nullable Upstream repeatedOn;
-    private @Nullable Leg leg;
-    private @Nullable HttpStream stream;
 
     RoutedRequest(
             RouterContext router, HttpExchange exchange, GenerationRequest request, RequestId id, long startNanos) {
         this.router = router;
         this.exchange = exchange;
         this.request = request;
+        this.legs = request;
         this.id = id;
         this.startNanos = startNanos;
+        this.stream = new AnswerStream(exchange, id);
+        // The seed is for a request that has none: whoever goes on has to draw the same numbers.
+        this.decodeHeaders = request.isContinuable() && router.maxMigrations() > 0
+                ? Map.of(
+                        Continuation.HEADER,
+                        Long.toString(ThreadLocalRandom.current().nextLong()))
+                : Map.of();
     }
 
     /// Begins; the exchange is answered in any case.
@@ -90,11 +81,11 @@ final class RoutedRequest {
             exchange.onGone(gone -> guarded(this::abort));
             wantsHandoff = !router.pool().prefillers().isEmpty()
                     && request.handoffObstacle().isEmpty();
-            route();
+            route(() -> fail(RouterErrors.NO_DECODER));
         });
     }
 
-    /// Every way in from outside but a leg's, which has its own guard.
+    /// Every way in from outside but an attempt's, which has its own guard.
     private void guarded(Runnable step) {
         try {
             step.run();
@@ -103,175 +94,181 @@ final class RoutedRequest {
         }
     }
 
-    /// A bug of the router's own must not leave a client waiting, or anything behind on the engines.
-    private void crashed(Throwable cause) {
+    @Override
+    public void crashed(Throwable cause) {
         LOG.error("request {} met a bug of the router", id.upstream(), cause);
-        if (stage == Stage.ENDED) {
-            return;
-        }
-        Stage reached = stage;
-        HttpStream started = stream;
-        end(started == null ? Integer.toString(RouterErrors.INTERNAL.status()) : STREAM_ERROR);
-        if (started == null) {
-            exchange.respond(
-                    RouterErrors.INTERNAL.status(),
-                    RouterErrors.headers(RouterErrors.INTERNAL, id),
-                    RouterErrors.INTERNAL.toJson());
-        } else {
-            started.write(SseWriter.error(RouterErrors.INTERNAL));
-            started.end();
-        }
-        cancelLeg();
-        if (reached != Stage.STREAM && prefiller != null) {
-            sendAbort(prefiller);
+        if (!over) {
+            fail(RouterErrors.INTERNAL);
         }
     }
 
-    private void route() {
-        if (stage == Stage.ENDED) {
-            return;
-        }
+    private void route(Runnable ifNoneLeft) {
         List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
-        Optional<Decision<Upstream>> decision =
+        Optional<Decision<Upstream>> found =
                 router.policy().route(request.facts(), prefillers, router.pool().availableDecoders(tried));
-        if (decision.isEmpty()) {
-            fail(RouterErrors.NO_DECODER);
+        if (found.isEmpty()) {
+            ifNoneLeft.run();
             return;
         }
-        Route<Upstream> route = decision.get().route();
-        taken = route;
-        switch (route) {
-            case Route.Disaggregated<Upstream>(Upstream chosenPrefiller, Upstream chosenDecoder) ->
-                prefill(chosenPrefiller, chosenDecoder);
-            case Route.Direct<Upstream>(Upstream chosenDecoder) -> {
-                if (wantsHandoff && prefillers.isEmpty()) {
-                    router.metrics().fellBack(fallbackCause);
-                    LOG.warn("request {}: {} prefills itself: {}", id.upstream(), chosenDecoder, fallbackCause);
-                }
-                decode(chosenDecoder);
-            }
-            case Route.Aggregated<Upstream>(Upstream engine) -> decode(engine);
+        decision = found.get();
+        Route<Upstream> route = found.get().route();
+        if (route instanceof Route.Direct<Upstream> && wantsHandoff && prefillers.isEmpty()) {
+            fallBack(route.decoder());
         }
-    }
-
-    private void prefill(Upstream chosenPrefiller, Upstream chosenDecoder) {
-        Handoff between;
+        Attempt next;
         try {
-            between = router.config().backend().handoff(chosenPrefiller.info(), chosenDecoder.info(), id.upstream());
+            next = Attempt.on(router, this, nextId(), route);
         } catch (HandoffException e) {
             LOG.warn("request {}: {}", id.upstream(), e.getMessage());
-            prefillElsewhere(chosenPrefiller, "not_described");
+            notDescribed(route, ifNoneLeft);
             return;
         }
-        handoff = between;
-        prefiller = chosenPrefiller;
-        decoder = chosenDecoder;
-        Duration deadline = router.config().deadlines().prefill();
-        leg = Leg.start(
-                router.client(),
-                chosenPrefiller,
-                call(
-                        chosenPrefiller,
-                        between.prefillPath(request.endpoint().path()),
-                        ForwardedHeaders.toEngine(exchange, between.requestId()).with(between.prefillHeaders()),
-                        request.prefillJson(between),
-                        deadline,
-                        deadline),
-                new WholeResponse(
-                        MAX_ANSWER_BYTES,
-                        answer -> prefilled(chosenPrefiller, chosenDecoder, answer),
-                        failure -> prefillFailed(chosenPrefiller, chosenDecoder, failure)),
-                this::crashed);
+        begin(next);
     }
 
-    private static HttpClientRequest call(
-            Upstream engine, String path, HttpHeaders headers, byte[] body, Duration answer, Duration gap) {
-        return new HttpClientRequest("POST", engine.uri(path), headers, body, answer, gap);
-    }
-
-    private void prefilled(Upstream engine, Upstream next, HttpClientResponse answer) {
-        if (stage == Stage.ENDED) {
-            return;
-        }
-        switch (Verdict.of(answer.status())) {
-            case ANSWERED -> {
-                engine.succeeded();
-                if (answer.status() >= 400) {
-                    passOn(answer);
-                } else {
-                    handOff(engine, next, answer);
-                }
-            }
-            case BUSY -> prefillElsewhere(engine, "busy");
-            case FAILED -> {
-                engine.broke("it answered " + answer.status());
-                prefillElsewhere(engine, "status");
-            }
-            case UNEXPECTED -> prefillElsewhere(engine, "status");
+    private void fallBack(Upstream decoder) {
+        if (!fellBack) {
+            fellBack = true;
+            router.metrics().fellBack(fallbackCause);
+            LOG.warn("request {}: {} prefills itself: {}", id.upstream(), decoder, fallbackCause);
         }
     }
 
-    private void handOff(Upstream engine, Upstream next, HttpClientResponse answer) {
-        stage = Stage.DECODE; // from here on the prefiller holds blocks
-        prefillMillis = millisSinceStart();
-        router.ttft().add(engine.index(), prefillMillis);
-        router.metrics().firstToken(engine, prefillMillis / 1e3);
-        found = found(engine, answer);
-        if (next.state() == Upstream.State.DOWN) {
-            decodeElsewhere(RouterErrors.NO_DECODER);
+    private void notDescribed(Route<Upstream> route, Runnable ifNoneLeft) {
+        if (!(route instanceof Route.Disaggregated<Upstream>(Upstream prefiller, Upstream _))) {
+            throw new IllegalStateException("a hand-off without a prefiller");
+        }
+        fallbackCause = "not described";
+        router.metrics().legFailed(prefiller, fallbackCause);
+        tried.add(prefiller);
+        route(ifNoneLeft);
+    }
+
+    /// Some connectors find the KV cache by the request's id, so that no two tries may share one.
+    private String nextId() {
+        int number = numAttempts++;
+        return number == 0 ? id.upstream() : id.upstream() + "-r" + number;
+    }
+
+    private void begin(Attempt next) {
+        attempt = next;
+        next.start();
+    }
+
+    /* What attempts ask and tell. */
+
+    @Override
+    public HttpExchange exchange() {
+        return exchange;
+    }
+
+    @Override
+    public GenerationRequest legs() {
+        return legs;
+    }
+
+    @Override
+    public Map<String, String> decodeHeaders() {
+        return decodeHeaders;
+    }
+
+    @Override
+    public AnswerStream stream() {
+        return stream;
+    }
+
+    @Override
+    public StreamProgress progress() {
+        return progress;
+    }
+
+    @Override
+    public void prefilled(Upstream prefiller) {
+        double millis = millisSinceStart();
+        router.ttft().prefilled(prefiller.prefillerIndex(), millis);
+        router.metrics().firstToken(prefiller, millis / 1e3);
+        if (!over) {
+            prefillMillis = millis;
+        }
+    }
+
+    @Override
+    public void firstBytes(Upstream decoder) {
+        if (!stream.isOpen()) {
+            firstTokenMillis = millisSinceStart();
+            router.ttft().decoded(decoder.decoderIndex(), firstTokenMillis);
+            router.metrics().firstToken(decoder, firstTokenMillis / 1e3);
         } else {
-            decode(next);
+            LOG.info("request {}: {} goes on with the stream", id.upstream(), decoder);
         }
     }
 
-    private Optional<JsonNode> found(Upstream engine, HttpClientResponse answer) {
-        Handoff between = handoff;
-        if (between == null || !between.handsOffInAnswers()) {
-            return Optional.empty();
-        }
-        try {
-            JsonNode json = Json.parse(answer.body());
-            Optional<JsonNode> params = between.found(json);
-            if (params.isPresent()) {
-                engine.handedOff();
-            } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {
-                router.metrics().handoffMissing("stopped"); // the first token was the last: nothing is handed over
-            } else {
-                router.metrics().handoffMissing("absent");
-                engine.handedNothingOff("its answer has no " + Backend.KV_TRANSFER_PARAMS);
-            }
-            return params;
-        } catch (Json.MalformedException e) {
-            router.metrics().handoffMissing("not_json");
-            engine.handedNothingOff("its answer is not JSON: " + e.getMessage());
-            return Optional.empty();
-        }
-    }
-
-    private void prefillFailed(Upstream engine, Upstream next, HttpException failure) {
-        if (stage == Stage.ENDED) {
+    @Override
+    public void ended(Attempt by, Attempt.End end) {
+        if (over) {
             return;
         }
-        switch (failure.kind()) {
-            case CONNECT -> engine.refused(failure);
-            case CLOSED -> {
-                if (mayRepeatOn(engine)) {
-                    router.metrics().legFailed(engine, word(failure));
-                    prefill(engine, next);
-                    return;
-                }
-                engine.broke(failure);
+        switch (end) {
+            case Attempt.End.Answered(HttpClientResponse answer) -> passOn(answer);
+            case Attempt.End.Streamed() -> {
+                stream.end();
+                end("200");
             }
-            case TIMEOUT -> {
-                engine.broke(failure);
-                sendAbort(engine);
-            }
-            case TOO_LARGE, PROTOCOL, CANCELLED, BIND -> {
-                engine.broke(failure);
-                cancelLeg();
-            }
+            case Attempt.End.PrefillFailed failed -> prefillFailed(by, failed);
+            case Attempt.End.DecodeFailed failed -> decodeFailed(by, failed);
+            case Attempt.End.Hopeless(ApiError error) -> fail(error);
         }
-        prefillElsewhere(engine, word(failure));
+    }
+
+    private void prefillFailed(Attempt by, Attempt.End.PrefillFailed failed) {
+        if (failed.repeatable() && mayRepeatOn(failed.engine())) {
+            begin(Attempt.on(router, this, nextId(), by.route()));
+            return;
+        }
+        blame(failed.engine(), failed.repeatable(), failed.cause());
+        tried.add(failed.engine());
+        fallbackCause = failed.cause();
+        route(() -> fail(RouterErrors.NO_DECODER));
+    }
+
+    private void decodeFailed(Attempt by, Attempt.End.DecodeFailed failed) {
+        if (by.stage() == Attempt.Stage.STREAM) {
+            numMigrations++;
+        } else if (failed.repeatable() && mayRepeatOn(failed.engine())) {
+            repeat(by);
+            return;
+        } else {
+            blame(failed.engine(), failed.repeatable(), failed.cause());
+        }
+        tried.add(failed.engine());
+        if (stream.isOpen()) {
+            migrate(by, failed.ifNoneLeft());
+        } else if (failed.ifNoneLeft() instanceof Attempt.IfNoneLeft.Event(var head, byte[] event)
+                && EngineErrors.isOfTheRequest(event)) {
+            by.release();
+            stream.fail(event, head);
+            end(STREAM_ERROR);
+        } else if (by.isOfUseToOthers()) {
+            otherDecoder()
+                    .ifPresentOrElse(
+                            other -> begin(by.withDecoder(other)), () -> failWith(failed.ifNoneLeft()));
+        } else {
+            by.release();
+            route(() -> failWith(failed.ifNoneLeft()));
+        }
+    }
+
+    private void repeat(Attempt by) {
+        begin(by.isOfUseToOthers()
+                ? by.withDecoder(by.route().decoder())
+                : Attempt.on(router, this, nextId(), by.route()));
+    }
+
+    /// A connection that broke says something of its engine unless it was a kept one.
+    private static void blame(Upstream engine, boolean closed, String cause) {
+        if (closed) {
+            engine.broke("its connection broke: " + cause);
+        }
     }
 
     /// A kept connection can die in the moment in which it is used, which says nothing about the engine; a second
@@ -284,315 +281,175 @@ final class RoutedRequest {
         return true;
     }
 
-    private void prefillElsewhere(Upstream failed, String cause) {
-        LOG.warn("request {}: prefill on {} failed: {}", id.upstream(), failed.address(), cause);
-        router.metrics().legFailed(failed, cause);
-        tried.add(failed);
-        prefiller = null;
-        handoff = null;
-        fallbackCause = cause;
-        route();
-    }
-
-    private void decode(Upstream chosen) {
-        stage = Stage.DECODE;
-        decoder = chosen;
-        RouterDeadlines deadlines = router.config().deadlines();
-        Handoff between = handoff;
-        HttpHeaders headers =
-                ForwardedHeaders.toEngine(exchange, between == null ? id.upstream() : between.requestId());
-        HttpClientRequest call = call(
-                chosen,
-                request.endpoint().path(),
-                between == null ? headers : headers.with(between.decodeHeaders()),
-                between == null ? request.json() : request.decodeJson(between.decodeMembers(found)),
-                deadlines.answer(),
-                deadlines.gap());
-        leg = Leg.start(router.client(), chosen, call, new DecoderAnswer(chosen), this::crashed);
-    }
-
-    /// The decoder's answer: events are sent on as they come, anything else once it is whole.
-    private final class DecoderAnswer implements HttpResponseListener {
-        private final Upstream engine;
-        private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
-        private @Nullable WholeResponse whole;
-        private HttpHeaders headers = HttpHeaders.none();
-
-        private DecoderAnswer(Upstream engine) {
-            this.engine = engine;
-        }
-
-        @Override
-        public void onHead(int status, HttpHeaders headers) {
-            this.headers = headers;
-            boolean events = headers.first("content-type")
-                    .filter(type -> type.startsWith("text/event-stream"))
-                    .isPresent();
-            if (status != 200 || !events) {
-                whole = new WholeResponse(
-                        MAX_ANSWER_BYTES, answer -> decoded(engine, answer), failure -> decodeFailed(engine, failure));
-                whole.onHead(status, headers);
-            }
-        }
-
-        @Override
-        public void onBytes(byte[] bytes) {
-            if (whole != null) {
-                whole.onBytes(bytes);
-            } else if (stage != Stage.ENDED) {
-                send(frames.accept(bytes));
-            }
-        }
-
-        private void send(byte[] events) {
-            if (events.length == 0) {
-                return;
-            }
-            HttpStream started = stream;
-            if (started == null) {
-                started = startStream();
-            }
-            if (!started.write(events) && leg != null) {
-                leg.pause();
-            }
-        }
-
-        private HttpStream startStream() {
-            stage = Stage.STREAM;
-            if (!frames.failed()) {
-                engine.succeeded();
-                firstTokenMillis = millisSinceStart();
-                router.metrics().firstToken(engine, firstTokenMillis / 1e3);
-            }
-            HttpStream started = exchange.startStream(200, ForwardedHeaders.toClient(headers, id));
-            stream = started;
-            started.onDrain(() -> guarded(() -> {
-                if (leg != null && stage != Stage.ENDED) {
-                    leg.resume();
-                }
-            }));
-            return started;
-        }
-
-        @Override
-        public void onEnd() {
-            if (whole != null) {
-                whole.onEnd();
-            } else if (stage != Stage.ENDED) {
-                send(frames.finish());
-                if (frames.failed()) {
-                    endStream(STREAM_ERROR);
-                } else if (frames.done()) {
-                    endStream("200");
-                } else {
-                    decodeFailed(
-                            engine,
-                            new HttpException(HttpException.Kind.CLOSED, engine + " ended its stream without [DONE]"));
-                }
-            }
-        }
-
-        private void endStream(String outcome) {
-            if (stream != null) {
-                stream.end();
-            }
-            end(outcome);
-        }
-
-        @Override
-        public void onFailure(HttpException failure) {
-            if (whole != null) {
-                whole.onFailure(failure);
-            } else if (frames.failed() && stage != Stage.ENDED) { // the client knows already
-                endStream(STREAM_ERROR);
-            } else {
-                decodeFailed(engine, failure);
-            }
-        }
-    }
-
-    private void decoded(Upstream engine, HttpClientResponse answer) {
-        if (stage == Stage.ENDED) {
-            return;
-        }
-        switch (Verdict.of(answer.status())) {
-            case ANSWERED -> {
-                engine.succeeded();
-                passOn(answer);
-            }
-            case BUSY -> decodeElsewhere(engine, "busy", answer);
-            case FAILED -> {
-                engine.broke("it answered " + answer.status());
-                decodeElsewhere(engine, "status", answer);
-            }
-            case UNEXPECTED -> passOn(answer);
-        }
-    }
-
-    /// Where no other decoder is left, the client gets the last one's answer.
-    private void decodeElsewhere(Upstream failed, String cause, HttpClientResponse answer) {
-        tried.add(failed);
-        Optional<Upstream> other = otherDecoder();
-        if (other.isPresent()) {
-            router.metrics().legFailed(failed, cause);
-            decode(other.get());
-        } else {
-            passOn(answer);
-        }
-    }
-
-    private void decodeFailed(Upstream engine, HttpException failure) {
-        if (stage == Stage.ENDED) {
-            return;
-        }
-        HttpStream started = stream;
-        if (started != null) {
-            engine.broke(failure);
-            LOG.warn("request {}: the stream of {} broke: {}", id.upstream(), engine, failure.getMessage());
-            started.write(SseWriter.error(RouterErrors.STREAM_BROKE));
-            started.end();
-            end(STREAM_ERROR);
-            return;
-        }
-        router.metrics().legFailed(engine, word(failure));
-        ApiError ifNoneLeft = RouterErrors.ENGINE_DIED;
-        switch (failure.kind()) {
-            case CONNECT -> {
-                engine.refused(failure);
-                ifNoneLeft = RouterErrors.NO_DECODER;
-            }
-            case CLOSED -> {
-                if (mayRepeatOn(engine)) {
-                    decode(engine);
-                    return;
-                }
-                engine.broke(failure);
-            }
-            case TIMEOUT -> {
-                engine.broke(failure);
-                fail(RouterErrors.ANSWER_LATE);
-                return;
-            }
-            case TOO_LARGE, PROTOCOL, CANCELLED, BIND -> {
-                engine.broke(failure);
-                cancelLeg();
-                fail(RouterErrors.ANSWER_UNUSABLE);
-                return;
-            }
-        }
-        LOG.warn("request {}: {} failed: {}", id.upstream(), engine, failure.getMessage());
-        tried.add(engine);
-        decodeElsewhere(ifNoneLeft);
-    }
-
-    /// The hand-off stays good for another decoder as long as the prefiller's lease lasts.
-    private void decodeElsewhere(ApiError ifNoneLeft) {
-        otherDecoder().ifPresentOrElse(this::decode, () -> fail(ifNoneLeft));
-    }
-
     private Optional<Upstream> otherDecoder() {
         return router.policy()
                 .route(request.facts(), List.of(), router.pool().availableDecoders(tried))
-                .map(decision -> decision.route().decoder());
+                .map(other -> other.route().decoder());
+    }
+
+    /// Lets another decoder go on with a stream that the client has a part of.
+    private void migrate(Attempt by, Attempt.IfNoneLeft ifNoneLeft) {
+        by.release();
+        boolean mayGoOn = decodeHeaders.containsKey(Continuation.HEADER)
+                && numMigrations <= router.maxMigrations()
+                && !(ifNoneLeft instanceof Attempt.IfNoneLeft.Event(var _, byte[] event)
+                        && EngineErrors.isOfTheRequest(event));
+        if (!mayGoOn) {
+            breakOff(ifNoneLeft, "refused");
+            return;
+        }
+        switch (progress.rest(request.wantsUsageEvent())) {
+            case StreamProgress.Rest.OnlyDone() -> {
+                router.metrics().migrated("complete");
+                stream.write(SseWriter.done());
+                stream.end();
+                end("200");
+            }
+            case StreamProgress.Rest.From(Continuation continuation) -> {
+                legs = request.continued(continuation);
+                LOG.warn(
+                        "request {}: its stream broke off after {} tokens, another decoder is to go on",
+                        id.upstream(),
+                        continuation.outputTokenIds().length);
+                router.metrics().migrated("continued");
+                route(() -> breakOff(ifNoneLeft, "no decoder is left"));
+            }
+            case StreamProgress.Rest.Unknown() -> breakOff(ifNoneLeft, "its tokens are not known");
+        }
+    }
+
+    private void breakOff(Attempt.IfNoneLeft ifNoneLeft, String why) {
+        LOG.warn("request {}: its stream ends with an error: {}", id.upstream(), why);
+        router.metrics().migrated("broken off");
+        failWith(ifNoneLeft);
+    }
+
+    /* How it ends. */
+
+    private void failWith(Attempt.IfNoneLeft how) {
+        switch (how) {
+            case Attempt.IfNoneLeft.Own(ApiError error) -> fail(error);
+            case Attempt.IfNoneLeft.Answer(HttpClientResponse answer) -> {
+                if (stream.isOpen()) {
+                    fail(RouterErrors.STREAM_BROKE);
+                } else {
+                    release();
+                    passOn(answer);
+                }
+            }
+            case Attempt.IfNoneLeft.Event(var head, byte[] event) -> {
+                release();
+                stream.fail(event, head);
+                end(STREAM_ERROR);
+            }
+        }
+    }
+
+    private void release() {
+        if (attempt != null) {
+            attempt.release();
+        }
     }
 
     /// An engine's own answer, as it is.
     private void passOn(HttpClientResponse answer) {
-        if (answer.status() >= 400) {
-            releasePrefill();
+        if (answer.status() == 200) {
+            usage = TokenUsage.find(answer.body()).orElse(TokenUsage.UNKNOWN);
         }
         exchange.respond(answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body());
         end(Integer.toString(answer.status()));
     }
 
     private void fail(ApiError error) {
-        releasePrefill();
-        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
-        end(Integer.toString(error.status()));
+        boolean streaming = stream.isOpen();
+        if (streaming) {
+            stream.fail(error.equals(RouterErrors.INTERNAL) ? error : RouterErrors.STREAM_BROKE);
+        } else {
+            exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+        }
+        end(streaming ? STREAM_ERROR : Integer.toString(error.status()));
+        if (attempt != null) {
+            attempt.cancel();
+        }
     }
 
-    /// The client is gone. Closing the leg aborts it on its engine; a prefill that has ended is told, because only
-    /// its lease would end it otherwise.
+    /// The client is gone. Closing the legs aborts them on their engines; a prefill that has ended is told, because
+    /// only its lease would end it otherwise.
     private void abort() {
-        if (stage == Stage.ENDED) {
+        if (over) {
             return;
         }
-        Stage reached = stage;
-        router.metrics().aborted(reached.name().toLowerCase(Locale.ROOT));
+        router.metrics()
+                .aborted(attempt == null ? "prefill" : attempt.stage().name().toLowerCase(Locale.ROOT));
         end("aborted");
-        cancelLeg();
-        if (reached != Stage.STREAM && prefiller != null) {
-            sendAbort(prefiller);
+        if (attempt != null) {
+            attempt.cancel();
         }
-    }
-
-    private void cancelLeg() {
-        if (leg != null) {
-            leg.cancel();
-        }
-    }
-
-    /// No decoder will fetch what the prefiller holds.
-    private void releasePrefill() {
-        if (prefiller != null && stage == Stage.DECODE) {
-            sendAbort(prefiller);
-        }
-    }
-
-    private void sendAbort(Upstream engine) {
-        HttpClientRequest notice = new HttpClientRequest(
-                "POST",
-                engine.uri(ABORT_PATH),
-                ForwardedHeaders.toEngine(exchange, id.upstream()),
-                Json.bytes(Map.of("request_ids", List.of(handoff == null ? id.upstream() : handoff.requestId()))),
-                router.config().deadlines().abortNotice(),
-                router.config().deadlines().abortNotice());
-        router.client()
-                .send(
-                        notice,
-                        new WholeResponse(
-                                MAX_ANSWER_BYTES,
-                                answer -> LOG.debug("request {}: {} told of the abort", id.upstream(), engine),
-                                failure -> LOG.debug("request {}: {} not told of the abort", id.upstream(), engine)));
     }
 
     private void end(String outcome) {
-        stage = Stage.ENDED;
-        String route = decoder == null ? "none" : prefiller == null ? "direct" : "disaggregated";
-        router.metrics().requestEnded(request.endpoint(), route, outcome);
-        Route<Upstream> last = taken;
+        over = true;
+        Attempt last = attempt;
+        router.metrics().requestEnded(request.endpoint(), last == null ? "none" : kind(last.route()), outcome);
+        if (stream.isOpen()) {
+            usage = progress.usage();
+        }
         if (last != null) {
-            router.policy()
-                    .ended(
-                            request.facts(),
-                            new RouteOutcome(
-                                    last,
-                                    outcome.equals("200"),
-                                    prefillMillis,
-                                    firstTokenMillis,
-                                    millisSinceStart(),
-                                    -1,
-                                    -1,
-                                    -1));
+            router.policy().ended(request.facts(), outcome(last.route(), outcome.equals("200")));
         }
         if (router.config().accessLog()) {
-            ACCESS.info(
-                    "{} {} {} {} ms id={} prefiller={} decoder={}",
-                    exchange.remoteAddress(),
-                    request.endpoint().path(),
-                    outcome,
-                    Math.round(millisSinceStart()),
-                    id.upstream(),
-                    prefiller == null ? "-" : prefiller.address(),
-                    decoder == null ? "-" : decoder.address());
+            log(last, outcome);
         }
+    }
+
+    private RouteOutcome outcome(Route<Upstream> route, boolean served) {
+        return new RouteOutcome(
+                route,
+                served,
+                prefillMillis,
+                firstTokenMillis,
+                millisSinceStart(),
+                usage.promptTokens(),
+                usage.cachedTokens(),
+                usage.outputTokens());
+    }
+
+    private static String kind(Route<Upstream> route) {
+        return switch (route) {
+            case Route.Disaggregated<Upstream> _ -> "disaggregated";
+            case Route.Direct<Upstream> _ -> "direct";
+            case Route.Aggregated<Upstream> _ -> "aggregated";
+        };
+    }
+
+    private void log(@Nullable Attempt last, String outcome) {
+        Optional<Route<Upstream>> route = Optional.ofNullable(last).map(Attempt::route);
+        Decision<Upstream> chosen = decision;
+        ACCESS.info(
+                "{} {} {} {} ms id={} route={} reason=\"{}\" prefiller={} decoder={} attempts={} migrations={}"
+                        + " tokens={}/{}",
+                exchange.remoteAddress(),
+                request.endpoint().path(),
+                outcome,
+                Math.round(millisSinceStart()),
+                id.upstream(),
+                route.map(RoutedRequest::kind).orElse("none"),
+                chosen == null ? "" : chosen.reason(),
+                route.flatMap(RoutedRequest::prefiller).orElse("-"),
+                route.map(taken -> taken.decoder().address().toString()).orElse("-"),
+                numAttempts,
+                numMigrations,
+                usage.promptTokens(),
+                usage.outputTokens());
+    }
+
+    private static Optional<String> prefiller(Route<Upstream> route) {
+        return route instanceof Route.Disaggregated<Upstream>(Upstream prefiller, Upstream _)
+                ? Optional.of(prefiller.address().toString())
+                : Optional.empty();
     }
 
     private double millisSinceStart() {
         return (System.nanoTime() - startNanos) / 1e6;
-    }
-
-    private static String word(HttpException failure) {
-        return failure.kind().name().toLowerCase(Locale.ROOT);
     }
 }

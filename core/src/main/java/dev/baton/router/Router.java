@@ -13,6 +13,8 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.router.backend.Announcements;
+import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
@@ -21,6 +23,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.node.ArrayNode;
@@ -52,7 +55,7 @@ public final class Router implements AutoCloseable {
 
     private final HttpRuntime runtime;
     private final RouterContext context;
-    private final HealthProber prober;
+    private final EngineHealth health;
     private final FleetEndpoints fleet;
     private final HttpServer server;
 
@@ -60,20 +63,22 @@ public final class Router implements AutoCloseable {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
-        prober = new HealthProber(
-                client, config.probeInterval(), config.deadlines().probe());
-        EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
+        TtftStats ttft = new TtftStats();
+        RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
+        health = new EngineHealth(client, config, policy, metrics, ttft);
+        EnginePool pool = new EnginePool(config.health(), health);
+        metrics.watch(pool);
         fleet = new FleetEndpoints(config.fleet(), config.engines(), pool);
         fleet.start();
-        TtftStats ttft = new TtftStats();
-        context = new RouterContext(config, pool, policy, client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(config, pool, policy, Announcements.NONE, 3, client, metrics, ttft);
+        metrics.addKeys(config.server().apiKeys().all());
         try {
             server = runtime.serve(config.server(), this::handle);
         } catch (RuntimeException e) {
             fleet.close();
             throw e;
         }
-        prober.start(runtime, pool);
+        health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
 
@@ -120,7 +125,10 @@ public final class Router implements AutoCloseable {
 
     /// Legs in flight on all engines.
     public int numLegs() {
-        return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
+        EnginePool pool = context.pool();
+        return Stream.concat(pool.all().stream(), pool.leaving().stream())
+                .mapToInt(Upstream::inFlight)
+                .sum();
     }
 
     /// Stops taking requests, lets those in flight end until `grace` is over, then ends what is left.
@@ -129,7 +137,7 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             fleet.close();
-            prober.close();
+            health.close();
             runtime.close();
         }
     }
@@ -185,12 +193,29 @@ public final class Router implements AutoCloseable {
             case "/ready" -> ready(exchange);
             case "/version" -> exchange.respondJson(200, version());
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
-            case "/metrics" ->
-                exchange.respond(
-                        200,
-                        HttpHeaders.of("content-type", Metrics.CONTENT_TYPE),
-                        context.metrics().text());
+            case "/metrics" -> metrics(exchange);
             default -> health(exchange);
+        }
+    }
+
+    /// With the engines' own, summed, unless `?engines=0` asks for the router's alone.
+    private void metrics(HttpExchange exchange) {
+        boolean withEngines = context.config().health().fleetMetrics()
+                && !exchange.query("engines").equals(Optional.of("0"));
+        HttpHeaders type = HttpHeaders.of("content-type", Metrics.CONTENT_TYPE);
+        Runnable answer = () -> exchange.respond(200, type, context.metrics().text(withEngines));
+        if (withEngines) {
+            Thread.ofVirtual().name("baton-metrics").start(() -> guarded(exchange, answer));
+        } else {
+            answer.run();
+        }
+    }
+
+    private static void guarded(HttpExchange exchange, Runnable answer) {
+        try {
+            answer.run();
+        } catch (RuntimeException | Error e) {
+            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
         }
     }
 
@@ -211,6 +236,7 @@ public final class Router implements AutoCloseable {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
+            refuseOtherModels(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -219,6 +245,14 @@ public final class Router implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
+        }
+    }
+
+    /// @throws ApiException 403 if the client's key is not for the request's model
+    private static void refuseOtherModels(HttpExchange exchange, GenerationRequest request) {
+        String model = request.tree().path("model").asString("");
+        if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
+            throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
         }
     }
 
@@ -325,25 +359,42 @@ public final class Router implements AutoCloseable {
         status.put("client_connections", server.numConnections());
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
-            ObjectNode node = describe(prefillers.addObject(), engine);
-            context.ttft().summary(engine.index()).ifPresent(summary -> {
-                ObjectNode ttft = node.putObject("ttft_ms");
-                ttft.put("average", summary.averageMillis());
-                ttft.put("median", summary.medianMillis());
-                ttft.put("p99", summary.p99Millis());
-            });
+            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.prefillerIndex()));
         }
         ArrayNode decoders = status.putArray("decoders");
-        context.pool().decoders().forEach(engine -> describe(decoders.addObject(), engine));
+        for (Upstream engine : context.pool().decoders()) {
+            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.decoderIndex()));
+        }
         return status;
+    }
+
+    private static void ttft(ObjectNode engine, Optional<TtftStats.Summary> times) {
+        times.ifPresent(summary -> {
+            ObjectNode ttft = engine.putObject("ttft_ms");
+            ttft.put("average", summary.averageMillis());
+            ttft.put("median", summary.medianMillis());
+            ttft.put("p99", summary.p99Millis());
+        });
     }
 
     private static ObjectNode describe(ObjectNode node, Upstream engine) {
         node.put("address", engine.address().toString());
         node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
+        node.put("reason", engine.why());
+        node.put("circuit", engine.circuit().name().toLowerCase(Locale.ROOT));
+        node.put("draining", engine.draining());
+        node.put("drained", engine.drained());
+        node.put("weight", engine.weight());
         node.put("requests_in_flight", engine.inFlight());
         node.put("requests", engine.requests());
         node.put("failures", engine.failures());
+        EngineLoad load = engine.load();
+        if (load.known()) {
+            ObjectNode said = node.putObject("load");
+            said.put("running", load.running());
+            said.put("waiting", load.waiting());
+            said.put("kv_cache_usage", load.kvCacheUsage());
+        }
         return node;
     }
 }

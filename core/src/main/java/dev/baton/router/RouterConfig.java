@@ -16,7 +16,8 @@ import java.time.Duration;
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
-/// @param probeInterval time between two health probes of an engine
+/// @param probeInterval time between two health probes of an engine that is up
+/// @param health how engines are judged besides
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic
 /// @param accessLog whether each request is logged, without its prompt
 public record RouterConfig(
@@ -28,6 +29,7 @@ public record RouterConfig(
         RouterDeadlines deadlines,
         int maxInFlight,
         Duration probeInterval,
+        HealthConfig health,
         Duration statsInterval,
         boolean accessLog) {
 
@@ -61,6 +63,7 @@ public record RouterConfig(
                 .deadlines(deadlines)
                 .maxInFlight(maxInFlight)
                 .probeInterval(probeInterval)
+                .health(health)
                 .statsInterval(statsInterval)
                 .accessLog(accessLog);
     }
@@ -75,6 +78,7 @@ public record RouterConfig(
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxInFlight = 10_000;
         private Duration probeInterval = Duration.ofSeconds(1);
+        private HealthConfig health = HealthConfig.defaults();
         private Duration statsInterval = Duration.ofSeconds(5);
         private boolean accessLog = true;
 
@@ -123,6 +127,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder health(HealthConfig config) {
+            health = config;
+            return this;
+        }
+
         public Builder statsInterval(Duration interval) {
             statsInterval = interval;
             return this;
@@ -146,6 +155,7 @@ public record RouterConfig(
                     deadlines,
                     maxInFlight,
                     probeInterval,
+                    health,
                     statsInterval,
                     accessLog);
         }

@@ -6,7 +6,7 @@ import java.util.Arrays;
 
 /// Cuts a stream of server-sent events at event ends, so that a client never holds half an event when the
 /// engine behind it dies, and notices `[DONE]` and error events. Bytes pass unchanged and in order; only the
-/// unfinished tail of the last event waits.
+/// unfinished tail of the last event waits, and from an error event on nothing passes.
 ///
 /// Not thread-safe: one per stream.
 final class SseFrames {
@@ -18,8 +18,10 @@ final class SseFrames {
     /// An event longer than this passes in pieces.
     private final int maxHeldBytes;
     private final ByteArrayOutputStream held = new ByteArrayOutputStream(0);
+    private int numEvents;
     private boolean done;
     private boolean failed;
+    private byte[] failure = NOTHING;
 
     SseFrames(int maxHeldBytes) {
         this.maxHeldBytes = maxHeldBytes;
@@ -29,6 +31,9 @@ final class SseFrames {
     ///
     /// @return what may be sent on; the same array if it ends with an event, which is the usual case
     byte[] accept(byte[] piece) {
+        if (failed) {
+            return NOTHING;
+        }
         byte[] all = piece;
         if (held.size() > 0) {
             held.writeBytes(piece);
@@ -42,21 +47,37 @@ final class SseFrames {
         if (end < all.length) {
             held.write(all, end, all.length - end);
         }
-        look(all, end);
-        return end == all.length ? all : end == 0 ? NOTHING : Arrays.copyOf(all, end);
+        return look(all, end);
     }
 
     /// What is still held at an orderly end of the stream.
     byte[] finish() {
         byte[] rest = held.toByteArray();
         held.reset();
-        look(rest, rest.length);
-        return rest;
+        return failed ? NOTHING : look(rest, rest.length);
     }
 
-    private void look(byte[] events, int end) {
+    /// @return the events before an error, or all
+    private byte[] look(byte[] events, int end) {
         done |= endsWithDone(events, end);
-        failed |= holdsError(events, end);
+        int whole = end;
+        for (int line = 0; line < end; line = nextLine(events, line, end)) {
+            if (matches(events, line, end, DATA)) {
+                if (isError(events, line, end)) {
+                    failed = true;
+                    failure = Arrays.copyOfRange(events, line, events.length);
+                    whole = line;
+                    break;
+                }
+                numEvents++;
+            }
+        }
+        return whole == events.length ? events : whole == 0 ? NOTHING : Arrays.copyOf(events, whole);
+    }
+
+    /// Events (`data:`) that have passed, `[DONE]` among them.
+    int numEvents() {
+        return numEvents;
     }
 
     /// Whether `data: [DONE]` has passed: the answer is complete.
@@ -64,18 +85,14 @@ final class SseFrames {
         return done;
     }
 
-    /// Whether an event `data: {"error": ...}` has passed: the answer has failed, whatever follows.
+    /// Whether an event `data: {"error": ...}` has come: the answer has failed, whatever follows.
     boolean failed() {
         return failed;
     }
 
-    private static boolean holdsError(byte[] bytes, int end) {
-        for (int line = 0; line < end; line = nextLine(bytes, line, end)) {
-            if (isError(bytes, line, end)) {
-                return true;
-            }
-        }
-        return false;
+    /// The error event and what came together with it; empty if there was none.
+    byte[] failure() {
+        return failure;
     }
 
     private static int nextLine(byte[] bytes, int from, int end) {
@@ -87,10 +104,9 @@ final class SseFrames {
     }
 
     /// Engines write `error` as the first and only member; `null` in its place is none.
+    ///
+    /// @param line where `data:` begins
     private static boolean isError(byte[] bytes, int line, int end) {
-        if (!matches(bytes, line, end, DATA)) {
-            return false;
-        }
         int at = skipSpaces(bytes, line + DATA.length, end);
         if (at == end || bytes[at] != '{') {
             return false;

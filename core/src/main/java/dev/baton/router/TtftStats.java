@@ -6,18 +6,21 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 
-/// Times to the prefiller's answer, per prefiller, and their report in the form of LMCache's proxies: average,
-/// median and 99th percentile (linear interpolation, as `numpy.percentile`) in milliseconds.
+/// Times to the prefiller's answer, per prefiller, and to the first bytes of content, per decoder, and their report in
+/// the form of LMCache's proxies: average, median and 99th percentile (linear interpolation, as `numpy.percentile`) in
+/// milliseconds.
 ///
-/// Kept for each prefiller are its last [#WINDOW] values, few enough to be sorted on an event loop; the number of
+/// Kept for each engine are its last [#WINDOW] values, few enough to be sorted on an event loop; the number of
 /// requests counts all, also older ones. Thread-safe.
 final class TtftStats {
-    /// Values a prefiller is reported over.
+    /// Values an engine is reported over.
     static final int WINDOW = 4096;
 
     private static final String RULER = "=".repeat(31);
 
     private final List<Window> prefillers = new ArrayList<>(); // by index
+    private final List<Window> decoders = new ArrayList<>(); // by index
+    private long forgottenRequests;
     private long reportedRequests;
 
     /// Average, median and 99th percentile.
@@ -42,38 +45,64 @@ final class TtftStats {
         }
     }
 
-    /// Adds one value.
+    /// Adds one prefiller's time to its answer.
     ///
-    /// @param prefiller index, from 0
-    synchronized void add(int prefiller, double millis) {
-        while (prefillers.size() <= prefiller) {
-            prefillers.add(new Window());
+    /// @param index of the prefiller, from 0
+    synchronized void prefilled(int index, double millis) {
+        add(prefillers, index, millis);
+    }
+
+    /// Adds one decoder's time to its first bytes.
+    ///
+    /// @param index of the decoder, from 0
+    synchronized void decoded(int index, double millis) {
+        add(decoders, index, millis);
+    }
+
+    private static void add(List<Window> windows, int index, double millis) {
+        while (windows.size() <= index) {
+            windows.add(new Window());
         }
-        prefillers.get(prefiller).add(millis);
+        windows.get(index).add(millis);
+    }
+
+    /// Drops the values of an engine that is gone: another one gets its index. The requests of a prefiller stay
+    /// counted.
+    ///
+    /// @param prefiller its index among the prefillers, -1 if it is none
+    /// @param decoder its index among the decoders, -1 if it is none
+    synchronized void forget(int prefiller, int decoder) {
+        forgottenRequests += drop(prefillers, prefiller);
+        drop(decoders, decoder);
+    }
+
+    private static long drop(List<Window> windows, int index) {
+        return index >= 0 && index < windows.size() ? windows.set(index, new Window()).count : 0;
     }
 
     /// What one prefiller's values say; empty if it has none.
-    synchronized Optional<Summary> summary(int prefiller) {
-        return prefiller < prefillers.size() && prefillers.get(prefiller).count > 0
-                ? Optional.of(prefillers.get(prefiller).summary())
+    synchronized Optional<Summary> ofPrefiller(int index) {
+        return summary(prefillers, index);
+    }
+
+    /// What one decoder's values say; empty if it has none.
+    synchronized Optional<Summary> ofDecoder(int index) {
+        return summary(decoders, index);
+    }
+
+    private static Optional<Summary> summary(List<Window> windows, int index) {
+        return index < windows.size() && windows.get(index).count > 0
+                ? Optional.of(windows.get(index).summary())
                 : Optional.empty();
     }
 
-    /// The report, if requests came since the last one.
+    /// The report, if requests came since the last one: prefillers, then decoders. Requests are counted where their
+    /// first bytes came from, or where they were prefilled if that is more.
     synchronized Optional<String> reportIfTraffic() {
-        long requests = 0;
+        long requests = forgottenRequests + Math.max(total(prefillers), total(decoders));
         List<String> lines = new ArrayList<>();
-        for (int i = 0; i < prefillers.size(); i++) {
-            Window window = prefillers.get(i);
-            requests += window.count;
-            if (window.count > 0) {
-                Summary summary = window.summary();
-                lines.add("Prefiller " + (i + 1) + " TTFT stats:");
-                lines.add(line("Average", summary.averageMillis()));
-                lines.add(line("Median", summary.medianMillis()));
-                lines.add(line("99th Percentile", summary.p99Millis()));
-            }
-        }
+        describe("Prefiller ", prefillers, lines);
+        describe("Decoder ", decoders, lines);
         if (requests == reportedRequests) {
             return Optional.empty();
         }
@@ -82,6 +111,22 @@ final class TtftStats {
         lines.addFirst(RULER);
         lines.add(RULER);
         return Optional.of("\n" + String.join("\n", lines));
+    }
+
+    private static long total(List<Window> windows) {
+        return windows.stream().mapToLong(window -> window.count).sum();
+    }
+
+    private static void describe(String role, List<Window> windows, List<String> lines) {
+        for (int i = 0; i < windows.size(); i++) {
+            if (windows.get(i).count > 0) {
+                Summary summary = windows.get(i).summary();
+                lines.add(role + (i + 1) + " TTFT stats:");
+                lines.add(line("Average", summary.averageMillis()));
+                lines.add(line("Median", summary.medianMillis()));
+                lines.add(line("99th Percentile", summary.p99Millis()));
+            }
+        }
     }
 
     private static String line(String name, double millis) {

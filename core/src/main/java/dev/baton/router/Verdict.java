@@ -12,6 +12,15 @@ enum Verdict {
     /// Nothing that an engine says to such a request.
     UNEXPECTED;
 
+    /// For metrics and logs.
+    String word() {
+        return switch (this) {
+            case ANSWERED -> "refused";
+            case BUSY -> "busy";
+            case FAILED, UNEXPECTED -> "status";
+        };
+    }
+
     static Verdict of(int status) {
         return switch (status) {
             case 429, 503 -> BUSY;

@@ -16,6 +16,7 @@ import dev.baton.openai.ApiException;
 import dev.baton.openai.ChatCompletionRequest;
 import dev.baton.openai.ChatInput;
 import dev.baton.openai.CompletionRequest;
+import dev.baton.openai.Continuation;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ModelList;
@@ -283,7 +284,7 @@ public final class EngineServer implements AutoCloseable {
             return admitted(sequences, leave -> {
                 List<EncodedPrompt> encoded = new ArrayList<>(request.prompts().size());
                 request.prompts().forEach(prompt -> encoded.add(prompts.encode(prompt, request.options())));
-                return stream(exchange, request.options(), new ResponseFormat.Completion(), encoded, leave);
+                return stream(exchange, body, request.options(), new ResponseFormat.Completion(), encoded, leave);
             });
         });
         stream.submit(kv);
@@ -306,7 +307,7 @@ public final class EngineServer implements AutoCloseable {
                 EncodedPrompt encoded = prompts.encode(chat, echo, options);
                 Optional<String> shown = output.returnPromptText() ? Optional.of(prompts.text(chat)) : Optional.empty();
                 ResponseFormat format = new ResponseFormat.Chat(role, shown, tools);
-                return stream(exchange, options, format, List.of(encoded), leave);
+                return stream(exchange, body, options, format, List.of(encoded), leave);
             });
         });
         stream.submit(kv);
@@ -370,17 +371,24 @@ public final class EngineServer implements AutoCloseable {
 
     private RequestStream stream(
             HttpExchange exchange,
-            GenerationOptions options,
+            JsonNode body,
+            GenerationOptions asked,
             ResponseFormat format,
             List<EncodedPrompt> encoded,
             Runnable whenOver) {
+        Continuity continuity = Continuity.of(exchange, body, asked, encoded.size() * asked.n());
+        GenerationOptions options = continuity.withSeed(asked);
         String requestId = requestId(exchange, options);
         if (config.enableRequestIdHeaders()) {
             exchange.setResponseHeader(REQUEST_ID, requestId);
         }
         ResponseHead head = new ResponseHead(
-                format.idPrefix() + requestId, System.currentTimeMillis() / 1000, config.modelName(), fingerprint);
-        Generation generation = new Generation(requestId, options, format, priority(exchange, options), head, encoded);
+                continuity.from().map(Continuation::id).filter(id -> !id.isEmpty()).orElse(format.idPrefix() + requestId),
+                continuity.from().map(Continuation::created).orElse(System.currentTimeMillis() / 1000),
+                config.modelName(),
+                fingerprint);
+        Generation generation = new Generation(
+                requestId, options, format, priority(exchange, options), head, encoded, continuity);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
         if (options.output().stream() && config.sseKeepAliveInterval().isPresent()) {

@@ -11,10 +11,12 @@ import java.util.List;
 /// @param priority lower comes first, where the engine schedules by priority
 /// @param head what every part of the answer repeats
 /// @param prompts at least one; each gets `options.n()` choices
+/// @param continuity how it may be continued elsewhere, or goes on here
 record Generation(
         String requestId,
         GenerationOptions options,
         ResponseFormat format,
         int priority,
         ResponseHead head,
-        List<EncodedPrompt> prompts) {}
+        List<EncodedPrompt> prompts,
+        Continuity continuity) {}

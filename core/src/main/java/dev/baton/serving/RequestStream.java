@@ -98,6 +98,7 @@ final class RequestStream {
                 EngineRequest request = new EngineRequest(
                         sequence.engineId(),
                         sequence.prompt().ids(),
+                        generation.continuity().outputTokenIds(),
                         sequence.sampling(),
                         generation.priority(),
                         generation.options().user().orElse(EngineRequest.NO_TENANT),
@@ -123,10 +124,26 @@ final class RequestStream {
             abortAll(); // the client went away while this thread was submitting
         }
         exchange.execute(() -> {
+            repeatOutput();
             submitted = true;
             early.forEach(Runnable::run);
             early.clear();
         });
+    }
+
+    /// Brings text, stop texts and calls of tools to where another engine has got.
+    private void repeatOutput() {
+        if (over || !generation.options().output().stream()) {
+            return;
+        }
+        List<RequestOutput.TokenLogprobs> logprobs = generation.options().output().logprobs().isPresent()
+                ? List.of(new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]))
+                : List.of();
+        for (int token : generation.continuity().outputTokenIds()) {
+            show(
+                    sequences.getFirst(),
+                    new RequestOutput(new int[] {token}, logprobs, List.of(), Optional.empty()));
+        }
     }
 
     private static String flag(EngineException.QueueFull.Limit limit) {

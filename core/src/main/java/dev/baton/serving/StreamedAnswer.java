@@ -6,14 +6,17 @@ import dev.baton.http.HttpStream;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ChatCompletionResponses;
 import dev.baton.openai.Choice;
+import dev.baton.openai.Continuation;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.SseWriter;
 import dev.baton.openai.StreamOptions;
+import dev.baton.openai.TokenComments;
 import dev.baton.openai.TokenLogprob;
 import dev.baton.openai.ToolParts;
 import dev.baton.openai.Usage;
 import dev.baton.serving.tools.ToolCallStream;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -36,6 +39,12 @@ final class StreamedAnswer implements Answer {
     private final List<ToolCallStream> toolCalls; // by sequence; empty if no calls are looked for
     private @Nullable HttpStream stream;
     private boolean rolesSent;
+    /// Events that the client has from another engine.
+    private int numSkipped;
+    /// Tokens that no event has shown yet, for the router.
+    private int[] untold = new int[4];
+
+    private int numUntold;
     private long lastWriteNanos;
 
     StreamedAnswer(HttpExchange exchange, Generation generation, List<Sequence> sequences, ServingContext context) {
@@ -49,6 +58,7 @@ final class StreamedAnswer implements Answer {
         this.silenceNanos =
                 context.streaming().keepAliveInterval().map(Duration::toNanos).orElse(Long.MAX_VALUE);
         this.lastWriteNanos = exchange.arrivalNanos();
+        this.numSkipped = generation.continuity().numEvents();
         this.shownCharacters = new int[sequences.size()];
         this.begun = new boolean[sequences.size()];
         this.tools = generation.format() instanceof ResponseFormat.Chat chat ? chat.tools() : Optional.empty();
@@ -63,6 +73,7 @@ final class StreamedAnswer implements Answer {
         if (delta.tokenIds().length == 0 && delta.text().isEmpty() && !last) {
             return;
         }
+        note(delta.tokenIds());
         int index = sequence.index();
         Shown shown = shown(index, delta, last);
         if (shown.isNothing() && !last && output.logprobs().isEmpty() && !output.returnTokenIds()) {
@@ -89,6 +100,7 @@ final class StreamedAnswer implements Answer {
             shownCharacters[index] +=
                     token.token().codePointCount(0, token.token().length());
         }
+        tellTokens(out);
         boolean usageFollows = streamOptions.includeUsage();
         write(
                 out,
@@ -101,9 +113,31 @@ final class StreamedAnswer implements Answer {
                                 last && !usageFollows));
     }
 
+    private void note(int[] tokens) {
+        if (generation.continuity().tellsTokens()) {
+            if (numUntold + tokens.length > untold.length) {
+                untold = Arrays.copyOf(untold, 2 * (numUntold + tokens.length));
+            }
+            System.arraycopy(tokens, 0, untold, numUntold, tokens.length);
+            numUntold += tokens.length;
+        }
+    }
+
+    /// Before the event that shows them.
+    private void tellTokens(HttpStream out) {
+        if (numUntold > 0 && numSkipped == 0) {
+            out.write(TokenComments.tokens(untold, numUntold));
+        }
+        numUntold = 0;
+    }
+
     private void write(HttpStream out, byte[] json) {
         lastWriteNanos = System.nanoTime();
-        out.write(SseWriter.event(json));
+        if (numSkipped > 0) {
+            numSkipped--;
+        } else {
+            out.write(SseWriter.event(json));
+        }
     }
 
     @Override
@@ -151,7 +185,9 @@ final class StreamedAnswer implements Answer {
     private HttpStream head() {
         HttpStream out = stream;
         if (out == null) {
-            out = exchange.startStream(200, HttpHeaders.of("content-type", SseWriter.CONTENT_TYPE));
+            HttpHeaders headers = HttpHeaders.of("content-type", SseWriter.CONTENT_TYPE);
+            out = exchange.startStream(
+                    200, generation.continuity().tellsTokens() ? headers.with(Continuation.HEADER, "1") : headers);
             stream = out;
         }
         return out;
@@ -184,6 +220,9 @@ final class StreamedAnswer implements Answer {
     @Override
     public void complete() {
         HttpStream out = opened();
+        if (generation.continuity().tellsTokens()) {
+            out.write(usage.comment(sequences.getFirst()));
+        }
         if (streamOptions.includeUsage()) {
             Usage total = usage.of(sequences, generation.format().tellsCreatedCacheTokens());
             write(out, generation.format().usageChunk(generation.head(), total));

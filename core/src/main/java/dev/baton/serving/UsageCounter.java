@@ -1,7 +1,7 @@
 package dev.baton.serving;
 
 import dev.baton.engine.EngineConfig;
-import dev.baton.engine.RequestOutput;
+import dev.baton.openai.TokenComments;
 import dev.baton.openai.Usage;
 import java.util.List;
 import java.util.OptionalInt;
@@ -28,7 +28,7 @@ record UsageCounter(boolean details, int cacheBlockTokens) {
             generated += sequence.numTokens();
             if (sequence.isFirstOfPrompt()) {
                 int prompt = sequence.prompt().length();
-                int reused = sequence.finish().map(UsageCounter::reused).orElse(0);
+                int reused = reused(sequence);
                 promptTokens += prompt;
                 cached += reused;
                 created += Math.max(0, cacheable(prompt) - reused);
@@ -46,7 +46,16 @@ record UsageCounter(boolean details, int cacheBlockTokens) {
         return cacheBlockTokens == 0 ? 0 : promptTokens / cacheBlockTokens * cacheBlockTokens;
     }
 
-    private static int reused(RequestOutput.Finish finish) {
-        return finish.cachedTokens() + finish.externalTokens();
+    /// With output that another engine made, more than the prompt may have been found.
+    private static int reused(Sequence sequence) {
+        int found = sequence.finish()
+                .map(finish -> finish.cachedTokens() + finish.externalTokens())
+                .orElse(0);
+        return Math.min(found, sequence.prompt().length());
+    }
+
+    /// The counts of a whole answer for the router.
+    byte[] comment(Sequence sequence) {
+        return TokenComments.usage(sequence.prompt().length(), reused(sequence), sequence.numTokens());
     }
 }

@@ -273,7 +273,7 @@ class RouterTest {
         try (Fleet fleet =
                 new Fleet(2, 1, config -> config.statsInterval(Duration.ofMillis(300)))) {
             for (int i = 0; i < 3; i++) {
-                fleet.complete("{\"prompt\":\"x\"}");
+                fleet.complete("{\"prompt\":\"x\",\"stream\":true}");
             }
             await().atMost(Duration.ofSeconds(5))
                     .until(() -> fleet.reports.stream().anyMatch(report -> report.contains("Num requests: 3\n")));
@@ -283,7 +283,8 @@ class RouterTest {
             assertThat(fleet.reports)
                     .last()
                     .asString()
-                    .matches("\n" + ruler + "\nNum requests: 3\nPrefiller 1 " + block + "Prefiller 2 " + block + ruler);
+                    .matches("\n" + ruler + "\nNum requests: 3\nPrefiller 1 " + block + "Prefiller 2 " + block
+                            + "Decoder 1 " + block + ruler);
             int reports = fleet.reports.size();
             Thread.sleep(700);
             assertThat(fleet.reports).as("silence without traffic").hasSize(reports);

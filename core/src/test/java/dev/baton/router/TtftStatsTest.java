@@ -11,10 +11,10 @@ class TtftStatsTest {
     void reportHasTheFormOfTheSeeds() {
         TtftStats stats = new TtftStats();
         for (double value : new double[] {30, 10, 20, 40}) {
-            stats.add(0, value);
+            stats.prefilled(0, value);
         }
-        stats.add(1, 42.34);
-        stats.add(1, 43.36);
+        stats.prefilled(1, 42.34);
+        stats.prefilled(1, 43.36);
         assertThat(stats.reportIfTraffic()).hasValue("""
 
                 ===============================
@@ -34,7 +34,7 @@ class TtftStatsTest {
     void silentWithoutNewRequests() {
         TtftStats stats = new TtftStats();
         assertThat(stats.reportIfTraffic()).isEmpty();
-        stats.add(1, 5);
+        stats.prefilled(1, 5);
         assertThat(stats.reportIfTraffic())
                 .hasValueSatisfying(
                         report -> assertThat(report).contains("Prefiller 2").doesNotContain("Prefiller 1"));
@@ -59,16 +59,16 @@ class TtftStatsTest {
     void olderValuesAreForgottenButStillCounted() {
         TtftStats stats = new TtftStats();
         for (int i = 0; i < TtftStats.WINDOW; i++) {
-            stats.add(0, 1000);
+            stats.prefilled(0, 1000);
         }
         for (int i = 0; i < TtftStats.WINDOW; i++) {
-            stats.add(0, 1);
+            stats.prefilled(0, 1);
         }
-        TtftStats.Summary summary = stats.summary(0).orElseThrow();
+        TtftStats.Summary summary = stats.ofPrefiller(0).orElseThrow();
         assertThat(summary.requests()).isEqualTo(2L * TtftStats.WINDOW);
         assertThat(summary.p99Millis()).isEqualTo(1);
-        stats.add(0, 1e9);
-        assertThat(stats.summary(0).orElseThrow().averageMillis()).isGreaterThan(1);
+        stats.prefilled(0, 1e9);
+        assertThat(stats.ofPrefiller(0).orElseThrow().averageMillis()).isGreaterThan(1);
     }
 
     /// The whole window is sorted on the event loop.
@@ -76,11 +76,11 @@ class TtftStatsTest {
     void lastFourThousandValuesDecide() {
         TtftStats stats = new TtftStats();
         for (int i = 0; i < 60_000; i++) {
-            stats.add(0, 1000);
+            stats.prefilled(0, 1000);
         }
         for (int i = 0; i < 4096; i++) {
-            stats.add(0, 1);
+            stats.prefilled(0, 1);
         }
-        assertThat(stats.summary(0).orElseThrow()).isEqualTo(new TtftStats.Summary(64_096, 1, 1, 1));
+        assertThat(stats.ofPrefiller(0).orElseThrow()).isEqualTo(new TtftStats.Summary(64_096, 1, 1, 1));
     }
 }

@@ -124,7 +124,8 @@ class RequestStreamTest {
                     format,
                     0,
                     new ResponseHead("cmpl-r", 0, "tiny", "test"),
-                    List.of(prompts.encode(request.prompts().getFirst(), request.options())));
+                    List.of(prompts.encode(request.prompts().getFirst(), request.options())),
+                    Continuity.NONE);
             new RequestStream(context, exchange, generation, over::incrementAndGet).submit(kv);
         } catch (RuntimeException e) {
             ErrorAnswers.send(exchange, ApiError.internal(e.toString()));

@@ -55,9 +55,20 @@ public interface Handoff {
     }
 
     /// The id under which the prefiller announces, outside of HTTP, that the KV cache lies at the decoder; the
-    /// decode leg waits for it. Empty if nothing is announced.
+    /// decode leg waits for it (see [Announcements]). Empty if nothing is announced.
     default Optional<String> announcedAs() {
         return Optional.empty();
+    }
+
+    /// How often it is announced: once for each rank of the prefiller.
+    default int numAnnouncements() {
+        return 1;
+    }
+
+    /// Whether another decoder than the one that was named may take what the prefiller has made. If not, a decoder
+    /// that fails costs another prefill.
+    default boolean fitsAnyDecoder() {
+        return false;
     }
 
     /// The members that the decode leg's body has more than the client's body.

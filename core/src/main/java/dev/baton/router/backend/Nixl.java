@@ -32,6 +32,11 @@ public record Nixl() implements Backend {
         }
 
         @Override
+        public boolean fitsAnyDecoder() {
+            return true;
+        }
+
+        @Override
         public Optional<JsonNode> found(JsonNode prefillAnswer) {
             return Bodies.transferParams(prefillAnswer);
         }

@@ -22,5 +22,10 @@ public record SharedStore() implements Backend {
         public ObjectNode prefillBody(ObjectNode request, boolean chat) {
             return Bodies.oneToken(request, chat);
         }
+
+        @Override
+        public boolean fitsAnyDecoder() {
+            return true;
+        }
     }
 }

@@ -1,0 +1,119 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClientResponse;
+import dev.baton.http.HttpException;
+import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpResponseListener;
+import dev.baton.http.WholeResponse;
+import dev.baton.openai.Continuation;
+import org.jspecify.annotations.Nullable;
+
+/// What a decoder answers: events go on as they come, anything else once it is whole.
+final class DecoderAnswer implements HttpResponseListener {
+    static final int MAX_ANSWER_BYTES = 64 << 20;
+    private static final int MAX_EVENT_BYTES = 1 << 20;
+
+    /// Who is told what it comes to; at most one of `whole`, `streamed`, `erred` and `broke`, and that last.
+    interface Sink {
+        /// An answer that is no stream.
+        void whole(HttpClientResponse answer);
+
+        /// Events for the client; not empty.
+        void events(HttpHeaders head, byte[] events);
+
+        /// The stream is complete.
+        void streamed();
+
+        /// The engine says in its stream that it failed.
+        void erred(HttpHeaders head, byte[] errorEvent);
+
+        /// The answer broke off, or never came.
+        void broke(HttpException failure);
+    }
+
+    private final Upstream engine;
+    private final StreamProgress progress;
+    private final Sink sink;
+    private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
+    private @Nullable WholeResponse whole;
+    private HttpHeaders head = HttpHeaders.none();
+    private boolean tellsTokens;
+    private boolean over;
+
+    DecoderAnswer(Upstream engine, StreamProgress progress, Sink sink) {
+        this.engine = engine;
+        this.progress = progress;
+        this.sink = sink;
+    }
+
+    @Override
+    public void onHead(int status, HttpHeaders headers) {
+        head = headers;
+        tellsTokens = headers.first(Continuation.HEADER).isPresent();
+        boolean events = headers.first("content-type")
+                .filter(type -> type.startsWith("text/event-stream"))
+                .isPresent();
+        if (status != 200 || !events) {
+            whole = new WholeResponse(MAX_ANSWER_BYTES, sink::whole, sink::broke);
+            whole.onHead(status, headers);
+        }
+    }
+
+    @Override
+    public void onBytes(byte[] bytes) {
+        if (whole != null) {
+            whole.onBytes(bytes);
+        } else if (!over) {
+            pass(frames.accept(bytes));
+        }
+    }
+
+    private void pass(byte[] events) {
+        byte[] clients = events;
+        if (tellsTokens) {
+            clients = progress.take(events);
+        } else {
+            progress.passed(events, frames.numEvents());
+        }
+        if (clients.length > 0) {
+            sink.events(head, clients);
+        }
+        if (frames.failed()) {
+            over = true;
+            sink.erred(head, frames.failure());
+        }
+    }
+
+    @Override
+    public void onEnd() {
+        if (whole != null) {
+            whole.onEnd();
+        } else if (!over) {
+            pass(frames.finish());
+            if (over) {
+                return;
+            }
+            over = true;
+            if (frames.done()) {
+                sink.streamed();
+            } else {
+                sink.broke(new HttpException(
+                        HttpException.Kind.CLOSED, engine + " ended its stream without [DONE]"));
+            }
+        }
+    }
+
+    @Override
+    public void onFailure(HttpException failure) {
+        if (whole != null) {
+            whole.onFailure(failure);
+        } else if (!over) {
+            over = true;
+            if (frames.done()) {
+                sink.streamed(); // the client has all of it; that the connection did not end well is nobody's loss
+            } else {
+                sink.broke(failure);
+            }
+        }
+    }
+}
