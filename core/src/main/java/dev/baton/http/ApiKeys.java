@@ -85,10 +85,7 @@ public final class ApiKeys {
         if (blank < 0 || !value.substring(0, blank).equalsIgnoreCase(SCHEME)) {
             return Optional.empty();
         }
-        return find(value.substring(blank + 1));
-    }
-
-    private Optional<ApiKey> find(String shown) {
+        String shown = value.substring(blank + 1);
         Optional<ApiKey> found = Optional.empty();
         for (ApiKey key : keys) {
             if (key.isKey(shown)) {
@@ -96,18 +93,6 @@ public final class ApiKeys {
             }
         }
         return found;
-    }
-
-    /// Whether a header field shows one of the keys, as `Bearer KEY`, whatever the path.
-    ///
-    /// @param authorization the value of the header field
-    public boolean isShownBy(Optional<String> authorization) {
-        return identify(authorization).isPresent();
-    }
-
-    /// Whether a text is one of the keys.
-    public boolean isKey(String text) {
-        return find(text).isPresent();
     }
 
     @Override
