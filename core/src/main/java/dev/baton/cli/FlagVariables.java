@@ -18,8 +18,9 @@ import picocli.CommandLine.ParameterException;
 /// Flags that are given by environment variables: `--max-num-seqs` by `BATON_MAX_NUM_SEQS`, and a few by the
 /// variable that vLLM has for the same.
 final class FlagVariables {
-    /// Flags that vLLM knows as variables. A `BATON_` variable goes before it.
+    /// Flags that vLLM or one of its proxies knows as variables. A `BATON_` variable goes before it.
     static final Map<String, String> OF_VLLM = Map.of(
+            "--admin-api-key", "ADMIN_API_KEY",
             "--api-key", "VLLM_API_KEY",
             "--log-level", "VLLM_LOGGING_LEVEL",
             "--log-stats-interval", "VLLM_LOG_STATS_INTERVAL",

@@ -1,8 +1,6 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
-import dev.baton.discovery.EngineSource;
-import dev.baton.discovery.StaticEngines;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -10,13 +8,9 @@ import dev.baton.router.RouterDeadlines;
 import dev.baton.router.RouterException;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
-import dev.baton.router.backend.Mooncake;
-import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -60,21 +54,6 @@ final class RouterCommand implements Callable<Integer> {
             defaultValue = "9000",
             description = "Port to listen on, 0 for any free one (default: ${DEFAULT-VALUE}).")
     int port;
-
-    @Option(
-            names = {"--prefiller", "--prefillers"},
-            arity = "1..*",
-            paramLabel = "HOST:PORT",
-            description = "Prefillers; without any, decoders do everything.")
-    List<String> prefillers = new ArrayList<>();
-
-    @Option(
-            names = {"--decoder", "--decoders"},
-            arity = "1..*",
-            required = true,
-            paramLabel = "HOST:PORT",
-            description = "Decoders.")
-    List<String> decoders = new ArrayList<>();
 
     @Option(
             names = "--backend",
@@ -144,6 +123,9 @@ final class RouterCommand implements Callable<Integer> {
     @Mixin
     ConfigOption file = new ConfigOption();
 
+    @Mixin(name = "Fleet")
+    DiscoveryOptions discovery = new DiscoveryOptions();
+
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
 
@@ -204,7 +186,8 @@ final class RouterCommand implements Callable<Integer> {
                 .withAnswer(answerTimeout)
                 .withGap(gapTimeout);
         try {
-            return RouterConfig.builder(host, port, engines())
+            return RouterConfig.builder(host, port, discovery.engines())
+                    .fleet(discovery.fleet())
                     .server(access.http(host, port))
                     .backend(backend.backend())
                     .announcements(announcements())
@@ -215,11 +198,6 @@ final class RouterCommand implements Callable<Integer> {
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
-    }
-
-    private EngineSource engines() {
-        EngineSource listed = StaticEngines.parse(prefillers, decoders);
-        return backend == BackendKind.MOONCAKE ? new MooncakeBootstraps(listed, Mooncake.ASK_INTERVAL) : listed;
     }
 
     private Announcements announcements() {

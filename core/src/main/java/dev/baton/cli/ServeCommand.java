@@ -1,5 +1,8 @@
 package dev.baton.cli;
 
+import dev.baton.discovery.DiscoveryException;
+import dev.baton.discovery.EngineRole;
+import dev.baton.discovery.Registrar;
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
 import dev.baton.launch.ProcessGroup;
@@ -95,12 +98,16 @@ final class ServeCommand implements Callable<Integer> {
     @Mixin(name = "KV transfer")
     KvTransferOptions transfer = new KvTransferOptions();
 
+    @Mixin(name = "Registration")
+    RegistrationOptions registration = new RegistrationOptions();
+
     @Option(names = ProcessGroup.EXIT_WITH_PARENT, hidden = true, description = "Stop at the end of standard input.")
     boolean exitWithParent;
 
     @Override
     public Integer call() throws InterruptedException {
         PortFlag.check(spec, port);
+        checkRegistration();
         Path model = model();
         engine.log.apply();
         ModelConfig shape = ModelLoader.config(model);
@@ -135,12 +142,33 @@ final class ServeCommand implements Callable<Integer> {
                             server.port(),
                             access.apiKeys.isEmpty() ? "" : ", with an API key",
                             running.describe().indent(2).stripTrailing());
-                    return await(stop, running);
+                    try (Registrar _ = registration.start(host, server.port(), role(), running::isHealthy)) {
+                        return await(stop, running);
+                    }
                 } finally {
                     server.stop(running.isHealthy() ? shutdownTimeout : Duration.ZERO);
                 }
             }
         }
+    }
+
+    private void checkRegistration() {
+        try {
+            registration.check(host);
+        } catch (DiscoveryException e) {
+            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+        }
+    }
+
+    /// What a router may ask of this instance; without a connector it does everything itself, as a decoder can.
+    private EngineRole role() {
+        return transfer.config()
+                .map(config -> switch (config.role()) {
+                    case KV_PRODUCER -> EngineRole.PREFILLER;
+                    case KV_CONSUMER -> EngineRole.DECODER;
+                    case KV_BOTH -> EngineRole.BOTH;
+                })
+                .orElse(EngineRole.DECODER);
     }
 
     /// Loading cannot be interrupted, but nothing outside the process knows of it yet.

@@ -12,8 +12,8 @@ import java.util.regex.Pattern;
 /// An address is compared with networks, a name with names; no name is looked up, because what it means can change
 /// after it was looked at.
 public final class AllowedEngines {
-    private static final List<String> PRIVATE =
-            List.of("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7");
+    private static final List<String> PRIVATE = List.of(
+            "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7");
     private static final Pattern NAME = Pattern.compile("(\\*\\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?");
     private static final String ALL = "*";
 
@@ -100,8 +100,8 @@ public final class AllowedEngines {
     }
 
     private static DiscoveryException wrong(String entry) {
-        return new DiscoveryException("'" + entry + "' is no network such as 10.0.0.0/8, no address, and no name such as "
-                + "node1 or *.example.org");
+        return new DiscoveryException("'" + entry
+                + "' is no network such as 10.0.0.0/8, no address, and no name such as " + "node1 or *.example.org");
     }
 
     /// The bytes of an address in digits; none for a name.

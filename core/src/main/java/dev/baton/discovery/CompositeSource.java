@@ -45,7 +45,7 @@ public final class CompositeSource implements EngineSource {
     @Override
     public String description() {
         return sources.isEmpty()
-                ? "no engine"
+                ? "no engine yet"
                 : sources.stream().map(EngineSource::description).collect(Collectors.joining(" and "));
     }
 
@@ -73,8 +73,10 @@ public final class CompositeSource implements EngineSource {
         @Override
         public void joined(EngineInfo engine) {
             synchronized (CompositeSource.this) {
-                NavigableMap<Integer, EngineInfo> parts = said.computeIfAbsent(engine.address(), address -> new TreeMap<>());
-                @Nullable EngineInfo before = parts.isEmpty() ? null : parts.firstEntry().getValue();
+                NavigableMap<Integer, EngineInfo> parts =
+                        said.computeIfAbsent(engine.address(), address -> new TreeMap<>());
+                @Nullable
+                EngineInfo before = parts.isEmpty() ? null : parts.firstEntry().getValue();
                 parts.put(index, engine);
                 tell(before, parts);
             }

@@ -51,8 +51,8 @@ public sealed interface ConnectorEndpoint {
         public NixlSideChannel {
             requirePort(port, "of the NIXL side channel");
             if (engineId.isEmpty() || host.isEmpty() || tpSize < 1 || ppSize < 1) {
-                throw new DiscoveryException("a NIXL side channel needs an engine id, a host, and parallel sizes of at "
-                        + "least 1");
+                throw new DiscoveryException(
+                        "a NIXL side channel needs an engine id, a host, and parallel sizes of at " + "least 1");
             }
         }
     }

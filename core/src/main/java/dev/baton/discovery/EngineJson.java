@@ -16,8 +16,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// {"address": "10.0.0.1:8100", "role": "prefiller", "weight": 1.0, "zmq_address": "10.0.0.1:14579"}
 /// ```
 ///
-/// Of the connectors there is at most one: `zmq_address`; `bootstrap_port`; `nixl` with `engine_id`, `host`, `port`,
-/// `tp_size`, `pp_size`; `lmcache` with `host`, `init_ports`, `alloc_ports`. Stateless and thread-safe.
+/// Of the connectors there is at most one: `zmq_address`; `bootstrap_port`; `nixl` with `engine_id`, `host`,
+/// `port`, `tp_size`, `pp_size`; `lmcache` with `host`, `init_ports`, `alloc_ports`. Stateless and thread-safe.
 public final class EngineJson {
     private static final String ADDRESS = "address";
     private static final String ROLE = "role";
@@ -49,7 +49,9 @@ public final class EngineJson {
     /// @throws DiscoveryException as [#parse(JsonNode)]
     public static EngineInfo parse(JsonNode json, EngineRole listed) {
         requireObject(json);
-        return json.has(ROLE) ? parse(json) : parse(((ObjectNode) json).deepCopy().put(ROLE, listed.word()));
+        return json.has(ROLE)
+                ? parse(json)
+                : parse(((ObjectNode) json).deepCopy().put(ROLE, listed.word()));
     }
 
     /// Reads an object that may have fields beside an engine's.
@@ -80,18 +82,21 @@ public final class EngineJson {
 
     private static void requireObject(JsonNode json) {
         if (!json.isObject()) {
-            throw new DiscoveryException("an engine is an object such as {\"address\": \"10.0.0.1:8100\", \"role\": "
-                    + "\"decoder\"}");
+            throw new DiscoveryException(
+                    "an engine is an object such as {\"address\": \"10.0.0.1:8100\", \"role\": " + "\"decoder\"}");
         }
     }
 
     private static ConnectorEndpoint endpoint(JsonNode json) {
         List<String> said = CONNECTORS.stream().filter(json::has).toList();
         if (said.size() > 1) {
-            throw new DiscoveryException("an engine has one connector, and this one says " + String.join(" and ", said));
+            throw new DiscoveryException(
+                    "an engine has one connector, and this one says " + String.join(" and ", said));
         }
         return switch (said.isEmpty() ? "" : said.getFirst()) {
-            case ZMQ -> new ConnectorEndpoint.P2pNccl(EngineAddress.parse(text(json, ZMQ)).toString());
+            case ZMQ ->
+                new ConnectorEndpoint.P2pNccl(
+                        EngineAddress.parse(text(json, ZMQ)).toString());
             case BOOTSTRAP -> new ConnectorEndpoint.Bootstrap(integer(json, BOOTSTRAP));
             case NIXL -> nixl(json.path(NIXL));
             case LMCACHE -> lmcache(json.path(LMCACHE));

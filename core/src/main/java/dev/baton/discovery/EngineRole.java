@@ -17,8 +17,8 @@ public enum EngineRole {
         this.word = word;
     }
 
-    /// Reads a role by its word, or as vLLM's tools say it: `P`, `prefill`, `kv_producer`, `D`, `decode`, `kv_consumer`,
-    /// `kv_both`.
+    /// Reads a role by its word, or as vLLM's tools say it: `P`, `prefill`, `kv_producer`, `D`, `decode`,
+    /// `kv_consumer`, `kv_both`.
     ///
     /// @throws DiscoveryException if it is none of them
     public static EngineRole of(String text) {

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
-/// An engine in one word, as flags and files have it: its address, then what is known of it after commas, for example
-/// `10.0.0.1:8100,weight=2,zmq=10.0.0.1:14579`.
+/// An engine in one word, as flags and files have it: its address, then what is known of it after commas, for
+/// example `10.0.0.1:8100,weight=2,zmq=10.0.0.1:14579`.
 ///
 /// | part | meaning |
 /// |---|---|
@@ -15,10 +15,11 @@ import java.util.Optional;
 /// | `role=both` | another role than that of the list it stands in |
 /// | `zmq=IP:PORT` | where vLLM's P2pNcclConnector listens |
 /// | `bootstrap=8998` | port of the bootstrap server of SGLang or of vLLM's MooncakeConnector |
-/// | `nixl=ENGINE_ID@HOST:PORT`, `tp=1`, `pp=1` | side channel of vLLM's NixlPushConnector, and its parallel sizes |
+/// | `nixl=ENGINE_ID@HOST:PORT`, `tp=1`, `pp=1` | side channel of vLLM's NixlPushConnector, parallel sizes |
 /// | `lmcache=HOST/INIT+INIT/ALLOC+ALLOC` | LMCache's receiver: host, init ports, alloc ports, one a rank |
 public final class EngineText {
-    private static final List<String> KEYS = List.of("weight", "role", "zmq", "bootstrap", "nixl", "tp", "pp", "lmcache");
+    private static final List<String> KEYS =
+            List.of("weight", "role", "zmq", "bootstrap", "nixl", "tp", "pp", "lmcache");
 
     private EngineText() {}
 
@@ -34,8 +35,8 @@ public final class EngineText {
             int equals = part.indexOf('=');
             String key = equals < 0 ? part.strip() : part.substring(0, equals).strip();
             if (equals < 0 || !KEYS.contains(key)) {
-                throw new DiscoveryException("'" + text + "': '" + part + "' is none of " + String.join("=, ", KEYS)
-                        + "=");
+                throw new DiscoveryException(
+                        "'" + text + "': '" + part + "' is none of " + String.join("=, ", KEYS) + "=");
             }
             if (values.putIfAbsent(key, part.substring(equals + 1).strip()) != null) {
                 throw new DiscoveryException("'" + text + "' says " + key + " twice");
@@ -55,9 +56,8 @@ public final class EngineText {
     }
 
     private static ConnectorEndpoint endpoint(Map<String, String> values) {
-        List<ConnectorEndpoint> said = KEYS.stream()
-                .flatMap(key -> endpoint(key, values).stream())
-                .toList();
+        List<ConnectorEndpoint> said =
+                KEYS.stream().flatMap(key -> endpoint(key, values).stream()).toList();
         if (said.size() > 1) {
             throw new DiscoveryException("an engine has one connector, of zmq, bootstrap, nixl and lmcache");
         }
@@ -70,7 +70,9 @@ public final class EngineText {
             return Optional.empty();
         }
         return switch (key) {
-            case "zmq" -> Optional.of(new ConnectorEndpoint.P2pNccl(EngineAddress.parse(value).toString()));
+            case "zmq" ->
+                Optional.of(
+                        new ConnectorEndpoint.P2pNccl(EngineAddress.parse(value).toString()));
             case "bootstrap" -> Optional.of(new ConnectorEndpoint.Bootstrap(Integer.parseInt(value)));
             case "nixl" -> Optional.of(nixl(value, values));
             case "lmcache" -> Optional.of(lmcache(value));

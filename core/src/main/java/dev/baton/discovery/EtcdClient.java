@@ -22,13 +22,14 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The few calls to etcd that engines and routers need, over the HTTP/JSON gateway that etcd 3.4 and newer have on their
-/// client port: bytes are base64, 64-bit numbers are text, a stream is one JSON object a line.
+/// The few calls to etcd that engines and routers need, over the HTTP/JSON gateway that etcd 3.4 and newer have
+/// on their client port: bytes are base64, 64-bit numbers are text, a stream is one JSON object a line.
 ///
 /// Calls block. A member that cannot be reached makes the next call go to the next one. Thread-safe.
 final class EtcdClient implements AutoCloseable {
@@ -43,7 +44,7 @@ final class EtcdClient implements AutoCloseable {
     private final EtcdTarget target;
     private final HttpRuntime runtime;
     private final HttpClient client;
-    private volatile int endpoint;
+    private final AtomicInteger endpoint = new AtomicInteger();
 
     EtcdClient(EtcdTarget target) {
         this.target = target;
@@ -92,7 +93,9 @@ final class EtcdClient implements AutoCloseable {
     /// @param lease the key goes when this ends
     /// @throws DiscoveryException if etcd does not answer, or refuses
     void put(String key, byte[] value, String lease) throws InterruptedException {
-        call("/v3/kv/put", object().put("key", encoded(key)).put("value", encoded(value)).put("lease", lease));
+        call(
+                "/v3/kv/put",
+                object().put("key", encoded(key)).put("value", encoded(value)).put("lease", lease));
     }
 
     /// @return the new lease's id
@@ -127,8 +130,8 @@ final class EtcdClient implements AutoCloseable {
         byte[] body = Json.bytes(object().set("create_request", create));
         Lines lines = new Lines();
         HttpHeaders json = HttpHeaders.of("content-type", "application/json");
-        HttpCall call = client.send(
-                new HttpClientRequest("POST", uri("/v3/watch"), json, body, DEADLINE, SILENCE), lines);
+        HttpCall call =
+                client.send(new HttpClientRequest("POST", uri("/v3/watch"), json, body, DEADLINE, SILENCE), lines);
         return new Watch(call, lines);
     }
 
@@ -192,7 +195,7 @@ final class EtcdClient implements AutoCloseable {
             throw new IllegalStateException("a call to etcd met a bug", e);
         }
         if (response.status() != 200) {
-            endpoint++;
+            endpoint.incrementAndGet();
             throw new DiscoveryException("etcd answers %s with %d: %s"
                     .formatted(path, response.status(), response.text().strip()));
         }
@@ -201,7 +204,7 @@ final class EtcdClient implements AutoCloseable {
 
     private DiscoveryException failed(HttpException failure) {
         EngineAddress address = address();
-        endpoint++;
+        endpoint.incrementAndGet();
         return new DiscoveryException("etcd at " + address + " does not answer: " + failure.getMessage());
     }
 
@@ -214,7 +217,8 @@ final class EtcdClient implements AutoCloseable {
     }
 
     private EngineAddress address() {
-        return target.endpoints().get(Math.floorMod(endpoint, target.endpoints().size()));
+        return target.endpoints()
+                .get(Math.floorMod(endpoint.get(), target.endpoints().size()));
     }
 
     private URI uri(String path) {
@@ -303,7 +307,8 @@ final class EtcdClient implements AutoCloseable {
             }
             partial.write(bytes, start, bytes.length - start);
             if (partial.size() > MAX_BYTES) {
-                fail(new HttpException(HttpException.Kind.TOO_LARGE, "a change is larger than " + MAX_BYTES + " bytes"));
+                fail(new HttpException(
+                        HttpException.Kind.TOO_LARGE, "a change is larger than " + MAX_BYTES + " bytes"));
             }
         }
 

@@ -12,13 +12,13 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Engines under a prefix of etcd, each under a key of its own whose value is as [EngineJson] has it, usually with a
-/// lease that the engine keeps alive.
+/// Engines under a prefix of etcd, each under a key of its own whose value is as [EngineJson] has it, usually
+/// with a lease that the engine keeps alive.
 ///
-/// The prefix is listed once and then followed by revision. While etcd cannot be reached nothing changes; then it goes
-/// on where it was, or lists again if etcd has forgotten what happened meanwhile. An etcd that has lost its state (its
-/// revision went back, or it is another cluster) does not take the engines along: those that are missing there get two
-/// minutes to register again.
+/// The prefix is listed once and then followed by revision. While etcd cannot be reached nothing changes; then
+/// it goes on where it was, or lists again if etcd has forgotten what happened meanwhile. An etcd that has lost
+/// its state (its revision went back, or it is another cluster) does not take the engines along: those that are
+/// missing there get two minutes to register again.
 ///
 /// A value that is wrong changes nothing and is told of in the log. One virtual thread. Thread-safe.
 public final class EtcdEngines implements EngineSource {
@@ -30,7 +30,6 @@ public final class EtcdEngines implements EngineSource {
 
     private final EtcdTarget target;
     private final Duration grace;
-    private final EtcdClient client;
     private final Map<String, EngineInfo> engines = new HashMap<>();
     /// Keys that an etcd without its state does not have.
     private final Set<String> missing = new HashSet<>();
@@ -53,12 +52,15 @@ public final class EtcdEngines implements EngineSource {
     EtcdEngines(String target, Duration grace) {
         this.target = EtcdTarget.parse(target);
         this.grace = grace;
-        client = new EtcdClient(this.target);
     }
 
     @Override
     public void start(EngineListener listener) {
-        follower = Thread.ofVirtual().name("baton-etcd").start(() -> follow(listener));
+        follower = Thread.ofVirtual().name("baton-etcd").start(() -> {
+            try (EtcdClient client = new EtcdClient(target)) {
+                follow(client, listener);
+            }
+        });
     }
 
     @Override
@@ -71,19 +73,23 @@ public final class EtcdEngines implements EngineSource {
         Thread running = follower;
         if (running != null) {
             running.interrupt();
+            try {
+                running.join(Duration.ofSeconds(5));
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
         }
-        client.close();
     }
 
-    private void follow(EngineListener listener) {
+    private void follow(EtcdClient client, EngineListener listener) {
         try {
             while (true) {
                 try {
                     // A watch from a revision that an etcd without its state has not reached would wait in silence.
                     if (!isListed || hasLostItsState(client.state(target.prefix()))) {
-                        list(listener);
+                        list(client, listener);
                     }
-                    watch(listener);
+                    watch(client, listener);
                 } catch (DiscoveryException e) {
                     if (!told) {
                         told = true;
@@ -108,7 +114,7 @@ public final class EtcdEngines implements EngineSource {
         pause = FIRST_PAUSE;
     }
 
-    private void list(EngineListener listener) throws InterruptedException {
+    private void list(EtcdClient client, EngineListener listener) throws InterruptedException {
         EtcdClient.Listing listing = client.list(target.prefix());
         answered();
         if (hasLostItsState(listing)) {
@@ -133,7 +139,7 @@ public final class EtcdEngines implements EngineSource {
         return revision > 0 && (!now.clusterId().equals(clusterId) || now.revision() < revision);
     }
 
-    private void watch(EngineListener listener) throws InterruptedException {
+    private void watch(EtcdClient client, EngineListener listener) throws InterruptedException {
         try (EtcdClient.Watch watch = client.watch(target.prefix(), revision + 1)) {
             while (true) {
                 dropMissing(listener);

@@ -51,8 +51,8 @@ final class ExpiringFleet {
         long gap = now - lookedNanos;
         lookedNanos = now;
         if (gap > STANDSTILL_NANOS) {
-            entries.replaceAll((address, entry) ->
-                    new Entry(entry.engine(), entry.timeToLive(), entry.deadlineNanos() + gap));
+            entries.replaceAll(
+                    (address, entry) -> new Entry(entry.engine(), entry.timeToLive(), entry.deadlineNanos() + gap));
         }
         List<Entry> over = entries.values().stream()
                 .filter(entry -> entry.timeToLive().isPresent() && now - entry.deadlineNanos() > 0)

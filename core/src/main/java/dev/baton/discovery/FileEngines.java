@@ -22,8 +22,8 @@ import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/// A file that lists engines, read again when it changes. YAML, or JSON if its name ends with `.json`: either a list
-/// of engines as [EngineJson] has them, or lists by role:
+/// A file that lists engines, read again when it changes. YAML, or JSON if its name ends with `.json`: either a
+/// list of engines as [EngineJson] has them, or lists by role:
 ///
 /// ```
 /// prefillers:
@@ -166,13 +166,12 @@ public final class FileEngines implements EngineSource {
     }
 
     private static void addList(String key, JsonNode entries, List<EngineInfo> engines) {
-        EngineRole role =
-                switch (key) {
-                    case "prefillers" -> EngineRole.PREFILLER;
-                    case "decoders" -> EngineRole.DECODER;
-                    default ->
-                        throw new DiscoveryException("its lists are prefillers and decoders, and there is '" + key + "'");
-                };
+        EngineRole role = switch (key) {
+            case "prefillers" -> EngineRole.PREFILLER;
+            case "decoders" -> EngineRole.DECODER;
+            default ->
+                throw new DiscoveryException("its lists are prefillers and decoders, and there is '" + key + "'");
+        };
         if (!entries.isArray()) {
             throw new DiscoveryException(key + " is no list");
         }

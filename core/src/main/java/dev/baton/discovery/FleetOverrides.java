@@ -36,9 +36,8 @@ public final class FleetOverrides implements EngineListener {
     @Override
     public synchronized void joined(EngineInfo engine) {
         @Nullable Entry before = entries.get(engine.address());
-        Entry entry = before == null
-                ? new Entry(engine, Optional.empty(), Optional.empty())
-                : before.announcedAs(engine);
+        Entry entry =
+                before == null ? new Entry(engine, Optional.empty(), Optional.empty()) : before.announcedAs(engine);
         entries.put(engine.address(), entry);
         listener.joined(entry.effective());
     }

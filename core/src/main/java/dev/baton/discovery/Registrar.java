@@ -2,6 +2,7 @@ package dev.baton.discovery;
 
 import java.io.IOException;
 import java.net.DatagramSocket;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.URI;
 import java.time.Duration;
@@ -10,11 +11,12 @@ import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Registers an engine where routers look, and keeps it registered: again and again, also after a router or etcd was
-/// away, until it is closed or the engine is no longer well. Closing it deregisters the engine.
+/// Registers an engine where routers look, and keeps it registered: again and again, also after a router or
+/// etcd was away, until it is closed or the engine is no longer well. Closing it deregisters the engine.
 ///
 /// One virtual thread for each place, so that one that does not answer holds up no other. Thread-safe.
 public final class Registrar implements AutoCloseable {
@@ -33,7 +35,8 @@ public final class Registrar implements AutoCloseable {
 
     /// How an engine registers.
     ///
-    /// @param engine what it says of itself
+    /// @param engine what it says of itself; a host such as `0.0.0.0` stands for this machine's address that
+    ///     leads to where it registers
     /// @param timeToLive how long a registration by HTTP or in etcd holds without being renewed; at least 1 s
     /// @param adminKey of the routers; empty for none
     public record Config(EngineInfo engine, Duration timeToLive, String adminKey) {
@@ -59,8 +62,14 @@ public final class Registrar implements AutoCloseable {
     /// @throws DiscoveryException naming the target that is none
     public static Registrar start(List<String> targets, Config config, BooleanSupplier isWell) {
         targets.forEach(Registrar::check);
-        return new Registrar(
-                targets.stream().map(target -> new Place(target, config, isWell)).toList());
+        return new Registrar(targets.stream()
+                .map(target -> new Place(target, config, isWell))
+                .toList());
+    }
+
+    /// Registers nowhere.
+    public static Registrar none() {
+        return new Registrar(List.of());
     }
 
     /// Refuses a target that can never work.
@@ -70,17 +79,36 @@ public final class Registrar implements AutoCloseable {
         hostAndPort(target);
     }
 
-    /// The address of this machine that a target sees, for an engine that listens on all.
+    /// The engine with an address that can be reached.
     ///
-    /// @throws DiscoveryException if there is no route to it
-    public static String localHostTowards(String target) {
+    /// @throws DiscoveryException if there is no route to the target
+    private static EngineInfo reachable(EngineInfo engine, String target) {
+        EngineAddress address = engine.address();
+        return isAnyAddress(address.host())
+                ? new EngineInfo(
+                        new EngineAddress(localHostTowards(target), address.port()),
+                        engine.role(),
+                        engine.weight(),
+                        engine.endpoint())
+                : engine;
+    }
+
+    private static boolean isAnyAddress(String host) {
+        try {
+            return InetAddress.ofLiteral(host).isAnyLocalAddress();
+        } catch (IllegalArgumentException e) {
+            return false; // a name
+        }
+    }
+
+    private static String localHostTowards(String target) {
         EngineAddress towards = hostAndPort(target);
         try (DatagramSocket socket = new DatagramSocket()) {
             socket.connect(new InetSocketAddress(towards.host(), towards.port())); // sends nothing
             return socket.getLocalAddress().getHostAddress();
         } catch (IOException | RuntimeException e) {
             throw new DiscoveryException("there is no way to " + target + " (" + e.getMessage()
-                    + "): say which address of this machine is to be registered, with --advertise-host");
+                    + "); with --advertise-host it need not be found out which address of this machine leads there");
         }
     }
 
@@ -105,15 +133,13 @@ public final class Registrar implements AutoCloseable {
     }
 
     private static Registry registry(String target, Config config) {
+        EngineInfo engine = reachable(config.engine(), target);
         return switch (scheme(target)) {
-            case "etcd" -> new EtcdRegistry(EtcdTarget.parse(target), config.engine(), config.timeToLive());
+            case "etcd" -> new EtcdRegistry(EtcdTarget.parse(target), engine, config.timeToLive());
             case "http" ->
                 new HttpRegistry(
-                        URI.create("http://" + hostAndPort(target)),
-                        config.adminKey(),
-                        config.engine(),
-                        config.timeToLive());
-            default -> new ZmqRegistry(hostAndPort(target), config.engine());
+                        URI.create("http://" + hostAndPort(target)), config.adminKey(), engine, config.timeToLive());
+            default -> new ZmqRegistry(hostAndPort(target), engine);
         };
     }
 
@@ -142,6 +168,7 @@ public final class Registrar implements AutoCloseable {
         private final Duration interval;
         private final CountDownLatch leaving = new CountDownLatch(1);
         private final Thread thread;
+        private @Nullable Registry registry; // its own thread's, as the next two
         private boolean registered;
         private String complaint = "";
 
@@ -159,28 +186,29 @@ public final class Registrar implements AutoCloseable {
         }
 
         private void stay() {
-            try (Registry registry = registry(target, config)) {
+            try {
                 do {
                     if (isWell.getAsBoolean()) {
-                        announce(registry);
+                        announce();
                     }
                 } while (!leaving.await(interval.toMillis(), TimeUnit.MILLISECONDS));
-                if (registered) {
-                    registry.withdraw();
-                    LOG.info("deregistered {} from {}", config.engine().address(), target);
-                }
-            } catch (DiscoveryException e) {
-                LOG.warn("could not deregister: {}", e.getMessage());
+                withdraw();
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
+            } finally {
+                if (registry != null) {
+                    registry.close();
+                }
             }
         }
 
-        private void announce(Registry registry) throws InterruptedException {
+        private void announce() throws InterruptedException {
             try {
-                registry.announce();
+                Registry made = registry == null ? registry(target, config) : registry;
+                registry = made;
+                made.announce();
                 if (!registered || !complaint.isEmpty()) {
-                    LOG.info("registered {} {} at {}", config.engine().role().word(), config.engine().address(), target);
+                    LOG.info("registered as {} at {}", config.engine().role().word(), target);
                 }
                 registered = true;
                 complaint = "";
@@ -188,8 +216,21 @@ public final class Registrar implements AutoCloseable {
                 String message = String.valueOf(e.getMessage());
                 if (!message.equals(complaint)) {
                     complaint = message;
-                    LOG.warn("could not register: {}; trying on", message);
+                    LOG.warn("could not register at {}: {}; trying on", target, message);
                 }
+            }
+        }
+
+        private void withdraw() throws InterruptedException {
+            Registry made = registry;
+            if (made == null || !registered) {
+                return;
+            }
+            try {
+                made.withdraw();
+                LOG.info("deregistered from {}", target);
+            } catch (DiscoveryException e) {
+                LOG.warn("could not deregister from {}: {}", target, e.getMessage());
             }
         }
     }

@@ -3,12 +3,13 @@ package dev.baton.discovery;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/// Engines that somebody adds and removes by hand or by HTTP, for ever or until a time to live is over without their
-/// being added again. Thread-safe.
+/// Engines that somebody adds and removes by hand or by HTTP, for ever or until a time to live is over without
+/// their being added again. Thread-safe.
 public final class Registrations implements EngineSource {
     private static final Duration TURN = Duration.ofMillis(100);
 
@@ -20,7 +21,8 @@ public final class Registrations implements EngineSource {
     public void start(EngineListener listener) {
         ExpiringFleet started = new ExpiringFleet(listener);
         fleet = started;
-        timer.scheduleWithFixedDelay(started::expire, TURN.toMillis(), TURN.toMillis(), TimeUnit.MILLISECONDS);
+        Future<?> ignored =
+                timer.scheduleWithFixedDelay(started::expire, TURN.toMillis(), TURN.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     /// Adds an engine, or says that it is still there.

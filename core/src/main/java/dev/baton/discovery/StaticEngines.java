@@ -30,7 +30,8 @@ public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
 
     /// Reads lists of engines as [EngineText] has them.
     ///
-    /// @throws DiscoveryException as [EngineText#parse], or if there is no decoder, or an address stands there twice
+    /// @throws DiscoveryException as [EngineText#parse], or if there is no decoder, or an address stands there
+    ///     twice
     public static StaticEngines parse(List<String> prefillers, List<String> decoders) {
         return new StaticEngines(requireDecoder(engines(prefillers, decoders)));
     }

@@ -13,16 +13,17 @@ import org.zeromq.ZMQException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Engines that register over ZeroMQ, as those with vLLM's P2pNcclConnector do with the proxies made for them: every
-/// 3 s a DEALER sends a MessagePack map to this ROUTER,
+/// Engines that register over ZeroMQ, as those with vLLM's P2pNcclConnector do with the proxies made for them:
+/// every 3 s a DEALER sends a MessagePack map to this ROUTER,
 ///
 /// ```
 /// {"type": "P" or "D", "http_address": "10.0.0.1:8100", "zmq_address": "10.0.0.1:14579"}
 /// ```
 ///
-/// and gets no answer. Who has not been heard of within the time to live is gone, whether or not others are heard.
-/// Baton's own engines add `role` (where it is `both`), `weight`, and at their end `leaving`. A message that is none of
-/// these changes nothing. ZeroMQ knows no key here: what may register is limited by address alone.
+/// and gets no answer. Who has not been heard of within the time to live is gone, whether or not others are
+/// heard. Baton's own engines add `role` (where it is `both`), `weight`, and at their end `leaving`. A message
+/// that is none of these changes nothing. ZeroMQ knows no key here: what may register is limited by address
+/// alone.
 ///
 /// One thread, `baton-zmq-registrations`, owns the socket. Thread-safe.
 public final class ZmqRegistrations implements EngineSource {
@@ -75,14 +76,11 @@ public final class ZmqRegistrations implements EngineSource {
             }
         } catch (ZMQException | IllegalArgumentException e) {
             context.close();
-            throw new DiscoveryException("registrations by ZeroMQ cannot be taken at " + address + port + ": "
-                    + e.getMessage());
+            throw new DiscoveryException(
+                    "registrations by ZeroMQ cannot be taken at " + address + port + ": " + e.getMessage());
         }
         ExpiringFleet fleet = new ExpiringFleet(listener);
-        receiver = Thread.ofPlatform()
-                .name("baton-zmq-registrations")
-                .daemon()
-                .start(() -> receive(socket, fleet));
+        receiver = Thread.ofPlatform().name("baton-zmq-registrations").daemon().start(() -> receive(socket, fleet));
     }
 
     /// Where it listens, once started.
@@ -129,8 +127,8 @@ public final class ZmqRegistrations implements EngineSource {
         }
     }
 
-    /// Takes the rest of a message whose first frame is there: the sender's identity, then the map, with or without an
-    /// empty frame between.
+    /// Takes the rest of a message whose first frame is there: the sender's identity, then the map, with or
+    /// without an empty frame between.
     private void message(ZMQ.Socket socket, byte[] identity, ExpiringFleet fleet) {
         byte[] last = identity;
         int frames = 1;

@@ -8,7 +8,8 @@ import org.zeromq.ZMQ;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing tells whether anybody listens.
+/// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing tells whether anybody
+/// listens.
 final class ZmqRegistry implements Registry {
     private static final Duration LINGER = Duration.ofMillis(500);
 

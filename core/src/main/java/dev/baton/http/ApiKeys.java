@@ -15,7 +15,7 @@ import java.util.Optional;
 /// their bytes. Immutable.
 public final class ApiKeys {
     private static final List<String> GUARDED_PREFIXES = List.of("/v1", "/v2", "/inference", "/cohere");
-    private static final String SCHEME = "bearer";
+    private static final String SCHEME = "bearer ";
     private static final ApiKeys NONE = new ApiKeys(List.of());
 
     private final List<byte[]> digests;
@@ -50,15 +50,22 @@ public final class ApiKeys {
                 || GUARDED_PREFIXES.stream().noneMatch(path::startsWith)) {
             return true;
         }
-        return authorization.map(this::isKnown).orElse(false);
+        return isShownBy(authorization);
     }
 
-    private boolean isKnown(String authorization) {
-        int blank = authorization.indexOf(' ');
-        if (blank < 0 || !authorization.substring(0, blank).equalsIgnoreCase(SCHEME)) {
-            return false;
-        }
-        byte[] shown = digest(authorization.substring(blank + 1));
+    /// Whether a header field shows one of the keys, as `Bearer KEY`, whatever the path.
+    ///
+    /// @param authorization the value of the header field
+    public boolean isShownBy(Optional<String> authorization) {
+        return authorization
+                .filter(value -> value.regionMatches(true, 0, SCHEME, 0, SCHEME.length()))
+                .map(value -> isKey(value.substring(SCHEME.length())))
+                .orElse(false);
+    }
+
+    /// Whether a text is one of the keys.
+    public boolean isKey(String text) {
+        byte[] shown = digest(text);
         boolean known = false;
         for (byte[] digest : digests) {
             known |= MessageDigest.isEqual(shown, digest);

@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.discovery.EngineListener;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
@@ -13,6 +14,8 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.router.backend.Mooncake;
+import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
@@ -55,6 +58,8 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final HealthProber prober;
+    private final Optional<MooncakeBootstraps> bootstraps;
+    private final FleetEndpoints fleet;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -64,12 +69,25 @@ public final class Router implements AutoCloseable {
         prober = new HealthProber(
                 client, config.probeInterval(), config.deadlines().probe());
         EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
-        config.engines().start(pool);
+        bootstraps = config.backend() instanceof Mooncake
+                ? Optional.of(new MooncakeBootstraps(pool, config.probeInterval()))
+                : Optional.empty();
+        fleet = new FleetEndpoints(
+                config.fleet(),
+                config.engines(),
+                pool,
+                bootstraps.<EngineListener>map(b -> b).orElse(pool));
+        fleet.start();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         TtftStats ttft = new TtftStats();
         context =
                 new RouterContext(config, pool, routes, config.announcements(), client, new RouterMetrics(pool), ttft);
-        server = runtime.serve(config.server(), this::handle);
+        try {
+            server = runtime.serve(config.server(), this::handle);
+        } catch (RuntimeException e) {
+            closeSources();
+            throw e;
+        }
         prober.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
@@ -125,11 +143,16 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
-            context.config().engines().close();
-            context.config().announcements().close();
+            closeSources();
             prober.close();
             runtime.close();
         }
+    }
+
+    private void closeSources() {
+        fleet.close();
+        bootstraps.ifPresent(MooncakeBootstraps::close);
+        context.config().announcements().close();
     }
 
     /// Stops without grace.
@@ -168,6 +191,8 @@ public final class Router implements AutoCloseable {
             } else {
                 passOn(exchange);
             }
+        } else if (fleet.serves(path)) {
+            fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
@@ -219,7 +244,7 @@ public final class Router implements AutoCloseable {
         }
     }
 
-    private static boolean hasJsonType(HttpExchange exchange) {
+    static boolean hasJsonType(HttpExchange exchange) {
         return exchange.header("content-type")
                 .map(type -> type.split(";", 2)[0].strip())
                 .filter("application/json"::equalsIgnoreCase)
@@ -241,11 +266,14 @@ public final class Router implements AutoCloseable {
 
     /// 200 while requests can be served, that is while a decoder is up.
     private void health(HttpExchange exchange) {
-        boolean serves = !context.pool().availableDecoders(Set.of()).isEmpty();
-        exchange.respondEmpty(serves ? 200 : 503);
+        exchange.respondEmpty(canServe() ? 200 : 503);
     }
 
-    /// 200 once every engine is up, else 503 with those that are not.
+    private boolean canServe() {
+        return !context.pool().availableDecoders(Set.of()).isEmpty();
+    }
+
+    /// 200 once every engine is up and there is a decoder, else 503 with those that are not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
@@ -254,7 +282,7 @@ public final class Router implements AutoCloseable {
                 .forEach(engine -> missing.addObject()
                         .put("role", engine.role().word())
                         .put("address", engine.address().toString()));
-        exchange.respondJson(missing.isEmpty() ? 200 : 503, Json.bytes(answer));
+        exchange.respondJson(missing.isEmpty() && canServe() ? 200 : 503, Json.bytes(answer));
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.

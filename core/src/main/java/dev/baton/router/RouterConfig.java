@@ -13,6 +13,7 @@ import java.util.Optional;
 ///
 /// @param server address and limits towards clients
 /// @param engines says which engines there are; closed with the router
+/// @param fleet who may see and change the fleet over HTTP
 /// @param backend how the fleet's engines hand over
 /// @param announcements what prefillers say outside of their answers; closed with the router
 /// @param engineKey the API key that engines are shown; empty if they are shown the client's
@@ -26,6 +27,7 @@ import java.util.Optional;
 public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
+        FleetConfig fleet,
         Backend backend,
         Announcements announcements,
         Optional<String> engineKey,
@@ -64,6 +66,7 @@ public record RouterConfig(
     /// Begins with these values.
     public Builder toBuilder() {
         return new Builder(server, engines)
+                .fleet(fleet)
                 .backend(backend)
                 .announcements(announcements)
                 .engineKey(engineKey)
@@ -80,6 +83,7 @@ public record RouterConfig(
     public static final class Builder {
         private HttpServerConfig server;
         private EngineSource engines;
+        private FleetConfig fleet = FleetConfig.defaults();
         private Backend backend = new Nixl();
         private Announcements announcements = Announcements.NONE;
         private Optional<String> engineKey = Optional.empty();
@@ -103,6 +107,11 @@ public record RouterConfig(
 
         public Builder engines(EngineSource source) {
             engines = source;
+            return this;
+        }
+
+        public Builder fleet(FleetConfig config) {
+            fleet = config;
             return this;
         }
 
@@ -163,6 +172,7 @@ public record RouterConfig(
             return new RouterConfig(
                     server,
                     engines,
+                    fleet,
                     backend,
                     announcements,
                     engineKey,

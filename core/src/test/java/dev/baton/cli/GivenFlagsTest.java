@@ -146,8 +146,8 @@ class GivenFlagsTest {
         file("decoder: ['10.0.0.1:1', '10.0.0.2:1']\nprefillers: 10.0.0.3:1\n");
         String config = folder.resolve("serve.yaml").toString();
         RouterCommand router = parse(RouterCommand.class, Map.of(), "router", "--config", config);
-        assertThat(router.decoders).containsExactly("10.0.0.1:1", "10.0.0.2:1");
-        assertThat(router.prefillers).containsExactly("10.0.0.3:1");
+        assertThat(router.discovery.decoders).containsExactly("10.0.0.1:1", "10.0.0.2:1");
+        assertThat(router.discovery.prefillers).containsExactly("10.0.0.3:1");
         router = parse(
                 RouterCommand.class,
                 Map.of("BATON_DECODERS", "a:1 b:2", "BATON_CONFIG", config),
@@ -155,8 +155,8 @@ class GivenFlagsTest {
                 "--prefiller",
                 "x:1",
                 "y:2");
-        assertThat(router.decoders).containsExactly("a:1", "b:2");
-        assertThat(router.prefillers).containsExactly("x:1", "y:2");
+        assertThat(router.discovery.decoders).containsExactly("a:1", "b:2");
+        assertThat(router.discovery.prefillers).containsExactly("x:1", "y:2");
     }
 
     @Test

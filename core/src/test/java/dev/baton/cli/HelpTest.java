@@ -48,7 +48,8 @@ class HelpTest {
                         "Scheduler:",
                         "Engine:",
                         "Logging:",
-                        "KV transfer:");
+                        "KV transfer:",
+                        "Registration:");
         flags(serve).forEach(option -> {
             String name = option.longestName().substring(2);
             assertThat(help.lines().filter(line -> line.matches(" {2}(    |-., )--(\\[no-])?" + name + "([ =].*)?")))

@@ -67,6 +67,15 @@ class UsageTest {
             router --decoder 127.0.0.1:8200 --port 99999     | --port must be 0 to 65535, got 99999
             router --decoder 127.0.0.1                       | '127.0.0.1' is not an engine address: write host:port
             router --decoder a:1 --prefiller a:1             | a:1 is listed twice
+            router --port 0                                  | at least one decoder is needed
+            router --decoder a:1,weight=0                    | 'a:1,weight=0': the weight of a:1 is 0.0
+            router --discovery k8s://a:1                     | --discovery k8s://a:1 is neither zmq://HOST:PORT nor etcd
+            router --discovery etcd://a                      | 'etcd://a' is not etcd://host:2379
+            router --admin-api-key=                          | --admin-api-key has an empty key
+            router --registration --allowed-engines a/b      | 'a/b' is no network such as 10.0.0.0/8
+            serve --register ftp://a:1                       | 'ftp://a:1' is none of http://host:port, zmq://host:port
+            serve --register http://a:1 --advertise-host a/b | 'a/b' is not a host name
+            serve --register http://a:1 --register-ttl 0.5   | a registration must hold for at least 1 s
             router --decoder a:1 --max-in-flight 0           | maxInFlight is 0
             router --decoder a:1 --gap-timeout -1            | '--gap-timeout': a time cannot be negative, got -1 seconds
             router --decoder a:1 --prefill-timeout 0         | '--prefill-timeout': it must be more than 0 seconds

@@ -1,0 +1,205 @@
+package dev.baton.discovery;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.zeromq.SocketType;
+import org.zeromq.ZContext;
+import org.zeromq.ZMQ;
+import tools.jackson.databind.JsonNode;
+
+/// Engines that register over ZeroMQ, here by a DEALER as vLLM's worker has it.
+@Timeout(60)
+class ZmqRegistrationsTest {
+    private static final Duration TIME_TO_LIVE = Duration.ofMillis(1500);
+
+    private final FleetRecorder fleet = new FleetRecorder();
+    private final ZmqRegistrations source =
+            new ZmqRegistrations("127.0.0.1", 0, TIME_TO_LIVE, AllowedEngines.privateNetworks());
+    private final ZContext context = new ZContext(1);
+
+    @BeforeEach
+    void start() {
+        source.start(fleet);
+    }
+
+    @AfterEach
+    void close() {
+        context.setLinger(0);
+        context.close();
+        source.close();
+    }
+
+    /// vLLM's `ping`: the identity is the address for KV.
+    private ZMQ.Socket dealer(String identity) {
+        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
+        socket.setIdentity(identity.getBytes(StandardCharsets.UTF_8));
+        socket.connect("tcp://127.0.0.1:" + source.port());
+        return socket;
+    }
+
+    private static byte[] ping(String type, String httpAddress, String zmqAddress) {
+        return message(
+                "{'type':'" + type + "','http_address':'" + httpAddress + "','zmq_address':'" + zmqAddress + "'}");
+    }
+
+    private static byte[] message(String singleQuoted) {
+        JsonNode json = EngineDescriptionTest.json(singleQuoted);
+        return MsgPackBytes.of(json);
+    }
+
+    @Test
+    void enginesOfVllmRegister() {
+        dealer("10.0.0.1:21001").send(ping("P", "10.0.0.1:20001", "10.0.0.1:21001"));
+        dealer("10.0.0.2:22001").send(ping("D", "10.0.0.2:20002", "10.0.0.2:22001"));
+        fleet.awaitFleet("10.0.0.1:20001", "10.0.0.2:20002");
+        assertThat(fleet.engine("10.0.0.1:20001"))
+                .isEqualTo(EngineInfo.of(EngineAddress.parse("10.0.0.1:20001"), EngineRole.PREFILLER)
+                        .withEndpoint(new ConnectorEndpoint.P2pNccl("10.0.0.1:21001")));
+        assertThat(fleet.engine("10.0.0.2:20002").role()).isEqualTo(EngineRole.DECODER);
+    }
+
+    /// The very bytes of Python's msgpack for such a map.
+    @Test
+    void bytesOfPythonsMsgpackAreRead() {
+        byte[] text =
+                "\u0083\u00a4type\u00a1P\u00achttp_address\u00ae127.0.0.1:8100 \u00abzmq_address\u00af127.0.0.1:14579"
+                        .replace(" ", "")
+                        .getBytes(StandardCharsets.ISO_8859_1);
+        dealer("x").send(text);
+        fleet.awaitFleet("127.0.0.1:8100");
+    }
+
+    @Test
+    void whoIsSilentIsGoneWhileOthersAreHeardAndAlsoIfNobodyIs() throws Exception {
+        ZMQ.Socket talking = dealer("a");
+        dealer("b").send(ping("P", "10.0.0.2:1", "10.0.0.2:2"));
+        talking.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1", "10.0.0.2:1");
+        long start = System.nanoTime();
+        while (fleet.addresses().size() == 2) {
+            talking.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+            Thread.sleep(50);
+            assertThat(System.nanoTime() - start)
+                    .isLessThan(Duration.ofSeconds(20).toNanos());
+        }
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isGreaterThan(TIME_TO_LIVE.minusMillis(300));
+        assertThat(fleet.addresses()).containsExactly("10.0.0.1:1");
+        fleet.awaitFleet();
+        assertThat(fleet.events()).hasSize(4);
+    }
+
+    @Test
+    void engineThatSaysThatItLeavesIsGoneAtOnceAndMayComeBack() {
+        ZMQ.Socket dealer = dealer("a");
+        dealer.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1");
+        dealer.send(message(
+                "{'type':'P','http_address':'10.0.0.1:1','zmq_address':'10.0.0.1:2','leaving':true,'more':[1]}"));
+        fleet.awaitFleet();
+        dealer.send(ping("D", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1");
+        assertThat(fleet.engine("10.0.0.1:1").role()).isEqualTo(EngineRole.DECODER);
+    }
+
+    /// A worker that starts anew has the identity of the one before, whose connection may still look open.
+    @Test
+    void restartedEngineTakesItsIdentityOver() {
+        dealer("same").send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1");
+        dealer("same").send(ping("D", "10.0.0.1:1", "10.0.0.1:3"));
+        fleet.awaitThat(recorder -> recorder.engine("10.0.0.1:1").role() == EngineRole.DECODER);
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{'type':'X','http_address':'10.0.0.9:1','zmq_address':'10.0.0.9:2'}",
+                "{'type':'P','http_address':'10.0.0.9','zmq_address':'10.0.0.9:2'}",
+                "{'type':'P','http_address':'10.0.0.9:1'}",
+                "{'type':'P','http_address':'10.0.0.9:1','zmq_address':7}",
+                "{'type':'P','http_address':'169.254.169.254:80','zmq_address':'10.0.0.9:2'}",
+                "{'type':'P','http_address':'10.0.0.9:1','zmq_address':'8.8.8.8:2'}",
+                "{'type':'P','http_address':'10.0.0.9:1/x?y','zmq_address':'10.0.0.9:2'}",
+                "{'type':'P','http_address':'10.0.0.9:1','zmq_address':'10.0.0.9:2','weight':-1}",
+                "[]",
+                "7"
+            })
+    void wrongMessageChangesNothingAndOthersGoOn(String wrong) {
+        ZMQ.Socket dealer = dealer("a");
+        dealer.send(message(wrong));
+        dealer.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1");
+        assertThat(fleet.events()).containsExactly("+10.0.0.1:1");
+    }
+
+    @Test
+    void randomBytesChangeNothing() throws Exception {
+        Random random = new Random(7);
+        ZMQ.Socket dealer = dealer("a");
+        for (int i = 0; i < 300; i++) {
+            byte[] bytes = new byte[random.nextInt(200)];
+            random.nextBytes(bytes);
+            dealer.send(bytes);
+            if (i % 30 == 0) {
+                try (Socket raw = new Socket(InetAddress.getLoopbackAddress(), source.port())) {
+                    raw.getOutputStream().write(bytes); // no ZeroMQ at all
+                }
+            }
+        }
+        dealer.sendMore("one");
+        dealer.sendMore("two");
+        dealer.sendMore("three");
+        dealer.send("four");
+        dealer.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
+        fleet.awaitFleet("10.0.0.1:1");
+        assertThat(fleet.events()).containsExactly("+10.0.0.1:1");
+    }
+
+    @Test
+    void takenPortIsExplainedInOneSentence() throws Exception {
+        try (ServerSocket taken = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            int port = taken.getLocalPort();
+            assertThatExceptionOfType(DiscoveryException.class)
+                    .isThrownBy(() -> new ZmqRegistrations(
+                                    "127.0.0.1", port, TIME_TO_LIVE, AllowedEngines.privateNetworks())
+                            .start(fleet))
+                    .withMessageContaining("127.0.0.1:" + port)
+                    .withMessageNotContaining("\n");
+        }
+    }
+
+    @Test
+    void engineThatRegistersItselfStaysUntilItIsClosed() throws Exception {
+        EngineInfo engine = new EngineInfo(
+                EngineAddress.parse("127.0.0.1:8100"),
+                EngineRole.BOTH,
+                2,
+                new ConnectorEndpoint.P2pNccl("127.0.0.1:99"));
+        Registrar registrar = Registrar.start(
+                List.of("zmq://127.0.0.1:" + source.port()),
+                new Registrar.Config(engine, Duration.ofSeconds(6), ""),
+                () -> true);
+        fleet.awaitFleet("127.0.0.1:8100");
+        assertThat(fleet.engine("127.0.0.1:8100")).isEqualTo(engine);
+        Thread.sleep(TIME_TO_LIVE.multipliedBy(2));
+        assertThat(fleet.events()).hasSize(1);
+        long start = System.nanoTime();
+        registrar.close();
+        fleet.awaitFleet();
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(TIME_TO_LIVE.minusMillis(200));
+    }
+}
