@@ -1,7 +1,6 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
-import dev.baton.discovery.EngineSource;
 import dev.baton.http.ClientTls;
 import dev.baton.http.HttpException;
 import dev.baton.launch.ProcessGroup;
@@ -11,8 +10,6 @@ import dev.baton.router.RouterDeadlines;
 import dev.baton.router.RouterException;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
-import dev.baton.router.backend.Mooncake;
-import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
 import java.nio.file.Path;
@@ -234,7 +231,7 @@ final class RouterCommand implements Callable<Integer> {
                 .withAnswer(answerTimeout)
                 .withGap(gapTimeout);
         try {
-            return RouterConfig.builder(host, port, engines())
+            return RouterConfig.builder(host, port, discovery.engines())
                     .fleet(discovery.fleet())
                     .server(access.http(host, port))
                     .backend(backend.backend())
@@ -255,11 +252,6 @@ final class RouterCommand implements Callable<Integer> {
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
-    }
-
-    private EngineSource engines() {
-        EngineSource found = discovery.engines();
-        return backend == BackendKind.MOONCAKE ? new MooncakeBootstraps(found, Mooncake.ASK_INTERVAL) : found;
     }
 
     private Announcements announcements() {

@@ -5,6 +5,7 @@ import dev.baton.discovery.DiscoveryException;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineJson;
+import dev.baton.discovery.EngineListener;
 import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.EngineSource;
 import dev.baton.discovery.FleetOverrides;
@@ -53,11 +54,12 @@ final class FleetEndpoints implements AutoCloseable {
     private final FleetOverrides overrides;
 
     /// @param configured the other sources of engines
-    FleetEndpoints(FleetConfig config, EngineSource configured, EnginePool pool) {
+    /// @param told of engines, and tells the pool
+    FleetEndpoints(FleetConfig config, EngineSource configured, EnginePool pool, EngineListener told) {
         this.config = config;
         this.pool = pool;
         sources = new CompositeSource(List.of(configured, registrations));
-        overrides = new FleetOverrides(pool);
+        overrides = new FleetOverrides(told);
     }
 
     /// Begins to tell the pool of engines.

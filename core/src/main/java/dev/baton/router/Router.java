@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.discovery.EngineListener;
 import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
@@ -14,6 +15,8 @@ import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
+import dev.baton.router.backend.Mooncake;
+import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.FleetPolicy;
@@ -62,6 +65,7 @@ public final class Router implements AutoCloseable {
     private final RouterContext context;
     private final EngineHealth health;
     private final Optional<PolicyEndpoints> policyEndpoints;
+    private final Optional<MooncakeBootstraps> bootstraps;
     private final FleetEndpoints fleet;
     private final LoadShedder shedder;
     private final HttpServer server;
@@ -75,7 +79,14 @@ public final class Router implements AutoCloseable {
         health = new EngineHealth(client, config, policy, metrics, ttft);
         EnginePool pool = new EnginePool(config.health(), health);
         metrics.watch(pool);
-        fleet = new FleetEndpoints(config.fleet(), config.engines(), pool);
+        bootstraps = config.backend() instanceof Mooncake
+                ? Optional.of(new MooncakeBootstraps(pool, config.probeInterval()))
+                : Optional.empty();
+        fleet = new FleetEndpoints(
+                config.fleet(),
+                config.engines(),
+                pool,
+                bootstraps.<EngineListener>map(b -> b).orElse(pool));
         fleet.start();
         policyEndpoints = policy instanceof FleetPolicy switched
                 ? Optional.of(new PolicyEndpoints(switched, fleet::admits))
@@ -88,7 +99,7 @@ public final class Router implements AutoCloseable {
         try {
             server = runtime.serve(config.server(), this::handle);
         } catch (RuntimeException e) {
-            fleet.close();
+            closeSources();
             throw e;
         }
         runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
@@ -153,11 +164,17 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
-            fleet.close();
+            closeSources();
             context.config().announcements().close();
             health.close();
             runtime.close();
         }
+    }
+
+    private void closeSources() {
+        fleet.close();
+        bootstraps.ifPresent(MooncakeBootstraps::close);
+        context.config().announcements().close();
     }
 
     /// Stops without grace.

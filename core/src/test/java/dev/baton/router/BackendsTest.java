@@ -10,7 +10,6 @@ import dev.baton.discovery.StaticEngines;
 import dev.baton.http.Json;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
-import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
 import java.io.IOException;
@@ -47,9 +46,7 @@ class BackendsTest {
         static Pair of(BackendKind kind, ProtocolEngines engines, List<EngineInfo> fleet) {
             EngineSource source = new StaticEngines(fleet);
             Announcements announcements = Announcements.NONE;
-            if (kind == BackendKind.MOONCAKE) {
-                source = new MooncakeBootstraps(source, Duration.ofMillis(50));
-            } else if (kind == BackendKind.LMCACHE_PD) {
+            if (kind == BackendKind.LMCACHE_PD) {
                 ProxyNotifications receiver = ProxyNotifications.listen("127.0.0.1", 0);
                 engines.announcementPort = receiver.port();
                 announcements = receiver;

@@ -7,7 +7,6 @@ import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.router.RouterConfig;
 import dev.baton.router.backend.Mooncake;
-import dev.baton.router.backend.MooncakeBootstraps;
 import java.util.ArrayList;
 import java.util.List;
 import picocli.CommandLine.Command;
@@ -46,8 +45,7 @@ final class MooncakeConnectorProxy implements CompatProxy {
             }
         }
         decoders.forEach(url -> engines.add(EngineInfo.of(EngineAddress.parse(url), EngineRole.DECODER)));
-        return RouterConfig.builder(
-                        host, port, new MooncakeBootstraps(new StaticEngines(engines), Mooncake.ASK_INTERVAL))
+        return RouterConfig.builder(host, port, new StaticEngines(engines))
                 .backend(new Mooncake())
                 .policy(CompatProxy.inTurn())
                 .build();

@@ -2,7 +2,6 @@ package dev.baton.router.backend;
 
 import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineInfo;
-import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -18,9 +17,6 @@ import tools.jackson.databind.node.ObjectNode;
 public record Mooncake() implements Backend {
     /// `VLLM_MOONCAKE_BOOTSTRAP_PORT` where nothing is said.
     public static final int BOOTSTRAP_PORT = 8998;
-
-    /// How often a prefiller is usually asked for its engine ids: a restart must not go unseen for long.
-    public static final Duration ASK_INTERVAL = Duration.ofSeconds(1);
 
     @Override
     public Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId) {

@@ -4,7 +4,6 @@ import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineListener;
-import dev.baton.discovery.EngineSource;
 import dev.baton.http.Json;
 import java.io.IOException;
 import java.net.URI;
@@ -22,25 +21,38 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
 
-/// Adds to a source's prefillers what their Mooncake bootstrap servers say: the engine id of each data-parallel rank.
+/// Adds to prefillers what their Mooncake bootstrap servers say: the engine id of each data-parallel rank. Stands
+/// between the sources of engines and who is told of them.
 ///
 /// Each prefiller is asked (`GET /query`) once an interval as long as it is there, because one that was restarted has
 /// new ids and its decoders would be told old ones. One that does not answer has none, which keeps hand-offs away
 /// from it. Thread-safe.
-public final class MooncakeBootstraps implements EngineSource {
+public final class MooncakeBootstraps implements EngineListener, AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(MooncakeBootstraps.class);
     private static final Duration ANSWER_TIME = Duration.ofSeconds(2);
     private static final int MAX_RANK = 65_535;
 
-    private final EngineSource engines;
+    private final EngineListener listener;
     private final Duration interval;
     private final HttpClient client;
-    private final Map<EngineAddress, Thread> asking = new HashMap<>(); // guarded by this
+    private final Map<EngineAddress, Asked> asked = new HashMap<>(); // guarded by this
 
-    /// @param engines where engines come from
+    /// A prefiller that is asked.
+    ///
+    /// @param engine as its source describes it
+    /// @param known what its bootstrap server said last
+    private record Asked(EngineInfo engine, Optional<ConnectorEndpoint.Mooncake> known, Thread asker) {
+        EngineInfo described() {
+            return known.<ConnectorEndpoint>map(said -> said)
+                    .map(engine::withEndpoint)
+                    .orElse(engine);
+        }
+    }
+
+    /// @param listener told of engines
     /// @param interval time between two questions to a prefiller
-    public MooncakeBootstraps(EngineSource engines, Duration interval) {
-        this.engines = engines;
+    public MooncakeBootstraps(EngineListener listener, Duration interval) {
+        this.listener = listener;
         this.interval = interval;
         client = HttpClient.newBuilder()
                 .version(HttpClient.Version.HTTP_1_1)
@@ -49,60 +61,57 @@ public final class MooncakeBootstraps implements EngineSource {
     }
 
     @Override
-    public void start(EngineListener listener) {
-        engines.start(new EngineListener() {
-            @Override
-            public void joined(EngineInfo engine) {
-                follow(engine, listener);
-            }
-
-            @Override
-            public void left(EngineAddress address, String why) {
-                forget(address);
-                listener.left(address, why);
-            }
-        });
-    }
-
-    private synchronized void follow(EngineInfo engine, EngineListener listener) {
-        forget(engine.address());
-        listener.joined(engine);
-        if (engine.role().prefills()) {
-            asking.put(
-                    engine.address(), Thread.ofVirtual().name("baton-bootstrap").start(() -> ask(engine, listener)));
+    public synchronized void joined(EngineInfo engine) {
+        Asked before = asked.get(engine.address());
+        if (!engine.role().prefills()) {
+            forget(engine.address());
+            listener.joined(engine);
+        } else if (before != null && before.engine().endpoint().equals(engine.endpoint())) {
+            Asked now = new Asked(engine, before.known(), before.asker());
+            asked.put(engine.address(), now);
+            listener.joined(now.described());
+        } else {
+            forget(engine.address());
+            listener.joined(engine);
+            int port =
+                    engine.endpoint() instanceof ConnectorEndpoint.Bootstrap(int own) ? own : Mooncake.BOOTSTRAP_PORT;
+            String server =
+                    new EngineAddress(engine.address().host(), port).uri("").toString();
+            Thread asker = Thread.ofVirtual().name("baton-bootstrap").unstarted(() -> ask(engine.address(), server));
+            asked.put(engine.address(), new Asked(engine, Optional.empty(), asker));
+            asker.start();
         }
     }
 
-    private synchronized void forget(EngineAddress address) {
-        Thread thread = asking.remove(address);
-        if (thread != null) {
-            thread.interrupt();
+    @Override
+    public synchronized void left(EngineAddress address, String why) {
+        forget(address);
+        listener.left(address, why);
+    }
+
+    private void forget(EngineAddress address) {
+        Asked before = asked.remove(address);
+        if (before != null) {
+            before.asker().interrupt();
         }
     }
 
-    private void ask(EngineInfo engine, EngineListener listener) {
-        int port = engine.endpoint() instanceof ConnectorEndpoint.Bootstrap(int own) ? own : Mooncake.BOOTSTRAP_PORT;
-        String address =
-                new EngineAddress(engine.address().host(), port).uri("").toString();
-        HttpRequest query = HttpRequest.newBuilder(URI.create(address + "/query"))
+    private void ask(EngineAddress engine, String server) {
+        HttpRequest query = HttpRequest.newBuilder(URI.create(server + "/query"))
                 .timeout(ANSWER_TIME)
                 .build();
-        Optional<ConnectorEndpoint.Mooncake> known = Optional.empty();
-        boolean told = false;
+        boolean first = true;
         try {
             while (true) {
                 Optional<ConnectorEndpoint.Mooncake> said = Optional.empty();
                 try {
                     HttpResponse<byte[]> answer = client.send(query, HttpResponse.BodyHandlers.ofByteArray());
-                    said = answer.statusCode() == 200 ? read(address, answer.body()) : Optional.empty();
+                    said = answer.statusCode() == 200 ? read(server, answer.body()) : Optional.empty();
                 } catch (IOException e) {
-                    LOG.debug("no answer from bootstrap server {}", address, e);
+                    LOG.debug("no answer from bootstrap server {}", server, e);
                 }
-                if (!said.equals(known) || (said.isEmpty() && !told)) {
-                    tell(engine, address, said, listener);
-                    told = true;
-                    known = said;
-                }
+                said(engine, server, said, first);
+                first = false;
                 Thread.sleep(interval);
             }
         } catch (InterruptedException e) {
@@ -110,21 +119,22 @@ public final class MooncakeBootstraps implements EngineSource {
         }
     }
 
-    private synchronized void tell(
-            EngineInfo engine, String address, Optional<ConnectorEndpoint.Mooncake> said, EngineListener listener) {
-        if (!Thread.currentThread().equals(asking.get(engine.address()))) {
+    private synchronized void said(
+            EngineAddress engine, String server, Optional<ConnectorEndpoint.Mooncake> said, boolean first) {
+        Asked before = asked.get(engine);
+        if (before == null
+                || !before.asker().equals(Thread.currentThread())
+                || (before.known().equals(said) && !first)) {
             return;
         }
         if (said.isPresent()) {
-            LOG.info(
-                    "{} has {} Mooncake engines",
-                    engine.address(),
-                    said.get().ranks().size());
-            listener.joined(engine.withEndpoint(said.get()));
+            LOG.info("{} has {} Mooncake engines", engine, said.get().ranks().size());
         } else {
-            LOG.warn("{} gets no hand-offs: its bootstrap server {} tells no engine ids", engine.address(), address);
-            listener.joined(engine);
+            LOG.warn("{} gets no hand-offs: its bootstrap server {} tells no engine ids", engine, server);
         }
+        Asked now = new Asked(before.engine(), said, before.asker());
+        asked.put(engine, now);
+        listener.joined(now.described());
     }
 
     /// Reads `{"<dp_rank>":{"engine_id":"...", ...}, ...}`.
@@ -153,18 +163,11 @@ public final class MooncakeBootstraps implements EngineSource {
                 : Optional.of(new ConnectorEndpoint.Mooncake(bootstrapAddress, ranks));
     }
 
+    /// Asks nobody any more.
     @Override
-    public String description() {
-        return engines.description();
-    }
-
-    @Override
-    public void close() {
-        engines.close();
-        synchronized (this) {
-            asking.values().forEach(Thread::interrupt);
-            asking.clear();
-        }
+    public synchronized void close() {
+        asked.values().forEach(each -> each.asker().interrupt());
+        asked.clear();
         client.shutdownNow();
     }
 }

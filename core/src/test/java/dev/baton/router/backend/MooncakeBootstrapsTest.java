@@ -9,7 +9,6 @@ import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineListener;
 import dev.baton.discovery.EngineRole;
-import dev.baton.discovery.EngineSource;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -44,23 +43,6 @@ class MooncakeBootstrapsTest {
         }
     };
 
-    /// Engines that come and go as a test says.
-    private record Source(List<EngineInfo> engines, AtomicReference<EngineListener> listener) implements EngineSource {
-        @Override
-        public void start(EngineListener told) {
-            listener.set(told);
-            engines.forEach(told::joined);
-        }
-
-        @Override
-        public String description() {
-            return "a test's";
-        }
-
-        @Override
-        public void close() {}
-    }
-
     private static HttpServer bootstrap(int port, AtomicReference<String> answer) throws IOException {
         HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
         server.createContext("/query", exchange -> {
@@ -91,16 +73,11 @@ class MooncakeBootstrapsTest {
         AtomicReference<String> answer = new AtomicReference<>("{\"0\":{\"engine_id\":\"A\",\"worker_addr\":{}}}");
         HttpServer server = bootstrap(0, answer);
         int port = server.getAddress().getPort();
-        AtomicReference<EngineListener> source = new AtomicReference<>();
-        try (MooncakeBootstraps engines = new MooncakeBootstraps(
-                new Source(
-                        List.of(
-                                EngineInfo.of(DECODER, EngineRole.DECODER),
-                                EngineInfo.of(PREFILLER, EngineRole.PREFILLER)
-                                        .withEndpoint(new ConnectorEndpoint.Bootstrap(port))),
-                        source),
-                Duration.ofMillis(20))) {
-            engines.start(pool);
+        EngineInfo prefiller =
+                EngineInfo.of(PREFILLER, EngineRole.PREFILLER).withEndpoint(new ConnectorEndpoint.Bootstrap(port));
+        try (MooncakeBootstraps engines = new MooncakeBootstraps(pool, Duration.ofMillis(20))) {
+            engines.joined(EngineInfo.of(DECODER, EngineRole.DECODER));
+            engines.joined(prefiller);
             assertThat(known).as("at once, for requests that need no hand-off").containsKeys(PREFILLER, DECODER);
             awaitRanks(Optional.of(List.of("A")));
             assertThat(((ConnectorEndpoint.Mooncake) known.get(PREFILLER).endpoint()).bootstrapAddress())
@@ -108,11 +85,14 @@ class MooncakeBootstrapsTest {
             assertThat(known.get(DECODER).endpoint()).isEqualTo(new ConnectorEndpoint.Unnamed());
             answer.set("{\"1\":{\"engine_id\":\"C\"},\"0\":{\"engine_id\":\"B\"}}"); // restarted, with two ranks
             awaitRanks(Optional.of(List.of("B", "C")));
+            engines.joined(prefiller.withWeight(2)); // what is known of it is not lost
+            assertThat(known.get(PREFILLER).weight()).isEqualTo(2);
+            assertThat(engineIds(known.get(PREFILLER))).contains(List.of("B", "C"));
             server.stop(0);
             awaitRanks(Optional.empty()); // nobody must be told the old ids
             server = bootstrap(port, answer);
             awaitRanks(Optional.of(List.of("B", "C")));
-            source.get().left(PREFILLER, "a test");
+            engines.left(PREFILLER, "a test");
             assertThat(known).doesNotContainKey(PREFILLER);
         } finally {
             server.stop(0);
