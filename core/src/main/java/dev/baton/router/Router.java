@@ -165,7 +165,6 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             closeSources();
-            context.config().announcements().close();
             health.close();
             runtime.close();
         }
