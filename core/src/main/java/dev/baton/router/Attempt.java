@@ -20,6 +20,8 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
 
 /// One try of a request on one route: its legs in the order that the hand-off asks for, and one [End].
 ///
@@ -84,6 +86,14 @@ final class Attempt {
 
         /// Header fields of the decode leg besides the hand-off's.
         Map<String, String> decodeHeaders();
+
+        /// How the decoder's events are to be understood if it writes no comments for the router.
+        ///
+        /// @param asked whether it is asked for token ids
+        DecoderAnswer.Telling telling(boolean asked);
+
+        /// Whether the tokens of a decoder that writes no comments are worth asking for.
+        boolean wantsTokenIds();
 
         AnswerStream stream();
 
@@ -437,11 +447,18 @@ final class Attempt {
         }
         RouterDeadlines deadlines = router.config().deadlines();
         GenerationRequest legs = request.legs();
+        boolean asksForIds = decoder.streamsWithoutComments() && request.wantsTokenIds();
+        ObjectNode members = handoff == null
+                ? JsonNodeFactory.instance.objectNode()
+                : handoff.decodeMembers(legs.tree(), found);
+        if (asksForIds) {
+            members = JsonNodeFactory.instance.objectNode().put(PromptContinuation.TOKEN_IDS, true).setAll(members);
+        }
         HttpClientRequest call = call(
                 decoder,
                 legs.endpoint().path(),
                 handoff == null ? Map.of() : handoff.decodeHeaders(),
-                handoff == null ? legs.json() : legs.decodeJson(handoff.decodeMembers(legs.tree(), found)),
+                legs.decodeJson(members),
                 deadlines.answer(),
                 deadlines.gap());
         HttpHeaders headers = call.headers().with(request.decodeHeaders());
@@ -450,7 +467,7 @@ final class Attempt {
                 decoder,
                 new HttpClientRequest(
                         call.method(), call.target(), headers, call.body(), deadlines.answer(), deadlines.gap()),
-                new DecoderAnswer(decoder, request.progress(), new Answer()),
+                new DecoderAnswer(decoder, request.progress(), request.telling(asksForIds), new Answer()),
                 request::crashed);
     }
 

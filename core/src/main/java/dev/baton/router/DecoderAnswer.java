@@ -33,6 +33,7 @@ final class DecoderAnswer implements HttpResponseListener {
 
     private final Upstream engine;
     private final StreamProgress progress;
+    private final Telling telling;
     private final Sink sink;
     private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
     private @Nullable WholeResponse whole;
@@ -40,9 +41,24 @@ final class DecoderAnswer implements HttpResponseListener {
     private boolean tellsTokens;
     private boolean over;
 
-    DecoderAnswer(Upstream engine, StreamProgress progress, Sink sink) {
+    /// How an engine that writes no comments for the router says which tokens its events show.
+    sealed interface Telling {
+        /// Not at all.
+        record Nothing() implements Telling {}
+
+        /// It was asked for token ids.
+        ///
+        /// @param byClient whether the client has asked, too
+        record Ids(boolean byClient) implements Telling {}
+
+        /// It was asked for token ids, and goes on after a prompt.
+        record Rest(PromptContinuation continuation) implements Telling {}
+    }
+
+    DecoderAnswer(Upstream engine, StreamProgress progress, Telling telling, Sink sink) {
         this.engine = engine;
         this.progress = progress;
+        this.telling = telling;
         this.sink = sink;
     }
 
@@ -56,6 +72,8 @@ final class DecoderAnswer implements HttpResponseListener {
         if (status != 200 || !events) {
             whole = new WholeResponse(MAX_ANSWER_BYTES, sink::whole, sink::broke);
             whole.onHead(status, headers);
+        } else {
+            engine.streams(tellsTokens);
         }
     }
 
@@ -69,12 +87,7 @@ final class DecoderAnswer implements HttpResponseListener {
     }
 
     private void pass(byte[] events) {
-        byte[] clients = events;
-        if (tellsTokens) {
-            clients = progress.take(events);
-        } else {
-            progress.passed(events, frames.numEvents());
-        }
+        byte[] clients = events.length == 0 ? events : clients(events);
         if (clients.length > 0) {
             sink.events(head, clients);
         }
@@ -82,6 +95,20 @@ final class DecoderAnswer implements HttpResponseListener {
             over = true;
             sink.erred(head, frames.failure());
         }
+    }
+
+    private byte[] clients(byte[] events) {
+        if (telling instanceof Telling.Rest(PromptContinuation continuation)) {
+            return progress.takeRest(events, continuation);
+        }
+        if (tellsTokens) {
+            return progress.take(events);
+        }
+        if (telling instanceof Telling.Ids(boolean byClient)) {
+            return progress.takeFields(events, byClient);
+        }
+        progress.passed(events, frames.numEvents());
+        return events;
     }
 
     @Override

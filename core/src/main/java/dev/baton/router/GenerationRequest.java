@@ -176,6 +176,13 @@ final class GenerationRequest {
         return new GenerationRequest(endpoint, whole, decodeJson(member), facts);
     }
 
+    /// The request for the rest of its answer at an engine that knows no [Continuation].
+    ///
+    /// @param body with the tokens so far as its prompt
+    GenerationRequest afterPrompt(ObjectNode body) {
+        return new GenerationRequest(Endpoint.COMPLETIONS, body, Json.bytes(body), facts);
+    }
+
     private static boolean isOver(JsonNode node, int limit) {
         return number(node) > limit;
     }

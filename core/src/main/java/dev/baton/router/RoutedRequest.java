@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
@@ -50,6 +51,7 @@ final class RoutedRequest implements Attempt.Request {
     private boolean fellBack;
     private String fallbackCause = "no prefiller is up";
     private GenerationRequest legs;
+    private @Nullable PromptContinuation rest;
     private int numAttempts;
     private int numMigrations;
     private @Nullable Attempt attempt;
@@ -189,6 +191,30 @@ final class RoutedRequest implements Attempt.Request {
     }
 
     @Override
+    public boolean wantsTokenIds() {
+        return rest == null
+                && !decodeHeaders.isEmpty()
+                && router.pool().decoders().size() > 1
+                && PromptContinuation.serves(request)
+                && !asksForTokenIds();
+    }
+
+    private boolean asksForTokenIds() {
+        return request.tree().path(PromptContinuation.TOKEN_IDS).asBoolean(false);
+    }
+
+    @Override
+    public DecoderAnswer.Telling telling(boolean asked) {
+        if (rest != null) {
+            return new DecoderAnswer.Telling.Rest(rest);
+        }
+        boolean byClient = asksForTokenIds();
+        return asked || (byClient && PromptContinuation.serves(request))
+                ? new DecoderAnswer.Telling.Ids(byClient)
+                : new DecoderAnswer.Telling.Nothing();
+    }
+
+    @Override
     public AnswerStream stream() {
         return stream;
     }
@@ -324,17 +350,42 @@ final class RoutedRequest implements Attempt.Request {
                 stream.end();
                 end("200");
             }
+            case StreamProgress.Rest.Usage(byte[] event) -> {
+                router.metrics().migrated("complete");
+                stream.write(event);
+                stream.write(SseWriter.done());
+                stream.end();
+                end("200");
+            }
             case StreamProgress.Rest.From(Continuation continuation) -> {
                 legs = request.continued(continuation);
-                LOG.warn(
-                        "request {}: its stream broke off after {} tokens, another decoder is to go on",
-                        id.upstream(),
-                        continuation.outputTokenIds().length);
-                router.metrics().migrated("continued");
-                route(() -> breakOff(ifNoneLeft, "no decoder is left"));
+                goOn(continuation.outputTokenIds().length, ifNoneLeft);
             }
+            case StreamProgress.Rest.After after -> goOnAfter(after, ifNoneLeft);
             case StreamProgress.Rest.Unknown() -> breakOff(ifNoneLeft, "its tokens are not known");
         }
+    }
+
+    private void goOnAfter(StreamProgress.Rest.After after, Attempt.IfNoneLeft ifNoneLeft) {
+        OptionalInt limit = PromptContinuation.limit(request);
+        if (limit.isEmpty() || limit.getAsInt() <= after.numOutputTokens()) {
+            breakOff(ifNoneLeft, "how long it may become is not known");
+            return;
+        }
+        PromptContinuation next = new PromptContinuation(request, after.head(), after.numOutputTokens());
+        rest = next;
+        legs = request.afterPrompt(
+                next.body(request.tree(), after.tokens(), limit.getAsInt() - after.numOutputTokens()));
+        goOn(after.numOutputTokens(), ifNoneLeft);
+    }
+
+    private void goOn(int numTokens, Attempt.IfNoneLeft ifNoneLeft) {
+        LOG.warn(
+                "request {}: its stream broke off after {} tokens, another decoder is to go on",
+                id.upstream(),
+                numTokens);
+        router.metrics().migrated("continued");
+        route(() -> breakOff(ifNoneLeft, "no decoder is left"));
     }
 
     private void breakOff(Attempt.IfNoneLeft ifNoneLeft, String why) {

@@ -2,22 +2,43 @@ package dev.baton.router;
 
 import dev.baton.http.Json;
 import dev.baton.openai.Continuation;
+import dev.baton.openai.SseWriter;
 import dev.baton.openai.TokenComments;
+import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.MissingNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// How far a streamed answer has come, whichever engines it came from: what another decoder needs to go on with it,
-/// and its token counts. Takes an engine's [TokenComments] out of what the client gets; other bytes pass unread.
+/// and its token counts. Takes an engine's [TokenComments], or token ids that the client has not asked for, out of what
+/// the client gets; other bytes pass unread.
 ///
 /// Not thread-safe: one for a request.
 final class StreamProgress {
-    private static final byte[] PREFIX = TokenComments.PREFIX.getBytes(StandardCharsets.US_ASCII);
-    private static final byte[] TOKENS = TokenComments.TOKENS.getBytes(StandardCharsets.US_ASCII);
-    private static final byte[] USAGE = TokenComments.USAGE.getBytes(StandardCharsets.US_ASCII);
-    private static final byte[] DATA = "data:".getBytes(StandardCharsets.US_ASCII);
+    private static final byte[] PREFIX = ascii(TokenComments.PREFIX);
+    private static final byte[] TOKENS = ascii(TokenComments.TOKENS);
+    private static final byte[] USAGE = ascii(TokenComments.USAGE);
+    private static final byte[] DATA = ascii("data:");
+    private static final byte[] TOKEN_IDS = ascii("\"token_ids\":[");
+    private static final byte[] PROMPT_TOKEN_IDS = ascii("\"prompt_token_ids\":[");
+    private static final byte[] NULL = ascii("null");
+    private static final byte[] DONE = ascii("data: [DONE]");
+    private static final byte[] NO_TEXT = ascii("\"text\":\"\"");
+    private static final byte[] NO_CONTENT = ascii("\"content\":\"\"");
+    private static final byte[] NO_DELTA = ascii("\"delta\":{},");
+    private static final byte[] NOT_FINISHED = ascii("\"finish_reason\":null");
+    private static final byte[] REASONING = ascii("\"reasoning");
+    private static final byte[] TOOL_CALLS = ascii("\"tool_calls\":[{");
     private static final byte[] NOTHING = {};
+
+    private static byte[] ascii(String text) {
+        return text.getBytes(StandardCharsets.US_ASCII);
+    }
 
     private byte[] firstEvent = NOTHING;
     /// The two pieces that passed last.
@@ -29,6 +50,15 @@ final class StreamProgress {
     /// Of them the ones that the last event shows.
     private int numLastTokens;
 
+    /// Of the tokens the ones whose text the client has; behind them may be a part of a character.
+    private int numShownTokens;
+
+    private int[] promptTokens = {};
+    private boolean told;
+    /// Whether the engine made something of the text that another one could not go on with.
+    private boolean opaque;
+
+    private boolean showsTokenIds;
     private int numEvents;
     private Optional<TokenUsage> usage = Optional.empty();
 
@@ -50,6 +80,8 @@ final class StreamProgress {
     /// @param events changed by this
     /// @return what is the client's of it
     byte[] take(byte[] events) {
+        told = true;
+        int eventsBefore = numEvents;
         int kept = 0;
         int next;
         for (int line = 0; line < events.length; line = next) {
@@ -67,8 +99,125 @@ final class StreamProgress {
             }
         }
         byte[] clients = kept == events.length ? events : Arrays.copyOf(events, kept);
-        keep(clients);
+        if (numEvents > eventsBefore) {
+            keep(clients);
+        }
         return clients;
+    }
+
+    /// Takes whole events that say their token ids (`return_token_ids`).
+    ///
+    /// @param shown whether the client has asked for them
+    /// @return what is the client's of it
+    byte[] takeFields(byte[] events, boolean shown) {
+        showsTokenIds = shown;
+        ByteArrayOutputStream clients = new ByteArrayOutputStream(events.length);
+        boolean dropped = false;
+        int next;
+        for (int line = 0; line < events.length; line = next) {
+            next = endOfLine(events, line);
+            byte[] bytes = Arrays.copyOfRange(events, line, next);
+            if (startsWith(bytes, 0, DATA) && !startsWith(bytes, 0, DONE)) {
+                byte[] left = fields(bytes, shown);
+                dropped = left.length == 0;
+                clients.writeBytes(left);
+                if (!dropped) {
+                    event(bytes, 0, bytes.length);
+                }
+            } else if (!dropped) { // the blank line belongs to its event
+                clients.writeBytes(bytes);
+            } else {
+                dropped = bytes.length > 2;
+            }
+        }
+        byte[] all = clients.toByteArray();
+        keep(all);
+        return all;
+    }
+
+    /// One event without the ids; empty if it shows nothing else.
+    private byte[] fields(byte[] event, boolean shown) {
+        int[] prompt = idsOf(event, PROMPT_TOKEN_IDS);
+        if (prompt.length > 0 && promptTokens.length == 0) {
+            promptTokens = prompt;
+            told = true;
+        }
+        int before = numTokens;
+        for (int token : idsOf(event, TOKEN_IDS)) {
+            add(token);
+        }
+        numLastTokens = numTokens - before;
+        boolean silent = indexOf(event, NO_TEXT) >= 0 || indexOf(event, NO_CONTENT) >= 0;
+        boolean parsed = indexOf(event, NO_DELTA) >= 0;
+        opaque |= parsed || indexOf(event, REASONING) >= 0 || indexOf(event, TOOL_CALLS) >= 0;
+        if (!silent) {
+            numShownTokens = numTokens;
+        }
+        if (shown) {
+            return event;
+        }
+        boolean nothingElse = parsed && indexOf(event, NOT_FINISHED) >= 0;
+        return nothingElse ? NOTHING : without(without(event, TOKEN_IDS), PROMPT_TOKEN_IDS);
+    }
+
+    private static int[] idsOf(byte[] event, byte[] member) {
+        int at = indexOf(event, member);
+        if (at < 0) {
+            return new int[0];
+        }
+        return numbers(event, at + member.length, endOfArray(event, at), 0);
+    }
+
+    /// With `null` in place of the ids.
+    private static byte[] without(byte[] event, byte[] member) {
+        int at = indexOf(event, member);
+        if (at < 0) {
+            return event;
+        }
+        int begin = at + member.length - 1;
+        int end = endOfArray(event, at) + 1;
+        byte[] left = new byte[event.length - (end - begin) + NULL.length];
+        System.arraycopy(event, 0, left, 0, begin);
+        System.arraycopy(NULL, 0, left, begin, NULL.length);
+        System.arraycopy(event, end, left, begin + NULL.length, event.length - end);
+        return left;
+    }
+
+    private static int endOfArray(byte[] event, int from) {
+        int at = from;
+        while (at < event.length && event[at] != ']') {
+            at++;
+        }
+        return at;
+    }
+
+    private static int indexOf(byte[] bytes, byte[] word) {
+        for (int at = 0; at + word.length <= bytes.length; at++) {
+            if (bytes[at] == word[0] && startsWith(bytes, at, word)) {
+                return at;
+            }
+        }
+        return -1;
+    }
+
+    /// Takes whole events of an engine that goes on after a prompt, as events of the stream.
+    byte[] takeRest(byte[] events, PromptContinuation rest) {
+        ByteArrayOutputStream clients = new ByteArrayOutputStream(events.length);
+        int next;
+        for (int line = 0; line < events.length; line = next) {
+            next = endOfLine(events, line);
+            byte[] bytes = Arrays.copyOfRange(events, line, next);
+            if (startsWith(bytes, 0, DONE)) {
+                clients.writeBytes(SseWriter.done());
+            } else if (startsWith(bytes, 0, DATA)) {
+                fields(bytes, true);
+                clients.writeBytes(SseWriter.event(rest.translate(Arrays.copyOfRange(bytes, DATA.length, bytes.length))));
+                numEvents++;
+            }
+        }
+        byte[] all = clients.toByteArray();
+        keep(all);
+        return all;
     }
 
     private void event(byte[] events, int from, int to) {
@@ -95,7 +244,7 @@ final class StreamProgress {
     ///
     /// @param least how many there are at least, 0 where there are less
     private static int[] numbers(byte[] bytes, int from, int to, int least) {
-        int[] found = new int[least];
+        int[] found = new int[Math.max(1, least)];
         int count = 0;
         for (int at = from; at < to; at++) {
             int number = 0;
@@ -108,7 +257,7 @@ final class StreamProgress {
                 found[count++] = number;
             }
         }
-        return count < least ? found : Arrays.copyOf(found, count);
+        return Arrays.copyOf(found, Math.max(least, count));
     }
 
     private void add(int token) {
@@ -126,6 +275,16 @@ final class StreamProgress {
         /// What an engine makes that goes on from there.
         record From(Continuation continuation) implements Rest {}
 
+        /// What an engine makes of a prompt of these tokens.
+        ///
+        /// @param tokens prompt and output
+        /// @param numOutputTokens of them
+        /// @param head an event of the stream so far
+        record After(int[] tokens, int numOutputTokens, JsonNode head) implements Rest {}
+
+        /// The usage and `[DONE]`.
+        record Usage(byte[] event) implements Rest {}
+
         /// Nobody can tell: the engine does not say what a continuation needs.
         record Unknown() implements Rest {}
     }
@@ -134,14 +293,17 @@ final class StreamProgress {
     ///
     /// @param usageAtEnd whether the client has asked for an event with the usage
     Rest rest(boolean usageAtEnd) {
-        if (numTokens == 0) {
-            return new Rest.Unknown();
-        }
         JsonNode first = json(firstEvent);
         JsonNode choice = json(lastEvent()).path("choices");
+        if (!told || !choice.isArray()) {
+            return new Rest.Unknown();
+        }
         boolean finished = choice.isEmpty() || choice.path(0).hasNonNull("finish_reason");
         if (finished && !(usageAtEnd && !choice.isEmpty())) {
             return new Rest.OnlyDone();
+        }
+        if (promptTokens.length > 0) {
+            return finished ? new Rest.Usage(usageEvent(first)) : afterPrompt(first);
         }
         // An engine that is given the last token would go on behind it: it has to find the end itself.
         int known = finished ? numTokens - numLastTokens : numTokens;
@@ -150,6 +312,30 @@ final class StreamProgress {
                 numEvents,
                 first.path("id").asString(""),
                 first.path("created").asLong(0)));
+    }
+
+    private Rest afterPrompt(JsonNode first) {
+        boolean shownInPart = showsTokenIds && numShownTokens < numTokens;
+        if (opaque || shownInPart) {
+            return new Rest.Unknown();
+        }
+        int[] all = Arrays.copyOf(promptTokens, promptTokens.length + numShownTokens);
+        System.arraycopy(tokens, 0, all, promptTokens.length, numShownTokens);
+        numTokens = numShownTokens;
+        return new Rest.After(all, numShownTokens, first);
+    }
+
+    private byte[] usageEvent(JsonNode first) {
+        ObjectNode event = JsonNodeFactory.instance.objectNode();
+        for (String field : List.of("id", "object", "created", "model")) {
+            event.set(field, first.path(field));
+        }
+        event.putArray("choices");
+        event.putObject("usage")
+                .put("prompt_tokens", promptTokens.length)
+                .put("total_tokens", promptTokens.length + numTokens)
+                .put("completion_tokens", numTokens);
+        return SseWriter.event(Json.bytes(event));
     }
 
     private byte[] lastEvent() {
@@ -170,7 +356,7 @@ final class StreamProgress {
         try {
             return Json.parse(event);
         } catch (Json.MalformedException e) {
-            return tools.jackson.databind.node.MissingNode.getInstance();
+            return MissingNode.getInstance();
         }
     }
 

@@ -86,6 +86,7 @@ final class Upstream implements EngineView {
     private volatile EngineInfo info;
     private volatile EngineLoad load = EngineLoad.UNKNOWN;
     private volatile EngineSample sample = EngineSample.NONE;
+    private volatile boolean streamsWithoutComments;
     private volatile boolean draining;
     private volatile State state = State.UP;
     private volatile String why = "not probed yet";
@@ -315,6 +316,18 @@ final class Upstream implements EngineView {
         if (move(State.UP, State.SUSPECT, cause)) {
             watcher.probeNow(this);
         }
+    }
+
+    /// It has begun a stream.
+    ///
+    /// @param tellsTokens whether with comments for the router
+    void streams(boolean tellsTokens) {
+        streamsWithoutComments = !tellsTokens;
+    }
+
+    /// Whether its last stream had no comments for the router: it has to be asked in another way for its tokens.
+    boolean streamsWithoutComments() {
+        return streamsWithoutComments;
     }
 
     /// A prefill's answer said where its KV cache is.

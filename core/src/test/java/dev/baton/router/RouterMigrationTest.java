@@ -30,6 +30,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
 
 /// A decoder that fails in the midst of a stream is replaced, and the client gets the stream that it would have got.
 @Timeout(60)
@@ -65,7 +66,7 @@ class RouterMigrationTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"1, dies", "4, dies", "8, dies", "4, ends", "4, stalls", "4, says so", "4, half an event", "4, silent"})
+    @CsvSource({"0, dies", "1, dies", "4, dies", "8, dies", "4, ends", "4, stalls", "4, says so", "4, half an event", "4, silent"})
     void anotherDecoderGoesOn(int tokens, String fault) throws Exception {
         for (String body : List.of(STREAM, WITH_USAGE, CHAT)) {
             try (Fleet fleet = new Fleet(
@@ -78,6 +79,9 @@ class RouterMigrationTest {
                 fleet.decoder(0).script = TokenScript.faultAfter(tokens, call -> fail(call, fault));
                 assertWhole(body, stream(fleet, body));
                 assertThat(fleet.decoder(1).received).hasSize(1);
+                if (tokens == 0 && !body.equals(CHAT)) {
+                    continue; // nothing was sent, so that the same hand-over serves
+                }
                 assertThat(fleet.prefiller(0).received)
                         .as("what was sent is prefilled along with the prompt")
                         .hasSize(2)
@@ -275,6 +279,115 @@ class RouterMigrationTest {
                             .contains(new ArrayList<>(fleet.prefiller(0).received)
                                     .getLast()
                                     .requestId())));
+        }
+    }
+
+    /// What vLLM does: token ids if asked for, and nothing of Baton's own.
+    private static void vllm(StubEngine.Call call, int dieAfter) throws java.io.IOException {
+        JsonNode body = call.request.json();
+        if (!call.valid(body)) {
+            return;
+        }
+        call.require(!body.has("continue_from"), "not a field of vLLM's");
+        boolean chat = call.request.path().equals("/v1/chat/completions");
+        boolean ids = body.path("return_token_ids").asBoolean(false);
+        JsonNode prompt = body.path("prompt");
+        int begin = prompt.isArray() ? prompt.size() - 2 : 0;
+        for (int i = 0; i < begin; i++) {
+            call.require(prompt.get(2 + i).asInt(0) == 100 + i, "token " + i + " is wrong");
+        }
+        String head = "{\"id\":\"" + (chat ? "chatcmpl-" : "cmpl-") + call.request.requestId() + "\",\"object\":\""
+                + (chat ? "chat.completion.chunk" : "text_completion") + "\",\"created\":" + System.nanoTime()
+                + ",\"model\":\"m\",\"choices\":[";
+        String promptIds = "\"prompt_token_ids\":" + (ids ? prompt.isArray() ? prompt : "[7,8]" : "null");
+        call.startEvents();
+        if (chat) {
+            call.event(head + "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
+                    + "\"finish_reason\":null}]," + promptIds + ",\"prompt_text\":null}");
+        }
+        int total = body.path("max_tokens").asInt(16);
+        for (int i = 0; i < total; i++) {
+            if (i == dieAfter) {
+                Fleet.pause(Duration.ofMillis(30));
+                call.die();
+                return;
+            }
+            int n = begin + i;
+            String text = n % 3 == 1 ? "" : "t" + n; // a part of a character now and then
+            String tokenIds = "\"token_ids\":" + (ids ? "[" + (100 + n) + "]" : "null");
+            String end = "\"logprobs\":null,\"finish_reason\":" + (i < total - 1 ? "null" : "\"length\"");
+            String stop = ",\"stop_reason\":null";
+            call.event(
+                    chat
+                            ? head + "{\"index\":0,\"delta\":{\"content\":\"" + text + "\"}," + end
+                                    + (i < total - 1 ? "" : stop) + "," + tokenIds + "}]}"
+                            : head + "{\"index\":0,\"text\":\"" + text + "\"," + end + stop + ","
+                                    + (i == 0 ? promptIds : "\"prompt_token_ids\":null") + "," + tokenIds + "}]}");
+        }
+        if (body.at("/stream_options/include_usage").asBoolean(false)) {
+            int prompted = 2 + begin;
+            call.event(head + "],\"usage\":{\"prompt_tokens\":" + prompted + ",\"total_tokens\":"
+                    + (prompted + total) + ",\"completion_tokens\":" + total + "}}");
+        }
+        call.event("[DONE]");
+        call.endEvents();
+    }
+
+    /// The router finds out by an engine's first stream that it has to be asked for token ids.
+    @ParameterizedTest
+    @CsvSource({"1, false", "3, false", "5, false", "9, false", "3, true", "6, true"})
+    void streamsOfEnginesThatSayTokenIdsGoOnToo(int tokens, boolean askedByClient) throws Exception {
+        for (String plain : List.of(STREAM, WITH_USAGE, CHAT)) {
+            String asked =
+                    askedByClient ? plain.substring(0, plain.length() - 1) + ",\"return_token_ids\":true}" : plain;
+            try (Fleet fleet = new Fleet(1, 2)) {
+                AtomicInteger dieAfter = new AtomicInteger(-1);
+                fleet.decoders.forEach(decoder ->
+                        decoder.script = call -> vllm(call, dieAfter.getAndSet(-1)));
+                String path = plain.equals(CHAT) ? "/v1/chat/completions" : "/v1/completions";
+                fleet.post(path, asked);
+                fleet.post(path, asked);
+                String undisturbed = same(fleet.post(path, asked).body());
+                dieAfter.set(tokens);
+                String moved = fleet.post(path, asked).body();
+                assertThat(same(moved)).isEqualTo(undisturbed);
+                assertThat(moved.lines().filter(line -> line.contains("\"id\":")).map(line -> line.substring(0, 70)))
+                        .as("one head")
+                        .containsOnly(moved.substring(0, 70));
+                assertThat(fleet.get("/metrics").body()).doesNotContain("outcome=\"stream_error\"");
+            }
+        }
+    }
+
+    /// Without what may differ: who said it when, and events without text, of which one may come again.
+    private static String same(String stream) {
+        return stream.replaceAll("data: [^\n]*\"(text|content)\":\"\"[^\n]*\"finish_reason\":null[^\n]*\n\n", "")
+                .replaceAll("\"id\":\"[a-z0-9-]+\",", "")
+                .replaceAll("\"created\":[0-9]+,", "")
+                .replaceAll("\"prompt_token_ids\":null,", "")
+                .replaceAll(",\"prompt_token_ids\":null", "");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"stop\":[\"x\"]",
+                "\"seed\":3",
+                "\"presence_penalty\":0.5",
+                "\"response_format\":{\"type\":\"json_object\"}",
+                "\"logprobs\":1"
+            })
+    void whatAnEngineWouldForgetIsNotContinuedFromAPrompt(String field) throws Exception {
+        try (Fleet fleet = new Fleet(0, 2)) {
+            AtomicInteger dieAfter = new AtomicInteger(-1);
+            fleet.decoders.forEach(decoder -> decoder.script = call -> vllm(call, dieAfter.getAndSet(-1)));
+            String body = STREAM.substring(0, STREAM.length() - 1) + "," + field + "}";
+            stream(fleet, body);
+            stream(fleet, body);
+            dieAfter.set(4);
+            assertThat(stream(fleet, body).body()).doesNotContain("[DONE]").endsWith("\"code\":500}}\n\n");
+            fleet.decoders.forEach(decoder -> assertThat(decoder.received)
+                    .allSatisfy(leg -> assertThat(leg.text()).doesNotContain("return_token_ids")));
         }
     }
 
