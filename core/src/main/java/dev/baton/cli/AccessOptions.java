@@ -3,8 +3,10 @@ package dev.baton.cli;
 import dev.baton.http.ApiKeys;
 import dev.baton.http.Cors;
 import dev.baton.http.HttpServerConfig;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import tools.jackson.core.JacksonException;
@@ -26,6 +28,13 @@ final class AccessOptions {
                     + " /v2, /inference and /cohere; all others stay open. Better by BATON_API_KEY: everybody on"
                     + " this machine can read command lines.")
     List<String> apiKeys = new ArrayList<>();
+
+    @Option(
+            names = "--api-key-file",
+            paramLabel = "FILE",
+            description = "YAML or JSON file with further keys, each with its name, its hash and its limits.")
+    @Nullable
+    Path apiKeyFile;
 
     @Option(
             names = "--allowed-origins",
@@ -52,17 +61,27 @@ final class AccessOptions {
     @Option(names = "--allow-credentials", negatable = true, description = "Such pages may send cookies along.")
     boolean allowCredentials;
 
+    /// Whether clients have to show a key.
+    boolean needsKey() {
+        return !apiKeys.isEmpty() || apiKeyFile != null;
+    }
+
+    private ApiKeys keys() {
+        ApiKeys keys = ApiKeys.of(apiKeys);
+        return apiKeyFile == null ? keys : keys.and(ApiKeyFile.read(apiKeyFile));
+    }
+
     /// The server that these flags describe.
     ///
-    /// @throws IllegalArgumentException if a list is no JSON, or a key is empty: a variable that was meant to hold
-    ///     one and is not set must not open the server
+    /// @throws IllegalArgumentException if a list is no JSON, the file of keys is none, or a key is empty: a
+    ///     variable that was meant to hold one and is not set must not open the server
     HttpServerConfig http(String host, int port) {
         if (apiKeys.stream().anyMatch(String::isBlank)) {
             throw new IllegalArgumentException(
                     "--api-key has an empty key: give one, or leave the flag out to admit everybody.");
         }
         return HttpServerConfig.builder(host, port)
-                .apiKeys(ApiKeys.of(apiKeys))
+                .apiKeys(keys())
                 .cors(new Cors(
                         list("--allowed-origins", allowedOrigins, List.of()),
                         list("--allowed-methods", allowedMethods, List.of("*")),

@@ -140,7 +140,7 @@ final class ServeCommand implements Callable<Integer> {
                             String.join(", ", names),
                             host,
                             server.port(),
-                            access.apiKeys.isEmpty() ? "" : ", with an API key",
+                            access.needsKey() ? ", with an API key" : "",
                             running.describe().indent(2).stripTrailing());
                     try (Registrar _ = registration.start(host, server.port(), role(), running::isHealthy)) {
                         return await(stop, running);

@@ -221,7 +221,7 @@ final class UpCommand implements Callable<Integer> {
         String name = engine.model.servedModelNames.isEmpty()
                 ? ModelFolder.nameOf(topology.model())
                 : engine.model.servedModelNames.getFirst();
-        String key = access.apiKeys.isEmpty() ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"";
+        String key = !access.needsKey() ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"";
         String address =
                 "http://" + (host.equals("0.0.0.0") || host.equals("127.0.0.1") ? "localhost" : host) + ":" + port;
         out.printf(

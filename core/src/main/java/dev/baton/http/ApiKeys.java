@@ -1,27 +1,28 @@
 package dev.baton.http;
 
-import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 
 /// The keys of which a client must show one, as `Authorization: Bearer KEY`, on the paths where work is done.
 ///
 /// As in vLLM: only paths that begin with `/v1`, `/v2`, `/inference` or `/cohere` are guarded, and the method
 /// OPTIONS is not. So health, metrics, `/tokenize` and `/abort_requests` stay open: keep the port to yourself as
-/// well. Only digests of the keys are kept, and a digest is compared with every key's in the same time, whatever
-/// their bytes. Immutable.
+/// well. Only hashes of the keys are kept, and what is shown is compared with every one of them in the same time,
+/// whatever the bytes. A key in the address is none: addresses are logged everywhere. Immutable but for what the
+/// keys count; thread-safe.
 public final class ApiKeys {
     private static final List<String> GUARDED_PREFIXES = List.of("/v1", "/v2", "/inference", "/cohere");
-    private static final String SCHEME = "bearer ";
+    private static final String SCHEME = "bearer";
     private static final ApiKeys NONE = new ApiKeys(List.of());
 
-    private final List<byte[]> digests;
+    private final List<ApiKey> keys;
 
-    private ApiKeys(List<byte[]> digests) {
-        this.digests = digests;
+    private ApiKeys(List<ApiKey> keys) {
+        this.keys = keys;
     }
 
     /// Everybody is admitted.
@@ -29,60 +30,73 @@ public final class ApiKeys {
         return NONE;
     }
 
-    /// These keys; empty ones do not count, and without any everybody is admitted.
+    /// These keys, without limits, under the names `key-1`, `key-2` and so on; empty ones do not count, and without
+    /// any everybody is admitted.
     public static ApiKeys of(Collection<String> keys) {
-        return new ApiKeys(
-                keys.stream().filter(key -> !key.isEmpty()).map(ApiKeys::digest).toList());
+        List<ApiKey> named = new ArrayList<>(keys.size());
+        for (String key : keys) {
+            if (!key.isEmpty()) {
+                named.add(ApiKey.of("key-" + (named.size() + 1), key));
+            }
+        }
+        return new ApiKeys(List.copyOf(named));
+    }
+
+    /// These keys and more.
+    ///
+    /// @throws IllegalArgumentException if two have the same name
+    public ApiKeys and(Collection<ApiKey> more) {
+        List<ApiKey> all = new ArrayList<>(keys);
+        all.addAll(more);
+        Set<String> names = new HashSet<>();
+        for (ApiKey key : all) {
+            if (!names.add(key.name())) {
+                throw new IllegalArgumentException("two API keys have the name " + key.name());
+            }
+        }
+        return new ApiKeys(List.copyOf(all));
+    }
+
+    /// All of them.
+    public List<ApiKey> all() {
+        return keys;
     }
 
     /// Whether a key has to be shown.
     public boolean areRequired() {
-        return !digests.isEmpty();
+        return !keys.isEmpty();
     }
 
-    /// Whether a request may go on.
+    /// Whether a request needs a key.
     ///
     /// @param path without the query
-    /// @param authorization the value of the header field
-    public boolean admits(String method, String path, Optional<String> authorization) {
-        if (digests.isEmpty()
-                || method.equals("OPTIONS")
-                || GUARDED_PREFIXES.stream().noneMatch(path::startsWith)) {
-            return true;
-        }
-        return isShownBy(authorization);
+    public boolean guard(String method, String path) {
+        return areRequired()
+                && !method.equals("OPTIONS")
+                && GUARDED_PREFIXES.stream().anyMatch(path::startsWith);
     }
 
-    /// Whether a header field shows one of the keys, as `Bearer KEY`, whatever the path.
+    /// The key that a client shows.
     ///
     /// @param authorization the value of the header field
-    public boolean isShownBy(Optional<String> authorization) {
-        return authorization
-                .filter(value -> value.regionMatches(true, 0, SCHEME, 0, SCHEME.length()))
-                .map(value -> isKey(value.substring(SCHEME.length())))
-                .orElse(false);
-    }
-
-    /// Whether a text is one of the keys.
-    public boolean isKey(String text) {
-        byte[] shown = digest(text);
-        boolean known = false;
-        for (byte[] digest : digests) {
-            known |= MessageDigest.isEqual(shown, digest);
+    public Optional<ApiKey> identify(Optional<String> authorization) {
+        String value = authorization.orElse("");
+        int blank = value.indexOf(' ');
+        if (blank < 0 || !value.substring(0, blank).equalsIgnoreCase(SCHEME)) {
+            return Optional.empty();
         }
-        return known;
-    }
-
-    private static byte[] digest(String key) {
-        try {
-            return MessageDigest.getInstance("SHA-256").digest(key.getBytes(StandardCharsets.UTF_8));
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every JDK has SHA-256", e);
+        String shown = value.substring(blank + 1);
+        Optional<ApiKey> found = Optional.empty();
+        for (ApiKey key : keys) {
+            if (key.isKey(shown)) {
+                found = Optional.of(key);
+            }
         }
+        return found;
     }
 
     @Override
     public String toString() {
-        return digests.size() + (digests.size() == 1 ? " key" : " keys");
+        return keys.size() + (keys.size() == 1 ? " key" : " keys");
     }
 }

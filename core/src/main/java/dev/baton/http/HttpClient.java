@@ -95,23 +95,22 @@ public final class HttpClient implements AutoCloseable {
 
     /// One call; all state belongs to its context's event loop.
     private static final class Call implements HttpCall {
-        private static final long NO_TIMER = -1;
-        private final Vertx vertx;
         private final Context context;
         private final HttpClientRequest request;
         private final HttpResponseListener listener;
         private io.vertx.core.http.@Nullable HttpClientRequest sent;
         private io.vertx.core.http.@Nullable HttpClientResponse response;
-        private long timer = NO_TIMER;
+        private final Deadline deadline;
+        private boolean answered;
         private volatile @Nullable Thread loop;
         private boolean paused;
         private boolean ended;
 
         private Call(Vertx vertx, Context context, HttpClientRequest request, HttpResponseListener listener) {
-            this.vertx = vertx;
             this.context = context;
             this.request = request;
             this.listener = listener;
+            this.deadline = new Deadline(vertx, this::late);
         }
 
         private void start(io.vertx.core.http.HttpClient client) {
@@ -124,7 +123,7 @@ public final class HttpClient implements AutoCloseable {
                 fail(HttpException.Kind.CONNECT, "not an http:// address: " + target, null);
                 return;
             }
-            armTimer(request.firstByteDeadline().toMillis(), "no response");
+            deadline.set(request.firstByteDeadline());
             String query = target.getRawQuery();
             String path = target.getRawPath() == null || target.getRawPath().isEmpty() ? "/" : target.getRawPath();
             RequestOptions options = new RequestOptions()
@@ -163,19 +162,20 @@ public final class HttpClient implements AutoCloseable {
             }
             head.handler(bytes -> {
                 if (!ended) {
-                    armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+                    deadline.set(request.idleDeadline());
                     listener.onBytes(bytes.getBytes());
                 }
             });
             head.endHandler(end -> {
                 if (!ended) {
                     ended = true;
-                    cancelTimer();
+                    deadline.close();
                     listener.onEnd();
                 }
             });
             head.exceptionHandler(e -> failed(e, false));
-            armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+            answered = true;
+            deadline.set(request.idleDeadline());
             if (paused) {
                 pauseNow(head);
             }
@@ -200,7 +200,7 @@ public final class HttpClient implements AutoCloseable {
         /// The idle deadline is the other side's: it does not run while this side does not want to read.
         private void pauseNow(io.vertx.core.http.HttpClientResponse head) {
             head.pause();
-            cancelTimer();
+            deadline.suspend();
         }
 
         @Override
@@ -208,7 +208,7 @@ public final class HttpClient implements AutoCloseable {
             onLoop(() -> {
                 paused = false;
                 if (response != null && !ended) {
-                    armTimer(request.idleDeadline().toMillis(), "nothing more of the response");
+                    deadline.set(request.idleDeadline());
                     response.resume();
                 }
             });
@@ -237,7 +237,7 @@ public final class HttpClient implements AutoCloseable {
                 return;
             }
             ended = true;
-            cancelTimer();
+            deadline.close();
             if (sent != null) {
                 sent.reset();
             }
@@ -246,19 +246,12 @@ public final class HttpClient implements AutoCloseable {
                     cause == null ? new HttpException(kind, message) : new HttpException(kind, message, cause));
         }
 
-        private void armTimer(long millis, String what) {
-            cancelTimer();
-            timer = vertx.setTimer(Math.max(1, millis), id -> {
-                timer = NO_TIMER;
-                fail(HttpException.Kind.TIMEOUT, what + " within " + millis + " ms", null);
-            });
-        }
-
-        private void cancelTimer() {
-            if (timer != NO_TIMER) {
-                vertx.cancelTimer(timer);
-                timer = NO_TIMER;
-            }
+        private void late() {
+            String what = answered
+                    ? "nothing more of the response within "
+                            + request.idleDeadline().toMillis()
+                    : "no response within " + request.firstByteDeadline().toMillis();
+            fail(HttpException.Kind.TIMEOUT, what + " ms", null);
         }
     }
 }

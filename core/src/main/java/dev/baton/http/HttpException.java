@@ -1,5 +1,9 @@
 package dev.baton.http;
 
+import io.netty.channel.ConnectTimeoutException;
+import java.net.UnknownHostException;
+import java.util.concurrent.TimeoutException;
+
 /// A failure of the HTTP shell: a server that cannot start, or a call that got no (complete) response. The
 /// message is one sentence for a person; [#kind()] is for the program.
 public final class HttpException extends RuntimeException {
@@ -35,5 +39,15 @@ public final class HttpException extends RuntimeException {
 
     public Kind kind() {
         return kind;
+    }
+
+    /// Whether a connection could not be made because nothing came back, or the host's name was not found, rather
+    /// than because the host said that nobody listens: packets may be lost, and name servers busy.
+    public boolean isUnanswered() {
+        Throwable cause = getCause();
+        return kind == Kind.CONNECT
+                && (cause instanceof ConnectTimeoutException
+                        || cause instanceof UnknownHostException
+                        || cause instanceof TimeoutException);
     }
 }

@@ -36,6 +36,7 @@ public final class HttpExchange {
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final byte[] body;
+    private final Optional<ApiKey> key;
     private final long arrivalNanos = System.nanoTime();
     private final Context context;
     private final Thread loop;
@@ -47,7 +48,8 @@ public final class HttpExchange {
     private Gone goneReason = Gone.CLIENT_CLOSED;
     private boolean gone;
 
-    HttpExchange(Vertx vertx, HttpServerConfig config, HttpServerRequest request, byte[] body) {
+    HttpExchange(Vertx vertx, HttpServerConfig config, HttpServerRequest request, byte[] body, Optional<ApiKey> key) {
+        this.key = key;
         this.config = config;
         this.request = request;
         this.response = request.response();
@@ -56,7 +58,6 @@ public final class HttpExchange {
         this.loop = Thread.currentThread();
         this.writeWatch = new WriteWatch(vertx, config.writeDeadline(), () -> cutOff(Gone.TOO_SLOW));
         response.exceptionHandler(e -> LOG.debug("response to {}: {}", path(), e.toString()));
-        response.closeHandler(closed -> clientGone());
     }
 
     public String method() {
@@ -94,6 +95,11 @@ public final class HttpExchange {
     /// The whole body; empty if there is none. Not to be changed.
     public byte[] body() {
         return body;
+    }
+
+    /// The key that the client showed, where one is needed.
+    public Optional<ApiKey> apiKey() {
+        return key;
     }
 
     /// When the request was complete, by [System#nanoTime()].
@@ -270,7 +276,8 @@ public final class HttpExchange {
         });
     }
 
-    private void clientGone() {
+    /// The connection ended. Event loop only.
+    void closed() {
         if (!gone && !response.ended()) {
             notifyGone(Gone.CLIENT_CLOSED);
         }

@@ -35,6 +35,7 @@ public final class HttpRuntime implements AutoCloseable {
     /// @param eventLoops number of event-loop threads, at least 1
     public static HttpRuntime start(int eventLoops) {
         VertxOptions options = new VertxOptions()
+                .setPreferNativeTransport(true) // epoll where it is there, else the JDK's selectors
                 .setEventLoopPoolSize(eventLoops)
                 .setWorkerPoolSize(1)
                 .setInternalBlockingPoolSize(2)

@@ -77,7 +77,10 @@ public final class HttpServer implements AutoCloseable {
     }
 
     private static HttpException bindFailure(HttpServerConfig config, Exception cause) {
-        String reason = cause instanceof BindException
+        // The native transport names the system call instead of throwing the JDK's exception.
+        boolean bindFailed =
+                cause instanceof BindException || String.valueOf(cause.getMessage()).startsWith("bind(");
+        String reason = bindFailed
                 ? "port " + config.port() + " on " + config.host()
                         + " is in use by another process or not allowed; stop that process or pass another --port"
                 : "cannot listen on " + config.host() + ":" + config.port() + ": " + cause.getMessage();

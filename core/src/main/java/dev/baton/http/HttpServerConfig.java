@@ -9,11 +9,14 @@ import java.time.Duration;
 /// @param maxHeaderBytes bytes of a request's head; more is 431
 /// @param maxBodyBytes bytes of a request's body; more is 413, counted while it streams in
 /// @param headerDeadline time from connecting to the end of the first request's head
-/// @param bodyDeadline time from the end of the head to the end of the body; later is 408
+/// @param bodyDeadline time from the end of the head to the end of the body; later is 408. What has arrived earns
+///     more of it, by `minBodyBytesPerSecond`
+/// @param minBodyBytesPerSecond slowest pace of a body, once its deadline is over
 /// @param idleTimeout time that a connection may stay without a request
 /// @param writeDeadline time that a client may take to accept bytes that are waiting for it
 /// @param maxStreamBufferBytes bytes that may wait for one slow client before it is cut off
 /// @param maxConnections connections at a time; further ones are closed at once
+/// @param maxConnectionsPerIp those of one address; further ones are closed at once
 /// @param apiKeys keys of which a client must show one; without it the answer is 401, before the body is read
 /// @param cors which pages of other origins may read the answers
 public record HttpServerConfig(
@@ -23,10 +26,12 @@ public record HttpServerConfig(
         long maxBodyBytes,
         Duration headerDeadline,
         Duration bodyDeadline,
+        int minBodyBytesPerSecond,
         Duration idleTimeout,
         Duration writeDeadline,
         int maxStreamBufferBytes,
         int maxConnections,
+        int maxConnectionsPerIp,
         ApiKeys apiKeys,
         Cors cors) {
 
@@ -35,8 +40,9 @@ public record HttpServerConfig(
         return builder(host, port).build();
     }
 
-    /// Begins with the defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 60 s for the body, 75 s idle,
-    /// 30 s for a write, 1 MiB of waiting bytes a stream, 10,000 connections, no key, no other origin.
+    /// Begins with the defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 20 s for the body and a
+    /// second more for each 16 KiB of it, 75 s idle, 30 s for a write, 1 MiB of waiting bytes a stream, 10,000
+    /// connections, as many of them from one address (a proxy before this has only one), no key, no other origin.
     public static Builder builder(String host, int port) {
         return new Builder(host, port);
     }
@@ -48,10 +54,12 @@ public record HttpServerConfig(
                 .maxBodyBytes(maxBodyBytes)
                 .headerDeadline(headerDeadline)
                 .bodyDeadline(bodyDeadline)
+                .minBodyBytesPerSecond(minBodyBytesPerSecond)
                 .idleTimeout(idleTimeout)
                 .writeDeadline(writeDeadline)
                 .maxStreamBufferBytes(maxStreamBufferBytes)
                 .maxConnections(maxConnections)
+                .maxConnectionsPerIp(maxConnectionsPerIp)
                 .apiKeys(apiKeys)
                 .cors(cors);
     }
@@ -63,11 +71,13 @@ public record HttpServerConfig(
         private int maxHeaderBytes = 16 << 10;
         private long maxBodyBytes = 32L << 20;
         private Duration headerDeadline = Duration.ofSeconds(10);
-        private Duration bodyDeadline = Duration.ofSeconds(60);
+        private Duration bodyDeadline = Duration.ofSeconds(20);
+        private int minBodyBytesPerSecond = 16 << 10;
         private Duration idleTimeout = Duration.ofSeconds(75);
         private Duration writeDeadline = Duration.ofSeconds(30);
         private int maxStreamBufferBytes = 1 << 20;
         private int maxConnections = 10_000;
+        private int maxConnectionsPerIp = Integer.MAX_VALUE;
         private ApiKeys apiKeys = ApiKeys.none();
         private Cors cors = Cors.none();
 
@@ -96,6 +106,11 @@ public record HttpServerConfig(
             return this;
         }
 
+        public Builder minBodyBytesPerSecond(int bytes) {
+            minBodyBytesPerSecond = bytes;
+            return this;
+        }
+
         public Builder idleTimeout(Duration timeout) {
             idleTimeout = timeout;
             return this;
@@ -113,6 +128,11 @@ public record HttpServerConfig(
 
         public Builder maxConnections(int connections) {
             maxConnections = connections;
+            return this;
+        }
+
+        public Builder maxConnectionsPerIp(int connections) {
+            maxConnectionsPerIp = connections;
             return this;
         }
 
@@ -134,10 +154,12 @@ public record HttpServerConfig(
                     maxBodyBytes,
                     headerDeadline,
                     bodyDeadline,
+                    minBodyBytesPerSecond,
                     idleTimeout,
                     writeDeadline,
                     maxStreamBufferBytes,
                     maxConnections,
+                    maxConnectionsPerIp,
                     apiKeys,
                     cors);
         }

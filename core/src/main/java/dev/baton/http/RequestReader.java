@@ -1,11 +1,14 @@
 package dev.baton.http;
 
+import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import io.vertx.core.http.HttpVersion;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -16,7 +19,7 @@ final class RequestReader {
     private static final long LINGER_MILLIS = 2_000;
 
     private static final byte[] EMPTY = {};
-    private static final Buffer UNAUTHORIZED = Buffer.buffer("{\"error\":\"Unauthorized\"}");
+    private static final String UNAUTHORIZED = "{\"error\":\"Unauthorized\"}";
     private static final Logger LOG = LoggerFactory.getLogger(RequestReader.class);
 
     private final long startNanos = System.nanoTime();
@@ -26,9 +29,13 @@ final class RequestReader {
     private final HttpServerRequest request;
     private final HttpHandler handler;
     private Buffer body = Buffer.buffer();
+    private Optional<ApiKey> key = Optional.empty();
     private boolean refused;
+    private boolean refusedForGood;
+    private boolean over;
     private long timer;
     private Runnable whenEnded = () -> {};
+    private Runnable whenClosed = () -> {};
 
     RequestReader(
             Vertx vertx,
@@ -44,9 +51,12 @@ final class RequestReader {
     }
 
     void start() {
-        connections.requestStarted(request.connection());
-        // A response has one end handler: whoever else waits for its end is told from here.
+        if (!connections.requestStarted(request.connection())) {
+            return;
+        }
+        // A response has one handler of each kind: whoever else waits is told from here.
         request.response().endHandler(end -> {
+            over();
             connections.requestEnded(request.connection());
             whenEnded.run();
             LOG.debug(
@@ -57,42 +67,116 @@ final class RequestReader {
                     request.response().getStatusCode(),
                     (System.nanoTime() - startNanos) / 1_000_000);
         });
-        if (config.cors().handle(request)) {
+        request.response().closeHandler(closed -> {
+            over();
+            whenClosed.run();
+        });
+        Optional<Refusal> malformed = malformed();
+        if (malformed.isEmpty() && config.cors().handle(request)) {
             return;
         }
-        boolean isAdmitted = config.apiKeys()
-                .admits(
-                        request.method().name(),
-                        String.valueOf(request.path()),
-                        Optional.ofNullable(request.getHeader("authorization")));
+        Optional<Refusal> refusal = malformed.or(this::refusal);
         String length = request.getHeader("content-length");
-        if (length == null && request.getHeader("transfer-encoding") == null) {
-            if (isAdmitted) {
-                finish(EMPTY);
-            } else {
-                json(401).end(UNAUTHORIZED);
-            }
+        if (!hasBody()) {
+            refusal.ifPresentOrElse(this::answer, () -> finish(EMPTY));
             return;
         }
-        timer = vertx.setTimer(Math.max(1, config.bodyDeadline().toMillis()), id -> refuse(408, "Request Timeout"));
+        timer = vertx.setTimer(Math.max(1, config.bodyDeadline().toMillis()), id -> late());
         request.exceptionHandler(e -> vertx.cancelTimer(timer));
         request.handler(this::onBytes);
         request.endHandler(end -> {
             vertx.cancelTimer(timer);
             if (refused) {
-                request.response().end();
+                end(request.response().end(), refusedForGood);
             } else {
                 byte[] bytes = body.getBytes();
                 body = Buffer.buffer();
                 finish(bytes);
             }
         });
-        if (!isAdmitted) {
-            refuse(401, UNAUTHORIZED);
+        if (refusal.isPresent()) {
+            refuse(refusal.get());
         } else if (length != null && declaredLength(length) > config.maxBodyBytes()) {
             refuse(413, "Request Entity Too Large");
         } else if ("100-continue".equalsIgnoreCase(request.getHeader("expect"))) {
             request.response().writeContinue();
+        }
+    }
+
+    private boolean hasBody() {
+        return request.headers().contains("content-length") || request.headers().contains("transfer-encoding");
+    }
+
+    /// An answer instead of the handler's.
+    ///
+    /// @param closes whether the connection is not used again
+    private record Refusal(int status, HttpHeaders headers, String body, boolean closes) {}
+
+    private static Refusal refusal(int status, String type, String message, HttpHeaders headers, boolean closes) {
+        return new Refusal(
+                status,
+                headers,
+                "{\"error\":{\"message\":\"" + message + "\",\"type\":\"" + type + "\",\"param\":null,\"code\":"
+                        + status + "}}",
+                closes);
+    }
+
+    /// What the decoder lets through although it is no request: more than one host or none, or a target with
+    /// bytes that none can have.
+    private Optional<Refusal> malformed() {
+        int hosts = request.headers().getAll("host").size();
+        boolean needsHost = request.version() == HttpVersion.HTTP_1_1;
+        if (hosts > 1
+                || (hosts == 0 && needsHost)
+                || request.headers().contains("")
+                || request.uri().chars().anyMatch(c -> c <= ' ' || c == 0x7f)) {
+            return Optional.of(
+                    refusal(400, "Bad Request", "The request's head is malformed.", HttpHeaders.none(), true));
+        }
+        return Optional.empty();
+    }
+
+    /// The deadline of the body is over; what has arrived may have earned it more.
+    private void late() {
+        long earnedMillis = body.length() * 1000L / config.minBodyBytesPerSecond();
+        long leftMillis = config.bodyDeadline().toMillis()
+                + earnedMillis
+                - TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - startNanos);
+        if (leftMillis > 0) {
+            timer = vertx.setTimer(leftMillis, id -> late());
+        } else {
+            refuse(408, "Request Timeout");
+        }
+    }
+
+    /// Why the request's client may not go on.
+    private Optional<Refusal> refusal() {
+        if (!config.apiKeys().guard(request.method().name(), String.valueOf(request.path()))) {
+            return Optional.empty();
+        }
+        Optional<ApiKey> shown = config.apiKeys().identify(Optional.ofNullable(request.getHeader("authorization")));
+        if (shown.isEmpty()) {
+            return Optional.of(new Refusal(401, HttpHeaders.none(), UNAUTHORIZED, hasBody()));
+        }
+        ApiKey.Admission admission = shown.get().admit(System.nanoTime());
+        for (HttpHeaders.Field field : admission.headers().fields()) {
+            request.response().putHeader(field.name(), field.value());
+        }
+        if (admission.isAdmitted()) {
+            key = shown;
+            return Optional.empty();
+        }
+        long millis = Math.max(1, admission.retryAfter().toMillis());
+        HttpHeaders headers = HttpHeaders.of("retry-after", Long.toString(Math.ceilDiv(millis, 1000)))
+                .with("retry-after-ms", Long.toString(millis));
+        return Optional.of(refusal(429, "rate_limit_exceeded", admission.refusal(), headers, false));
+    }
+
+    /// The request is answered, or its client is gone.
+    private void over() {
+        if (!over) {
+            over = true;
+            key.ifPresent(ApiKey::release);
         }
     }
 
@@ -115,39 +199,57 @@ final class RequestReader {
         }
     }
 
-    /// Answers at once and reads on for a moment; the connection is not used again.
-    private void refuse(int status, Buffer answer) {
+    private void answer(Refusal refusal) {
+        end(json(refusal).end(refusal.body()), refusal.closes());
+    }
+
+    private void end(Future<Void> written, boolean closes) {
+        if (closes) {
+            written.onComplete(result -> request.connection().close());
+        }
+    }
+
+    /// Answers at once and reads on for a moment.
+    private void refuse(Refusal refusal) {
         refused = true;
+        refusedForGood = refusal.closes();
         body = Buffer.buffer();
         vertx.cancelTimer(timer);
-        json(status)
-                .putHeader("content-length", Integer.toString(answer.length()))
-                .putHeader("connection", "close")
-                .write(answer);
+        HttpServerResponse response = json(refusal)
+                .putHeader("content-length", Integer.toString(refusal.body().length())); // it is ASCII
+        response.write(refusal.body());
         timer = vertx.setTimer(LINGER_MILLIS, id -> request.connection().close());
     }
 
-    private HttpServerResponse json(int status) {
-        return request.response().setStatusCode(status).putHeader("content-type", "application/json");
+    private HttpServerResponse json(Refusal refusal) {
+        HttpServerResponse response =
+                request.response().setStatusCode(refusal.status()).putHeader("content-type", "application/json");
+        for (HttpHeaders.Field field : refusal.headers().fields()) {
+            response.putHeader(field.name(), field.value());
+        }
+        if (refusal.closes()) {
+            connections.takeNoMore(request.connection());
+            response.putHeader("connection", "close");
+        }
+        return response;
     }
 
     private void refuse(int status, String phrase) {
-        refuse(
-                status,
-                Buffer.buffer("{\"error\":{\"message\":\"" + refusal(status) + "\",\"type\":\"" + phrase
-                        + "\",\"param\":null,\"code\":" + status + "}}"));
+        refuse(refusal(status, phrase, message(status), HttpHeaders.none(), true));
     }
 
-    private String refusal(int status) {
+    private String message(int status) {
         return status == 413
                 ? "The request body is larger than " + config.maxBodyBytes() + " bytes."
                 : "The request body did not arrive within "
-                        + config.bodyDeadline().toMillis() + " ms.";
+                        + config.bodyDeadline().toMillis() + " ms, and "
+                        + config.minBodyBytesPerSecond() + " bytes a second after that.";
     }
 
     private void finish(byte[] bytes) {
-        HttpExchange exchange = new HttpExchange(vertx, config, request, bytes);
+        HttpExchange exchange = new HttpExchange(vertx, config, request, bytes, key);
         whenEnded = exchange::ended;
+        whenClosed = exchange::closed;
         try {
             handler.handle(exchange);
         } catch (RuntimeException | Error e) {

@@ -2,14 +2,19 @@ package dev.baton.http;
 
 import java.io.ByteArrayOutputStream;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /// Collects one response up to a limit and reports it, or its failure, once. One call's; called back on its event
 /// loop.
 public final class WholeResponse implements HttpResponseListener {
+    private static final byte[] NOTHING = {};
+
     private final long maxBytes;
     private final Consumer<HttpClientResponse> whenWhole;
     private final Consumer<HttpException> whenFailed;
-    private final ByteArrayOutputStream body = new ByteArrayOutputStream(512);
+    /// What came; most answers come in one piece, which then is not copied.
+    private byte[] first = NOTHING;
+    private @Nullable ByteArrayOutputStream more;
     private int status;
     private HttpHeaders headers = HttpHeaders.none();
     private boolean over;
@@ -32,19 +37,29 @@ public final class WholeResponse implements HttpResponseListener {
         if (over) {
             return;
         }
-        if (body.size() + (long) bytes.length > maxBytes) {
+        if (size() + (long) bytes.length > maxBytes) {
             over = true;
             whenFailed.accept(new HttpException(
                     HttpException.Kind.TOO_LARGE, "the response is larger than " + maxBytes + " bytes"));
+        } else if (first.length == 0) {
+            first = bytes;
         } else {
-            body.writeBytes(bytes);
+            if (more == null) {
+                more = new ByteArrayOutputStream(first.length + bytes.length);
+                more.writeBytes(first);
+            }
+            more.writeBytes(bytes);
         }
+    }
+
+    private int size() {
+        return more == null ? first.length : more.size();
     }
 
     @Override
     public void onEnd() {
         if (!over) {
-            whenWhole.accept(new HttpClientResponse(status, headers, body.toByteArray()));
+            whenWhole.accept(new HttpClientResponse(status, headers, more == null ? first : more.toByteArray()));
         }
     }
 

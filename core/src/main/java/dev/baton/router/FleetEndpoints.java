@@ -106,8 +106,9 @@ final class FleetEndpoints implements AutoCloseable {
     }
 
     private boolean showsKey(HttpExchange exchange) {
-        return config.adminKeys().isShownBy(exchange.header("authorization"))
-                || exchange.header("x-api-key").map(config.adminKeys()::isKey).orElse(false);
+        Optional<String> demos = exchange.header("x-api-key").map(key -> "Bearer " + key);
+        return config.adminKeys().identify(exchange.header("authorization")).isPresent()
+                || config.adminKeys().identify(demos).isPresent();
     }
 
     private static void respond(HttpExchange exchange, RequestId id, ApiError error) {
@@ -141,6 +142,7 @@ final class FleetEndpoints implements AutoCloseable {
         ObjectNode node = EngineJson.of(engine.info());
         node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
         node.put("draining", engine.draining());
+        node.put("drained", engine.drained());
         node.put("requests_in_flight", engine.inFlight());
         ArrayNode saidBy = node.putArray("sources");
         sources.whoSays(engine.address()).forEach(saidBy::add);
@@ -211,7 +213,6 @@ final class FleetEndpoints implements AutoCloseable {
         }
         Upstream engine = pool.find(address).orElseThrow(() -> unknown(address));
         engine.setDraining(draining.asBoolean(true));
-        LOG.info("{} {}", engine, engine.draining() ? "gets no new requests" : "gets requests again");
         return done(address + (engine.draining() ? " gets no new requests." : " gets requests again."), address);
     }
 

@@ -13,8 +13,8 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Asks every engine for `GET /health` each interval, and at once where a request broke. Any answer below 500 is
-/// alive: an engine without that path still answered. Thread-safe.
+/// Asks every engine for `GET /health` each interval, more often while it is in doubt or down, and at once where a
+/// request broke. Any answer below 500 is alive: an engine without that path still answered. Thread-safe.
 final class HealthProber implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HealthProber.class);
 
@@ -26,26 +26,48 @@ final class HealthProber implements AutoCloseable {
     private final HttpClient client;
     private final Duration deadline;
     private final Duration interval;
+    private final Duration soon;
     private final Set<Upstream> underWay = ConcurrentHashMap.newKeySet();
+    private volatile boolean closed;
     private @Nullable AutoCloseable schedule;
 
-    HealthProber(HttpClient client, Duration interval, Duration deadline) {
+    /// @param interval for engines that are up
+    /// @param soon for those that are in doubt or down
+    /// @param deadline for an answer
+    HealthProber(HttpClient client, Duration interval, Duration soon, Duration deadline) {
         this.client = client;
         this.interval = interval;
+        this.soon = soon.compareTo(interval) < 0 ? soon : interval;
         this.deadline = deadline;
     }
 
     /// Begins; the first probes go out at once.
     void start(HttpRuntime runtime, EnginePool pool) {
         pool.all().forEach(this::probe);
-        schedule = runtime.every(interval, () -> pool.all().forEach(this::probe));
+        schedule = runtime.every(soon, () -> {
+            long now = System.nanoTime();
+            pool.tidy(now);
+            for (Upstream engine : pool.all()) {
+                probeIfDue(engine, now);
+            }
+            for (Upstream engine : pool.leaving()) {
+                probeIfDue(engine, now);
+            }
+        });
+    }
+
+    private void probeIfDue(Upstream engine, long now) {
+        if (engine.isProbeDue(now, interval, soon)) {
+            probe(engine);
+        }
     }
 
     /// Probes one engine, unless a probe of it is under way.
     void probe(Upstream engine) {
-        if (!underWay.add(engine)) {
+        if (closed || !underWay.add(engine)) {
             return;
         }
+        engine.probeStarted(System.nanoTime());
         client.send(
                 HttpClientRequest.get(engine.uri("/health"), deadline),
                 new WholeResponse(
@@ -57,14 +79,22 @@ final class HealthProber implements AutoCloseable {
         if (answer.status() < 500) {
             engine.probeSucceeded();
         } else {
-            engine.probeFailed(true, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());
+            engine.probeFailed(
+                    Upstream.Miss.UNWELL, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());
         }
     }
 
     private void failed(Upstream engine, HttpException failure) {
         underWay.remove(engine);
-        boolean refused = failure.kind() == HttpException.Kind.CONNECT;
-        engine.probeFailed(refused, ENOUGH_MISSED, silence(), "its health probe failed: " + failure.getMessage());
+        boolean refused = failure.kind() == HttpException.Kind.CONNECT && !failure.isUnanswered();
+        engine.probeFailed(
+                refused ? Upstream.Miss.REFUSED : Upstream.Miss.LATE,
+                ENOUGH_MISSED,
+                silence(),
+                "its health probe failed: " + failure.getMessage());
+        if (engine.isBeingMissed(ENOUGH_MISSED)) {
+            probe(engine); // the deadline was pause enough
+        }
     }
 
     private Duration silence() {
@@ -73,6 +103,7 @@ final class HealthProber implements AutoCloseable {
 
     @Override
     public void close() {
+        closed = true;
         if (schedule != null) {
             try {
                 schedule.close();

@@ -18,8 +18,10 @@ final class Leg implements HttpResponseListener {
     private final HttpResponseListener listener;
     private final Consumer<Throwable> whenListenerFails;
     private volatile @Nullable HttpCall call;
-    private volatile long lastBytesNanos = System.nanoTime();
-    private volatile boolean lost;
+    private final long startNanos = System.nanoTime();
+    private volatile long lastBytesNanos = startNanos;
+    private volatile boolean paused;
+    private volatile @Nullable String lost;
 
     private Leg(Upstream engine, HttpResponseListener listener, Consumer<Throwable> whenListenerFails) {
         this.engine = engine;
@@ -48,6 +50,7 @@ final class Leg implements HttpResponseListener {
     }
 
     void pause() {
+        paused = true;
         HttpCall running = call;
         if (running != null) {
             running.pause();
@@ -55,6 +58,7 @@ final class Leg implements HttpResponseListener {
     }
 
     void resume() {
+        paused = false;
         lastBytesNanos = System.nanoTime();
         HttpCall running = call;
         if (running != null) {
@@ -65,9 +69,29 @@ final class Leg implements HttpResponseListener {
     /// Ends a call on which nothing came for so long, as if its connection had broken.
     void loseIfSilent(Duration silence) {
         if (System.nanoTime() - lastBytesNanos >= silence.toNanos()) {
-            lost = true;
-            cancel();
+            lose("it fell silent and fails its health probes");
         }
+    }
+
+    /// Ends it as if its connection had broken.
+    void lose(String why) {
+        lost = why;
+        cancel();
+    }
+
+    /// When bytes came last; when it began, where none came.
+    long lastBytesNanos() {
+        return lastBytesNanos;
+    }
+
+    /// Whether anything came.
+    boolean hasHeard() {
+        return lastBytesNanos != startNanos;
+    }
+
+    /// Whether its answer has begun and more of it is wanted.
+    boolean isStreaming() {
+        return hasHeard() && !paused;
     }
 
     @Override
@@ -91,10 +115,9 @@ final class Leg implements HttpResponseListener {
     @Override
     public void onFailure(HttpException failure) {
         engine.legEnded(this);
-        HttpException told = lost
-                ? new HttpException(
-                        HttpException.Kind.CLOSED, engine + " fell silent and fails its health probes", failure)
-                : failure;
+        String why = lost;
+        HttpException told =
+                why == null ? failure : new HttpException(HttpException.Kind.CLOSED, engine + ": " + why, failure);
         guarded(() -> listener.onFailure(told));
     }
 

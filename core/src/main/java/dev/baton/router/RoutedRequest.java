@@ -201,7 +201,7 @@ final class RoutedRequest implements Attempt.Request {
     @Override
     public void prefilled(Upstream prefiller) {
         double millis = millisSinceStart();
-        router.ttft().prefilled(prefiller.index(), millis);
+        router.ttft().prefilled(prefiller.prefillerIndex(), millis);
         router.metrics().firstToken(prefiller, millis / 1e3);
         if (!over) {
             prefillMillis = millis;
@@ -212,7 +212,7 @@ final class RoutedRequest implements Attempt.Request {
     public void firstBytes(Upstream decoder) {
         if (!stream.isOpen()) {
             firstTokenMillis = millisSinceStart();
-            router.ttft().decoded(decoder.index(), firstTokenMillis);
+            router.ttft().decoded(decoder.decoderIndex(), firstTokenMillis);
             router.metrics().firstToken(decoder, firstTokenMillis / 1e3);
         } else {
             LOG.info("request {}: {} goes on with the stream", id.upstream(), decoder);

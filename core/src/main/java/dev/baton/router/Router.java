@@ -17,6 +17,7 @@ import dev.baton.openai.ApiException;
 import dev.baton.router.backend.Mooncake;
 import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
+import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.RoundRobinPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
@@ -26,6 +27,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.node.ArrayNode;
@@ -57,7 +59,7 @@ public final class Router implements AutoCloseable {
 
     private final HttpRuntime runtime;
     private final RouterContext context;
-    private final HealthProber prober;
+    private final EngineHealth health;
     private final Optional<MooncakeBootstraps> bootstraps;
     private final FleetEndpoints fleet;
     private final HttpServer server;
@@ -66,9 +68,12 @@ public final class Router implements AutoCloseable {
         this.runtime = runtime;
         HttpClient client = runtime.client(
                 new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
-        prober = new HealthProber(
-                client, config.probeInterval(), config.deadlines().probe());
-        EnginePool pool = new EnginePool(policy::forgotten, prober::probe);
+        TtftStats ttft = new TtftStats();
+        RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
+        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
+        health = new EngineHealth(client, config, routes, metrics, ttft);
+        EnginePool pool = new EnginePool(config.health(), health);
+        metrics.watch(pool);
         bootstraps = config.backend() instanceof Mooncake
                 ? Optional.of(new MooncakeBootstraps(pool, config.probeInterval()))
                 : Optional.empty();
@@ -76,19 +81,17 @@ public final class Router implements AutoCloseable {
                 config.fleet(),
                 config.engines(),
                 pool,
-                bootstraps.<EngineListener>map(b -> b).orElse(pool));
+                bootstraps.<EngineListener>map(asker -> asker).orElse(pool));
         fleet.start();
-        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
-        TtftStats ttft = new TtftStats();
-        context =
-                new RouterContext(config, pool, routes, config.announcements(), client, new RouterMetrics(pool), ttft);
+        context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
+        metrics.addKeys(config.server().apiKeys().all());
         try {
             server = runtime.serve(config.server(), this::handle);
         } catch (RuntimeException e) {
             closeSources();
             throw e;
         }
-        prober.start(runtime, pool);
+        health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
 
@@ -135,7 +138,10 @@ public final class Router implements AutoCloseable {
 
     /// Legs in flight on all engines.
     public int numLegs() {
-        return context.pool().all().stream().mapToInt(Upstream::inFlight).sum();
+        EnginePool pool = context.pool();
+        return Stream.concat(pool.all().stream(), pool.leaving().stream())
+                .mapToInt(Upstream::inFlight)
+                .sum();
     }
 
     /// Stops taking requests, lets those in flight end until `grace` is over, then ends what is left.
@@ -144,7 +150,7 @@ public final class Router implements AutoCloseable {
             server.stop(grace);
         } finally {
             closeSources();
-            prober.close();
+            health.close();
             runtime.close();
         }
     }
@@ -207,12 +213,29 @@ public final class Router implements AutoCloseable {
             case "/version" -> exchange.respondJson(200, version());
             case "/healthcheck" -> exchange.respondJson(200, Json.bytes(healthcheck()));
             case "/status" -> exchange.respondJson(200, Json.bytes(status()));
-            case "/metrics" ->
-                exchange.respond(
-                        200,
-                        HttpHeaders.of("content-type", Metrics.CONTENT_TYPE),
-                        context.metrics().text());
+            case "/metrics" -> metrics(exchange);
             default -> health(exchange);
+        }
+    }
+
+    /// With the engines' own, summed, unless `?engines=0` asks for the router's alone.
+    private void metrics(HttpExchange exchange) {
+        boolean withEngines = context.config().health().fleetMetrics()
+                && !exchange.query("engines").equals(Optional.of("0"));
+        HttpHeaders type = HttpHeaders.of("content-type", Metrics.CONTENT_TYPE);
+        Runnable answer = () -> exchange.respond(200, type, context.metrics().text(withEngines));
+        if (withEngines) {
+            Thread.ofVirtual().name("baton-metrics").start(() -> guarded(exchange, answer));
+        } else {
+            answer.run();
+        }
+    }
+
+    private static void guarded(HttpExchange exchange, Runnable answer) {
+        try {
+            answer.run();
+        } catch (RuntimeException | Error e) {
+            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
         }
     }
 
@@ -233,6 +256,7 @@ public final class Router implements AutoCloseable {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
+            refuseOtherModels(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -241,6 +265,14 @@ public final class Router implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
+        }
+    }
+
+    /// @throws ApiException 403 if the client's key is not for the request's model
+    private static void refuseOtherModels(HttpExchange exchange, GenerationRequest request) {
+        String model = request.tree().path("model").asString("");
+        if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
+            throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
         }
     }
 
@@ -357,11 +389,11 @@ public final class Router implements AutoCloseable {
         status.put("client_connections", server.numConnections());
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
-            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.index()));
+            ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.prefillerIndex()));
         }
         ArrayNode decoders = status.putArray("decoders");
         for (Upstream engine : context.pool().decoders()) {
-            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.index()));
+            ttft(describe(decoders.addObject(), engine), context.ttft().ofDecoder(engine.decoderIndex()));
         }
         addNodes(status, "prefill", context.pool().prefillers());
         addNodes(status, "decode", context.pool().decoders());
@@ -387,9 +419,21 @@ public final class Router implements AutoCloseable {
     private static ObjectNode describe(ObjectNode node, Upstream engine) {
         node.put("address", engine.address().toString());
         node.put("state", engine.state().name().toLowerCase(Locale.ROOT));
+        node.put("reason", engine.why());
+        node.put("circuit", engine.circuit().name().toLowerCase(Locale.ROOT));
+        node.put("draining", engine.draining());
+        node.put("drained", engine.drained());
+        node.put("weight", engine.weight());
         node.put("requests_in_flight", engine.inFlight());
         node.put("requests", engine.requests());
         node.put("failures", engine.failures());
+        EngineLoad load = engine.load();
+        if (load.known()) {
+            ObjectNode said = node.putObject("load");
+            said.put("running", load.running());
+            said.put("waiting", load.waiting());
+            said.put("kv_cache_usage", load.kvCacheUsage());
+        }
         return node;
     }
 }

@@ -21,7 +21,8 @@ import java.util.Optional;
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
-/// @param probeInterval time between two health probes of an engine
+/// @param probeInterval time between two health probes of an engine that is up
+/// @param health how engines are judged besides
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic
 /// @param accessLog whether each request is logged, without its prompt
 public record RouterConfig(
@@ -36,6 +37,7 @@ public record RouterConfig(
         int maxMigrations,
         int maxInFlight,
         Duration probeInterval,
+        HealthConfig health,
         Duration statsInterval,
         boolean accessLog) {
 
@@ -75,6 +77,7 @@ public record RouterConfig(
                 .maxMigrations(maxMigrations)
                 .maxInFlight(maxInFlight)
                 .probeInterval(probeInterval)
+                .health(health)
                 .statsInterval(statsInterval)
                 .accessLog(accessLog);
     }
@@ -92,6 +95,7 @@ public record RouterConfig(
         private int maxMigrations = 3;
         private int maxInFlight = 10_000;
         private Duration probeInterval = Duration.ofSeconds(1);
+        private HealthConfig health = HealthConfig.defaults();
         private Duration statsInterval = Duration.ofSeconds(5);
         private boolean accessLog = true;
 
@@ -155,6 +159,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder health(HealthConfig config) {
+            health = config;
+            return this;
+        }
+
         public Builder statsInterval(Duration interval) {
             statsInterval = interval;
             return this;
@@ -181,6 +190,7 @@ public record RouterConfig(
                     maxMigrations,
                     maxInFlight,
                     probeInterval,
+                    health,
                     statsInterval,
                     accessLog);
         }

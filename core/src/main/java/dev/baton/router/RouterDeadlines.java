@@ -21,11 +21,11 @@ public record RouterDeadlines(
         Duration passThrough,
         Duration abortNotice,
         Duration probe) {
-    /// 2 s to connect, 5 minutes for a prefill, 5 s for its announcement, 30 minutes for a whole answer, 2 minutes
+    /// 0.5 s to connect, 5 minutes for a prefill, 5 s for its announcement, 30 minutes for a whole answer, 2 minutes
     /// between bytes, 30 s for requests passed on, 2 s for an abort, 1 s for a probe.
     public static RouterDeadlines defaults() {
         return new RouterDeadlines(
-                Duration.ofSeconds(2),
+                Duration.ofMillis(500),
                 Duration.ofMinutes(5),
                 Duration.ofSeconds(5),
                 Duration.ofMinutes(30),

@@ -19,6 +19,8 @@ final class RouterErrors {
     static final ApiError ENGINE_DIED = badGateway("The engine stopped before it answered.");
     static final ApiError ANSWER_UNUSABLE = badGateway("The engine's answer cannot be passed on.");
     static final ApiError ANSWER_LATE = error(504, "GatewayTimeoutError", "The engine did not answer in time.");
+    static final ApiError MODEL_NOT_ALLOWED =
+            error(403, "PermissionDeniedError", "This API key is not for the model that was asked for.");
     static final ApiError NOT_FOUND = error(404, "NotFoundError", "Not Found");
     static final ApiError METHOD_NOT_ALLOWED = error(405, "MethodNotAllowedError", "Method Not Allowed");
 

@@ -1,14 +1,19 @@
 package dev.baton.router;
 
+import dev.baton.discovery.EngineRole;
+import dev.baton.http.ApiKey;
 import dev.baton.metrics.Metrics;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.function.ToDoubleFunction;
+import java.util.function.ToLongFunction;
 
 /// What the router counts, as Prometheus text. Thread-safe.
 final class RouterMetrics {
@@ -60,8 +65,20 @@ final class RouterMetrics {
             ENGINE_LABELS,
             TTFT_BUCKETS);
 
-    RouterMetrics(EnginePool pool) {
+    private final FleetMetrics fleet;
+
+    /// @param fleet the engines' own
+    RouterMetrics(FleetMetrics fleet) {
+        this.fleet = fleet;
         metrics.gauge("baton_router_requests_in_flight", "Generation requests in flight.", inFlight::get);
+        metrics.gauge(
+                "baton_router_engine_series_dropped",
+                "Series of the engines' own metrics that were too many to be summed.",
+                fleet::droppedSeries);
+    }
+
+    /// Adds what is believed of the engines; called once.
+    void watch(EnginePool pool) {
         metrics.gauge(
                 "baton_router_engine_up",
                 "1 if requests are sent to the engine, 0 if it is down.",
@@ -72,6 +89,70 @@ final class RouterMetrics {
                 "Legs in flight on the engine.",
                 ENGINE_LABELS,
                 byEngine(pool, Upstream::inFlight));
+        metrics.gauge(
+                "baton_router_engine_circuit_open",
+                "1 if the engine's circuit is open, 0.5 if it lets one trial through, 0 if it is closed.",
+                ENGINE_LABELS,
+                byEngine(pool, engine -> switch (engine.circuit()) {
+                    case CLOSED -> 0;
+                    case HALF_OPEN -> 0.5;
+                    case OPEN -> 1;
+                }));
+        metrics.gauge(
+                "baton_router_engine_draining",
+                "1 if the engine gets no new requests because it is to leave.",
+                ENGINE_LABELS,
+                byEngine(pool, engine -> engine.draining() ? 1 : 0));
+        metrics.gauge(
+                "baton_router_engine_weight",
+                "The engine's share of the traffic against others of its role, rising while it is started slowly.",
+                ENGINE_LABELS,
+                byEngine(pool, Upstream::weight));
+        metrics.gauge(
+                "baton_router_engine_hangs",
+                "Times that the engine was taken as hung since it joined.",
+                ENGINE_LABELS,
+                byEngine(pool, Upstream::hangs));
+    }
+
+    /// The engines' own.
+    FleetMetrics fleet() {
+        return fleet;
+    }
+
+    /// Drops what is known of an engine that has left.
+    void forget(Upstream engine) {
+        for (EngineRole role : EngineRole.values()) {
+            ttft.remove(role.word(), engine.address().toString());
+        }
+    }
+
+    /// Adds what each API key is used for.
+    void addKeys(List<ApiKey> keys) {
+        if (keys.isEmpty()) {
+            return;
+        }
+        metrics.counter(
+                "baton_router_api_key_requests",
+                "Requests that were admitted, by the key's name.",
+                "key",
+                byKey(keys, ApiKey::requests));
+        metrics.counter(
+                "baton_router_api_key_over_rate",
+                "Requests that were refused because their key had too many in a minute.",
+                "key",
+                byKey(keys, ApiKey::overRate));
+        metrics.counter(
+                "baton_router_api_key_over_concurrency",
+                "Requests that were refused because their key had too many in flight.",
+                "key",
+                byKey(keys, ApiKey::overConcurrency));
+    }
+
+    private static Map<String, LongSupplier> byKey(List<ApiKey> keys, ToLongFunction<ApiKey> value) {
+        Map<String, LongSupplier> values = new LinkedHashMap<>();
+        keys.forEach(key -> values.put(key.name(), () -> value.applyAsLong(key)));
+        return values;
     }
 
     private static Supplier<Map<List<String>, Double>> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {
@@ -134,7 +215,13 @@ final class RouterMetrics {
     }
 
     /// All of it, of the type [Metrics#CONTENT_TYPE].
-    byte[] text() {
-        return metrics.text();
+    ///
+    /// @param withEngines whether the engines' own metrics follow, summed; that is not for an event loop
+    byte[] text(boolean withEngines) {
+        byte[] engines = withEngines ? fleet.text() : new byte[0]; // first: it says what it dropped
+        byte[] own = metrics.text();
+        byte[] all = Arrays.copyOf(own, own.length + engines.length);
+        System.arraycopy(engines, 0, all, own.length, engines.length);
+        return all;
     }
 }

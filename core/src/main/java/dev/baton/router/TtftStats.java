@@ -20,6 +20,7 @@ final class TtftStats {
 
     private final List<Window> prefillers = new ArrayList<>(); // by index
     private final List<Window> decoders = new ArrayList<>(); // by index
+    private long forgottenRequests;
     private long reportedRequests;
 
     /// Average, median and 99th percentile.
@@ -65,6 +66,20 @@ final class TtftStats {
         windows.get(index).add(millis);
     }
 
+    /// Drops the values of an engine that is gone: another one gets its index. The requests of a prefiller stay
+    /// counted.
+    ///
+    /// @param prefiller its index among the prefillers, -1 if it is none
+    /// @param decoder its index among the decoders, -1 if it is none
+    synchronized void forget(int prefiller, int decoder) {
+        forgottenRequests += drop(prefillers, prefiller);
+        drop(decoders, decoder);
+    }
+
+    private static long drop(List<Window> windows, int index) {
+        return index >= 0 && index < windows.size() ? windows.set(index, new Window()).count : 0;
+    }
+
     /// What one prefiller's values say; empty if it has none.
     synchronized Optional<Summary> ofPrefiller(int index) {
         return summary(prefillers, index);
@@ -84,7 +99,7 @@ final class TtftStats {
     /// The report, if requests came since the last one: prefillers, then decoders. Requests are counted where their
     /// first bytes came from, or where they were prefilled if that is more.
     synchronized Optional<String> reportIfTraffic() {
-        long requests = Math.max(total(prefillers), total(decoders));
+        long requests = forgottenRequests + Math.max(total(prefillers), total(decoders));
         List<String> lines = new ArrayList<>();
         describe("Prefiller ", prefillers, lines);
         describe("Decoder ", decoders, lines);

@@ -1,13 +1,17 @@
 package dev.baton.http;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import java.io.IOException;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -133,8 +137,90 @@ class AccessTest {
                 .apiKeys(ApiKeys.of(List.of(KEY)))
                 .build();
         assertThat(config.toString()).contains("1 key").doesNotContain(KEY);
-        assertThat(config.apiKeys().admits("GET", "/v1/models", Optional.empty()))
-                .isFalse();
+        assertThat(config.apiKeys().guard("GET", "/v1/models")).isTrue();
+        assertThat(config.apiKeys().identify(Optional.empty())).isEmpty();
+        assertThat(config.apiKeys().all().toString()).doesNotContain(KEY);
+    }
+
+    private static HttpServerConfig.Builder withKeys(ApiKey... keys) {
+        return HttpServerConfig.builder("127.0.0.1", 0).apiKeys(ApiKeys.none().and(List.of(keys)));
+    }
+
+    @Test
+    void keyOverItsRateIsToldWhenToComeBackAndOthersAreNotHarmed() throws Exception {
+        ApiKey slow = ApiKey.of("slow", KEY).withLimits(2, 0, Set.of());
+        ApiKey other = ApiKey.of("other", "sk-other");
+        try (HttpServer server = serve(withKeys(slow, other))) {
+            String[] key = {"Authorization", "Bearer " + KEY};
+            HttpResponse<String> first = send(server, "POST", "/v1/completions", "{}", key);
+            assertThat(first.statusCode()).isEqualTo(200);
+            assertThat(first.headers().firstValue("x-ratelimit-limit-requests")).hasValue("2");
+            assertThat(first.headers().firstValue("x-ratelimit-remaining-requests"))
+                    .hasValue("1");
+            assertThat(first.headers().firstValue("x-ratelimit-reset-requests"))
+                    .hasValueSatisfying(reset -> assertThat(reset).matches("(30|29\\.\\d+)s"));
+            send(server, "GET", "/v1/models", "", key);
+            for (String body : List.of("{}", "x".repeat(100_000))) {
+                HttpResponse<String> refused = send(server, "POST", "/v1/completions", body, key);
+                assertThat(refused.statusCode()).isEqualTo(429);
+                assertThat(Integer.parseInt(
+                                refused.headers().firstValue("retry-after").orElseThrow()))
+                        .isBetween(25, 30);
+                assertThat(Integer.parseInt(
+                                refused.headers().firstValue("retry-after-ms").orElseThrow()))
+                        .isBetween(25_000, 30_000);
+                assertThat(Json.parse(refused.body().getBytes(StandardCharsets.UTF_8))
+                                .at("/error/type")
+                                .stringValue())
+                        .isEqualTo("rate_limit_exceeded");
+                assertThat(refused.body()).doesNotContain(KEY);
+            }
+            assertThat(send(server, "GET", "/health", "", key).statusCode()).isEqualTo(200);
+            assertThat(send(server, "GET", "/v1/models", "", "Authorization", "Bearer sk-other")
+                            .statusCode())
+                    .isEqualTo(200);
+            assertThat(slow.requests()).isEqualTo(2);
+            assertThat(slow.overRate()).isEqualTo(2);
+            assertThat(slow.inFlight()).isZero();
+            assertThat(other.requests()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void keyHasAsManyRequestsInFlightAsItMayAndAClientThatLeavesGivesItsPlaceBack() throws Exception {
+        ApiKey key = ApiKey.of("narrow", KEY).withLimits(0, 2, Set.of());
+        HttpHandler never = exchange -> handled.incrementAndGet();
+        try (HttpServer server = runtime.serve(withKeys(key).build(), never)) {
+            String request = "GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY + "\r\n\r\n";
+            try (Socket one = new Socket("127.0.0.1", server.port());
+                    Socket two = new Socket("127.0.0.1", server.port())) {
+                one.getOutputStream().write(request.getBytes(StandardCharsets.US_ASCII));
+                two.getOutputStream().write(request.getBytes(StandardCharsets.US_ASCII));
+                await().untilAsserted(() -> assertThat(handled).hasValue(2));
+                HttpResponse<String> refused =
+                        send(server, "POST", "/v1/completions", "{}", "Authorization", "Bearer " + KEY);
+                assertThat(refused.statusCode()).isEqualTo(429);
+                assertThat(refused.headers().firstValue("retry-after")).hasValue("1");
+                assertThat(key.inFlight()).isEqualTo(2);
+            }
+            await().untilAsserted(() -> assertThat(key.inFlight()).isZero());
+            assertThat(key.overConcurrency()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void bodyThatNeverComesGivesThePlaceBack() throws Exception {
+        ApiKey key = ApiKey.of("narrow", KEY).withLimits(0, 1, Set.of());
+        try (HttpServer server = serve(withKeys(key))) {
+            try (Socket client = new Socket("127.0.0.1", server.port())) {
+                client.getOutputStream()
+                        .write(("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\nauthorization: "
+                                        + "Bearer " + KEY + "\r\n\r\n{")
+                                .getBytes(StandardCharsets.US_ASCII));
+                await().untilAsserted(() -> assertThat(key.inFlight()).isOne());
+            }
+            await().untilAsserted(() -> assertThat(key.inFlight()).isZero());
+        }
     }
 
     @Test

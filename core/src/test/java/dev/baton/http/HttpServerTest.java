@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.URI;
@@ -236,6 +237,54 @@ class HttpServerTest {
             }
         }
         await().until(() -> server.numConnections() == 0);
+    }
+
+    @Test
+    void connectionsOfOneAddressAreLimitedApartFromOthers() throws Exception {
+        HttpServer server =
+                runtime.serve(ANY_PORT.toBuilder().maxConnectionsPerIp(2).build(), e -> e.respondEmpty(200));
+        try (Socket first = connect(server)) {
+            try (Socket second = connect(server);
+                    Socket third = connect(server);
+                    Socket elsewhere = new Socket()) {
+                assertThat(third.getInputStream().read()).isEqualTo(-1);
+                elsewhere.bind(new InetSocketAddress("127.0.0.2", 0));
+                elsewhere.connect(new InetSocketAddress("127.0.0.1", server.port()));
+                elsewhere.setSoTimeout(5_000);
+                for (Socket socket : new Socket[] {first, second, elsewhere}) {
+                    send(socket, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+                    assertThat(readSome(socket)).startsWith("HTTP/1.1 200 ");
+                }
+            }
+            await().until(() -> server.numConnections() == 1);
+            try (Socket again = connect(server)) {
+                send(again, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+                assertThat(readSome(again)).startsWith("HTTP/1.1 200 ");
+            }
+        }
+    }
+
+    @Test
+    void bodyThatKeepsItsPaceMayTakeLongerThanTheDeadlineAndADribbledOneMayNot() throws Exception {
+        HttpServerConfig config = ANY_PORT.toBuilder()
+                .bodyDeadline(Duration.ofMillis(300))
+                .minBodyBytesPerSecond(100)
+                .build();
+        HttpServer server = runtime.serve(config, e -> e.respondText(200, "got " + e.body().length));
+        try (Socket steady = connect(server);
+                Socket dribbling = connect(server)) {
+            send(steady, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 400\r\n\r\n");
+            send(dribbling, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 400\r\n\r\n");
+            for (int i = 0; i < 10; i++) {
+                send(steady, "x".repeat(40));
+                if (i < 5) {
+                    send(dribbling, "x");
+                }
+                Thread.sleep(100);
+            }
+            assertThat(readSome(steady)).startsWith("HTTP/1.1 200 ").endsWith("got 400");
+            assertThat(readSome(dribbling)).startsWith("HTTP/1.1 408 ");
+        }
     }
 
     @Test

@@ -2,6 +2,9 @@ package dev.baton.router;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.http.HttpException;
 import dev.baton.router.policy.Decision;
@@ -11,7 +14,11 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Queue;
+import java.util.Random;
 import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 
 /// Which engines may be chosen, and in which order they are.
@@ -21,15 +28,14 @@ class EnginePoolTest {
     private static final HttpException BROKEN = new HttpException(HttpException.Kind.CLOSED, "broken");
     private static final HttpException REFUSED = new HttpException(HttpException.Kind.CONNECT, "refused");
 
-    private final List<Upstream> probed = new ArrayList<>();
-    private final List<Upstream> gone = new ArrayList<>();
-    private final EnginePool pool = new EnginePool(gone::add, probed::add);
+    private final RecordingWatcher watcher = new RecordingWatcher();
+    private final EnginePool pool = new EnginePool(HealthConfig.defaults(), watcher);
     private final RoundRobinPolicy policy = new RoundRobinPolicy();
 
     EnginePoolTest() {
         StaticEngines.parse(List.of("p1:1", "p2:1", "p3:1"), List.of("d1:1", "d2:1"))
                 .start(pool);
-        probed.clear();
+        watcher.probed.clear();
     }
 
     private String next() {
@@ -78,7 +84,7 @@ class EnginePoolTest {
         Upstream first = pool.decoders().get(0);
         first.broke(BROKEN);
         first.broke(BROKEN);
-        assertThat(probed).containsExactly(first);
+        assertThat(watcher.probed).containsExactly(first);
         assertThat(next(4)).allMatch(route -> route.endsWith("d2"));
         pool.decoders().get(1).refused(REFUSED);
         assertThat(next()).endsWith("d1");
@@ -96,15 +102,145 @@ class EnginePoolTest {
     @Test
     void lateProbesMeanDownOnlySeveralInARow() {
         Upstream engine = pool.decoders().get(0);
-        engine.probeFailed(false, 3, Duration.ofSeconds(1), "late");
-        engine.probeFailed(false, 3, Duration.ofSeconds(1), "late");
+        engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(1), "late");
+        engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(1), "late");
         engine.probeSucceeded();
-        engine.probeFailed(false, 3, Duration.ofSeconds(1), "late");
-        engine.probeFailed(false, 3, Duration.ofSeconds(1), "late");
+        engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(1), "late");
         assertThat(engine.state()).isEqualTo(Upstream.State.UP);
-        engine.probeFailed(false, 3, Duration.ofSeconds(1), "late");
+        engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(1), "late");
+        assertThat(engine.state()).isEqualTo(Upstream.State.SUSPECT);
+        engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(1), "late");
         assertThat(engine.state()).isEqualTo(Upstream.State.DOWN);
         engine.succeeded();
         assertThat(engine.state()).as("only a probe brings it back").isEqualTo(Upstream.State.DOWN);
+    }
+
+    private static void failTimes(Upstream engine, int times) {
+        for (int i = 0; i < times; i++) {
+            engine.broke(BROKEN);
+            engine.probeSucceeded();
+        }
+    }
+
+    @Test
+    void engineWhoseRequestsFailIsLeftOutThoughItsProbesSucceed() {
+        Upstream first = pool.prefillers().get(0);
+        failTimes(first, 5);
+        assertThat(first.state()).isEqualTo(Upstream.State.UP);
+        assertThat(next(6)).noneMatch(route -> route.startsWith("p1"));
+        assertThat(pool.availablePrefillers(Set.copyOf(pool.prefillers().subList(1, 3))))
+                .as("rather than none")
+                .containsExactly(first);
+    }
+
+    @Test
+    void circuitsThatOpenAllAtOnceLeaveNobodyOut() {
+        failTimes(pool.prefillers().get(0), 5);
+        failTimes(pool.prefillers().get(1), 5);
+        assertThat(pool.availablePrefillers(Set.of()))
+                .as("one of three would take all the load")
+                .containsExactlyInAnyOrderElementsOf(pool.prefillers());
+        failTimes(pool.prefillers().get(2), 5);
+        assertThat(pool.availablePrefillers(Set.of())).hasSize(3);
+    }
+
+    @Test
+    void drainedEngineLeavesWhenItsLastRequestEnds() {
+        Upstream first = pool.decoders().get(0);
+        first.setDraining(true);
+        assertThat(first.drained()).isTrue();
+        assertThat(next(4)).allMatch(route -> route.endsWith("d2"));
+        first.setDraining(false);
+        assertThat(next(4)).anyMatch(route -> route.endsWith("d1"));
+        assertThat(pool.leaveWhenDrained(first.address(), "scaled down")).isTrue();
+        assertThat(watcher.gone).containsExactly(first);
+        assertThat(pool.decoders()).doesNotContain(first);
+        assertThat(pool.leaveWhenDrained(first.address(), "twice")).isFalse();
+    }
+
+    @Test
+    void engineThatComesBackKeepsItsNumberUntilItIsForgotten() {
+        EngineInfo second = pool.prefillers().get(1).info();
+        pool.left(second.address(), "test");
+        pool.joined(EngineInfo.of(new EngineAddress("p4", 1), EngineRole.PREFILLER));
+        pool.joined(second);
+        assertThat(pool.prefillers().stream().map(Upstream::prefillerIndex)).containsExactly(0, 2, 3, 1);
+        pool.left(second.address(), "test");
+        pool.tidy(System.nanoTime());
+        assertThat(watcher.forgotten).isEmpty();
+        pool.tidy(System.nanoTime() + Duration.ofMinutes(11).toNanos());
+        assertThat(watcher.forgotten).extracting(Upstream::address).containsExactly(second.address());
+        pool.joined(EngineInfo.of(new EngineAddress("p5", 1), EngineRole.PREFILLER));
+        assertThat(pool.prefillers().getLast().prefillerIndex()).as("free again").isEqualTo(1);
+    }
+
+    @Test
+    void decoderThatBecomesAPrefillerGetsANumberOfItsOwn() {
+        EngineInfo decoder = pool.decoders().get(0).info();
+        pool.joined(decoder.withRole(EngineRole.PREFILLER));
+        assertThat(pool.prefillers()).extracting(Upstream::prefillerIndex).containsExactlyInAnyOrder(0, 1, 2, 3);
+        assertThat(pool.decoders()).hasSize(1);
+    }
+
+    @Test
+    void weightOfAnEngineThatComesBackRises() throws Exception {
+        EnginePool quick = new EnginePool(
+                HealthConfig.builder().slowStart(Duration.ofMillis(200)).build(), watcher);
+        quick.joined(
+                EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER).withWeight(2));
+        Upstream engine = quick.decoders().getFirst();
+        engine.probeSucceeded();
+        Thread.sleep(201);
+        assertThat(engine.weight()).isEqualTo(2);
+        engine.refused(REFUSED);
+        engine.probeSucceeded();
+        assertThat(engine.weight()).isBetween(0.2, 1.9);
+        assertThat(watcher.emptied).containsExactly(engine);
+        Thread.sleep(201);
+        assertThat(engine.weight()).isEqualTo(2);
+    }
+
+    @Test
+    void fleetThatChangesWhileItIsUsedStaysWhole() throws Exception {
+        AtomicBoolean stop = new AtomicBoolean();
+        Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
+        List<Thread> threads = new ArrayList<>();
+        for (int t = 0; t < 4; t++) {
+            int own = t;
+            threads.add(Thread.ofPlatform().start(() -> {
+                Random random = new Random(own);
+                try {
+                    while (!stop.get()) {
+                        EngineAddress address = new EngineAddress("churn" + random.nextInt(8), 1);
+                        EngineRole role = EngineRole.values()[random.nextInt(3)];
+                        switch (random.nextInt(4)) {
+                            case 0 -> pool.left(address, "churn");
+                            case 1 -> pool.leaveWhenDrained(address, "churn");
+                            default -> pool.joined(EngineInfo.of(address, role).withWeight(1 + random.nextInt(3)));
+                        }
+                        for (Upstream engine : pool.availablePrefillers(Set.of())) {
+                            assertThat(engine.prefillerIndex()).isNotNegative();
+                        }
+                        assertThat(pool.availableDecoders(Set.of())).isNotEmpty();
+                        assertThat(next()).isNotEqualTo("none");
+                        pool.tidy(System.nanoTime());
+                    }
+                } catch (RuntimeException | Error e) {
+                    failures.add(e);
+                }
+            }));
+        }
+        Thread.sleep(500);
+        stop.set(true);
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        assertThat(failures).isEmpty();
+        assertThat(pool.all())
+                .doesNotHaveDuplicates()
+                .extracting(Upstream::address)
+                .doesNotHaveDuplicates();
+        assertThat(pool.prefillers()).extracting(Upstream::prefillerIndex).doesNotHaveDuplicates();
+        assertThat(pool.prefillers().subList(0, 3)).extracting(Upstream::prefillerIndex).containsExactly(0, 1, 2);
     }
 }

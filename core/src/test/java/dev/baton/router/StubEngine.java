@@ -26,6 +26,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -66,6 +67,8 @@ final class StubEngine implements AutoCloseable {
     volatile Script script;
     volatile int healthStatus = 200;
     volatile boolean healthStalls;
+    /// What `/metrics` answers; 404 while it is empty.
+    volatile Supplier<String> metrics = () -> "";
 
     private final boolean prefiller;
     private final Set<Socket> connections = ConcurrentHashMap.newKeySet();
@@ -170,6 +173,10 @@ final class StubEngine implements AutoCloseable {
                 } else {
                     call.respond(healthStatus, "text/plain", "");
                 }
+            }
+            case "/metrics" -> {
+                String text = metrics.get();
+                call.respond(text.isEmpty() ? 404 : 200, "text/plain; version=0.0.4", text);
             }
             case "/abort_requests" -> {
                 aborts.add(request);

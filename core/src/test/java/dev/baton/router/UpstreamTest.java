@@ -38,11 +38,15 @@ class UpstreamTest {
     }
 
     private static Upstream engine(Duration startGrace) {
-        return new Upstream(EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER), 0, startGrace, engine -> {});
+        return new Upstream(
+                EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER),
+                startGrace,
+                HealthConfig.defaults(),
+                new RecordingWatcher());
     }
 
     private static void failProbe(Upstream engine) {
-        engine.probeFailed(true, 3, Duration.ofSeconds(3), "no answer");
+        engine.probeFailed(Upstream.Miss.REFUSED, 3, Duration.ofSeconds(3), "no answer");
     }
 
     @Test

@@ -1,0 +1,94 @@
+package dev.baton.cli;
+
+import dev.baton.http.ApiKey;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import org.snakeyaml.engine.v2.api.Load;
+import org.snakeyaml.engine.v2.api.LoadSettings;
+import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
+
+/// Reads a file of API keys, in YAML or JSON: a list `keys` of entries with `name`, `hash`, and any of
+/// `requests_per_minute`, `max_concurrent` and `models`. The file holds no key itself.
+final class ApiKeyFile {
+    private static final Set<String> FIELDS = Set.of("name", "hash", "requests_per_minute", "max_concurrent", "models");
+
+    private ApiKeyFile() {}
+
+    /// @throws IllegalArgumentException in one sentence, if the file cannot be read or is none of keys; it never
+    ///     repeats a hash
+    static List<ApiKey> read(Path file) {
+        String text;
+        try {
+            text = Files.readString(file);
+        } catch (IOException e) {
+            throw new IllegalArgumentException("--api-key-file %s cannot be read: %s".formatted(file, e), e);
+        }
+        Object root;
+        try {
+            root = new Load(LoadSettings.builder().setLabel(file.toString()).build()).loadFromString(text);
+        } catch (YamlEngineException e) {
+            // The parser's message would repeat the line.
+            throw new IllegalArgumentException("--api-key-file %s is neither YAML nor JSON".formatted(file));
+        }
+        if (!(root instanceof Map<?, ?> map) || !(map.get("keys") instanceof List<?> entries) || map.size() != 1) {
+            throw wrong(file, "a list 'keys' and nothing else is needed at its top");
+        }
+        if (entries.isEmpty()) {
+            throw wrong(file, "its list 'keys' is empty, which would admit everybody");
+        }
+        List<ApiKey> keys = new ArrayList<>(entries.size());
+        for (Object entry : entries) {
+            keys.add(key(file, keys.size() + 1, entry));
+        }
+        return keys;
+    }
+
+    private static IllegalArgumentException wrong(Path file, String what) {
+        return new IllegalArgumentException("--api-key-file %s: %s".formatted(file, what));
+    }
+
+    private static ApiKey key(Path file, int number, @Nullable Object entry) {
+        if (!(entry instanceof Map<?, ?> fields)
+                || !(fields.get("name") instanceof String name)
+                || !(fields.get("hash") instanceof String hash)) {
+            throw wrong(file, "key %d needs a 'name' and a 'hash'".formatted(number));
+        }
+        for (Object field : fields.keySet()) {
+            if (!(field instanceof String known) || !FIELDS.contains(known)) {
+                throw wrong(file, "key %d has a field that is none of %s".formatted(number, FIELDS));
+            }
+        }
+        Set<String> models = new LinkedHashSet<>();
+        if (fields.get("models") instanceof List<?> listed) {
+            listed.forEach(model -> models.add(String.valueOf(model)));
+        } else if (fields.containsKey("models")) {
+            throw wrong(file, "'models' of key %d is no list".formatted(number));
+        }
+        try {
+            return ApiKey.hashed(name, hash)
+                    .withLimits(
+                            limit(file, number, fields, "requests_per_minute"),
+                            limit(file, number, fields, "max_concurrent"),
+                            models);
+        } catch (IllegalArgumentException e) {
+            throw wrong(file, String.valueOf(e.getMessage()));
+        }
+    }
+
+    private static int limit(Path file, int number, Map<?, ?> fields, String field) {
+        if (!fields.containsKey(field)) {
+            return 0;
+        }
+        if (fields.get(field) instanceof Integer limit && limit > 0) {
+            return limit;
+        }
+        throw wrong(file, "'%s' of key %d is no whole number above 0".formatted(field, number));
+    }
+}

@@ -1,0 +1,75 @@
+package dev.baton.router;
+
+import dev.baton.http.HttpClient;
+import dev.baton.http.HttpRuntime;
+import dev.baton.router.policy.RoutingPolicy;
+import java.time.Duration;
+
+/// Keeps what the router believes of its engines up to date: probes, reads of their metrics, and what has to follow
+/// when an engine leaves or comes back. Thread-safe.
+final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
+    private static final Duration STALE = Duration.ofSeconds(5);
+
+    private final RoutingPolicy policy;
+    private final RouterMetrics metrics;
+    private final TtftStats ttft;
+    private final FleetMetrics fleet;
+    private final HealthProber prober;
+    private final MetricsScraper scraper;
+
+    EngineHealth(HttpClient client, RouterConfig config, RoutingPolicy policy, RouterMetrics metrics, TtftStats ttft) {
+        this.policy = policy;
+        this.metrics = metrics;
+        this.ttft = ttft;
+        fleet = metrics.fleet();
+        HealthConfig health = config.health();
+        prober = new HealthProber(
+                client,
+                config.probeInterval(),
+                health.downProbeInterval(),
+                config.deadlines().probe());
+        scraper = new MetricsScraper(client, health.scrapeInterval(), fleet);
+    }
+
+    /// The fleet's metrics, with what counts as stale at this interval of reads.
+    static FleetMetrics fleetMetrics(HealthConfig config) {
+        Duration several = config.scrapeInterval().multipliedBy(3);
+        return new FleetMetrics(several.compareTo(STALE) > 0 ? several : STALE);
+    }
+
+    /// Begins; the first probes go out at once.
+    void start(HttpRuntime runtime, EnginePool pool) {
+        prober.start(runtime, pool);
+        scraper.start(runtime, pool);
+    }
+
+    @Override
+    public void probeNow(Upstream engine) {
+        prober.probe(engine);
+    }
+
+    @Override
+    public void cameBackEmpty(Upstream engine) {
+        policy.forgotten(engine);
+    }
+
+    @Override
+    public void gone(Upstream engine) {
+        policy.forgotten(engine);
+        scraper.gone(engine);
+        fleet.gone(engine.address());
+    }
+
+    @Override
+    public void forgotten(Upstream engine) {
+        fleet.forgotten(engine.address());
+        metrics.forget(engine);
+        ttft.forget(engine.prefillerIndex(), engine.decoderIndex());
+    }
+
+    @Override
+    public void close() {
+        prober.close();
+        scraper.close();
+    }
+}
