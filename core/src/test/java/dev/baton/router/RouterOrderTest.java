@@ -137,7 +137,7 @@ class RouterOrderTest {
 
     /// So that nobody knows it yet.
     private static void kill(StubEngine engine) throws IOException {
-        await().until(() -> engine.probes.get() == 1);
+        await().until(() -> engine.probes.get() >= 1);
         engine.kill();
     }
 
@@ -163,7 +163,9 @@ class RouterOrderTest {
                 assertThat(answer.statusCode()).as(answer.body()).isEqualTo(200);
                 assertThat(fleet.prefiller(1).received).hasSize(1);
                 int tries = fleet.decoder(0).received.size();
-                assertThat(tries).isGreaterThan(1);
+                if (!fault.equals("refuses")) { // that is known before the decoder has its leg
+                    assertThat(tries).isGreaterThan(1);
+                }
                 await().untilAsserted(
                                 () -> assertThat(fleet.decoder(0).disconnects).hasValue(tries - 1));
                 assertThat(rooms.decoded).as("each try has its own room").hasSize(tries);
