@@ -3,9 +3,11 @@ package dev.baton.cli;
 import dev.baton.http.ApiKeys;
 import dev.baton.http.Cors;
 import dev.baton.http.HttpServerConfig;
+import dev.baton.http.ServerTls;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -61,6 +63,58 @@ final class AccessOptions {
     @Option(names = "--allow-credentials", negatable = true, description = "Such pages may send cookies along.")
     boolean allowCredentials;
 
+    @Option(
+            names = "--ssl-certfile",
+            paramLabel = "FILE",
+            description = "The server's certificate chain, PEM; it then speaks TLS. A changed file is read again.")
+    @Nullable
+    Path sslCertfile;
+
+    @Option(names = "--ssl-keyfile", paramLabel = "FILE", description = "The certificate's private key, PEM.")
+    @Nullable
+    Path sslKeyfile;
+
+    @Option(
+            names = "--ssl-ca-certs",
+            paramLabel = "FILE",
+            description = "Certificates of the authorities that vouch for clients, PEM.")
+    @Nullable
+    Path sslCaCerts;
+
+    @Option(
+            names = "--ssl-cert-reqs",
+            paramLabel = "0|1|2",
+            defaultValue = "0",
+            description = "Whether clients show a certificate: 0, no; 1, they may; 2, they must"
+                    + " (default: ${DEFAULT-VALUE}).")
+    int sslCertReqs;
+
+    private Optional<ServerTls> tls() {
+        if (sslCertReqs < 0 || sslCertReqs > 2) {
+            throw new IllegalArgumentException("--ssl-cert-reqs is " + sslCertReqs + "; it is 0, 1 or 2.");
+        }
+        if (sslCertfile == null && sslKeyfile == null) {
+            if (sslCaCerts != null || sslCertReqs != 0) {
+                throw new IllegalArgumentException(
+                        "--ssl-ca-certs and --ssl-cert-reqs need --ssl-certfile and --ssl-keyfile.");
+            }
+            return Optional.empty();
+        }
+        if (sslCertfile == null || sslKeyfile == null) {
+            throw new IllegalArgumentException("--ssl-certfile and --ssl-keyfile go together.");
+        }
+        if (sslCertReqs != 0 && sslCaCerts == null) {
+            throw new IllegalArgumentException("--ssl-cert-reqs " + sslCertReqs + " needs --ssl-ca-certs.");
+        }
+        return Optional.of(new ServerTls(
+                sslCertfile, sslKeyfile, Optional.ofNullable(sslCaCerts), ServerTls.Clients.values()[sslCertReqs]));
+    }
+
+    /// `http`, or `https` with a certificate.
+    String scheme() {
+        return sslCertfile == null ? "http" : "https";
+    }
+
     /// Whether clients have to show a key.
     boolean needsKey() {
         return !apiKeys.isEmpty() || apiKeyFile != null;
@@ -82,6 +136,7 @@ final class AccessOptions {
         }
         return HttpServerConfig.builder(host, port)
                 .apiKeys(keys())
+                .tls(tls())
                 .cors(new Cors(
                         list("--allowed-origins", allowedOrigins, List.of()),
                         list("--allowed-methods", allowedMethods, List.of("*")),

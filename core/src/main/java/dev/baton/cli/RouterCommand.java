@@ -1,6 +1,8 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
+import dev.baton.http.ClientTls;
+import dev.baton.http.HttpException;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.router.Router;
 import dev.baton.router.RouterConfig;
@@ -10,7 +12,9 @@ import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -78,6 +82,9 @@ final class RouterCommand implements Callable<Integer> {
                     + " ${DEFAULT-VALUE}).")
     int telemetryPort;
 
+    @Mixin(name = "Routing")
+    RoutingOptions routing = new RoutingOptions();
+
     @Option(
             names = "--prefill-timeout",
             defaultValue = "300",
@@ -109,6 +116,40 @@ final class RouterCommand implements Callable<Integer> {
             description = "Most requests at a time; further ones are refused with 503 (default: ${DEFAULT-VALUE}).")
     int maxInFlight;
 
+    @Option(
+            names = "--max-queue-wait",
+            defaultValue = "30",
+            paramLabel = "SECONDS",
+            converter = Seconds.class,
+            description = "Expected wait for a first token from which on requests are refused with 503, each API key"
+                    + " its part of them; 0: never (default: ${DEFAULT-VALUE}).")
+    Duration maxQueueWait = Duration.ZERO;
+
+    @Option(
+            names = "--engine-ca-certs",
+            paramLabel = "FILE",
+            description = "Certificates of the authorities that vouch for engines of https:// addresses, PEM (default:"
+                    + " those of the JDK).")
+    @Nullable
+    Path engineCaCerts;
+
+    @Option(
+            names = "--engine-certfile",
+            paramLabel = "FILE",
+            description = "Certificate that the router shows to such engines, PEM.")
+    @Nullable
+    Path engineCertfile;
+
+    @Option(names = "--engine-keyfile", paramLabel = "FILE", description = "Its private key, PEM.")
+    @Nullable
+    Path engineKeyfile;
+
+    @Option(
+            names = "--event-loops",
+            paramLabel = "N",
+            description = "Threads that carry requests (default: one a core).")
+    int eventLoops = Runtime.getRuntime().availableProcessors();
+
     @Option(names = "--disable-access-log", description = "Do not log each request.")
     boolean disableAccessLog;
 
@@ -128,6 +169,9 @@ final class RouterCommand implements Callable<Integer> {
 
     @Mixin(name = "Frontend")
     AccessOptions access = new AccessOptions();
+
+    @Mixin(name = "Health")
+    HealthOptions health = new HealthOptions();
 
     @Mixin(name = "Logging")
     LogOptions log = new LogOptions();
@@ -156,7 +200,8 @@ final class RouterCommand implements Callable<Integer> {
         Router router = Router.start(config);
         try {
             LOG.info(
-                    "Router on http://{}:{}{} over {}",
+                    "Router on {}://{}:{}{} over {}",
+                    config.server().tls().isPresent() ? "https" : "http",
                     config.server().host(),
                     router.port(),
                     config.server().apiKeys().areRequired() ? ", with an API key," : "",
@@ -191,11 +236,20 @@ final class RouterCommand implements Callable<Integer> {
                     .server(access.http(host, port))
                     .backend(backend.backend())
                     .announcements(announcements())
+                    .policy(routing.policy())
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
+                    .maxQueueWait(maxQueueWait)
+                    .eventLoops(eventLoops)
+                    .engineTls(new ClientTls(
+                            Optional.ofNullable(engineCaCerts),
+                            Optional.ofNullable(engineCertfile),
+                            Optional.ofNullable(engineKeyfile)))
+                    .probeInterval(health.probeInterval)
+                    .health(health.health())
                     .accessLog(!disableAccessLog)
                     .build();
-        } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
+        } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
     }

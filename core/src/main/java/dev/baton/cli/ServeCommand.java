@@ -136,8 +136,9 @@ final class ServeCommand implements Callable<Integer> {
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
                     LOG.info(
-                            "Serving {} on http://{}:{}{}\n{}",
+                            "Serving {} on {}://{}:{}{}\n{}",
                             String.join(", ", names),
+                            access.scheme(),
                             host,
                             server.port(),
                             access.needsKey() ? ", with an API key" : "",

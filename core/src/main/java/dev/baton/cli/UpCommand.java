@@ -145,6 +145,12 @@ final class UpCommand implements Callable<Integer> {
         } catch (IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
+        if (access.scheme().equals("https")) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "up speaks plain text to the roles that it starts: give --ssl-certfile to baton router or baton"
+                            + " serve.");
+        }
         if (access.apiKeys.stream().anyMatch(key -> key.chars().anyMatch(Character::isWhitespace))) {
             throw new ParameterException(
                     spec.commandLine(),

@@ -8,11 +8,19 @@ import java.util.regex.Pattern;
 ///
 /// @param host name, IPv4 address, or IPv6 address without brackets; in lower case
 /// @param port 1 to 65535
-public record EngineAddress(String host, int port) {
+/// @param secure whether it speaks TLS
+public record EngineAddress(String host, int port, boolean secure) {
     private static final Pattern NAME = Pattern.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?");
     private static final Pattern IPV6 = Pattern.compile("[0-9a-f:]*:[0-9a-f:.]*(%[a-z0-9_.-]+)?");
     private static final Pattern DIGITS = Pattern.compile("[0-9]{1,5}");
     private static final int MAX_PORT = 65_535;
+
+    /// One that speaks plain text.
+    ///
+    /// @throws DiscoveryException if the host is no name or address, or the port is out of range
+    public EngineAddress(String host, int port) {
+        this(host, port, false);
+    }
 
     /// @throws DiscoveryException if the host is no name or address, or the port is out of range
     public EngineAddress {
@@ -26,13 +34,15 @@ public record EngineAddress(String host, int port) {
         }
     }
 
-    /// Reads `host:port`, `1.2.3.4:port`, `[::1]:port`, each with or without `http://` before it and `/` behind it.
+    /// Reads `host:port`, `1.2.3.4:port`, `[::1]:port`, each with or without `http://` before it and `/` behind it;
+    /// with `https://` before it, it speaks TLS.
     ///
     /// @throws DiscoveryException if the text is none of these
     public static EngineAddress parse(String text) {
         String rest = text.strip();
-        if (rest.regionMatches(true, 0, "http://", 0, 7)) {
-            rest = rest.substring(7);
+        boolean secure = rest.regionMatches(true, 0, "https://", 0, 8);
+        if (secure || rest.regionMatches(true, 0, "http://", 0, 7)) {
+            rest = rest.substring(secure ? 8 : 7);
             if (rest.endsWith("/")) {
                 rest = rest.substring(0, rest.length() - 1);
             }
@@ -49,19 +59,19 @@ public record EngineAddress(String host, int port) {
             throw new DiscoveryException("'" + text + "' is not an engine address: write host:port, for example "
                     + "10.0.0.1:8100 or [::1]:8100");
         }
-        return new EngineAddress(host, Integer.parseInt(port));
+        return new EngineAddress(host, Integer.parseInt(port), secure);
     }
 
     /// The absolute address of a path on this engine.
     ///
     /// @param path begins with `/`
     public URI uri(String path) {
-        return URI.create("http://" + this + path);
+        return URI.create((secure ? "" : "http://") + this + path);
     }
 
-    /// `host:port`, an IPv6 host in brackets.
+    /// `host:port`, an IPv6 host in brackets, after `https://` if it speaks TLS.
     @Override
     public String toString() {
-        return (host.contains(":") ? "[" + host + "]" : host) + ":" + port;
+        return (secure ? "https://" : "") + (host.contains(":") ? "[" + host + "]" : host) + ":" + port;
     }
 }

@@ -8,6 +8,7 @@ import io.vertx.core.http.HttpClientOptions;
 import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.PoolOptions;
 import io.vertx.core.http.RequestOptions;
+import io.vertx.core.net.ClientSSLOptions;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.UnknownHostException;
@@ -28,6 +29,7 @@ public final class HttpClient implements AutoCloseable {
 
     private final Vertx vertx;
     private final HttpClientConfig config;
+    private final ClientSSLOptions tls;
     private final int maxConnectionsPerHostAndLoop;
 
     /// One pool for each event loop. A shared one would hand a call any connection, also one of another loop, whose
@@ -37,6 +39,7 @@ public final class HttpClient implements AutoCloseable {
     HttpClient(Vertx vertx, int eventLoops, HttpClientConfig config) {
         this.vertx = vertx;
         this.config = config;
+        this.tls = config.tls().read();
         this.maxConnectionsPerHostAndLoop = Math.ceilDiv(config.maxConnectionsPerHost(), eventLoops);
     }
 
@@ -54,6 +57,7 @@ public final class HttpClient implements AutoCloseable {
                 .setPipelining(false);
         return vertx.httpClientBuilder()
                 .with(options)
+                .with(tls)
                 .with(new PoolOptions()
                         .setHttp1MaxSize(maxConnectionsPerHostAndLoop)
                         .setMaxWaitQueueSize(-1))
@@ -119,8 +123,9 @@ public final class HttpClient implements AutoCloseable {
                 return;
             }
             URI target = request.target();
-            if (!"http".equals(target.getScheme()) || target.getHost() == null) {
-                fail(HttpException.Kind.CONNECT, "not an http:// address: " + target, null);
+            boolean secure = "https".equals(target.getScheme());
+            if ((!secure && !"http".equals(target.getScheme())) || target.getHost() == null) {
+                fail(HttpException.Kind.CONNECT, "not an http:// or https:// address: " + target, null);
                 return;
             }
             deadline.set(request.firstByteDeadline());
@@ -129,7 +134,8 @@ public final class HttpClient implements AutoCloseable {
             RequestOptions options = new RequestOptions()
                     .setMethod(HttpMethod.valueOf(request.method()))
                     .setHost(target.getHost())
-                    .setPort(target.getPort() < 0 ? 80 : target.getPort())
+                    .setPort(target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort())
+                    .setSsl(secure)
                     .setURI(query == null ? path : path + "?" + query);
             client.request(options).onComplete(this::connected, e -> failed(e, true));
         }

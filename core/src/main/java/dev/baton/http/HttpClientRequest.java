@@ -5,7 +5,7 @@ import java.time.Duration;
 
 /// A request to send.
 ///
-/// @param target absolute `http` address; only scheme, host, port, path and query are used
+/// @param target absolute `http` or `https` address; only scheme, host, port, path and query are used
 /// @param body the whole body; empty for none
 /// @param firstByteDeadline time until the head of the response, connecting included
 /// @param idleDeadline longest time between two pieces of the response's body

@@ -9,7 +9,7 @@ import java.util.concurrent.TimeoutException;
 public final class HttpException extends RuntimeException {
     /// What went wrong.
     public enum Kind {
-        /// The server could not be started, for example because its port is taken.
+        /// The server could not be started, for example because its port is taken; or a certificate cannot be used.
         BIND,
         /// No connection could be made; nothing was sent.
         CONNECT,

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.function.IntConsumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -44,6 +45,7 @@ public final class HttpExchange {
     // event loop only
     private final List<Consumer<Gone>> goneListeners = new ArrayList<>(1);
     private final List<Consumer<Ended>> endListeners = new ArrayList<>(1);
+    private final List<IntConsumer> answerListeners = new ArrayList<>(1);
     private boolean answered;
     private Gone goneReason = Gone.CLIENT_CLOSED;
     private boolean gone;
@@ -156,6 +158,11 @@ public final class HttpExchange {
         });
     }
 
+    /// Registers what to do when an answer begins, with its status; called on the event loop.
+    public void onAnswer(IntConsumer listener) {
+        execute(() -> answerListeners.add(listener));
+    }
+
     /// What an answer came to.
     ///
     /// @param bodyBytes without its head
@@ -241,6 +248,7 @@ public final class HttpExchange {
     }
 
     private void head(int status, HttpHeaders headers) {
+        answerListeners.forEach(listener -> listener.accept(status));
         response.setStatusCode(status);
         for (HttpHeaders.Field field : headers.fields()) {
             response.headers().add(field.name(), field.value());

@@ -5,20 +5,30 @@ import io.vertx.core.Future;
 import io.vertx.core.Promise;
 import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpServerOptions;
+import io.vertx.core.net.ServerSSLOptions;
 import io.vertx.core.net.SocketAddress;
 import java.net.BindException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/// A listening HTTP/1.1 server with limits. Nagle's algorithm is off. Thread-safe.
+/// A listening HTTP/1.1 server with limits, over TLS if it has a certificate. Nagle's algorithm is off.
+/// Thread-safe.
 ///
 /// A request to upgrade to HTTP/2 over clear text (h2c) is answered over HTTP/1.1, as RFC 9110, section 7.8,
 /// allows: every limit counts per connection, and a connection carries one request at a time.
 public final class HttpServer implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
+
+    /// Time between two looks at the files of certificates.
+    private static final Duration CERTIFICATES_READ_EACH = Duration.ofSeconds(2);
+
     private static final Duration START_DEADLINE = Duration.ofSeconds(20);
 
     /// The loops' servers share a free port by asking for it under the same number.
@@ -29,9 +39,12 @@ public final class HttpServer implements AutoCloseable {
 
     private final Connections connections;
 
-    private HttpServer(List<io.vertx.core.http.HttpServer> servers, Connections connections) {
+    private final Runnable stopReading;
+
+    private HttpServer(List<io.vertx.core.http.HttpServer> servers, Connections connections, Runnable stopReading) {
         this.servers = servers;
         this.connections = connections;
+        this.stopReading = stopReading;
     }
 
     static HttpServer start(Vertx vertx, List<Context> loops, HttpServerConfig config, HttpHandler handler) {
@@ -44,6 +57,11 @@ public final class HttpServer implements AutoCloseable {
                 .setPerMessageWebSocketCompressionSupported(false)
                 .setMaxHeaderSize(config.maxHeaderBytes())
                 .setMaxInitialLineLength(8192);
+        Optional<ServerSSLOptions> tls = config.tls().map(ServerTls::read);
+        tls.ifPresent(read -> options.setSsl(true)
+                .setKeyCertOptions(read.getKeyCertOptions())
+                .setTrustOptions(read.getTrustOptions())
+                .setClientAuth(read.getClientAuth()));
         Connections connections = new Connections(vertx, config);
         SocketAddress address = config.port() == 0
                 ? SocketAddress.sharedRandomPort(FREE_PORTS.incrementAndGet(), config.host())
@@ -73,13 +91,42 @@ public final class HttpServer implements AutoCloseable {
         } catch (Exception e) { // await rethrows the bind failure unwrapped and undeclared
             throw bindFailure(config, e);
         }
-        return new HttpServer(List.copyOf(servers), connections);
+        Runnable stopReading = config.tls()
+                .map(how -> readAgain(vertx, how, servers.getFirst()))
+                .orElse(() -> {});
+        return new HttpServer(List.copyOf(servers), connections, stopReading);
+    }
+
+    /// Looks for changed certificates from now on. The loops' servers share one port, and so what the first one
+    /// has.
+    ///
+    /// @return ends it
+    private static Runnable readAgain(Vertx vertx, ServerTls tls, io.vertx.core.http.HttpServer server) {
+        long timer = vertx.setPeriodic(
+                CERTIFICATES_READ_EACH.toMillis(),
+                id -> vertx.executeBlocking(tls::read, false)
+                        .compose(server::updateSSLOptions)
+                        .onSuccess(changed -> {
+                            if (changed) {
+                                LOG.info("{} has changed and is used from now on", tls.certificate());
+                            }
+                        })
+                        .onFailure(e -> LOG.warn(
+                                "{} cannot be used, the one before it is kept: {}", tls.certificate(), e.toString())));
+        return () -> vertx.cancelTimer(timer);
     }
 
     private static HttpException bindFailure(HttpServerConfig config, Exception cause) {
         // The native transport names the system call instead of throwing the JDK's exception.
         boolean bindFailed =
                 cause instanceof BindException || String.valueOf(cause.getMessage()).startsWith("bind(");
+        if (config.tls().isPresent() && !bindFailed) {
+            return new HttpException(
+                    HttpException.Kind.BIND,
+                    "certificate " + config.tls().get().certificate() + " and key "
+                            + config.tls().get().key() + " cannot be used: " + cause.getMessage(),
+                    cause);
+        }
         String reason = bindFailed
                 ? "port " + config.port() + " on " + config.host()
                         + " is in use by another process or not allowed; stop that process or pass another --port"
@@ -99,6 +146,7 @@ public final class HttpServer implements AutoCloseable {
 
     /// Stops accepting at once, lets requests in flight end until `grace` is over, then closes every connection.
     public void stop(Duration grace) {
+        stopReading.run();
         try {
             List<Future<Void>> ends = servers.stream()
                     .map(server -> server.shutdown(Math.max(1, grace.toMillis()), TimeUnit.MILLISECONDS))

@@ -1,6 +1,7 @@
 package dev.baton.http;
 
 import java.time.Duration;
+import java.util.Optional;
 
 /// The address and the limits of a server.
 ///
@@ -18,6 +19,7 @@ import java.time.Duration;
 /// @param maxConnections connections at a time; further ones are closed at once
 /// @param maxConnectionsPerIp those of one address; further ones are closed at once
 /// @param apiKeys keys of which a client must show one; without it the answer is 401, before the body is read
+/// @param tls how connections are secured; empty: they are plain text
 /// @param cors which pages of other origins may read the answers
 public record HttpServerConfig(
         String host,
@@ -33,6 +35,7 @@ public record HttpServerConfig(
         int maxConnections,
         int maxConnectionsPerIp,
         ApiKeys apiKeys,
+        Optional<ServerTls> tls,
         Cors cors) {
 
     /// The builder's defaults.
@@ -42,7 +45,8 @@ public record HttpServerConfig(
 
     /// Begins with the defaults: 16 KiB of head, 32 MiB of body, 10 s for the head, 20 s for the body and a
     /// second more for each 16 KiB of it, 75 s idle, 30 s for a write, 1 MiB of waiting bytes a stream, 10,000
-    /// connections, as many of them from one address (a proxy before this has only one), no key, no other origin.
+    /// connections, as many of them from one address (a proxy before this has only one), no key, plain text, no
+    /// other origin.
     public static Builder builder(String host, int port) {
         return new Builder(host, port);
     }
@@ -61,6 +65,7 @@ public record HttpServerConfig(
                 .maxConnections(maxConnections)
                 .maxConnectionsPerIp(maxConnectionsPerIp)
                 .apiKeys(apiKeys)
+                .tls(tls)
                 .cors(cors);
     }
 
@@ -79,6 +84,7 @@ public record HttpServerConfig(
         private int maxConnections = 10_000;
         private int maxConnectionsPerIp = Integer.MAX_VALUE;
         private ApiKeys apiKeys = ApiKeys.none();
+        private Optional<ServerTls> tls = Optional.empty();
         private Cors cors = Cors.none();
 
         private Builder(String host, int port) {
@@ -141,6 +147,11 @@ public record HttpServerConfig(
             return this;
         }
 
+        public Builder tls(Optional<ServerTls> how) {
+            tls = how;
+            return this;
+        }
+
         public Builder cors(Cors origins) {
             cors = origins;
             return this;
@@ -161,6 +172,7 @@ public record HttpServerConfig(
                     maxConnections,
                     maxConnectionsPerIp,
                     apiKeys,
+                    tls,
                     cors);
         }
     }

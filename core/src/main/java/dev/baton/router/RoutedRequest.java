@@ -202,6 +202,7 @@ final class RoutedRequest implements Attempt.Request {
     public void prefilled(Upstream prefiller) {
         double millis = millisSinceStart();
         router.ttft().prefilled(prefiller.prefillerIndex(), millis);
+        router.policy().prefilled(request.facts());
         router.metrics().firstToken(prefiller, millis / 1e3);
         if (!over) {
             prefillMillis = millis;
@@ -213,6 +214,7 @@ final class RoutedRequest implements Attempt.Request {
         if (!stream.isOpen()) {
             firstTokenMillis = millisSinceStart();
             router.ttft().decoded(decoder.decoderIndex(), firstTokenMillis);
+            router.policy().firstToken(request.facts());
             router.metrics().firstToken(decoder, firstTokenMillis / 1e3);
         } else {
             LOG.info("request {}: {} goes on with the stream", id.upstream(), decoder);

@@ -1,6 +1,7 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineListener;
+import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
@@ -18,7 +19,7 @@ import dev.baton.router.backend.Mooncake;
 import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
-import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.FleetPolicy;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.Iterator;
@@ -51,6 +52,9 @@ public final class Router implements AutoCloseable {
     /// Shorter than the 5 s after which vLLM's server closes an unused connection.
     private static final Duration KEEP_ALIVE = Duration.ofSeconds(4);
 
+    /// Requests that may wait for a first token whatever the fleet's pace.
+    private static final int LEAST_WAITING = 16;
+
     private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
@@ -60,18 +64,19 @@ public final class Router implements AutoCloseable {
     private final HttpRuntime runtime;
     private final RouterContext context;
     private final EngineHealth health;
+    private final Optional<PolicyEndpoints> policyEndpoints;
     private final Optional<MooncakeBootstraps> bootstraps;
     private final FleetEndpoints fleet;
+    private final LoadShedder shedder;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
-        HttpClient client = runtime.client(
-                new HttpClientConfig(config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE));
+        HttpClient client = runtime.client(new HttpClientConfig(
+                config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE, config.engineTls()));
         TtftStats ttft = new TtftStats();
         RouterMetrics metrics = new RouterMetrics(EngineHealth.fleetMetrics(config.health()));
-        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
-        health = new EngineHealth(client, config, routes, metrics, ttft);
+        health = new EngineHealth(client, config, policy, metrics, ttft);
         EnginePool pool = new EnginePool(config.health(), health);
         metrics.watch(pool);
         bootstraps = config.backend() instanceof Mooncake
@@ -81,16 +86,23 @@ public final class Router implements AutoCloseable {
                 config.fleet(),
                 config.engines(),
                 pool,
-                bootstraps.<EngineListener>map(asker -> asker).orElse(pool));
+                bootstraps.<EngineListener>map(b -> b).orElse(pool));
         fleet.start();
+        policyEndpoints = policy instanceof FleetPolicy switched
+                ? Optional.of(new PolicyEndpoints(switched, fleet::admits))
+                : Optional.empty();
+        RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
         metrics.addKeys(config.server().apiKeys().all());
+        shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
+        metrics.addShedder(shedder);
         try {
             server = runtime.serve(config.server(), this::handle);
         } catch (RuntimeException e) {
             closeSources();
             throw e;
         }
+        runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
         health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
     }
@@ -108,11 +120,14 @@ public final class Router implements AutoCloseable {
     ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
     /// @throws HttpException in one sentence, if it cannot listen
     public static Router start(RouterConfig config, Consumer<String> ttftReport) {
-        return start(config, new RoundRobinPolicy(), ttftReport);
+        return start(
+                config,
+                new FleetPolicy(config.policy(), config.backend().prefillersServeAlone()),
+                ttftReport);
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
-        HttpRuntime runtime = HttpRuntime.start();
+        HttpRuntime runtime = HttpRuntime.start(config.eventLoops());
         try {
             return new Router(runtime, config, policy, ttftReport);
         } catch (RuntimeException e) {
@@ -197,6 +212,8 @@ public final class Router implements AutoCloseable {
             } else {
                 passOn(exchange);
             }
+        } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
+            policyEndpoints.get().handle(exchange);
         } else if (fleet.serves(path)) {
             fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
@@ -243,20 +260,42 @@ public final class Router implements AutoCloseable {
         RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
         if (!hasJsonType(exchange)) {
             refuseGeneration(exchange, endpoint, id, ApiError.unsupportedMediaType());
-        } else if (!context.metrics().requestStarted(context.config().maxInFlight())) {
+            return;
+        }
+        String key = exchange.apiKey().map(ApiKey::name).orElse("");
+        Optional<LoadShedder.Place> place = shedder.admit(key);
+        if (place.isEmpty()) {
+            refuseGeneration(exchange, endpoint, id, RouterErrors.shed(shedder.retryAfter()));
+            return;
+        }
+        exchange.onAnswer(status -> answered(place.get(), status));
+        exchange.onGone(gone -> place.get().leave());
+        if (!context.metrics().requestStarted(context.config().maxInFlight())) {
             refuseGeneration(exchange, endpoint, id, RouterErrors.OVERLOADED);
         } else if (exchange.body().length < LARGE_BODY_BYTES) {
-            parse(exchange, endpoint, id, startNanos);
+            parse(exchange, endpoint, id, place.get(), startNanos);
         } else {
-            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, startNanos));
+            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, place.get(), startNanos));
         }
     }
 
-    private void parse(HttpExchange exchange, Endpoint endpoint, RequestId id, long startNanos) {
+    private static void answered(LoadShedder.Place place, int status) {
+        if (status == 200) {
+            place.served();
+        } else {
+            place.leave();
+        }
+    }
+
+    private void parse(
+            HttpExchange exchange, Endpoint endpoint, RequestId id, LoadShedder.Place place, long startNanos) {
         try {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             refuseOtherModels(exchange, request);
+            if (!request.tree().path("stream").asBoolean(false)) {
+                place.leave(); // its answer comes with its last token: when it was first served is not known
+            }
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -387,6 +426,7 @@ public final class Router implements AutoCloseable {
         ObjectNode status = JsonNodeFactory.instance.objectNode();
         status.put("requests_in_flight", context.metrics().inFlight());
         status.put("client_connections", server.numConnections());
+        policyEndpoints.ifPresent(policies -> status.put("mode", policies.modeWord()));
         ArrayNode prefillers = status.putArray("prefillers");
         for (Upstream engine : context.pool().prefillers()) {
             ttft(describe(prefillers.addObject(), engine), context.ttft().ofPrefiller(engine.prefillerIndex()));

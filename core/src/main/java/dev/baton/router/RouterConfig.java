@@ -1,6 +1,7 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineSource;
+import dev.baton.http.ClientTls;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
@@ -20,7 +21,10 @@ import java.util.Optional;
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
+/// @param engineTls how engines of `https` addresses are known
+/// @param eventLoops threads that carry requests
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
+/// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
 /// @param probeInterval time between two health probes of an engine that is up
 /// @param health how engines are judged besides
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic
@@ -35,7 +39,10 @@ public record RouterConfig(
         PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxMigrations,
+        ClientTls engineTls,
+        int eventLoops,
         int maxInFlight,
+        Duration maxQueueWait,
         Duration probeInterval,
         HealthConfig health,
         Duration statsInterval,
@@ -49,6 +56,12 @@ public record RouterConfig(
         if (maxMigrations < 0) {
             throw new RouterException("maxMigrations is " + maxMigrations + ", needed is at least 0");
         }
+        if (eventLoops < 1) {
+            throw new RouterException("eventLoops is " + eventLoops + ", needed is at least 1");
+        }
+        if (maxQueueWait.isNegative()) {
+            throw new RouterException("maxQueueWait is below 0");
+        }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
         }
@@ -59,8 +72,9 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, 10,000
-    /// requests in flight, a probe each second, statistics each 5 s, access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an event
+    /// loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second, statistics each 5 s,
+    /// access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -75,7 +89,10 @@ public record RouterConfig(
                 .policy(policy)
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
+                .engineTls(engineTls)
+                .eventLoops(eventLoops)
                 .maxInFlight(maxInFlight)
+                .maxQueueWait(maxQueueWait)
                 .probeInterval(probeInterval)
                 .health(health)
                 .statsInterval(statsInterval)
@@ -93,7 +110,10 @@ public record RouterConfig(
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
+        private ClientTls engineTls = ClientTls.defaults();
+        private int eventLoops = Runtime.getRuntime().availableProcessors();
         private int maxInFlight = 10_000;
+        private Duration maxQueueWait = Duration.ofSeconds(30);
         private Duration probeInterval = Duration.ofSeconds(1);
         private HealthConfig health = HealthConfig.defaults();
         private Duration statsInterval = Duration.ofSeconds(5);
@@ -149,8 +169,23 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder engineTls(ClientTls how) {
+            engineTls = how;
+            return this;
+        }
+
+        public Builder eventLoops(int threads) {
+            eventLoops = threads;
+            return this;
+        }
+
         public Builder maxInFlight(int requests) {
             maxInFlight = requests;
+            return this;
+        }
+
+        public Builder maxQueueWait(Duration wait) {
+            maxQueueWait = wait;
             return this;
         }
 
@@ -188,7 +223,10 @@ public record RouterConfig(
                     policy,
                     deadlines,
                     maxMigrations,
+                    engineTls,
+                    eventLoops,
                     maxInFlight,
+                    maxQueueWait,
                     probeInterval,
                     health,
                     statsInterval,

@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.http.HttpHeaders;
 import dev.baton.openai.ApiError;
+import java.time.Duration;
 import java.util.Optional;
 
 /// The failures that the router itself reports to clients, in vLLM's form. None of them names an engine's address.
@@ -35,6 +36,13 @@ final class RouterErrors {
         return error(400, "BadRequestError", "The engines behind this server cannot serve " + obstacle + ".");
     }
 
+    /// Too many requests wait already.
+    static ApiError shed(Duration retryAfter) {
+        return ApiError.unavailable(
+                "The fleet is overloaded: too many requests are waiting. Please try again later.",
+                Optional.of(retryAfter));
+    }
+
     private static ApiError badGateway(String message) {
         return error(502, "BadGatewayError", message);
     }
@@ -46,6 +54,10 @@ final class RouterErrors {
     /// The header fields that go with an error: where another try may help soon, `Retry-After`.
     static HttpHeaders headers(ApiError error, RequestId id) {
         HttpHeaders headers = HttpHeaders.of("content-type", "application/json").with(RequestId.HEADER, id.client());
+        if (error.retryAfter().isPresent()) {
+            return headers.with(
+                    "retry-after", Long.toString(error.retryAfter().get().toSeconds()));
+        }
         return error.status() == 502 || error.status() == 503
                 ? headers.with("retry-after", RETRY_AFTER_SECONDS)
                 : headers;

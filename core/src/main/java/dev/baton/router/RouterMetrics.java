@@ -149,6 +149,17 @@ final class RouterMetrics {
                 byKey(keys, ApiKey::overConcurrency));
     }
 
+    /// Adds what waits for its first token, and what was refused because too much did.
+    void addShedder(LoadShedder shedder) {
+        metrics.gauge("baton_router_requests_waiting", "Requests that wait for their first token.", shedder::waiting);
+        metrics.gauge(
+                "baton_router_requests_waiting_limit",
+                "Requests that may wait, by what the fleet does a second and --max-queue-wait.",
+                shedder::room);
+        metrics.counter(
+                "baton_router_requests_shed", "Requests that were refused because too many waited.", shedder::shed);
+    }
+
     private static Map<String, LongSupplier> byKey(List<ApiKey> keys, ToLongFunction<ApiKey> value) {
         Map<String, LongSupplier> values = new LinkedHashMap<>();
         keys.forEach(key -> values.put(key.name(), () -> value.applyAsLong(key)));

@@ -57,7 +57,6 @@ class VllmFlagsTest {
                 "--reasoning-parser deepseek_r1",
                 "--device cuda",
                 "--runner pooling",
-                "--ssl-certfile x",
                 "--uds /tmp/x",
                 "--tensor-parallel-size",
             })

@@ -28,6 +28,14 @@ class EngineAddressTest {
         assertThat(address.uri("/health").getHost()).isNotNull();
     }
 
+    @Test
+    void httpsIsKept() {
+        EngineAddress address = EngineAddress.parse("https://[::1]:8200/");
+        assertThat(address).isEqualTo(new EngineAddress("::1", 8200, true));
+        assertThat(EngineAddress.parse(address.toString())).isEqualTo(address);
+        assertThat(address.uri("/health")).hasToString("https://[::1]:8200/health");
+    }
+
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -46,7 +54,6 @@ class EngineAddressTest {
                 "a/b:80",
                 "a_b:80",
                 "user@host:80",
-                "https://host:80",
                 "http://host:80/path"
             })
     void anythingElseIsRefusedInOneSentence(String text) {

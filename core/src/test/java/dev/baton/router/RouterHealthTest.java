@@ -2,18 +2,32 @@ package dev.baton.router;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.baton.discovery.EngineAddress;
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineListener;
+import dev.baton.discovery.EngineRole;
+import dev.baton.discovery.EngineSource;
 import dev.baton.http.Json;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Queue;
+import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.BooleanSupplier;
 import java.util.function.UnaryOperator;
@@ -224,6 +238,119 @@ class RouterHealthTest {
             assertThat(load.path("waiting").asInt()).isEqualTo(2);
             assertThat(load.path("kv_cache_usage").asDouble()).isEqualTo(0.5);
             assertThat(engine(fleet, "prefillers", 0).has("load")).isFalse();
+        }
+    }
+
+    /// A host whose packets vanish: its queue of connections is full, so that the kernel drops further ones.
+    @Test
+    void hostThatSaysNothingAtAllCostsAShortWaitAndOnlyOnce() throws Exception {
+        List<Socket> filling = new ArrayList<>();
+        try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            boolean full = false;
+            for (int i = 0; i < 20 && !full; i++) {
+                Socket socket = new Socket();
+                filling.add(socket);
+                try {
+                    socket.connect(silent.getLocalSocketAddress(), 300);
+                } catch (SocketTimeoutException e) {
+                    full = true;
+                }
+            }
+            assumeTrue(full, "this kernel does not drop connections of a full queue");
+            EngineAddress gone = new EngineAddress("127.0.0.1", silent.getLocalPort());
+            Changing engines = new Changing();
+            try (Fleet fleet = new Fleet(
+                    1, 1, config -> config.engines(engines).probeInterval(Duration.ofSeconds(30)))) {
+                engines.listener.joined(EngineInfo.of(gone, EngineRole.PREFILLER));
+                engines.listener.joined(EngineInfo.of(fleet.prefiller(0).address(), EngineRole.PREFILLER));
+                engines.listener.joined(EngineInfo.of(fleet.decoder(0).address(), EngineRole.DECODER));
+                long start = System.nanoTime();
+                for (int i = 0; i < 6; i++) {
+                    assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+                }
+                assertThat(Duration.ofNanos(System.nanoTime() - start))
+                        .as("one wait of 0.5 s for all, and this machine")
+                        .isLessThan(Duration.ofSeconds(3));
+                assertThat(fleet.prefiller(0).received).hasSize(6);
+                assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_prefill_fallbacks_total{");
+            }
+        } finally {
+            for (Socket socket : filling) {
+                socket.close();
+            }
+        }
+    }
+
+    /// Engines that a test tells of.
+    private static final class Changing implements EngineSource {
+        private volatile EngineListener listener = new EngineListener() {
+            @Override
+            public void joined(EngineInfo engine) {}
+
+            @Override
+            public void left(EngineAddress address, String why) {}
+        };
+
+        @Override
+        public void start(EngineListener told) {
+            listener = told;
+        }
+
+        @Override
+        public String description() {
+            return "a test";
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    /// What engines of both kinds do: whichever leg comes.
+    private static void either(StubEngine.Call call) throws IOException {
+        if (call.request.json().at("/kv_transfer_params/do_remote_decode").asBoolean(false)) {
+            StubEngine.prefill(call);
+        } else {
+            StubEngine.decode(call);
+        }
+    }
+
+    @Test
+    void noRequestNoticesEnginesThatJoinLeaveDrainAndChangeTheirRoles() throws Exception {
+        Changing engines = new Changing();
+        try (Fleet fleet = new Fleet(3, 3, config -> config.engines(engines))) {
+            List<EngineAddress> changing = new ArrayList<>();
+            for (StubEngine engine : fleet.engines()) {
+                engine.script = RouterHealthTest::either;
+                engines.listener.joined(EngineInfo.of(engine.address(), EngineRole.BOTH));
+                changing.add(engine.address());
+            }
+            changing.removeLast(); // one stays
+            Load load = new Load(fleet);
+            AtomicBoolean stop = new AtomicBoolean();
+            List<Thread> threads = new ArrayList<>();
+            for (int t = 0; t < 2; t++) {
+                Random random = new Random(t);
+                threads.add(Thread.ofPlatform().start(() -> {
+                    while (!stop.get()) {
+                        EngineAddress address = changing.get(random.nextInt(changing.size()));
+                        if (random.nextInt(4) == 0) {
+                            engines.listener.left(address, "churn");
+                        } else {
+                            EngineRole role = EngineRole.values()[random.nextInt(3)];
+                            engines.listener.joined(EngineInfo.of(address, role).withWeight(1 + random.nextInt(3)));
+                        }
+                        Fleet.pause(Duration.ofMillis(2));
+                    }
+                }));
+            }
+            load.runUntil(Duration.ofSeconds(2), () -> false);
+            stop.set(true);
+            for (Thread thread : threads) {
+                thread.join();
+            }
+            load.awaitAll();
+            assertThat(load.failures).isEmpty();
+            assertThat(load.sent).isGreaterThan(50);
         }
     }
 }

@@ -32,4 +32,9 @@ public sealed interface Backend
     default String directRequestId(String requestId) {
         return requestId;
     }
+
+    /// Whether a prefiller also answers a request that is not handed over, from its first token to its last.
+    default boolean prefillersServeAlone() {
+        return false;
+    }
 }

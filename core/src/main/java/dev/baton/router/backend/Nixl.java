@@ -34,6 +34,11 @@ public record Nixl() implements Backend {
         });
     }
 
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
+    }
+
     private record Pull(String requestId, String prefillerHost) implements Handoff {
         @Override
         public Order order() {

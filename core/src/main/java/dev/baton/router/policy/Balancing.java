@@ -1,6 +1,9 @@
 package dev.baton.router.policy;
 
+import java.util.Arrays;
 import java.util.Locale;
+import java.util.Optional;
+import java.util.stream.Collectors;
 
 /// How one engine is chosen among several of a role. Names are those of vLLM's and SGLang's routers.
 public enum Balancing {
@@ -14,10 +17,11 @@ public enum Balancing {
     LEAST_LOAD,
     /// The one that holds most of the prompt, unless it is so much busier that computing elsewhere is sooner.
     CACHE_AWARE,
-    /// By session, or by the prompt's beginning, on a ring of hashes: the same one while the fleet stays the same,
-    /// and for most keys also when it changes.
+    /// By session, or by the prompt's first 256 bytes: the same one while the fleet stays the same, in every
+    /// router, and for most keys also when the fleet changes.
     CONSISTENT_HASH,
-    /// The one that the session (`X-Session-ID`) had before; new sessions go where least is to do.
+    /// The one that the session (`X-Session-ID`) had before; new sessions go where least is to do, requests without
+    /// a session as [#CACHE_AWARE].
     SESSION;
 
     /// The name in lower case, as it stands in flags.
@@ -25,8 +29,17 @@ public enum Balancing {
         return name().toLowerCase(Locale.ROOT);
     }
 
-    @Override
-    public String toString() {
-        return word();
+    /// The one of this name, in any case.
+    public static Optional<Balancing> of(String word) {
+        return Arrays.stream(values())
+                .filter(balancing -> balancing.word().equals(word.toLowerCase(Locale.ROOT)))
+                .findFirst();
+    }
+
+    /// All names, for messages: `'random', 'round_robin', ...`.
+    public static String words() {
+        return Arrays.stream(values())
+                .map(balancing -> "'" + balancing.word() + "'")
+                .collect(Collectors.joining(", "));
     }
 }

@@ -9,7 +9,8 @@ import java.util.stream.Collectors;
 public enum Mode {
     /// Every request is prefilled by a prefiller and decoded by a decoder.
     PD,
-    /// As [#PD] for a conversation's first turn; later turns go straight to the decoder that holds the earlier ones.
+    /// As [#PD] for a conversation's first turn; later turns go straight to the decoder that holds the earlier
+    /// ones.
     PPD,
     /// Every engine that decodes does both, as if there were no roles.
     AGGREGATED,

@@ -7,15 +7,13 @@ package dev.baton.router.policy;
 /// @param decodeBalancing how a decoder is chosen
 /// @param ttftWeight what a millisecond until the first token costs
 /// @param tpotWeight what a millisecond of delay costs that running streams suffer, each token counted
-/// @param blockBytes bytes of the prompt that are one block of the prefix index
-/// @param maxBlocks blocks that the prefix index keeps at most
+/// @param maxBlocks blocks of 64 bytes that the prefix index keeps at most
 public record PolicyConfig(
         Mode mode,
         Balancing prefillBalancing,
         Balancing decodeBalancing,
         double ttftWeight,
         double tpotWeight,
-        int blockBytes,
         int maxBlocks) {
 
     /// @throws IllegalArgumentException if a number is out of range
@@ -24,9 +22,6 @@ public record PolicyConfig(
         requireWeight(tpotWeight, "w_tpot");
         if (ttftWeight + tpotWeight == 0) {
             throw new IllegalArgumentException("w_ttft and w_tpot are both 0, one of them has to be over 0");
-        }
-        if (blockBytes < 16) {
-            throw new IllegalArgumentException("blockBytes is " + blockBytes + ", needed is at least 16");
         }
         if (maxBlocks < 1024) {
             throw new IllegalArgumentException("maxBlocks is " + maxBlocks + ", needed is at least 1024");
@@ -44,8 +39,7 @@ public record PolicyConfig(
         return builder().build();
     }
 
-    /// Begins with the defaults: adaptive, cache-aware on both sides, both weights 1, blocks of 64 bytes, a million
-    /// of them.
+    /// Begins with the defaults: adaptive, cache-aware on both sides, both weights 1, a million blocks.
     public static Builder builder() {
         return new Builder();
     }
@@ -58,7 +52,6 @@ public record PolicyConfig(
                 .decodeBalancing(decodeBalancing)
                 .ttftWeight(ttftWeight)
                 .tpotWeight(tpotWeight)
-                .blockBytes(blockBytes)
                 .maxBlocks(maxBlocks);
     }
 
@@ -69,7 +62,6 @@ public record PolicyConfig(
         private Balancing decodeBalancing = Balancing.CACHE_AWARE;
         private double ttftWeight = 1;
         private double tpotWeight = 1;
-        private int blockBytes = 64;
         private int maxBlocks = 1 << 20;
 
         private Builder() {}
@@ -104,11 +96,6 @@ public record PolicyConfig(
             return this;
         }
 
-        public Builder blockBytes(int value) {
-            blockBytes = value;
-            return this;
-        }
-
         public Builder maxBlocks(int value) {
             maxBlocks = value;
             return this;
@@ -119,7 +106,7 @@ public record PolicyConfig(
         /// @throws IllegalArgumentException if a number is out of range
         public PolicyConfig build() {
             return new PolicyConfig(
-                    mode, prefillBalancing, decodeBalancing, ttftWeight, tpotWeight, blockBytes, maxBlocks);
+                    mode, prefillBalancing, decodeBalancing, ttftWeight, tpotWeight, maxBlocks);
         }
     }
 }

@@ -14,6 +14,12 @@ public interface RoutingPolicy {
     /// @return empty if there is no engine that could answer
     <E extends EngineView> Optional<Decision<E>> route(PolicyRequest request, List<E> prefillers, List<E> decoders);
 
+    /// The prefiller of a request's last route has answered; its decode leg begins now.
+    default void prefilled(PolicyRequest request) {}
+
+    /// The first bytes of a request's answer have come from its decoder.
+    default void firstToken(PolicyRequest request) {}
+
     /// A request has ended, well or not; it had one [#route] at least.
     default void ended(PolicyRequest request, RouteOutcome outcome) {}
 
