@@ -12,6 +12,8 @@ import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
+import dev.baton.router.policy.Mode;
+import dev.baton.router.policy.PolicyConfig;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -30,6 +32,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 /// A router over a strict pair of engines of each kind: whatever the protocol, the client gets the decoder's answer.
 @Timeout(60)
 class BackendsTest {
+    /// Whatever another route would cost.
+    private static final PolicyConfig ALL_LEGS =
+            PolicyConfig.builder().mode(Mode.PD).build();
+
     private static final String WHOLE = "{\"prompt\":\"one\",\"max_tokens\":3,\"min_tokens\":2}";
     private static final String STREAM =
             "{\"prompt\":\"two\",\"max_tokens\":4,\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
@@ -58,6 +64,7 @@ class BackendsTest {
             Router router = Router.start(RouterConfig.builder("127.0.0.1", 0, source)
                     .backend(kind.backend())
                     .announcements(announcements)
+                    .policy(ALL_LEGS)
                     .accessLog(false)
                     .build());
             return new Pair(engines, router, HttpClient.newHttpClient());
@@ -220,6 +227,7 @@ class BackendsTest {
                                 "127.0.0.1",
                                 0,
                                 new StaticEngines(List.of(engines.prefillerInfo(), engines.decoderInfo())))
+                        .policy(ALL_LEGS)
                         .engineKey(Optional.of("fleet-key"))
                         .accessLog(false)
                         .build());
