@@ -50,6 +50,10 @@ class BackendsTest {
         }
 
         static Pair of(BackendKind kind, ProtocolEngines engines, List<EngineInfo> fleet) {
+            return of(kind, engines, fleet, ALL_LEGS);
+        }
+
+        static Pair of(BackendKind kind, ProtocolEngines engines, List<EngineInfo> fleet, PolicyConfig policy) {
             EngineSource source = new StaticEngines(fleet);
             Announcements announcements = Announcements.NONE;
             if (kind == BackendKind.LMCACHE_PD) {
@@ -64,7 +68,7 @@ class BackendsTest {
             Router router = Router.start(RouterConfig.builder("127.0.0.1", 0, source)
                     .backend(kind.backend())
                     .announcements(announcements)
-                    .policy(ALL_LEGS)
+                    .policy(policy)
                     .accessLog(false)
                     .build());
             return new Pair(engines, router, HttpClient.newHttpClient());
@@ -162,6 +166,23 @@ class BackendsTest {
             if (kind == BackendKind.P2P_NCCL) { // SGLang's decode leg went out along with the other, and was cancelled
                 assertThat(pair.engines.decoder.received).isEmpty();
             }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = BackendKind.class,
+            names = {"P2P_NCCL", "SGLANG"})
+    void suchDecodersGetAPrefillerWhateverThePolicySays(BackendKind kind) throws Exception {
+        ProtocolEngines engines = new ProtocolEngines(kind);
+        try (Pair pair = Pair.of(
+                kind,
+                engines,
+                List.of(engines.prefillerInfo(), engines.decoderInfo()),
+                PolicyConfig.builder().mode(Mode.AGGREGATED).build())) {
+            assertThat(pair.complete(WHOLE).statusCode()).isEqualTo(200);
+            assertThat(engines.prefiller.received).hasSize(1);
+            assertThat(engines.violations()).isEmpty();
         }
     }
 
