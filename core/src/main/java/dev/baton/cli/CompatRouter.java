@@ -1,7 +1,10 @@
 package dev.baton.cli;
 
 import dev.baton.cli.compat.CompatProxy;
+import dev.baton.discovery.AllowedEngines;
 import dev.baton.discovery.DiscoveryException;
+import dev.baton.http.ApiKeys;
+import dev.baton.router.FleetConfig;
 import dev.baton.router.RouterConfig;
 import dev.baton.router.RouterException;
 import java.time.Duration;
@@ -23,12 +26,12 @@ final class CompatRouter implements Callable<Integer> {
 
     private final CompatProxy proxy;
     private final CommandSpec spec;
-    private final Optional<String> engineKey;
+    private final Map<String, String> environment;
 
-    private CompatRouter(CompatProxy proxy, CommandSpec spec, Optional<String> engineKey) {
+    private CompatRouter(CompatProxy proxy, CommandSpec spec, Map<String, String> environment) {
         this.proxy = proxy;
         this.spec = spec;
-        this.engineKey = engineKey;
+        this.environment = environment;
     }
 
     /// Whether a command line begins with `router --compat`.
@@ -63,14 +66,11 @@ final class CompatRouter implements Callable<Integer> {
                 .name("baton router " + FLAG + " " + name)
                 .mixinStandardHelpOptions(true);
         spec.usageMessage().showDefaultValues(true).abbreviateSynopsis(true).sortOptions(false);
-        Optional<String> key = Optional.ofNullable(environment.get(CompatProxy.ENGINE_KEY_VARIABLE))
-                .map(String::strip)
-                .filter(text -> !text.isEmpty());
         CommandLine command = new CommandLine(spec)
                 .setCaseInsensitiveEnumValuesAllowed(true)
                 .setUnmatchedOptionsAllowedAsOptionParameters(false);
         command.setUsageHelpAutoWidth(true).setErr(program.getErr()).setOut(program.getOut());
-        CompatRouter run = new CompatRouter(proxy, spec, key);
+        CompatRouter run = new CompatRouter(proxy, spec, environment);
         command.setExecutionStrategy(parsed -> {
             Integer helped = CommandLine.executeHelpRequest(parsed);
             if (helped != null) {
@@ -112,11 +112,21 @@ final class CompatRouter implements Callable<Integer> {
                         .orElse("; known are " + String.join(", ", known) + ".");
     }
 
+    private Optional<String> variable(String name) {
+        return Optional.ofNullable(environment.get(name)).map(String::strip).filter(text -> !text.isEmpty());
+    }
+
     @Override
     public Integer call() throws InterruptedException {
         RouterConfig config;
         try {
-            config = proxy.router().toBuilder().engineKey(engineKey).build();
+            RouterConfig.Builder router =
+                    proxy.router().toBuilder().engineKey(variable(CompatProxy.ENGINE_KEY_VARIABLE));
+            proxy.adminKeyVariable()
+                    .flatMap(this::variable)
+                    .ifPresent(key -> router.fleet(
+                            new FleetConfig(ApiKeys.of(List.of(key)), false, AllowedEngines.privateNetworks())));
+            config = router.build();
         } catch (DiscoveryException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }

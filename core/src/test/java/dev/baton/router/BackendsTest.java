@@ -12,6 +12,8 @@ import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
 import dev.baton.router.backend.ProxyNotifications;
 import dev.baton.router.backend.StoreTelemetry;
+import dev.baton.router.policy.Mode;
+import dev.baton.router.policy.PolicyConfig;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -30,6 +32,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 /// A router over a strict pair of engines of each kind: whatever the protocol, the client gets the decoder's answer.
 @Timeout(60)
 class BackendsTest {
+    /// Whatever another route would cost.
+    private static final PolicyConfig ALL_LEGS =
+            PolicyConfig.builder().mode(Mode.PD).build();
+
     private static final String WHOLE = "{\"prompt\":\"one\",\"max_tokens\":3,\"min_tokens\":2}";
     private static final String STREAM =
             "{\"prompt\":\"two\",\"max_tokens\":4,\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
@@ -44,6 +50,10 @@ class BackendsTest {
         }
 
         static Pair of(BackendKind kind, ProtocolEngines engines, List<EngineInfo> fleet) {
+            return of(kind, engines, fleet, ALL_LEGS);
+        }
+
+        static Pair of(BackendKind kind, ProtocolEngines engines, List<EngineInfo> fleet, PolicyConfig policy) {
             EngineSource source = new StaticEngines(fleet);
             Announcements announcements = Announcements.NONE;
             if (kind == BackendKind.LMCACHE_PD) {
@@ -58,6 +68,7 @@ class BackendsTest {
             Router router = Router.start(RouterConfig.builder("127.0.0.1", 0, source)
                     .backend(kind.backend())
                     .announcements(announcements)
+                    .policy(policy)
                     .accessLog(false)
                     .build());
             return new Pair(engines, router, HttpClient.newHttpClient());
@@ -158,6 +169,23 @@ class BackendsTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource(
+            value = BackendKind.class,
+            names = {"P2P_NCCL", "SGLANG"})
+    void suchDecodersGetAPrefillerWhateverThePolicySays(BackendKind kind) throws Exception {
+        ProtocolEngines engines = new ProtocolEngines(kind);
+        try (Pair pair = Pair.of(
+                kind,
+                engines,
+                List.of(engines.prefillerInfo(), engines.decoderInfo()),
+                PolicyConfig.builder().mode(Mode.AGGREGATED).build())) {
+            assertThat(pair.complete(WHOLE).statusCode()).isEqualTo(200);
+            assertThat(engines.prefiller.received).hasSize(1);
+            assertThat(engines.violations()).isEmpty();
+        }
+    }
+
     /// A vLLM decoder would wait for ever, and end when its client leaves.
     @Test
     void mooncakeDecodersAreToldNothingWhileTheEngineIdIsNotKnown() throws Exception {
@@ -220,6 +248,7 @@ class BackendsTest {
                                 "127.0.0.1",
                                 0,
                                 new StaticEngines(List.of(engines.prefillerInfo(), engines.decoderInfo())))
+                        .policy(ALL_LEGS)
                         .engineKey(Optional.of("fleet-key"))
                         .accessLog(false)
                         .build());

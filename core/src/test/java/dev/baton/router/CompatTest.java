@@ -187,6 +187,43 @@ class CompatTest {
         }
     }
 
+    @Test
+    void laterTurnsGoToTheDecoderAloneInPpdMode() throws Exception {
+        int zmqPort = freePort();
+        try (ProtocolEngines engines = new ProtocolEngines(BackendKind.P2P_NCCL_PPD);
+                Router router = start(config("disagg_proxy_ppd", "--zmq-port " + zmqPort + " --host 127.0.0.1"));
+                HttpClient client = HttpClient.newHttpClient();
+                AutoCloseable pings =
+                        ProtocolEngines.register(zmqPort, List.of(engines.prefillerInfo(), engines.decoderInfo()))) {
+            assertThat(pings).isNotNull();
+            await().atMost(Duration.ofSeconds(10))
+                    .until(() -> get(client, router, "/status").contains("\"decode_node_count\":1")
+                            && get(client, router, "/status").contains("\"prefill_node_count\":1"));
+            assertThat(get(client, router, "/mode")).contains("\"mode\":\"pd\"");
+            assertThat(post(client, router, "/mode/ppd", "").body()).contains("\"mode\":\"ppd\",\"previous\":\"pd\"");
+            assertThat(chat(client, router, turns(1)).statusCode()).isEqualTo(200);
+            assertThat(engines.prefiller.received).hasSize(1);
+            assertThat(chat(client, router, turns(2)).statusCode()).isEqualTo(200);
+            assertThat(engines.prefiller.received)
+                    .as("the second turn has no prefill leg")
+                    .hasSize(1);
+            assertThat(List.copyOf(engines.decoder.received).getLast().requestId())
+                    .matches("d_direct_[0-9a-f]{32}");
+            assertThat(engines.violations()).isEmpty();
+        }
+    }
+
+    private static HttpResponse<String> chat(HttpClient client, Router router, String messages)
+            throws IOException, InterruptedException {
+        return post(client, router, "/v1/chat/completions", "{\"max_tokens\":2,\"messages\":[" + messages + "]}");
+    }
+
+    private static String turns(int count) {
+        String first = "{\"role\":\"user\",\"content\":\"" + "The first question is a long one. ".repeat(20) + "\"}";
+        String more = ",{\"role\":\"assistant\",\"content\":\"An answer.\"},{\"role\":\"user\",\"content\":\"More?\"}";
+        return first + more.repeat(count - 1);
+    }
+
     // name | flags | address | what engines there are
     @ParameterizedTest
     @CsvSource(

@@ -57,6 +57,11 @@ public interface CompatProxy {
     /// The variable with the key that engines are shown.
     String ENGINE_KEY_VARIABLE = "OPENAI_API_KEY";
 
+    /// The variable with the key that whoever adds engines has to show, if the proxy has one.
+    default Optional<String> adminKeyVariable() {
+        return Optional.empty();
+    }
+
     /// The router that stands in for the proxy, as its flags say. What it has to listen on besides the router's own
     /// port it listens on already, and closes with the router.
     ///

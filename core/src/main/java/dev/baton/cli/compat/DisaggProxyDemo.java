@@ -5,6 +5,7 @@ import dev.baton.router.RouterConfig;
 import dev.baton.router.backend.Nixl;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -36,6 +37,11 @@ final class DisaggProxyDemo implements CompatProxy {
 
     @Option(names = "--port", paramLabel = "PORT", defaultValue = "8000", description = "Port to listen on.")
     int port;
+
+    @Override
+    public Optional<String> adminKeyVariable() {
+        return Optional.of("ADMIN_API_KEY");
+    }
 
     @Override
     public RouterConfig router() {

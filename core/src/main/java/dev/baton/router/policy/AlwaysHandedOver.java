@@ -36,6 +36,16 @@ public final class AlwaysHandedOver implements RoutingPolicy {
     }
 
     @Override
+    public void prefilled(PolicyRequest request) {
+        policy.prefilled(request);
+    }
+
+    @Override
+    public void firstToken(PolicyRequest request) {
+        policy.firstToken(request);
+    }
+
+    @Override
     public void ended(PolicyRequest request, RouteOutcome outcome) {
         policy.ended(request, outcome);
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineRole;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
@@ -54,6 +55,44 @@ class AlwaysHandedOverTest {
                 .orElseThrow();
         assertThat(decision.route()).isEqualTo(new Route.Disaggregated<>(BUSY, DECODER));
         assertThat(decision.reason()).isEqualTo("fixed");
+    }
+
+    @Test
+    void theOtherPolicyHearsWhatBecomesOfARequest() {
+        List<String> heard = new ArrayList<>();
+        RoutingPolicy listening = new RoutingPolicy() {
+            @Override
+            public <E extends EngineView> Optional<Decision<E>> route(
+                    PolicyRequest request, List<E> prefillers, List<E> decoders) {
+                return Optional.empty();
+            }
+
+            @Override
+            public void prefilled(PolicyRequest request) {
+                heard.add("prefilled");
+            }
+
+            @Override
+            public void firstToken(PolicyRequest request) {
+                heard.add("first token");
+            }
+
+            @Override
+            public void ended(PolicyRequest request, RouteOutcome outcome) {
+                heard.add("ended");
+            }
+
+            @Override
+            public void forgotten(EngineView engine) {
+                heard.add("forgotten");
+            }
+        };
+        AlwaysHandedOver policy = new AlwaysHandedOver(listening);
+        policy.prefilled(REQUEST);
+        policy.firstToken(REQUEST);
+        policy.ended(REQUEST, new RouteOutcome(new Route.Direct<>(DECODER), true, 1, 1, 1, 1, 1, 1));
+        policy.forgotten(DECODER);
+        assertThat(heard).containsExactly("prefilled", "first token", "ended", "forgotten");
     }
 
     @Test
