@@ -8,7 +8,9 @@ import io.vertx.core.http.HttpClientOptions;
 import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.PoolOptions;
 import io.vertx.core.http.RequestOptions;
+import io.vertx.core.internal.VertxInternal;
 import io.vertx.core.net.ClientSSLOptions;
+import io.vertx.core.net.SocketAddress;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.UnknownHostException;
@@ -28,6 +30,7 @@ public final class HttpClient implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HttpClient.class);
 
     private final Vertx vertx;
+    private final HostNames names;
     private final HttpClientConfig config;
     private final ClientSSLOptions tls;
     private final int maxConnectionsPerHostAndLoop;
@@ -38,6 +41,7 @@ public final class HttpClient implements AutoCloseable {
 
     HttpClient(Vertx vertx, int eventLoops, HttpClientConfig config) {
         this.vertx = vertx;
+        this.names = new HostNames((VertxInternal) vertx);
         this.config = config;
         this.tls = config.tls().read();
         this.maxConnectionsPerHostAndLoop = Math.ceilDiv(config.maxConnectionsPerHost(), eventLoops);
@@ -69,7 +73,7 @@ public final class HttpClient implements AutoCloseable {
 
     /// Sends a request; the listener gets the response piece by piece.
     public HttpCall send(HttpClientRequest request, HttpResponseListener listener) {
-        Call call = new Call(vertx, vertx.getOrCreateContext(), request, listener);
+        Call call = new Call(vertx, names, vertx.getOrCreateContext(), request, listener);
         call.context.runOnContext(ignored -> call.start(ofThisLoop()));
         return call;
     }
@@ -99,6 +103,7 @@ public final class HttpClient implements AutoCloseable {
 
     /// One call; all state belongs to its context's event loop.
     private static final class Call implements HttpCall {
+        private final HostNames names;
         private final Context context;
         private final HttpClientRequest request;
         private final HttpResponseListener listener;
@@ -110,7 +115,13 @@ public final class HttpClient implements AutoCloseable {
         private boolean paused;
         private boolean ended;
 
-        private Call(Vertx vertx, Context context, HttpClientRequest request, HttpResponseListener listener) {
+        private Call(
+                Vertx vertx,
+                HostNames names,
+                Context context,
+                HttpClientRequest request,
+                HttpResponseListener listener) {
+            this.names = names;
             this.context = context;
             this.request = request;
             this.listener = listener;
@@ -137,7 +148,19 @@ public final class HttpClient implements AutoCloseable {
                     .setPort(target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort())
                     .setSsl(secure)
                     .setURI(query == null ? path : path + "?" + query);
-            client.request(options).onComplete(this::connected, e -> failed(e, true));
+            if (HostNames.isAddress(options.getHost())) {
+                client.request(options).onComplete(this::connected, e -> failed(e, true));
+            } else {
+                names.find(
+                        options.getHost(),
+                        address -> {
+                            if (!ended) {
+                                options.setServer(SocketAddress.inetSocketAddress(options.getPort(), address));
+                                client.request(options).onComplete(this::connected, e -> failed(e, true));
+                            }
+                        },
+                        e -> failed(e, true));
+            }
         }
 
         private void connected(io.vertx.core.http.HttpClientRequest ready) {

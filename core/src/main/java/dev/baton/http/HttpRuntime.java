@@ -6,6 +6,7 @@ import io.vertx.core.DeploymentOptions;
 import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.VertxOptions;
+import io.vertx.core.dns.AddressResolverOptions;
 import io.vertx.core.file.FileSystemOptions;
 import java.time.Duration;
 import java.util.List;
@@ -17,6 +18,9 @@ import java.util.concurrent.TimeoutException;
 /// turn, and a request stays on the loop of its connection with every call that is made for it, so that a proxied
 /// byte never changes threads. Thread-safe. Closing it closes what was made from it.
 public final class HttpRuntime implements AutoCloseable {
+    private static final int MAX_NAME_AGE_SECONDS = 5;
+    private static final int HOSTS_REFRESH_MILLIS = 1000;
+
     private final Vertx vertx;
     private final List<Context> loops;
 
@@ -34,7 +38,15 @@ public final class HttpRuntime implements AutoCloseable {
     ///
     /// @param eventLoops number of event-loop threads, at least 1
     public static HttpRuntime start(int eventLoops) {
+        return start(eventLoops, new AddressResolverOptions());
+    }
+
+    /// The same with other name servers or another table of hosts. Addresses that change must be seen soon.
+    static HttpRuntime start(int eventLoops, AddressResolverOptions names) {
         VertxOptions options = new VertxOptions()
+                .setAddressResolverOptions(names.setCacheMaxTimeToLive(MAX_NAME_AGE_SECONDS)
+                        .setHostsRefreshPeriod(HOSTS_REFRESH_MILLIS)
+                        .setHostsRefreshPeriodUnit(TimeUnit.MILLISECONDS))
                 .setPreferNativeTransport(true) // epoll where it is there, else the JDK's selectors
                 .setEventLoopPoolSize(eventLoops)
                 .setWorkerPoolSize(1)

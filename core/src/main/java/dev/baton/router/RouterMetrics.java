@@ -44,11 +44,8 @@ final class RouterMetrics {
             "Prefills whose answer does not say where the KV cache is, by reason (absent, not_json, stopped).",
             "reason");
 
-    private final Counter legFailures = metrics.counter(
-            "baton_router_leg_failures",
-            "Legs that failed, by cause.",
-            "role",
-            "cause");
+    private final Counter legFailures =
+            metrics.counter("baton_router_leg_failures", "Legs that failed, by cause.", "role", "cause");
 
     private final Counter aborts = metrics.counter(
             "baton_router_aborts", "Requests whose client left before the answer was complete, by stage.", "stage");

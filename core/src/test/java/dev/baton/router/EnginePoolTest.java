@@ -171,7 +171,9 @@ class EnginePoolTest {
         pool.tidy(System.nanoTime() + Duration.ofMinutes(11).toNanos());
         assertThat(watcher.forgotten).extracting(Upstream::address).containsExactly(second.address());
         pool.joined(EngineInfo.of(new EngineAddress("p5", 1), EngineRole.PREFILLER));
-        assertThat(pool.prefillers().getLast().prefillerIndex()).as("free again").isEqualTo(1);
+        assertThat(pool.prefillers().getLast().prefillerIndex())
+                .as("free again")
+                .isEqualTo(1);
     }
 
     @Test
@@ -241,6 +243,8 @@ class EnginePoolTest {
                 .extracting(Upstream::address)
                 .doesNotHaveDuplicates();
         assertThat(pool.prefillers()).extracting(Upstream::prefillerIndex).doesNotHaveDuplicates();
-        assertThat(pool.prefillers().subList(0, 3)).extracting(Upstream::prefillerIndex).containsExactly(0, 1, 2);
+        assertThat(pool.prefillers().subList(0, 3))
+                .extracting(Upstream::prefillerIndex)
+                .containsExactly(0, 1, 2);
     }
 }

@@ -259,8 +259,8 @@ class RouterHealthTest {
             assumeTrue(full, "this kernel does not drop connections of a full queue");
             EngineAddress gone = new EngineAddress("127.0.0.1", silent.getLocalPort());
             Changing engines = new Changing();
-            try (Fleet fleet = new Fleet(
-                    1, 1, config -> config.engines(engines).probeInterval(Duration.ofSeconds(30)))) {
+            try (Fleet fleet =
+                    new Fleet(1, 1, config -> config.engines(engines).probeInterval(Duration.ofSeconds(30)))) {
                 engines.listener.joined(EngineInfo.of(gone, EngineRole.PREFILLER));
                 engines.listener.joined(EngineInfo.of(fleet.prefiller(0).address(), EngineRole.PREFILLER));
                 engines.listener.joined(EngineInfo.of(fleet.decoder(0).address(), EngineRole.DECODER));
