@@ -32,6 +32,7 @@ import picocli.CommandLine.Spec;
         abbreviateSynopsis = true)
 final class UpCommand implements Callable<Integer> {
     private static final String ACCESS = "Frontend";
+    private static final String ROUTING = "Routing";
 
     /// A role that does not end within its own deadline is killed a moment later.
     private static final Duration KILL_AFTER = Duration.ofSeconds(2);
@@ -117,6 +118,9 @@ final class UpCommand implements Callable<Integer> {
     @Spec
     CommandSpec spec = CommandSpec.create();
 
+    @Mixin(name = ROUTING)
+    RoutingOptions routing = new RoutingOptions();
+
     @Mixin
     EngineOptions engine = new EngineOptions();
 
@@ -141,6 +145,7 @@ final class UpCommand implements Callable<Integer> {
     private void checkFrontend(Path modelDirectory) {
         try {
             access.http(host, port);
+            routing.policy();
             engine.model.defaultSampling(modelDirectory);
         } catch (IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
@@ -163,7 +168,8 @@ final class UpCommand implements Callable<Integer> {
     private List<String> routerFlags() {
         List<OptionSpec> shared = new ArrayList<>();
         for (CommandSpec mixin : List.of(
-                Objects.requireNonNull(spec.mixins().get(ACCESS)), EngineOptions.group(spec, EngineOptions.LOGGING))) {
+                Objects.requireNonNull(spec.mixins().get(ACCESS)),
+                Objects.requireNonNull(spec.mixins().get(ROUTING)), EngineOptions.group(spec, EngineOptions.LOGGING))) {
             mixin.options().stream()
                     .filter(option -> !option.longestName().equals(AccessOptions.API_KEY))
                     .forEach(shared::add);

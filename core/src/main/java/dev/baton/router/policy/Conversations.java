@@ -56,10 +56,13 @@ final class Conversations {
     /// The end of a prompt that was answered.
     ///
     /// @param hash of the whole prompt
-    /// @param bytes of it
     /// @param turn which turn it was
     /// @param outputTokens of the answer; 0 if unknown
-    private record End(Conversation conversation, long hash, int bytes, int turn, int outputTokens) {}
+    private record End(Conversation conversation, long hash, int turn, int outputTokens) {
+        private boolean isLast() {
+            return conversation.ends.getLast() == this;
+        }
+    }
 
     /// What an earlier request says of a new one.
     ///
@@ -111,15 +114,19 @@ final class Conversations {
     }
 
     private Optional<Continuation> find(PromptBlocks blocks, String session, long hash, int length) {
-        List<End> ends = byEnd.getOrDefault(hash, List.of());
-        for (int i = ends.size() - 1; i >= 0; i--) {
-            End end = ends.get(i);
-            if (session.isEmpty() || end.conversation.session.equals(session)) {
-                int turn = blocks.turn() > 0 ? blocks.turn() : end.turn + 1;
-                return Optional.of(new Continuation(end.conversation, turn, length, end.outputTokens));
+        End found = null;
+        for (End end : byEnd.getOrDefault(hash, List.of())) {
+            boolean fits = session.isEmpty() || end.conversation.session.equals(session);
+            // one that nobody has continued yet comes first, then the newest
+            if (fits && (found == null || end.isLast() || !found.isLast())) {
+                found = end;
             }
         }
-        return Optional.empty();
+        if (found == null) {
+            return Optional.empty();
+        }
+        int turn = blocks.turn() > 0 ? blocks.turn() : found.turn + 1;
+        return Optional.of(new Continuation(found.conversation, turn, length, found.outputTokens));
     }
 
     private Optional<Continuation> ofSession(String session, int turn) {
@@ -159,7 +166,7 @@ final class Conversations {
             if (conversation.ends.size() == 2) { // the last turn can be asked once more
                 remove(conversation.ends.removeFirst());
             }
-            End end = new End(conversation, hash, blocks.length(), turn, Math.max(0, outputTokens));
+            End end = new End(conversation, hash, turn, Math.max(0, outputTokens));
             conversation.ends.add(end);
             byEnd.computeIfAbsent(hash, key -> new ArrayList<>(1)).add(end);
             int whole = Math.min(blocks.length() / PromptBlocks.BLOCK_BYTES, blocks.chain().length);

@@ -2,8 +2,9 @@ package dev.baton.router.policy;
 
 import dev.baton.router.policy.Assignment.PromptEstimate;
 import java.util.ArrayList;
-import java.util.Arrays;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 
@@ -40,7 +41,7 @@ final class CostWeigher {
 
     private final double ttftWeight;
     private final double tpotWeight;
-    private final long[] lastTaken = new long[Kind.values().length];
+    private final Map<Kind, Long> lastTaken = new EnumMap<>(Kind.class);
     private long decisions = STALE;
     private long lastMeasuring;
 
@@ -63,7 +64,6 @@ final class CostWeigher {
     /// @param alone engines that are no decoders and may do both; empty if there are none
     /// @param tokens of the prompt
     /// @param outputTokens that are expected
-    /// @param decoderCached tokens of the prompt that each decoder holds, by position
     /// @param home the decoder of the turn before
     record Question<E extends EngineView>(
             Candidates<E> prefillers,
@@ -133,7 +133,7 @@ final class CostWeigher {
         if (taken != cheapest) {
             lastMeasuring = decisions;
         }
-        lastTaken[taken.kind.ordinal()] = decisions;
+        lastTaken.put(taken.kind, decisions);
 
         List<Decision.Weighed> considered = new ArrayList<>(3);
         for (Best best : List.of(disaggregated, direct, aggregated)) {
@@ -147,7 +147,7 @@ final class CostWeigher {
 
     private boolean isToBeMeasured(Best other, Best cheapest) {
         return other.exists()
-                && decisions - lastTaken[other.kind.ordinal()] > STALE
+                && decisions - lastTaken.getOrDefault(other.kind, 0L) > STALE
                 && decisions - lastMeasuring > PAUSE
                 && other.cost <= BEARABLE * cheapest.cost;
     }
@@ -340,11 +340,5 @@ final class CostWeigher {
             }
         }
         return wait;
-    }
-
-    void clear() {
-        Arrays.fill(lastTaken, 0);
-        decisions = STALE;
-        lastMeasuring = 0;
     }
 }
