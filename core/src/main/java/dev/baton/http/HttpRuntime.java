@@ -25,10 +25,9 @@ public final class HttpRuntime implements AutoCloseable {
         this.loops = loops;
     }
 
-    /// Starts one event loop for each processor but one, which is left to the kernel, the compiler and the collector:
-    /// on two processors a second loop adds a tenth to the work of each piece and takes nothing off its wait.
+    /// Starts one event loop for each processor.
     public static HttpRuntime start() {
-        return start(Math.max(1, Runtime.getRuntime().availableProcessors() - 1));
+        return start(Runtime.getRuntime().availableProcessors());
     }
 
     /// Starts the event loops.
