@@ -150,7 +150,7 @@ class LoadShedderTest {
             shedder.measure(tick * 250_000_000L);
             if (tick % 8 == 0) {
                 places.removeLast().served();
-                assertThat(shedder.admit("").isPresent()).isEqualTo(tick < 64);
+                assertThat(shedder.admit("").isPresent()).isEqualTo(tick < 72);
             }
         }
         for (int tick = 81; tick <= 400; tick++) {
