@@ -106,8 +106,12 @@ final class AccessOptions {
         if (sslCertReqs != 0 && sslCaCerts == null) {
             throw new IllegalArgumentException("--ssl-cert-reqs " + sslCertReqs + " needs --ssl-ca-certs.");
         }
-        return Optional.of(new ServerTls(
-                sslCertfile, sslKeyfile, Optional.ofNullable(sslCaCerts), ServerTls.Clients.values()[sslCertReqs]));
+        ServerTls.Clients clients = switch (sslCertReqs) {
+            case 1 -> ServerTls.Clients.OPTIONAL;
+            case 2 -> ServerTls.Clients.REQUIRED;
+            default -> ServerTls.Clients.NONE;
+        };
+        return Optional.of(new ServerTls(sslCertfile, sslKeyfile, Optional.ofNullable(sslCaCerts), clients));
     }
 
     /// `http`, or `https` with a certificate.

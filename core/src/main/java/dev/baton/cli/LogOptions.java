@@ -1,6 +1,9 @@
 package dev.baton.cli;
 
+import java.net.URI;
+import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -43,6 +46,27 @@ final class LogOptions {
             description = "Least level that is logged: error, warning, info or debug (default: info).")
     @Nullable
     Level level;
+
+    @Option(
+            names = "--otlp-traces-endpoint",
+            paramLabel = "URL",
+            description = "Where a collector takes traces of OpenTelemetry as JSON over HTTP, for example"
+                    + " http://localhost:4318/v1/traces (default: none are recorded).")
+    @Nullable
+    URI otlpTracesEndpoint;
+
+    /// Where traces go.
+    ///
+    /// @throws IllegalArgumentException if that is no address to post to
+    Optional<URI> tracesEndpoint() {
+        URI given = otlpTracesEndpoint;
+        if (given != null
+                && (given.getHost() == null || !List.of("http", "https").contains(given.getScheme()))) {
+            throw new IllegalArgumentException("--otlp-traces-endpoint " + given
+                    + " is no http:// or https:// address: write http://localhost:4318/v1/traces.");
+        }
+        return Optional.ofNullable(given);
+    }
 
     /// Makes it so for this process.
     void apply() {

@@ -241,6 +241,7 @@ final class RouterCommand implements Callable<Integer> {
                     .maxInFlight(maxInFlight)
                     .maxQueueWait(maxQueueWait)
                     .eventLoops(eventLoops)
+                    .tracesEndpoint(log.tracesEndpoint())
                     .engineTls(new ClientTls(
                             Optional.ofNullable(engineCaCerts),
                             Optional.ofNullable(engineCertfile),

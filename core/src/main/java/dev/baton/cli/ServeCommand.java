@@ -238,6 +238,7 @@ final class ServeCommand implements Callable<Integer> {
                     .maxInFlight(engine.scheduler.maxNumQueuedReqs)
                     .logStats(!engine.runtime.disableLogStats)
                     .logStatsInterval(engine.runtime.logStatsInterval)
+                    .tracesEndpoint(engine.log.tracesEndpoint())
                     .build();
         } catch (IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);

@@ -142,7 +142,6 @@ final class VllmFlags {
         refused("--worker-cls", "Python code is not loaded");
         refused("--root-path", "let the proxy in front cut the path off");
         refused("--uds", "an instance listens on a port: --host 127.0.0.1 keeps it to this machine");
-        refused("--otlp-traces-endpoint", "traces are not exported");
         refused("--collect-detailed-traces", "traces are not exported");
         refused("--kv-offloading-size", "KV blocks are not offloaded");
         refused("--kv-offloading-backend", "KV blocks are not offloaded");

@@ -17,6 +17,7 @@ import java.net.UnknownHostException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
@@ -31,6 +32,7 @@ public final class HttpClient implements AutoCloseable {
 
     private final Vertx vertx;
     private final HostNames names;
+    private final Optional<Tracer> tracer;
     private final HttpClientConfig config;
     private final ClientSSLOptions tls;
     private final int maxConnectionsPerHostAndLoop;
@@ -39,7 +41,8 @@ public final class HttpClient implements AutoCloseable {
     /// every byte would then change threads, and would be locked by all.
     private final Map<Thread, io.vertx.core.http.HttpClient> clients = new ConcurrentHashMap<>();
 
-    HttpClient(Vertx vertx, int eventLoops, HttpClientConfig config) {
+    HttpClient(Vertx vertx, int eventLoops, Optional<Tracer> tracer, HttpClientConfig config) {
+        this.tracer = tracer;
         this.vertx = vertx;
         this.names = new HostNames((VertxInternal) vertx);
         this.config = config;
@@ -73,6 +76,16 @@ public final class HttpClient implements AutoCloseable {
 
     /// Sends a request; the listener gets the response piece by piece.
     public HttpCall send(HttpClientRequest request, HttpResponseListener listener) {
+        Optional<Span> span = tracer.flatMap(recording -> recording.call(request));
+        return span.isEmpty()
+                ? start(request, listener)
+                : start(
+                        request.withHeader(
+                                TraceContext.HEADER, span.get().context().header()),
+                        new TracedCall(span.get(), listener));
+    }
+
+    private HttpCall start(HttpClientRequest request, HttpResponseListener listener) {
         Call call = new Call(vertx, names, vertx.getOrCreateContext(), request, listener);
         call.context.runOnContext(ignored -> call.start(ofThisLoop()));
         return call;

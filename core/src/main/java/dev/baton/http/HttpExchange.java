@@ -38,6 +38,7 @@ public final class HttpExchange {
     private final HttpServerResponse response;
     private final byte[] body;
     private final Optional<ApiKey> key;
+    private final Optional<Span> span;
     private final long arrivalNanos = System.nanoTime();
     private final Context context;
     private final Thread loop;
@@ -50,8 +51,15 @@ public final class HttpExchange {
     private Gone goneReason = Gone.CLIENT_CLOSED;
     private boolean gone;
 
-    HttpExchange(Vertx vertx, HttpServerConfig config, HttpServerRequest request, byte[] body, Optional<ApiKey> key) {
+    HttpExchange(
+            Vertx vertx,
+            HttpServerConfig config,
+            HttpServerRequest request,
+            byte[] body,
+            Optional<ApiKey> key,
+            Optional<Span> span) {
         this.key = key;
+        this.span = span;
         this.config = config;
         this.request = request;
         this.response = request.response();
@@ -82,7 +90,12 @@ public final class HttpExchange {
         return Optional.ofNullable(request.getParam(name));
     }
 
+    /// The first value of a header field. `traceparent` names this request's own span, if it has one: that is what
+    /// calls on its behalf are under.
     public Optional<String> header(String name) {
+        if (span.isPresent() && name.equalsIgnoreCase(TraceContext.HEADER)) {
+            return Optional.of(span.get().context().header());
+        }
         return Optional.ofNullable(request.getHeader(name));
     }
 
@@ -102,6 +115,11 @@ public final class HttpExchange {
     /// The key that the client showed, where one is needed.
     public Optional<ApiKey> apiKey() {
         return key;
+    }
+
+    /// The span that records this request, if one does.
+    public Optional<Span> span() {
+        return span;
     }
 
     /// When the request was complete, by [System#nanoTime()].
@@ -178,6 +196,7 @@ public final class HttpExchange {
     void ended() {
         Ended how = new Ended(response.getStatusCode(), response.bytesWritten());
         endListeners.forEach(listener -> listener.accept(how));
+        span.ifPresent(Span::end);
     }
 
     /// Answers with a whole body. Does nothing if the exchange is answered already or the client is gone.
@@ -248,10 +267,19 @@ public final class HttpExchange {
     }
 
     private void head(int status, HttpHeaders headers) {
+        span.ifPresent(recording -> began(recording, status));
         answerListeners.forEach(listener -> listener.accept(status));
         response.setStatusCode(status);
         for (HttpHeaders.Field field : headers.fields()) {
             response.headers().add(field.name(), field.value());
+        }
+    }
+
+    private static void began(Span span, int status) {
+        span.event("answer begins");
+        span.attribute("http.response.status_code", status);
+        if (status >= 500) {
+            span.fail("status " + status);
         }
     }
 
@@ -293,6 +321,10 @@ public final class HttpExchange {
 
     private void notifyGone(Gone reason) {
         gone = true;
+        span.ifPresent(recording -> {
+            recording.fail(String.valueOf(reason));
+            recording.end();
+        });
         goneReason = reason;
         for (Consumer<Gone> listener : goneListeners) {
             listener.accept(reason);

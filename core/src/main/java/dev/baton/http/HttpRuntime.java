@@ -8,11 +8,14 @@ import io.vertx.core.Vertx;
 import io.vertx.core.VertxOptions;
 import io.vertx.core.dns.AddressResolverOptions;
 import io.vertx.core.file.FileSystemOptions;
+import java.net.URI;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Function;
 
 /// The event loops that servers and clients of one process share. A server's connections are dealt out to them in
 /// turn, and a request stays on the loop of its connection with every call that is made for it, so that a proxied
@@ -23,6 +26,7 @@ public final class HttpRuntime implements AutoCloseable {
 
     private final Vertx vertx;
     private final List<Context> loops;
+    private volatile Optional<Tracer> tracer = Optional.empty();
 
     private HttpRuntime(Vertx vertx, List<Context> loops) {
         this.vertx = vertx;
@@ -73,16 +77,27 @@ public final class HttpRuntime implements AutoCloseable {
         return loops.size();
     }
 
+    /// Records what servers and clients made from now on do, as traces of OpenTelemetry: a span for each POST under
+    /// `/v1/`, and one for each call that carries the former's `traceparent`.
+    ///
+    /// @param endpoint where a collector takes OTLP in JSON, for example `http://localhost:4318/v1/traces`
+    /// @param service the name of this process's service
+    /// @param nameOfCall gives a call's span a name, by the call's target
+    public void traceTo(URI endpoint, String service, Function<URI, String> nameOfCall) {
+        HttpClient client = client(HttpClientConfig.defaults());
+        tracer = Optional.of(new Tracer(this, client, endpoint, service, nameOfCall));
+    }
+
     /// Starts a server; returns once it listens.
     ///
     /// @throws HttpException of kind [HttpException.Kind#BIND], in one sentence, if it cannot
     public HttpServer serve(HttpServerConfig config, HttpHandler handler) {
-        return HttpServer.start(vertx, loops, config, handler);
+        return HttpServer.start(vertx, loops, tracer, config, handler);
     }
 
     /// Makes a client with its own pool of connections.
     public HttpClient client(HttpClientConfig config) {
-        return new HttpClient(vertx, loops.size(), config);
+        return new HttpClient(vertx, loops.size(), tracer, config);
     }
 
     /// Runs a task on an event loop every `period` until the handle is closed. The task must not block.
@@ -93,6 +108,7 @@ public final class HttpRuntime implements AutoCloseable {
 
     @Override
     public void close() {
+        tracer.ifPresent(Tracer::finish);
         try {
             vertx.close().await(10, TimeUnit.SECONDS);
         } catch (TimeoutException e) {

@@ -47,7 +47,8 @@ public final class HttpServer implements AutoCloseable {
         this.stopReading = stopReading;
     }
 
-    static HttpServer start(Vertx vertx, List<Context> loops, HttpServerConfig config, HttpHandler handler) {
+    static HttpServer start(
+            Vertx vertx, List<Context> loops, Optional<Tracer> tracer, HttpServerConfig config, HttpHandler handler) {
         HttpServerOptions options = new HttpServerOptions()
                 .setTcpNoDelay(true)
                 .setReuseAddress(true)
@@ -71,7 +72,8 @@ public final class HttpServer implements AutoCloseable {
         for (Context loop : loops) {
             io.vertx.core.http.HttpServer server = vertx.createHttpServer(options)
                     .connectionHandler(connections::opened)
-                    .requestHandler(request -> new RequestReader(vertx, config, connections, request, handler).start());
+                    .requestHandler(
+                            request -> new RequestReader(vertx, config, connections, tracer, request, handler).start());
             Promise<Object> listens = Promise.promise();
             loop.runOnContext(
                     ignored -> server.listen(address).<Object>mapEmpty().onComplete(listens));

@@ -26,6 +26,7 @@ final class RequestReader {
     private final Vertx vertx;
     private final HttpServerConfig config;
     private final Connections connections;
+    private final Optional<Tracer> tracer;
     private final HttpServerRequest request;
     private final HttpHandler handler;
     private Buffer body = Buffer.buffer();
@@ -41,11 +42,13 @@ final class RequestReader {
             Vertx vertx,
             HttpServerConfig config,
             Connections connections,
+            Optional<Tracer> tracer,
             HttpServerRequest request,
             HttpHandler handler) {
         this.vertx = vertx;
         this.config = config;
         this.connections = connections;
+        this.tracer = tracer;
         this.request = request;
         this.handler = handler;
     }
@@ -247,7 +250,12 @@ final class RequestReader {
     }
 
     private void finish(byte[] bytes) {
-        HttpExchange exchange = new HttpExchange(vertx, config, request, bytes, key);
+        Optional<Span> span = tracer.flatMap(recording -> recording.request(
+                request.method().name(),
+                String.valueOf(request.path()),
+                Optional.ofNullable(request.getHeader(TraceContext.HEADER)),
+                startNanos));
+        HttpExchange exchange = new HttpExchange(vertx, config, request, bytes, key, span);
         whenEnded = exchange::ended;
         whenClosed = exchange::closed;
         try {

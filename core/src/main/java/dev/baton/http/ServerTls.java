@@ -13,7 +13,7 @@ import java.util.Optional;
 /// @param clientAuthorities certificates of the authorities that vouch for clients
 /// @param clients whether clients show a certificate
 public record ServerTls(Path certificate, Path key, Optional<Path> clientAuthorities, Clients clients) {
-    /// Whether clients show a certificate of their own; in the order of vLLM's `--ssl-cert-reqs`.
+    /// Whether clients show a certificate of their own.
     public enum Clients {
         /// They are not asked.
         NONE,

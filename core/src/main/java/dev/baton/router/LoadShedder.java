@@ -25,6 +25,9 @@ final class LoadShedder {
     /// fleet that grows, shrinks, or gets longer prompts.
     private static final int HALVED_AFTER_TOKENS = 64;
 
+    /// Fewer first tokens say nothing, unless they took the longest wait.
+    private static final int ENOUGH_TOKENS = 8;
+
     private static final double HALVED_AFTER_SECONDS = 30;
     private static final double MIN_SECONDS = 1;
 
@@ -142,13 +145,12 @@ final class LoadShedder {
                 learnWithoutQueue();
             }
         }
-        if (seconds >= MIN_SECONDS) {
+        if (tokens >= ENOUGH_TOKENS || seconds >= Math.max(MIN_SECONDS, longestWaitSeconds)) {
             rate = tokens / seconds;
-            boolean knowsEnough = tokens > HALVED_AFTER_TOKENS && seconds > 2 * MIN_SECONDS;
-            if (knowsEnough || seconds > HALVED_AFTER_SECONDS) {
-                tokens /= 2;
-                seconds /= 2;
-            }
+        }
+        if (tokens > HALVED_AFTER_TOKENS || (seconds > HALVED_AFTER_SECONDS && tokens > 2 * ENOUGH_TOKENS)) {
+            tokens /= 2;
+            seconds /= 2;
         }
     }
 

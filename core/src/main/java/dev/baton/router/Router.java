@@ -21,6 +21,7 @@ import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.FleetPolicy;
 import dev.baton.router.policy.RoutingPolicy;
+import java.net.URI;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.List;
@@ -72,6 +73,7 @@ public final class Router implements AutoCloseable {
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
         this.runtime = runtime;
+        config.tracesEndpoint().ifPresent(to -> runtime.traceTo(to, "baton-router", this::nameOfLeg));
         HttpClient client = runtime.client(new HttpClientConfig(
                 config.deadlines().connect(), KEEP_ALIVE, MAX_CONNECTIONS_PER_ENGINE, config.engineTls()));
         TtftStats ttft = new TtftStats();
@@ -105,6 +107,15 @@ public final class Router implements AutoCloseable {
         runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
         health.start(runtime, pool);
         runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+    }
+
+    /// What a leg's span is called.
+    private String nameOfLeg(URI target) {
+        boolean prefills = context.pool().prefillers().stream()
+                .anyMatch(engine -> engine.uri(target.getPath()).equals(target));
+        boolean decodes = context.pool().decoders().stream()
+                .anyMatch(engine -> engine.uri(target.getPath()).equals(target));
+        return prefills && decodes ? "leg" : prefills ? "prefill" : "decode";
     }
 
     /// Starts a router; TTFT statistics go to the log. Returns once it listens.

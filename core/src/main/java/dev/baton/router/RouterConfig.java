@@ -7,6 +7,7 @@ import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
 import dev.baton.router.policy.PolicyConfig;
+import java.net.URI;
 import java.time.Duration;
 import java.util.Optional;
 
@@ -22,6 +23,7 @@ import java.util.Optional;
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
 /// @param engineTls how engines of `https` addresses are known
+/// @param tracesEndpoint where traces go, as OTLP in JSON over HTTP; empty: nothing is recorded
 /// @param eventLoops threads that carry requests
 /// @param maxInFlight requests in flight at a time; further ones get 503 at once
 /// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
@@ -40,6 +42,7 @@ public record RouterConfig(
         RouterDeadlines deadlines,
         int maxMigrations,
         ClientTls engineTls,
+        Optional<URI> tracesEndpoint,
         int eventLoops,
         int maxInFlight,
         Duration maxQueueWait,
@@ -90,6 +93,7 @@ public record RouterConfig(
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
                 .engineTls(engineTls)
+                .tracesEndpoint(tracesEndpoint)
                 .eventLoops(eventLoops)
                 .maxInFlight(maxInFlight)
                 .maxQueueWait(maxQueueWait)
@@ -111,6 +115,7 @@ public record RouterConfig(
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
         private ClientTls engineTls = ClientTls.defaults();
+        private Optional<URI> tracesEndpoint = Optional.empty();
         private int eventLoops = Runtime.getRuntime().availableProcessors();
         private int maxInFlight = 10_000;
         private Duration maxQueueWait = Duration.ofSeconds(30);
@@ -174,6 +179,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder tracesEndpoint(Optional<URI> collector) {
+            tracesEndpoint = collector;
+            return this;
+        }
+
         public Builder eventLoops(int threads) {
             eventLoops = threads;
             return this;
@@ -224,6 +234,7 @@ public record RouterConfig(
                     deadlines,
                     maxMigrations,
                     engineTls,
+                    tracesEndpoint,
                     eventLoops,
                     maxInFlight,
                     maxQueueWait,

@@ -107,6 +107,7 @@ public final class EngineServer implements AutoCloseable {
                 + String.format(Locale.ROOT, "%08x", engine.describe().hashCode());
         addRoutes();
         this.runtime = HttpRuntime.start(EVENT_LOOPS);
+        config.tracesEndpoint().ifPresent(to -> runtime.traceTo(to, "baton-engine", target -> "call"));
         try {
             this.server = runtime.serve(config.http(), this::handle);
         } catch (HttpException e) {
@@ -383,12 +384,16 @@ public final class EngineServer implements AutoCloseable {
             exchange.setResponseHeader(REQUEST_ID, requestId);
         }
         ResponseHead head = new ResponseHead(
-                continuity.from().map(Continuation::id).filter(id -> !id.isEmpty()).orElse(format.idPrefix() + requestId),
+                continuity
+                        .from()
+                        .map(Continuation::id)
+                        .filter(id -> !id.isEmpty())
+                        .orElse(format.idPrefix() + requestId),
                 continuity.from().map(Continuation::created).orElse(System.currentTimeMillis() / 1000),
                 config.modelName(),
                 fingerprint);
-        Generation generation = new Generation(
-                requestId, options, format, priority(exchange, options), head, encoded, continuity);
+        Generation generation =
+                new Generation(requestId, options, format, priority(exchange, options), head, encoded, continuity);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
         if (options.output().stream() && config.sseKeepAliveInterval().isPresent()) {

@@ -3,6 +3,7 @@ package dev.baton.serving;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.serving.tools.ToolFormat;
 import dev.baton.serving.tools.ToolParsers;
+import java.net.URI;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -26,6 +27,7 @@ import java.util.Optional;
 /// @param maxInFlight most sequences (prompts times `n`) in flight, queued ones included; more is 503
 /// @param logStats whether there are lines of statistics in the log (`--disable-log-stats`)
 /// @param logStatsInterval time between two of them while there is traffic
+/// @param tracesEndpoint where traces go, as OTLP in JSON over HTTP; empty: nothing is recorded
 /// @param responseRole role of a chat's answer (`--response-role`)
 /// @param enableRequestIdHeaders whether answers carry `X-Request-Id` (`--enable-request-id-headers`)
 public record EngineServerConfig(
@@ -44,6 +46,7 @@ public record EngineServerConfig(
         int maxInFlight,
         boolean logStats,
         Duration logStatsInterval,
+        Optional<URI> tracesEndpoint,
         String responseRole,
         boolean enableRequestIdHeaders) {
 
@@ -93,6 +96,7 @@ public record EngineServerConfig(
                 .maxInFlight(maxInFlight)
                 .logStats(logStats)
                 .logStatsInterval(logStatsInterval)
+                .tracesEndpoint(tracesEndpoint)
                 .responseRole(responseRole)
                 .enableRequestIdHeaders(enableRequestIdHeaders);
     }
@@ -113,6 +117,7 @@ public record EngineServerConfig(
         private boolean enableAutoToolChoice;
         private int maxInFlight = 4096;
         private boolean logStats = true;
+        private Optional<URI> tracesEndpoint = Optional.empty();
         private Duration logStatsInterval = Duration.ofSeconds(10);
         private String responseRole = "assistant";
         private boolean enableRequestIdHeaders;
@@ -199,6 +204,11 @@ public record EngineServerConfig(
             return this;
         }
 
+        public Builder tracesEndpoint(Optional<URI> collector) {
+            tracesEndpoint = collector;
+            return this;
+        }
+
         public Builder logStatsInterval(Duration interval) {
             logStatsInterval = interval;
             return this;
@@ -224,6 +234,7 @@ public record EngineServerConfig(
                     maxInFlight,
                     logStats,
                     logStatsInterval,
+                    tracesEndpoint,
                     responseRole,
                     enableRequestIdHeaders);
         }

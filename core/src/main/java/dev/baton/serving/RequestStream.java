@@ -5,6 +5,7 @@ import dev.baton.engine.EngineException;
 import dev.baton.engine.EngineRequest;
 import dev.baton.engine.RequestOutput;
 import dev.baton.http.HttpExchange;
+import dev.baton.http.Span;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.transfer.KvTransferParams;
@@ -136,13 +137,12 @@ final class RequestStream {
         if (over || !generation.options().output().stream()) {
             return;
         }
-        List<RequestOutput.TokenLogprobs> logprobs = generation.options().output().logprobs().isPresent()
-                ? List.of(new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]))
-                : List.of();
+        List<RequestOutput.TokenLogprobs> logprobs =
+                generation.options().output().logprobs().isPresent()
+                        ? List.of(new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]))
+                        : List.of();
         for (int token : generation.continuity().outputTokenIds()) {
-            show(
-                    sequences.getFirst(),
-                    new RequestOutput(new int[] {token}, logprobs, List.of(), Optional.empty()));
+            show(sequences.getFirst(), new RequestOutput(new int[] {token}, logprobs, List.of(), Optional.empty()));
         }
     }
 
@@ -220,6 +220,7 @@ final class RequestStream {
             long before = sequence.tokensAt(now);
             if (before == 0) {
                 metrics.firstToken(now - exchange.arrivalNanos());
+                exchange.span().ifPresent(span -> traceFirstToken(span, now));
             } else {
                 metrics.nextOutput(now - before);
             }
@@ -242,10 +243,26 @@ final class RequestStream {
                     sequence.decodeNanos());
             if (unfinished == 0) {
                 metrics.completed(sequences);
+                exchange.span().ifPresent(span -> traceCompleted(span, now));
                 answer.complete();
                 finishQuietly();
             }
         }
+    }
+
+    /// The names are vLLM's.
+    private void traceFirstToken(Span span, long now) {
+        span.event("first token");
+        span.attribute("gen_ai.latency.time_to_first_token", (now - exchange.arrivalNanos()) / 1e9);
+    }
+
+    private void traceCompleted(Span span, long now) {
+        span.attribute("gen_ai.request.id", generation.head().id());
+        span.attribute("gen_ai.request.n", sequences.size());
+        span.attribute(
+                "gen_ai.usage.completion_tokens",
+                sequences.stream().mapToInt(Sequence::numTokens).sum());
+        span.attribute("gen_ai.latency.e2e", (now - exchange.arrivalNanos()) / 1e9);
     }
 
     private void show(Sequence sequence, RequestOutput output) {

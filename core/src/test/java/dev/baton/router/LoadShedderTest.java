@@ -140,6 +140,26 @@ class LoadShedderTest {
     }
 
     @Test
+    void longPromptsAreNotTakenForAFleetThatStandsStill() {
+        LoadShedder shedder = shedder(30);
+        List<LoadShedder.Place> places = new ArrayList<>();
+        for (int i = 0; i < 24; i++) {
+            places.add(shedder.admit("").orElseThrow());
+        }
+        for (int tick = 1; tick <= 80; tick++) { // one is served each 2 s: 24 that wait are 48 s of work
+            shedder.measure(tick * 250_000_000L);
+            if (tick % 8 == 0) {
+                places.removeLast().served();
+                assertThat(shedder.admit("").isPresent()).isEqualTo(tick < 72);
+            }
+        }
+        for (int tick = 81; tick <= 400; tick++) {
+            shedder.measure(tick * 250_000_000L);
+        }
+        assertThat(shedder.admit("")).as("it stands still").isEmpty();
+    }
+
+    @Test
     void fleetThatGetsFasterGetsMoreRoomAndASlowerOneLess() {
         LoadShedder shedder = shedder(1);
         run(shedder, 4, 0.1, Map.of("", 120.0), 60, 1);
