@@ -60,7 +60,7 @@ final class Conversations {
     /// @param outputTokens of the answer; 0 if unknown
     private record End(Conversation conversation, long hash, int turn, int outputTokens) {
         private boolean isLast() {
-            return conversation.ends.getLast() == this;
+            return conversation.ends.getLast().equals(this);
         }
     }
 
