@@ -383,12 +383,16 @@ public final class EngineServer implements AutoCloseable {
             exchange.setResponseHeader(REQUEST_ID, requestId);
         }
         ResponseHead head = new ResponseHead(
-                continuity.from().map(Continuation::id).filter(id -> !id.isEmpty()).orElse(format.idPrefix() + requestId),
+                continuity
+                        .from()
+                        .map(Continuation::id)
+                        .filter(id -> !id.isEmpty())
+                        .orElse(format.idPrefix() + requestId),
                 continuity.from().map(Continuation::created).orElse(System.currentTimeMillis() / 1000),
                 config.modelName(),
                 fingerprint);
-        Generation generation = new Generation(
-                requestId, options, format, priority(exchange, options), head, encoded, continuity);
+        Generation generation =
+                new Generation(requestId, options, format, priority(exchange, options), head, encoded, continuity);
         RequestStream stream = new RequestStream(context, exchange, generation, whenOver);
         metrics.accepted(options);
         if (options.output().stream() && config.sseKeepAliveInterval().isPresent()) {

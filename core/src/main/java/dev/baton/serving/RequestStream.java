@@ -136,13 +136,12 @@ final class RequestStream {
         if (over || !generation.options().output().stream()) {
             return;
         }
-        List<RequestOutput.TokenLogprobs> logprobs = generation.options().output().logprobs().isPresent()
-                ? List.of(new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]))
-                : List.of();
+        List<RequestOutput.TokenLogprobs> logprobs =
+                generation.options().output().logprobs().isPresent()
+                        ? List.of(new RequestOutput.TokenLogprobs(0, 1, new int[0], new float[0]))
+                        : List.of();
         for (int token : generation.continuity().outputTokenIds()) {
-            show(
-                    sequences.getFirst(),
-                    new RequestOutput(new int[] {token}, logprobs, List.of(), Optional.empty()));
+            show(sequences.getFirst(), new RequestOutput(new int[] {token}, logprobs, List.of(), Optional.empty()));
         }
     }
 
