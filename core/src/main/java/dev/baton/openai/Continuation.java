@@ -50,8 +50,8 @@ public record Continuation(int[] outputTokenIds, int numEvents, String id, long 
                     FIELD + " must have output_token_ids (integers), num_events, id and created", FIELD));
         }
         int[] tokens = ids.valueStream().mapToInt(JsonNode::intValue).toArray();
-        return Optional.of(new Continuation(
-                tokens, events.intValue(), node.path("id").stringValue(), created.longValue()));
+        return Optional.of(
+                new Continuation(tokens, events.intValue(), node.path("id").stringValue(), created.longValue()));
     }
 
     /// The member's value.

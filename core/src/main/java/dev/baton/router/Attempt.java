@@ -213,8 +213,8 @@ final class Attempt {
         release();
     }
 
-    /// No decoder will fetch what the prefiller holds, or will hold: it is told, because only its lease would end it
-    /// otherwise.
+    /// No decoder will fetch what the prefiller holds, or will hold: it is told, because only its lease would
+    /// end it otherwise.
     void release() {
         if (holds && prefiller != null) {
             holds = false;
@@ -448,11 +448,13 @@ final class Attempt {
         RouterDeadlines deadlines = router.config().deadlines();
         GenerationRequest legs = request.legs();
         boolean asksForIds = decoder.streamsWithoutComments() && request.wantsTokenIds();
-        ObjectNode members = handoff == null
-                ? JsonNodeFactory.instance.objectNode()
-                : handoff.decodeMembers(legs.tree(), found);
+        ObjectNode members =
+                handoff == null ? JsonNodeFactory.instance.objectNode() : handoff.decodeMembers(legs.tree(), found);
         if (asksForIds) {
-            members = JsonNodeFactory.instance.objectNode().put(PromptContinuation.TOKEN_IDS, true).setAll(members);
+            members = JsonNodeFactory.instance
+                    .objectNode()
+                    .put(PromptContinuation.TOKEN_IDS, true)
+                    .setAll(members);
         }
         HttpClientRequest call = call(
                 decoder,

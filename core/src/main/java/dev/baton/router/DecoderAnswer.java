@@ -124,8 +124,7 @@ final class DecoderAnswer implements HttpResponseListener {
             if (frames.done()) {
                 sink.streamed();
             } else {
-                sink.broke(new HttpException(
-                        HttpException.Kind.CLOSED, engine + " ended its stream without [DONE]"));
+                sink.broke(new HttpException(HttpException.Kind.CLOSED, engine + " ended its stream without [DONE]"));
             }
         }
     }

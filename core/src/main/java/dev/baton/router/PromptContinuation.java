@@ -8,9 +8,9 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// How a stream goes on at an engine that is not Baton's and can say token ids (vLLM's `return_token_ids`): as a
-/// completion whose prompt is the first one's tokens and what came out of them. Its events are rewritten to those that
-/// the client has been getting.
+/// How a stream goes on at an engine that is not Baton's and can say token ids (vLLM's `return_token_ids`): as
+/// a completion whose prompt is the first one's tokens and what came out of them. Its events are rewritten to
+/// those that the client has been getting.
 ///
 /// Tokens that were output are prompt then, so it serves only requests to which that makes no difference.
 final class PromptContinuation {

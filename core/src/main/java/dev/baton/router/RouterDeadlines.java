@@ -21,8 +21,8 @@ public record RouterDeadlines(
         Duration passThrough,
         Duration abortNotice,
         Duration probe) {
-    /// 0.5 s to connect, 5 minutes for a prefill, 5 s for its announcement, 30 minutes for a whole answer, 2 minutes
-    /// between bytes, 30 s for requests passed on, 2 s for an abort, 1 s for a probe.
+    /// 0.5 s to connect, 5 minutes for a prefill, 5 s for its announcement, 30 minutes for a whole answer, 2
+    /// minutes between bytes, 30 s for requests passed on, 2 s for an abort, 1 s for a probe.
     public static RouterDeadlines defaults() {
         return new RouterDeadlines(
                 Duration.ofMillis(500),

@@ -14,9 +14,9 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.MissingNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// How far a streamed answer has come, whichever engines it came from: what another decoder needs to go on with it,
-/// and its token counts. Takes an engine's [TokenComments], or token ids that the client has not asked for, out of what
-/// the client gets; other bytes pass unread.
+/// How far a streamed answer has come, whichever engines it came from: what another decoder needs to go on with
+/// it, and its token counts. Takes an engine's [TokenComments], or token ids that the client has not asked for,
+/// out of what the client gets; other bytes pass unread.
 ///
 /// Not thread-safe: one for a request.
 final class StreamProgress {
@@ -211,7 +211,8 @@ final class StreamProgress {
                 clients.writeBytes(SseWriter.done());
             } else if (startsWith(bytes, 0, DATA)) {
                 fields(bytes, true);
-                clients.writeBytes(SseWriter.event(rest.translate(Arrays.copyOfRange(bytes, DATA.length, bytes.length))));
+                clients.writeBytes(
+                        SseWriter.event(rest.translate(Arrays.copyOfRange(bytes, DATA.length, bytes.length))));
                 numEvents++;
             }
         }
@@ -345,9 +346,7 @@ final class StreamProgress {
                 found = line;
             }
             if (next >= last.length) {
-                return found < 0
-                        ? NOTHING
-                        : Arrays.copyOfRange(last, found + DATA.length, endOfLine(last, found));
+                return found < 0 ? NOTHING : Arrays.copyOfRange(last, found + DATA.length, endOfLine(last, found));
             }
         }
     }

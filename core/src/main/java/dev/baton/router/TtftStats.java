@@ -6,9 +6,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 
-/// Times to the prefiller's answer, per prefiller, and to the first bytes of content, per decoder, and their report in
-/// the form of LMCache's proxies: average, median and 99th percentile (linear interpolation, as `numpy.percentile`) in
-/// milliseconds.
+/// Times to the prefiller's answer, per prefiller, and to the first bytes of content, per decoder, and their
+/// report in the form of LMCache's proxies: average, median and 99th percentile (linear interpolation, as
+/// `numpy.percentile`) in milliseconds.
 ///
 /// Kept for each engine are its last [#WINDOW] values, few enough to be sorted on an event loop; the number of
 /// requests counts all, also older ones. Thread-safe.

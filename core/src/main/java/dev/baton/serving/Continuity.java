@@ -27,7 +27,8 @@ record Continuity(boolean tellsTokens, OptionalLong seed, Optional<Continuation>
         if (sequences != 1) {
             return NONE;
         }
-        OptionalLong seed = exchange.header(Continuation.HEADER).map(Continuity::number).orElse(OptionalLong.empty());
+        OptionalLong seed =
+                exchange.header(Continuation.HEADER).map(Continuity::number).orElse(OptionalLong.empty());
         boolean tells = seed.isPresent() && options.output().stream();
         return new Continuity(tells, seed, Continuation.read(body));
     }
@@ -52,8 +53,6 @@ record Continuity(boolean tellsTokens, OptionalLong seed, Optional<Continuation>
 
     /// The options with the seed, if they have none.
     GenerationOptions withSeed(GenerationOptions options) {
-        return seed.isPresent() && options.sampling().seed().isEmpty()
-                ? options.withSeed(seed.getAsLong())
-                : options;
+        return seed.isPresent() && options.sampling().seed().isEmpty() ? options.withSeed(seed.getAsLong()) : options;
     }
 }

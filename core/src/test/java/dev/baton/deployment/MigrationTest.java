@@ -80,8 +80,8 @@ class MigrationTest {
             List<Asked> asked = asked();
             List<List<JsonNode>> undisturbed = new ArrayList<>();
             for (Asked one : asked) {
-                undisturbed.add(start(deployment, router, one, new CountDownLatch(0))
-                        .get(120, TimeUnit.SECONDS));
+                undisturbed.add(
+                        start(deployment, router, one, new CountDownLatch(0)).get(120, TimeUnit.SECONDS));
             }
 
             CountDownLatch flowing = new CountDownLatch(asked.size() * 20);
@@ -90,22 +90,27 @@ class MigrationTest {
                 streams.add(start(deployment, router, one, flowing));
             }
             assertThat(flowing.await(60, TimeUnit.SECONDS)).isTrue();
-            assertThat(streams.stream().noneMatch(CompletableFuture::isDone)).as("all are under way").isTrue();
+            assertThat(streams.stream().noneMatch(CompletableFuture::isDone))
+                    .as("all are under way")
+                    .isTrue();
             double open = deployment.metric(victim, "vllm:num_requests_running");
             assertThat(open).as("streams on the victim").isPositive();
             Deployment.kill(victim);
 
             for (int i = 0; i < streams.size(); i++) {
                 List<JsonNode> events = streams.get(i).get(120, TimeUnit.SECONDS);
-                assertThat(comparable(events))
-                        .as("%s", asked.get(i))
-                        .isEqualTo(comparable(undisturbed.get(i)));
-                assertThat(events).as("one head for all events of %s", asked.get(i)).allSatisfy(event -> {
-                    assertThat(event.path("id")).isEqualTo(events.getFirst().path("id"));
-                    assertThat(event.path("created")).isEqualTo(events.getFirst().path("created"));
-                });
+                assertThat(comparable(events)).as("%s", asked.get(i)).isEqualTo(comparable(undisturbed.get(i)));
+                assertThat(events)
+                        .as("one head for all events of %s", asked.get(i))
+                        .allSatisfy(event -> {
+                            assertThat(event.path("id"))
+                                    .isEqualTo(events.getFirst().path("id"));
+                            assertThat(event.path("created"))
+                                    .isEqualTo(events.getFirst().path("created"));
+                        });
             }
-            assertThat(deployment.metric(router, "baton_router_stream_migrations_total")).isEqualTo(open);
+            assertThat(deployment.metric(router, "baton_router_stream_migrations_total"))
+                    .isEqualTo(open);
             assertThat(deployment.metric(survivor, "vllm:external_prefix_cache_hits_total"))
                     .as("what was sent was prefilled by the prefiller")
                     .isPositive();

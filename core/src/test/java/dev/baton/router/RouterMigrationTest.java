@@ -32,7 +32,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/// A decoder that fails in the midst of a stream is replaced, and the client gets the stream that it would have got.
+/// A decoder that fails in the midst of a stream is replaced, and the client gets the stream that it would have
+/// got.
 @Timeout(60)
 class RouterMigrationTest {
     private static final String STREAM = "{\"prompt\":\"x\",\"max_tokens\":9,\"stream\":true}";
@@ -43,8 +44,7 @@ class RouterMigrationTest {
 
     private static void assertWhole(String body, HttpResponse<String> answer) {
         assertThat(answer.statusCode()).isEqualTo(200);
-        assertThat(answer.body())
-                .isEqualTo(TokenScript.expected(body, body.equals(CHAT), answer.body()));
+        assertThat(answer.body()).isEqualTo(TokenScript.expected(body, body.equals(CHAT), answer.body()));
         assertThat(answer.headers().map().keySet()).noneMatch(name -> name.startsWith("x-baton"));
     }
 
@@ -66,7 +66,17 @@ class RouterMigrationTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"0, dies", "1, dies", "4, dies", "8, dies", "4, ends", "4, stalls", "4, says so", "4, half an event", "4, silent"})
+    @CsvSource({
+        "0, dies",
+        "1, dies",
+        "4, dies",
+        "8, dies",
+        "4, ends",
+        "4, stalls",
+        "4, says so",
+        "4, half an event",
+        "4, silent"
+    })
     void anotherDecoderGoesOn(int tokens, String fault) throws Exception {
         for (String body : List.of(STREAM, WITH_USAGE, CHAT)) {
             try (Fleet fleet = new Fleet(
@@ -134,8 +144,8 @@ class RouterMigrationTest {
             AtomicInteger calls = new AtomicInteger();
             TokenScript broken = TokenScript.faultAfter(2, StubEngine.Call::die);
             TokenScript sound = TokenScript.sound();
-            fleet.decoders.forEach(decoder ->
-                    decoder.script = call -> (calls.incrementAndGet() < 3 ? broken : sound).answer(call));
+            fleet.decoders.forEach(
+                    decoder -> decoder.script = call -> (calls.incrementAndGet() < 3 ? broken : sound).answer(call));
             assertWhole(STREAM, stream(fleet, STREAM));
             Set<String> ids = new HashSet<>();
             fleet.prefiller(0).received.forEach(leg -> ids.add(leg.requestId()));
@@ -154,7 +164,9 @@ class RouterMigrationTest {
                     .contains("\"t3\"")
                     .doesNotContain("\"t4\"", "[DONE]")
                     .endsWith("\"code\":500}}\n\n");
-            assertThat(fleet.decoders.stream().mapToInt(decoder -> decoder.received.size()).sum())
+            assertThat(fleet.decoders.stream()
+                            .mapToInt(decoder -> decoder.received.size())
+                            .sum())
                     .isEqualTo(2);
         }
     }
@@ -164,7 +176,10 @@ class RouterMigrationTest {
         try (Fleet fleet = new Fleet(1, 1)) {
             all(fleet, TokenScript.faultAfter(2, StubEngine.Call::die));
             HttpResponse<String> answer = stream(fleet, STREAM);
-            assertThat(answer.body()).contains("\"t1\"").doesNotContain("[DONE]").endsWith("\"code\":500}}\n\n");
+            assertThat(answer.body())
+                    .contains("\"t1\"")
+                    .doesNotContain("[DONE]")
+                    .endsWith("\"code\":500}}\n\n");
             assertThat(fleet.get("/metrics").body()).contains("outcome=\"stream_error\"");
         }
     }
@@ -205,7 +220,12 @@ class RouterMigrationTest {
             assertWhole(WITH_USAGE, stream(fleet, WITH_USAGE));
             assertThat(fleet.decoder(1).received.element().json().at("/continue_from/output_token_ids"))
                     .hasSize(8);
-            assertThat(fleet.decoder(1).received.element().json().at("/continue_from/num_events").asInt(0))
+            assertThat(fleet.decoder(1)
+                            .received
+                            .element()
+                            .json()
+                            .at("/continue_from/num_events")
+                            .asInt(0))
                     .isEqualTo(9);
         }
     }
@@ -326,8 +346,8 @@ class RouterMigrationTest {
         }
         if (body.at("/stream_options/include_usage").asBoolean(false)) {
             int prompted = 2 + begin;
-            call.event(head + "],\"usage\":{\"prompt_tokens\":" + prompted + ",\"total_tokens\":"
-                    + (prompted + total) + ",\"completion_tokens\":" + total + "}}");
+            call.event(head + "],\"usage\":{\"prompt_tokens\":" + prompted + ",\"total_tokens\":" + (prompted + total)
+                    + ",\"completion_tokens\":" + total + "}}");
         }
         call.event("[DONE]");
         call.endEvents();
@@ -342,8 +362,7 @@ class RouterMigrationTest {
                     askedByClient ? plain.substring(0, plain.length() - 1) + ",\"return_token_ids\":true}" : plain;
             try (Fleet fleet = new Fleet(1, 2)) {
                 AtomicInteger dieAfter = new AtomicInteger(-1);
-                fleet.decoders.forEach(decoder ->
-                        decoder.script = call -> vllm(call, dieAfter.getAndSet(-1)));
+                fleet.decoders.forEach(decoder -> decoder.script = call -> vllm(call, dieAfter.getAndSet(-1)));
                 String path = plain.equals(CHAT) ? "/v1/chat/completions" : "/v1/completions";
                 fleet.post(path, asked);
                 fleet.post(path, asked);
@@ -351,7 +370,9 @@ class RouterMigrationTest {
                 dieAfter.set(tokens);
                 String moved = fleet.post(path, asked).body();
                 assertThat(same(moved)).isEqualTo(undisturbed);
-                assertThat(moved.lines().filter(line -> line.contains("\"id\":")).map(line -> line.substring(0, 70)))
+                assertThat(moved.lines()
+                                .filter(line -> line.contains("\"id\":"))
+                                .map(line -> line.substring(0, 70)))
                         .as("one head")
                         .containsOnly(moved.substring(0, 70));
                 assertThat(fleet.get("/metrics").body()).doesNotContain("outcome=\"stream_error\"");
@@ -409,7 +430,8 @@ class RouterMigrationTest {
                     StubEngine.decode(call);
                 };
             }
-            assertThat(fleet.complete("{\"prompt\":\"x\",\"n\":2,\"stream\":true}").statusCode())
+            assertThat(fleet.complete("{\"prompt\":\"x\",\"n\":2,\"stream\":true}")
+                            .statusCode())
                     .isEqualTo(200);
             assertThat(asked).hasValue(0);
         }

@@ -25,8 +25,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// Hand-overs whose legs do not go out one after the other: both at once, the decoder's alone, the decoder's after an
-/// announcement.
+/// Hand-overs whose legs do not go out one after the other: both at once, the decoder's alone, the decoder's
+/// after an announcement.
 @Timeout(60)
 class RouterOrderTest {
     private static final String REQUEST = "{\"prompt\":\"x\",\"max_tokens\":3}";
@@ -222,7 +222,8 @@ class RouterOrderTest {
                 await().until(() -> !fleet.prefiller(0).received.isEmpty()
                         && !fleet.decoder(0).received.isEmpty());
             }
-            await().untilAsserted(() -> assertThat(fleet.prefiller(0).disconnects).hasValue(1));
+            await().untilAsserted(
+                            () -> assertThat(fleet.prefiller(0).disconnects).hasValue(1));
             await().untilAsserted(() -> assertThat(fleet.decoder(0).disconnects).hasValue(1));
             await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
         }
@@ -237,7 +238,8 @@ class RouterOrderTest {
                 call.stall();
             };
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
-            await().untilAsserted(() -> assertThat(fleet.prefiller(0).disconnects).hasValue(1));
+            await().untilAsserted(
+                            () -> assertThat(fleet.prefiller(0).disconnects).hasValue(1));
         }
     }
 
@@ -248,9 +250,11 @@ class RouterOrderTest {
             assertThat(fleet.complete(STREAM).body()).isEqualTo(streamOf(STREAM));
             assertThat(fleet.prefiller(0).received).isEmpty();
             assertThat(fleet.prefiller(0).aborts).isEmpty();
-            assertThat(fleet.decoders).allSatisfy(decoder -> assertThat(
-                            decoder.received.element().headers())
-                    .containsEntry("x-prefiller-host-port", fleet.prefiller(0).address().toString()));
+            assertThat(fleet.decoders)
+                    .allSatisfy(decoder -> assertThat(decoder.received.element().headers())
+                            .containsEntry(
+                                    "x-prefiller-host-port",
+                                    fleet.prefiller(0).address().toString()));
         }
     }
 
@@ -287,8 +291,7 @@ class RouterOrderTest {
     void decodeLegWaitsForTheAnnouncement() throws Exception {
         ByHand announcements = new ByHand();
         try (Fleet fleet = announced(announcements, Duration.ofSeconds(20))) {
-            CompletableFuture<HttpResponse<String>> answer =
-                    CompletableFuture.supplyAsync(() -> completed(fleet));
+            CompletableFuture<HttpResponse<String>> answer = CompletableFuture.supplyAsync(() -> completed(fleet));
             await().until(() -> !fleet.prefiller(0).received.isEmpty());
             Fleet.pause(Duration.ofMillis(200));
             assertThat(fleet.decoder(0).received).isEmpty();

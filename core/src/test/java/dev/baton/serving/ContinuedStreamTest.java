@@ -114,7 +114,9 @@ class ContinuedStreamTest {
                 tokens.add(next);
                 next = new int[0];
             } else {
-                assertThat(line.isEmpty() || line.startsWith(": baton usage ")).as(line).isTrue();
+                assertThat(line.isEmpty() || line.startsWith(": baton usage "))
+                        .as(line)
+                        .isTrue();
             }
         }
         return new Told(events, tokens, done);
@@ -129,7 +131,8 @@ class ContinuedStreamTest {
         JsonNode first = json(whole.events().getFirst());
         int cuts = 0;
         for (int cut = 1; cut < whole.events().size(); cut++) {
-            boolean finished = json(whole.events().get(cut - 1)).path("choices").path(0).hasNonNull("finish_reason");
+            boolean finished =
+                    json(whole.events().get(cut - 1)).path("choices").path(0).hasNonNull("finish_reason");
             int known = finished ? cut - 1 : cut;
             int[] tokens = whole.tokens().subList(0, known).stream()
                     .flatMapToInt(IntStream::of)
