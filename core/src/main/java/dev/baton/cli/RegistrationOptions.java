@@ -6,9 +6,12 @@ import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.Registrar;
+import dev.baton.http.ClientTls;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -21,8 +24,8 @@ final class RegistrationOptions {
             names = "--register",
             arity = "1..*",
             paramLabel = "URL",
-            description = "Where this instance registers itself: http://ROUTER:PORT, zmq://ROUTER:PORT or"
-                    + " etcd://HOST:PORT/PREFIX.")
+            description = "Where this instance registers itself: http:// or https://ROUTER:PORT,"
+                    + " zmq://ROUTER:PORT or etcd://HOST:PORT/PREFIX.")
     List<String> register = new ArrayList<>();
 
     @Option(
@@ -55,30 +58,43 @@ final class RegistrationOptions {
             description = "The router's admin key. Better by BATON_REGISTER_KEY.")
     String key = "";
 
+    @Option(
+            names = "--register-ca-certs",
+            paramLabel = "FILE",
+            description = "Authorities that vouch for routers at https addresses, PEM (default: those that the JDK"
+                    + " trusts).")
+    @Nullable
+    Path authorities;
+
     /// Refuses what can never work, before a model is loaded.
     ///
     /// @throws DiscoveryException in one sentence
     void check(String host) {
         register.forEach(Registrar::check);
         if (!register.isEmpty()) {
-            config(host, 1, EngineRole.BOTH);
+            config(new EngineAddress(host, 1), EngineRole.BOTH);
         }
     }
 
     /// Begins to register.
     ///
-    /// @param host that the instance listens on
+    /// @param listening where the instance listens
     /// @param isWell whether the instance works
-    Registrar start(String host, int port, EngineRole role, BooleanSupplier isWell) {
+    Registrar start(EngineAddress listening, EngineRole role, BooleanSupplier isWell) {
         if (register.isEmpty()) {
             return Registrar.none();
         }
-        return Registrar.start(register, config(host, port, role), isWell);
+        return Registrar.start(register, config(listening, role), isWell);
     }
 
-    private Registrar.Config config(String host, int port, EngineRole role) {
-        EngineAddress address = new EngineAddress(advertiseHost == null ? host : advertiseHost, port);
+    private Registrar.Config config(EngineAddress listening, EngineRole role) {
+        EngineAddress address = advertiseHost == null
+                ? listening
+                : new EngineAddress(advertiseHost, listening.port(), listening.secure());
         return new Registrar.Config(
-                new EngineInfo(address, role, weight, new ConnectorEndpoint.Unnamed()), timeToLive, key);
+                new EngineInfo(address, role, weight, new ConnectorEndpoint.Unnamed()),
+                timeToLive,
+                key,
+                new ClientTls(Optional.ofNullable(authorities), Optional.empty(), Optional.empty()));
     }
 }

@@ -1,6 +1,7 @@
 package dev.baton.cli;
 
 import dev.baton.discovery.DiscoveryException;
+import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.Registrar;
 import dev.baton.engine.Engine;
@@ -143,7 +144,9 @@ final class ServeCommand implements Callable<Integer> {
                             server.port(),
                             access.needsKey() ? ", with an API key" : "",
                             running.describe().indent(2).stripTrailing());
-                    try (Registrar _ = registration.start(host, server.port(), role(), running::isHealthy)) {
+                    EngineAddress listening = new EngineAddress(
+                            host, server.port(), served.http().tls().isPresent());
+                    try (Registrar _ = registration.start(listening, role(), running::isHealthy)) {
                         return await(stop, running);
                     }
                 } finally {

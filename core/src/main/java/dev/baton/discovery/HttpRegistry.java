@@ -18,27 +18,30 @@ final class HttpRegistry implements Registry {
     private static final int MAX_BYTES = 64 << 10;
 
     private final URI base;
-    private final String key;
     private final EngineInfo engine;
-    private final Duration timeToLive;
+    private final Registrar.Config config;
     private final HttpRuntime runtime;
     private final HttpClient client;
 
     /// @param base of the router, without a path
-    /// @param key the router's admin key; empty for none
-    HttpRegistry(URI base, String key, EngineInfo engine, Duration timeToLive) {
+    /// @throws DiscoveryException if the certificates that it is known by cannot be read
+    HttpRegistry(URI base, EngineInfo engine, Registrar.Config config) {
         this.base = base;
-        this.key = key;
         this.engine = engine;
-        this.timeToLive = timeToLive;
+        this.config = config;
         runtime = HttpRuntime.start(1);
-        client = runtime.client(HttpClientConfig.defaults());
+        try {
+            client = runtime.client(new HttpClientConfig(DEADLINE, config.timeToLive(), 1, config.tls()));
+        } catch (HttpException e) {
+            runtime.close();
+            throw new DiscoveryException(String.valueOf(e.getMessage()));
+        }
     }
 
     @Override
     public void announce() throws InterruptedException {
         ObjectNode body = EngineJson.of(engine);
-        body.put("ttl_seconds", timeToLive.toMillis() / 1000.0);
+        body.put("ttl_seconds", config.timeToLive().toMillis() / 1000.0);
         post("/instances/add", body);
     }
 
@@ -54,7 +57,10 @@ final class HttpRegistry implements Registry {
         HttpClientResponse response;
         try {
             response = client.exchange(
-                            key.isEmpty() ? request : request.withHeader("authorization", "Bearer " + key), MAX_BYTES)
+                            config.adminKey().isEmpty()
+                                    ? request
+                                    : request.withHeader("authorization", "Bearer " + config.adminKey()),
+                            MAX_BYTES)
                     .get();
         } catch (ExecutionException e) {
             if (e.getCause() instanceof HttpException failure) {

@@ -1,5 +1,6 @@
 package dev.baton.discovery;
 
+import dev.baton.http.ClientTls;
 import java.io.IOException;
 import java.net.DatagramSocket;
 import java.net.InetAddress;
@@ -39,7 +40,13 @@ public final class Registrar implements AutoCloseable {
     ///     leads to where it registers
     /// @param timeToLive how long a registration by HTTP or in etcd holds without being renewed; at least 1 s
     /// @param adminKey of the routers; empty for none
-    public record Config(EngineInfo engine, Duration timeToLive, String adminKey) {
+    /// @param tls how routers at `https` addresses are known
+    public record Config(EngineInfo engine, Duration timeToLive, String adminKey, ClientTls tls) {
+        /// With the authorities that the JDK trusts.
+        public Config(EngineInfo engine, Duration timeToLive, String adminKey) {
+            this(engine, timeToLive, adminKey, ClientTls.defaults());
+        }
+
         /// @throws DiscoveryException if the time is under 1 s
         public Config {
             if (timeToLive.toMillis() < 1000) {
@@ -56,7 +63,7 @@ public final class Registrar implements AutoCloseable {
 
     /// Begins to register.
     ///
-    /// @param targets each `http://host:port`, `zmq://host:port` or `etcd://host:port/prefix`
+    /// @param targets each `http://host:port`, also `https`, `zmq://host:port` or `etcd://host:port/prefix`
     /// @param config for all of them
     /// @param isWell whether the engine works: while it does not, it does not register again
     /// @throws DiscoveryException naming the target that is none
@@ -86,7 +93,7 @@ public final class Registrar implements AutoCloseable {
         EngineAddress address = engine.address();
         return isAnyAddress(address.host())
                 ? new EngineInfo(
-                        new EngineAddress(localHostTowards(target), address.port()),
+                        new EngineAddress(localHostTowards(target), address.port(), address.secure()),
                         engine.role(),
                         engine.weight(),
                         engine.endpoint())
@@ -115,7 +122,7 @@ public final class Registrar implements AutoCloseable {
     private static EngineAddress hostAndPort(String target) {
         return switch (scheme(target)) {
             case "etcd" -> EtcdTarget.parse(target).endpoints().getFirst();
-            case "zmq", "tcp", "http" -> EngineAddress.parse(withoutScheme(target));
+            case "zmq", "tcp", "http", "https" -> EngineAddress.parse(withoutScheme(target));
             default ->
                 throw new DiscoveryException(
                         "'" + target + "' is none of http://host:port, zmq://host:port, etcd://host:port/prefix");
@@ -136,9 +143,8 @@ public final class Registrar implements AutoCloseable {
         EngineInfo engine = reachable(config.engine(), target);
         return switch (scheme(target)) {
             case "etcd" -> new EtcdRegistry(EtcdTarget.parse(target), engine, config.timeToLive());
-            case "http" ->
-                new HttpRegistry(
-                        URI.create("http://" + hostAndPort(target)), config.adminKey(), engine, config.timeToLive());
+            case "http", "https" ->
+                new HttpRegistry(URI.create(scheme(target) + "://" + hostAndPort(target)), engine, config);
             default -> new ZmqRegistry(hostAndPort(target), engine);
         };
     }
@@ -176,8 +182,10 @@ public final class Registrar implements AutoCloseable {
             this.target = target;
             this.config = config;
             this.isWell = isWell;
-            boolean foreign = !scheme(target).equals("http") && !scheme(target).equals("etcd");
-            this.interval = foreign ? ZMQ_INTERVAL : config.timeToLive().dividedBy(3);
+            this.interval = switch (scheme(target)) {
+                case "zmq", "tcp" -> ZMQ_INTERVAL;
+                default -> config.timeToLive().dividedBy(3);
+            };
             this.thread = Thread.ofVirtual().name("baton-registrar").start(this::stay);
         }
 

@@ -14,17 +14,24 @@ import dev.baton.discovery.Registrar;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.discovery.ZmqRegistrations;
 import dev.baton.http.ApiKeys;
+import dev.baton.http.Certificates;
+import dev.baton.http.ClientTls;
+import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
+import dev.baton.http.ServerTls;
+import dev.baton.router.policy.RoundRobinPolicy;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -33,6 +40,7 @@ import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -71,11 +79,12 @@ class FleetEndpointsTest {
     }
 
     private void start(FleetConfig fleet, EngineSource configured, int port) {
-        router = Router.start(RouterConfig.builder("127.0.0.1", port, configured)
+        RouterConfig config = RouterConfig.builder("127.0.0.1", port, configured)
                 .fleet(fleet)
                 .accessLog(false)
                 .probeInterval(Duration.ofMillis(100))
-                .build());
+                .build();
+        router = Router.start(config, new RoundRobinPolicy(), report -> {});
     }
 
     private StubEngine prefiller() throws IOException {
@@ -339,6 +348,32 @@ class FleetEndpointsTest {
             assertThat(registrar).isNotNull();
         }
         assertThat(complete().statusCode()).as("after it has deregistered").isEqualTo(503);
+    }
+
+    @Test
+    void enginesRegisterOverTlsAtARouterThatTheyKnow(@TempDir Path folder) throws Exception {
+        Certificates authority = new Certificates(folder, "ours");
+        Path certificate = authority.make("router");
+        HttpServerConfig server = HttpServerConfig.builder("127.0.0.1", 0)
+                .tls(Optional.of(ServerTls.of(certificate, authority.key("router"))))
+                .build();
+        router = Router.start(RouterConfig.builder("127.0.0.1", 0, NOBODY)
+                .server(server)
+                .fleet(OPEN)
+                .build());
+        EngineInfo engine = EngineInfo.of(decoder().address(), EngineRole.DECODER);
+        List<String> target = List.of("https://127.0.0.1:" + router.port());
+        ClientTls known = new ClientTls(Optional.of(authority.authority()), Optional.empty(), Optional.empty());
+        Registrar.Config strangers = new Registrar.Config(engine, Duration.ofSeconds(1), "");
+        Registrar.Config friends = new Registrar.Config(engine, Duration.ofSeconds(1), "", known);
+        try (Registrar _ = Registrar.start(target, strangers, () -> true)) {
+            Fleet.pause(Duration.ofSeconds(1));
+            assertThat(engines.getFirst().probes).hasValue(0);
+        }
+        try (Registrar _ = Registrar.start(target, friends, () -> true)) {
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> engines.getFirst().probes.get() > 0);
+        }
     }
 
     /// vLLM's P2pNccl workers as they register, one of which falls silent, and requests all the while.
