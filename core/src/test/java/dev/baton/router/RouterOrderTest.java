@@ -201,12 +201,14 @@ class RouterOrderTest {
             fleet.decoder(0).script = call -> fail(call, fault);
             assertThat(fleet.complete(STREAM).body()).isEqualTo(streamOf(STREAM));
             List<StubEngine.Received> legs = new ArrayList<>(fleet.prefiller(0).received);
-            assertThat(legs.size()).isGreaterThan(1);
-            await().untilAsserted(
-                            () -> assertThat(fleet.prefiller(0).disconnects).hasValue(legs.size() - 1));
-            await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts)
-                    .extracting(StubEngine.Received::text)
-                    .contains("{\"request_ids\":[\"" + legs.getFirst().requestId() + "\"]}"));
+            if (!fault.equals("refuses")) { // that is known before the prefiller has its leg
+                assertThat(legs.size()).isGreaterThan(1);
+                await().untilAsserted(
+                                () -> assertThat(fleet.prefiller(0).disconnects).hasValue(legs.size() - 1));
+                await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts)
+                        .extracting(StubEngine.Received::text)
+                        .contains("{\"request_ids\":[\"" + legs.getFirst().requestId() + "\"]}"));
+            }
             assertThat(fleet.decoder(1).received.element().requestId())
                     .isEqualTo(legs.getLast().requestId());
         }
