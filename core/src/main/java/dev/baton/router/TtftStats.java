@@ -59,7 +59,11 @@ final class TtftStats {
         add(decoders, index, millis);
     }
 
+    /// An engine may do what is not its role, by an aggregated route: the report has no place for it.
     private static void add(List<Window> windows, int index, double millis) {
+        if (index < 0) {
+            return;
+        }
         while (windows.size() <= index) {
             windows.add(new Window());
         }

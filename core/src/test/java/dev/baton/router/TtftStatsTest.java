@@ -8,6 +8,14 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 class TtftStatsTest {
     @Test
+    void engineThatDoesWhatIsNotItsRoleIsNotReported() {
+        TtftStats stats = new TtftStats();
+        stats.decoded(-1, 5);
+        stats.prefilled(-1, 5);
+        assertThat(stats.reportIfTraffic()).isEmpty();
+    }
+
+    @Test
     void reportHasTheFormOfTheSeeds() {
         TtftStats stats = new TtftStats();
         for (double value : new double[] {30, 10, 20, 40}) {

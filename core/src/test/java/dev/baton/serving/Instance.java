@@ -79,6 +79,10 @@ final class Instance implements AutoCloseable {
     }
 
     static Instance startWithConnector(Path directory, KvRole role) {
+        return startWithConnector(directory, role, UnaryOperator.identity());
+    }
+
+    static Instance startWithConnector(Path directory, KvRole role, UnaryOperator<EngineServerConfig.Builder> change) {
         KvTransferConfig transfer = new KvTransferConfig(
                 "TcpConnector",
                 role,
@@ -87,7 +91,7 @@ final class Instance implements AutoCloseable {
                 0,
                 KvLoadFailurePolicy.RECOMPUTE,
                 Map.of());
-        return new Instance(directory, Optional.of(transfer), UnaryOperator.identity(), 64);
+        return new Instance(directory, Optional.of(transfer), change, 64);
     }
 
     private Instance(

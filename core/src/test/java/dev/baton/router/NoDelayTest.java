@@ -1,0 +1,63 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/// Nagle's algorithm together with delayed acknowledgements holds small writes back for 40 ms: on no connection of
+/// the router does it.
+@Timeout(60)
+class NoDelayTest {
+    private static final int EVENTS = 60;
+
+    @Test
+    void eventsPassWithoutWaitingForAcknowledgements() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.decoder(0).script = call -> {
+                call.startEvents();
+                for (int i = 0; i < EVENTS; i++) {
+                    call.event("{\"at\":" + System.nanoTime() + "}");
+                    Fleet.pause(Duration.ofMillis(5));
+                }
+                call.event("[DONE]");
+                call.endEvents();
+            };
+            List<Double> delays = new ArrayList<>();
+            double headersToData = Double.NaN;
+            try (Socket socket = fleet.startRaw("{\"prompt\":\"p\",\"max_tokens\":2,\"stream\":true}")) {
+                BufferedReader lines =
+                        new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
+                long headersNanos = 0;
+                for (String line = lines.readLine(); !line.contains("[DONE]"); line = lines.readLine()) {
+                    long now = System.nanoTime();
+                    if (line.isEmpty() && headersNanos == 0) {
+                        headersNanos = now;
+                    } else if (line.startsWith("data: ")) {
+                        if (delays.isEmpty()) {
+                            headersToData = (now - headersNanos) / 1e6;
+                        }
+                        long sent = Long.parseLong(line.replaceAll("\\D", ""));
+                        delays.add((now - sent) / 1e6);
+                    }
+                }
+            }
+            double[] sorted =
+                    delays.stream().mapToDouble(Double::doubleValue).sorted().toArray();
+            assertThat(sorted).hasSize(EVENTS);
+            assertThat(headersToData)
+                    .as("ms from the headers to the first data")
+                    .isLessThan(20);
+            assertThat(TtftStats.percentile(sorted, 50))
+                    .as("median delay in ms of %s", delays)
+                    .isLessThan(20);
+        }
+    }
+}
