@@ -18,9 +18,17 @@ public final class CompositeSource implements EngineSource {
     private final List<EngineSource> sources;
     private final Map<EngineAddress, NavigableMap<Integer, EngineInfo>> said = new HashMap<>(); // guarded by this
 
-    /// @param sources the one that is believed first comes first
+    /// @param sources the one that is believed first comes first; those of a composite take its place
     public CompositeSource(List<? extends EngineSource> sources) {
-        this.sources = List.copyOf(sources);
+        this.sources = sources.stream()
+                .<EngineSource>mapMulti((source, into) -> {
+                    if (source instanceof CompositeSource several) {
+                        several.sources.forEach(into);
+                    } else {
+                        into.accept(source);
+                    }
+                })
+                .toList();
     }
 
     @Override

@@ -10,6 +10,7 @@ import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.EngineSource;
 import dev.baton.discovery.FleetOverrides;
 import dev.baton.discovery.Registrations;
+import dev.baton.http.ApiKeys;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.Json;
 import dev.baton.openai.ApiError;
@@ -48,15 +49,18 @@ final class FleetEndpoints implements AutoCloseable {
             Optional.empty());
 
     private final FleetConfig config;
+    private final ApiKeys clientKeys;
     private final EnginePool pool;
     private final Registrations registrations = new Registrations();
     private final CompositeSource sources;
     private final FleetOverrides overrides;
 
+    /// @param clientKeys the keys of those who ask for answers
     /// @param configured the other sources of engines
     /// @param told of engines, and tells the pool
-    FleetEndpoints(FleetConfig config, EngineSource configured, EnginePool pool, EngineListener told) {
+    FleetEndpoints(FleetConfig config, ApiKeys clientKeys, EngineSource configured, EnginePool pool, EngineListener told) {
         this.config = config;
+        this.clientKeys = clientKeys;
         this.pool = pool;
         sources = new CompositeSource(List.of(configured, registrations));
         overrides = new FleetOverrides(told);
@@ -111,6 +115,16 @@ final class FleetEndpoints implements AutoCloseable {
         return !config.adminKeys().areRequired()
                 || config.adminKeys().identify(exchange.header("authorization")).isPresent()
                 || config.adminKeys().identify(demos).isPresent();
+    }
+
+    /// Whether a client may change how the router works. Without an admin key an API key will do; without any key only
+    /// web pages of other origins are kept out, which a browser behind the firewall would let in.
+    boolean admitsChange(HttpExchange exchange) {
+        return config.adminKeys().areRequired()
+                ? admits(exchange)
+                : clientKeys.areRequired()
+                        ? clientKeys.identify(exchange.header("authorization")).isPresent()
+                        : exchange.header("origin").isEmpty();
     }
 
     private static void respond(HttpExchange exchange, RequestId id, ApiError error) {

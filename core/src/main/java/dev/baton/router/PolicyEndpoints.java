@@ -12,6 +12,7 @@ import dev.baton.router.policy.Mode;
 import dev.baton.router.policy.PolicyConfig;
 import dev.baton.router.policy.PolicyReport;
 import dev.baton.router.policy.RouteOutcome;
+import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
@@ -37,12 +38,20 @@ final class PolicyEndpoints {
     private static final byte[] UNAUTHORIZED = "{\"error\":\"Unauthorized\"}".getBytes(StandardCharsets.UTF_8);
 
     private final FleetPolicy policy;
-    private final Predicate<HttpExchange> admits;
+    private final Predicate<HttpExchange> mayRead;
+    private final Predicate<HttpExchange> mayChange;
 
-    /// @param admits whether a request shows the admin key, or none is needed
-    PolicyEndpoints(FleetPolicy policy, Predicate<HttpExchange> admits) {
+    /// @param mayRead whether a request shows the key that reading needs, or none is needed
+    /// @param mayChange the same for what changes something
+    PolicyEndpoints(FleetPolicy policy, Predicate<HttpExchange> mayRead, Predicate<HttpExchange> mayChange) {
         this.policy = policy;
-        this.admits = admits;
+        this.mayRead = mayRead;
+        this.mayChange = mayChange;
+    }
+
+    /// Whether prefillers answer requests by themselves in the present mode.
+    boolean prefillersAnswer() {
+        return policy.prefillersAnswer();
     }
 
     /// The mode at present.
@@ -58,7 +67,7 @@ final class PolicyEndpoints {
     /// Answers a request for such a path.
     void handle(HttpExchange exchange) {
         String path = exchange.path();
-        if (!admits.test(exchange)) {
+        if (!(READS.contains(path) ? mayRead : mayChange).test(exchange)) {
             exchange.respondJson(401, UNAUTHORIZED);
         } else if (!exchange.method().equals(READS.contains(path) ? "GET" : "POST")) {
             RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
@@ -97,6 +106,11 @@ final class PolicyEndpoints {
         respond(exchange, object().put("mode", mode.get().word()).put("previous", previous.word()));
     }
 
+    /// Since the epoch, written out: a double of that size would have an exponent.
+    private static BigDecimal seconds(long millis) {
+        return BigDecimal.valueOf(millis, 3);
+    }
+
     private ObjectNode mode() {
         return object().put("mode", policy.mode().word()).put("conversations", policy.numConversations());
     }
@@ -108,7 +122,7 @@ final class PolicyEndpoints {
         for (ConversationSummary conversation : policy.conversations(SHOWN_CONVERSATIONS)) {
             shown.putObject(conversation.id())
                     .put("turns", conversation.turns())
-                    .put("last_access", conversation.lastAccessMillis() / 1e3)
+                    .put("last_access", seconds(conversation.lastAccessMillis()))
                     .put("decoder", conversation.decoder());
         }
         return answer;
@@ -165,7 +179,7 @@ final class PolicyEndpoints {
 
     private static void describe(ObjectNode node, DecisionSummary decision) {
         node.put("number", decision.number());
-        node.put("at", decision.atMillis() / 1e3);
+        node.put("at", seconds(decision.atMillis()));
         node.put("mode", decision.mode().word());
         node.put("route", decision.route());
         node.put("reason", decision.reason());

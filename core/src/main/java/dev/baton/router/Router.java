@@ -86,12 +86,12 @@ public final class Router implements AutoCloseable {
                 : Optional.empty();
         fleet = new FleetEndpoints(
                 config.fleet(),
+                config.server().apiKeys(),
                 config.engines(),
                 pool,
                 bootstraps.<EngineListener>map(b -> b).orElse(pool));
-        fleet.start();
         policyEndpoints = policy instanceof FleetPolicy switched
-                ? Optional.of(new PolicyEndpoints(switched, fleet::admits))
+                ? Optional.of(new PolicyEndpoints(switched, fleet::admits, fleet::admitsChange))
                 : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
@@ -99,7 +99,9 @@ public final class Router implements AutoCloseable {
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
         try {
+            // Engines are probed as soon as they are known: not before it is sure that this router lives.
             server = runtime.serve(config.server(), this::handle);
+            fleet.start();
         } catch (RuntimeException e) {
             closeSources();
             throw e;
@@ -346,16 +348,18 @@ public final class Router implements AutoCloseable {
         exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
     }
 
-    /// 200 while requests can be served, that is while a decoder is up.
+    /// 200 while requests can be served: while a decoder is up, or a prefiller that may answer by itself.
     private void health(HttpExchange exchange) {
         exchange.respondEmpty(canServe() ? 200 : 503);
     }
 
     private boolean canServe() {
-        return !context.pool().availableDecoders(Set.of()).isEmpty();
+        return !context.pool().availableDecoders(Set.of()).isEmpty()
+                || (policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent()
+                        && !context.pool().availablePrefillers(Set.of()).isEmpty());
     }
 
-    /// 200 once every engine is up and there is a decoder, else 503 with those that are not.
+    /// 200 once every engine is up and one can answer, else 503 with those that are not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");

@@ -13,6 +13,7 @@ import java.util.OptionalDouble;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.function.LongSupplier;
+import tools.jackson.databind.JsonNode;
 
 /// The router's policy: a mode that can be switched, a way of balancing for each role, and what was learned
 /// from the requests that it routed.
@@ -174,6 +175,11 @@ public final class FleetPolicy implements RoutingPolicy {
 
     private boolean mayServeAlone() {
         return mode == Mode.AGGREGATED || mode == Mode.ADAPTIVE;
+    }
+
+    /// Whether prefillers answer requests by themselves in the present mode.
+    public synchronized boolean prefillersAnswer() {
+        return prefillersServeAlone && mayServeAlone();
     }
 
     /// Prefillers that can do both, but are no decoders.
@@ -537,11 +543,26 @@ public final class FleetPolicy implements RoutingPolicy {
     }
 
     private void learnPrompt(PolicyRequest request, PromptBlocks blocks, RouteOutcome outcome) {
-        if (!blocks.ids()) {
+        if (!blocks.ids() && isTextAlone(request)) {
             int form = request.chat() ? 1 : 0;
             double measured = (double) blocks.length() / outcome.promptTokens();
             bytesPerToken[form] += FRESH * (measured - bytesPerToken[form]);
         }
+    }
+
+    /// Whether the prompt's tokens are those of its text: not those of several prompts, images, tools or documents.
+    private static boolean isTextAlone(PolicyRequest request) {
+        JsonNode body = request.body();
+        if (!request.chat()) {
+            JsonNode prompt = body.path("prompt");
+            return prompt.isString() || (prompt.size() == 1 && prompt.get(0).isString());
+        }
+        return !body.hasNonNull("tools")
+                && !body.hasNonNull("documents")
+                && body.path("messages")
+                        .valueStream()
+                        .flatMap(message -> message.path("content").valueStream())
+                        .allMatch(part -> part.path("text").isString());
     }
 
     /// Takes back what a request was given to do and has not done.

@@ -1,0 +1,136 @@
+package dev.baton.router;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import dev.baton.discovery.AllowedEngines;
+import dev.baton.http.ApiKeys;
+import dev.baton.http.HttpServerConfig;
+import dev.baton.http.Json;
+import dev.baton.router.policy.FleetPolicy;
+import dev.baton.router.policy.Mode;
+import dev.baton.router.policy.PolicyConfig;
+import java.io.IOException;
+import java.net.http.HttpRequest;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.Set;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import tools.jackson.databind.JsonNode;
+
+/// Modes over HTTP: who may see and switch them, what they say, and what they do to requests.
+@Timeout(60)
+class PolicyEndpointsTest {
+    private static final String REQUEST = "{\"prompt\":\"x\",\"max_tokens\":2}";
+
+    private static Fleet fleet(int prefillers, Mode mode, UnaryOperator<RouterConfig.Builder> settings)
+            throws IOException {
+        PolicyConfig config = PolicyConfig.defaults().toBuilder().mode(mode).build();
+        return new Fleet(prefillers, 1, settings, new FleetPolicy(config, true));
+    }
+
+    private static Fleet fleet(Mode mode) throws IOException {
+        return fleet(1, mode, settings -> settings);
+    }
+
+    private static JsonNode json(String text) {
+        return Json.parse(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static int change(Fleet fleet, String path, String... headers) throws Exception {
+        HttpRequest.Builder request = fleet.request(path).POST(HttpRequest.BodyPublishers.noBody());
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return fleet.send(request).statusCode();
+    }
+
+    @Test
+    void modeIsSeenAndSwitchedAndChangesTheRoutes() throws Exception {
+        try (Fleet fleet = fleet(Mode.PD)) {
+            assertThat(json(fleet.get("/mode").body()).path("mode").asString()).isEqualTo("pd");
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(fleet.prefiller(0).received).hasSize(1);
+            assertThat(change(fleet, "/mode/aggregated")).isEqualTo(200);
+            assertThat(json(fleet.get("/status").body()).path("mode").asString())
+                    .isEqualTo("aggregated");
+            for (int i = 0; i < 4; i++) {
+                assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            }
+            int legs = fleet.prefiller(0).received.size() + fleet.decoder(0).received.size();
+            assertThat(legs).as("one leg each since").isEqualTo(2 + 4);
+            assertThat(change(fleet, "/mode/bogus")).isEqualTo(400);
+            assertThat(fleet.get("/mode/pd").statusCode()).isEqualTo(405);
+        }
+    }
+
+    @Test
+    void decisionsCanBeReadWithTheirNumbersAndTimes() throws Exception {
+        try (Fleet fleet = fleet(Mode.ADAPTIVE)) {
+            for (int i = 0; i < 3; i++) {
+                assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            }
+            String text = fleet.get("/decisions").body();
+            JsonNode decisions = json(text).path("decisions");
+            assertThat(decisions).hasSize(3);
+            for (JsonNode decision : decisions) {
+                assertThat(decision.path("reason").asString()).isNotEmpty();
+                assertThat(decision.path("considered")).isNotEmpty().allMatch(route -> route.has("cost"));
+                assertThat(decision.path("outcome").path("served").asBoolean()).isTrue();
+            }
+            assertThat(text).containsPattern("\"at\":\\d{10}\\.\\d{3}[,}]");
+            assertThat(json(fleet.get("/stats").body()).path("engines")).hasSize(2);
+            assertThat(change(fleet, "/conversations/clear")).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void prefillerThatMayAnswerByItselfKeepsTheRouterHealthy() throws Exception {
+        try (Fleet fleet = fleet(Mode.ADAPTIVE)) {
+            fleet.decoder(0).kill();
+            await().until(() -> fleet.complete(REQUEST).statusCode() == 200
+                    && fleet.get("/status").body().contains("\"down\""));
+            assertThat(fleet.get("/health").statusCode()).isEqualTo(200);
+            assertThat(change(fleet, "/mode/pd")).isEqualTo(200);
+            assertThat(fleet.get("/health").statusCode()).isEqualTo(503);
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(503);
+        }
+    }
+
+    @Test
+    void withoutKeysOnlyPagesOfOtherOriginsMayNotSwitch() throws Exception {
+        try (Fleet fleet = fleet(Mode.PD)) {
+            assertThat(change(fleet, "/mode/ppd", "origin", "http://evil.example"))
+                    .isEqualTo(401);
+            assertThat(change(fleet, "/mode/ppd")).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void apiKeyIsNeededToSwitchWhereThereAreKeys() throws Exception {
+        UnaryOperator<RouterConfig.Builder> keys = settings -> settings.server(HttpServerConfig.builder("127.0.0.1", 0)
+                .apiKeys(ApiKeys.of(List.of("sk-a")))
+                .build());
+        try (Fleet fleet = fleet(1, Mode.PD, keys)) {
+            assertThat(change(fleet, "/mode/ppd")).isEqualTo(401);
+            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-b")).isEqualTo(401);
+            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-a")).isEqualTo(200);
+            assertThat(fleet.get("/mode").statusCode()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void adminKeyGuardsReadingAndSwitching() throws Exception {
+        FleetConfig admins =
+                new FleetConfig(ApiKeys.of(List.of("admin")), false, AllowedEngines.privateNetworks());
+        try (Fleet fleet = fleet(1, Mode.PD, settings -> settings.fleet(admins))) {
+            for (String path : Set.of("/mode", "/decisions", "/stats", "/conversations")) {
+                assertThat(fleet.get(path).statusCode()).as(path).isEqualTo(401);
+            }
+            assertThat(change(fleet, "/mode/ppd")).isEqualTo(401);
+            assertThat(change(fleet, "/mode/ppd", "x-api-key", "admin")).isEqualTo(200);
+        }
+    }
+}
