@@ -18,7 +18,8 @@ import java.util.Optional;
 /// @param fleet who may see and change the fleet over HTTP
 /// @param backend how the fleet's engines hand over
 /// @param announcements what prefillers say outside of their answers; closed with the router
-/// @param engineKey the API key that engines are shown; empty if they are shown the client's
+/// @param engineKey the API key that engines are shown; empty if they are shown the client's, or none where the
+///     server has keys of its own
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
