@@ -170,7 +170,8 @@ final class UpCommand implements Callable<Integer> {
         List<OptionSpec> shared = new ArrayList<>();
         for (CommandSpec mixin : List.of(
                 Objects.requireNonNull(spec.mixins().get(ACCESS)),
-                Objects.requireNonNull(spec.mixins().get(ROUTING)), EngineOptions.group(spec, EngineOptions.LOGGING))) {
+                Objects.requireNonNull(spec.mixins().get(ROUTING)),
+                EngineOptions.group(spec, EngineOptions.LOGGING))) {
             mixin.options().stream()
                     .filter(option -> !option.longestName().equals(AccessOptions.API_KEY))
                     .forEach(shared::add);
@@ -178,14 +179,13 @@ final class UpCommand implements Callable<Integer> {
         return EngineOptions.given(shared, spec.commandLine().getParseResult());
     }
 
-    /// The keys as the roles' environment, because everybody on this machine can read command lines. A file has only
-    /// the keys' hashes, so that the router needs one more to show to the engines.
+    /// The keys as the roles' environment, because everybody on this machine can read command lines. A file has
+    /// only the keys' hashes, so that the router needs one more to show to the engines.
     private Map<String, String> keys() {
         if (!access.needsKey()) {
             return Map.of();
         }
-        List<String> keys =
-                access.apiKeys.isEmpty() ? List.of(UUID.randomUUID().toString()) : access.apiKeys;
+        List<String> keys = access.apiKeys.isEmpty() ? List.of(UUID.randomUUID().toString()) : access.apiKeys;
         return Map.of("BATON_API_KEY", String.join(" ", keys), "BATON_ENGINE_API_KEY", keys.getFirst());
     }
 

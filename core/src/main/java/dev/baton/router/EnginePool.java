@@ -134,8 +134,7 @@ final class EnginePool implements EngineListener {
     void tidy(long now) {
         if (!leaving.isEmpty()) {
             synchronized (this) {
-                leaving =
-                        leaving.stream().filter(Upstream::isInUse).toList();
+                leaving = leaving.stream().filter(Upstream::isInUse).toList();
             }
         }
         List<Upstream> forgotten = new ArrayList<>();

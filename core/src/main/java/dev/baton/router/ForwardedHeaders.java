@@ -32,8 +32,9 @@ final class ForwardedHeaders {
 
     private ForwardedHeaders() {}
 
-    /// The engine is shown the router's key for engines. Where there is none, it is shown what the client shows,
-    /// unless the router has keys of its own: those are between client and router, also on the paths that need none.
+    /// The engine is shown the router's key for engines. Where there is none, it is shown what the client
+    /// shows, unless the router has keys of its own: those are between client and router, also on the paths
+    /// that need none.
     static HttpHeaders toEngine(HttpExchange exchange, String requestId, RouterConfig config) {
         List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 3);
         fields.add(new HttpHeaders.Field("content-type", "application/json"));

@@ -76,9 +76,9 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an event
-    /// loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second, statistics each 5 s,
-    /// access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an
+    /// event loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second,
+    /// statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }

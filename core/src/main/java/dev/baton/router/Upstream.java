@@ -182,8 +182,8 @@ final class Upstream implements EngineView {
         return draining && !isInUse();
     }
 
-    /// Whether a leg is in flight there, or a request is bound to it that may yet begin one or fetch from it. What is
-    /// bound is looked at first: a request lets go of its place only after its leg has been counted.
+    /// Whether a leg is in flight there, or a request is bound to it that may yet begin one or fetch from it.
+    /// What is bound is looked at first: a request lets go of its place only after its leg has been counted.
     boolean isInUse() {
         return reserved.get() > 0 || inFlight.get() > 0;
     }

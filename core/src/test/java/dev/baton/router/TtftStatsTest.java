@@ -57,8 +57,9 @@ class TtftStatsTest {
         }
         assertThat(stats.reportIfTraffic()).isPresent();
         stats.decoded(0, 0); // takes the place of the oldest, which is the largest
-        assertThat(stats.ofDecoder(0)).hasValueSatisfying(summary -> assertThat(summary.averageMillis())
-                .isEqualTo((TtftStats.WINDOW - 1) / 2.0));
+        assertThat(stats.ofDecoder(0))
+                .hasValueSatisfying(
+                        summary -> assertThat(summary.averageMillis()).isEqualTo((TtftStats.WINDOW - 1) / 2.0));
     }
 
     /// Expected values are those of `numpy.percentile(values, percent)`.
