@@ -126,6 +126,14 @@ final class RouterCommand implements Callable<Integer> {
     Duration maxQueueWait = Duration.ZERO;
 
     @Option(
+            names = "--engine-api-key",
+            paramLabel = "KEY",
+            description = "Key that engines are shown (default: what the client shows; none with --api-key or"
+                    + " --api-key-file). Better by BATON_ENGINE_API_KEY.")
+    @Nullable
+    String engineApiKey;
+
+    @Option(
             names = "--engine-ca-certs",
             paramLabel = "FILE",
             description = "Certificates of the authorities that vouch for engines of https:// addresses, PEM (default:"
@@ -234,6 +242,7 @@ final class RouterCommand implements Callable<Integer> {
             return RouterConfig.builder(host, port, discovery.engines())
                     .fleet(discovery.fleet())
                     .server(access.http(host, port))
+                    .engineKey(engineKey())
                     .backend(backend.backend())
                     .announcements(announcements())
                     .policy(routing.policy())
@@ -253,6 +262,13 @@ final class RouterCommand implements Callable<Integer> {
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }
+    }
+
+    private Optional<String> engineKey() {
+        if (engineApiKey != null && engineApiKey.isBlank()) {
+            throw new IllegalArgumentException("--engine-api-key is empty: give a key, or leave the flag out.");
+        }
+        return Optional.ofNullable(engineApiKey);
     }
 
     private Announcements announcements() {

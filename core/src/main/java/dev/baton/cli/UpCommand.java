@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.UUID;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -169,7 +170,8 @@ final class UpCommand implements Callable<Integer> {
         List<OptionSpec> shared = new ArrayList<>();
         for (CommandSpec mixin : List.of(
                 Objects.requireNonNull(spec.mixins().get(ACCESS)),
-                Objects.requireNonNull(spec.mixins().get(ROUTING)), EngineOptions.group(spec, EngineOptions.LOGGING))) {
+                Objects.requireNonNull(spec.mixins().get(ROUTING)),
+                EngineOptions.group(spec, EngineOptions.LOGGING))) {
             mixin.options().stream()
                     .filter(option -> !option.longestName().equals(AccessOptions.API_KEY))
                     .forEach(shared::add);
@@ -177,9 +179,14 @@ final class UpCommand implements Callable<Integer> {
         return EngineOptions.given(shared, spec.commandLine().getParseResult());
     }
 
-    /// The keys as the roles' environment, because everybody on this machine can read command lines.
+    /// The keys as the roles' environment, because everybody on this machine can read command lines. A file has
+    /// only the keys' hashes, so that the router needs one more to show to the engines.
     private Map<String, String> keys() {
-        return access.apiKeys.isEmpty() ? Map.of() : Map.of("BATON_API_KEY", String.join(" ", access.apiKeys));
+        if (!access.needsKey()) {
+            return Map.of();
+        }
+        List<String> keys = access.apiKeys.isEmpty() ? List.of(UUID.randomUUID().toString()) : access.apiKeys;
+        return Map.of("BATON_API_KEY", String.join(" ", keys), "BATON_ENGINE_API_KEY", keys.getFirst());
     }
 
     private Topology topology(Path modelDirectory, List<String> engineFlags, List<String> routerFlags) {

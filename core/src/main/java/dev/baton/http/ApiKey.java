@@ -117,12 +117,17 @@ public final class ApiKey {
         return overConcurrency.sum();
     }
 
-    /// Whether a client showed this key; takes the same time whatever the bytes are.
-    boolean isKey(String shown) {
-        return MessageDigest.isEqual(sha256(salt + shown), digest);
+    /// What is hashed before the key; empty for nothing.
+    String salt() {
+        return salt;
     }
 
-    private static byte[] sha256(String text) {
+    /// Whether that is the hash of this key with its salt; takes the same time whatever the bytes are.
+    boolean hasHash(byte[] hash) {
+        return MessageDigest.isEqual(hash, digest);
+    }
+
+    static byte[] sha256(String text) {
         try {
             return MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
         } catch (NoSuchAlgorithmException e) {

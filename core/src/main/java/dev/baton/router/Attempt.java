@@ -131,6 +131,8 @@ final class Attempt {
     private @Nullable Runnable announcementTimer;
     private @Nullable Leg prefillLeg;
     private @Nullable Leg decodeLeg;
+    /// Whether its engines have to know of it also while it has no leg there.
+    private boolean reserves = true;
 
     private Attempt(
             RouterContext router,
@@ -147,6 +149,21 @@ final class Attempt {
         this.decoder = route.decoder();
         this.handoff = handoff;
         this.stage = handoff != null && handoff.order() != Handoff.Order.DECODER_LEADS ? Stage.PREFILL : Stage.DECODE;
+        decoder.reserve();
+        if (prefiller != null) {
+            prefiller.reserve();
+        }
+    }
+
+    /// Its legs alone say from now on what its engines still do for it.
+    private void letGo() {
+        if (reserves) {
+            reserves = false;
+            decoder.release();
+            if (prefiller != null) {
+                prefiller.release();
+            }
+        }
     }
 
     /// A try on a route.
@@ -211,6 +228,7 @@ final class Attempt {
             decodeLeg.cancel();
         }
         release();
+        letGo();
     }
 
     /// No decoder will fetch what the prefiller holds, or will hold: it is told, because only its lease would
@@ -225,7 +243,11 @@ final class Attempt {
     private void end(End how) {
         over = true;
         stopWaiting();
-        request.ended(this, how);
+        try {
+            request.ended(this, how);
+        } finally {
+            letGo(); // after the next try has got hold of an engine that both need
+        }
     }
 
     private void stopWaiting() {
@@ -247,8 +269,7 @@ final class Attempt {
 
     private HttpClientRequest call(
             Upstream engine, String path, Map<String, String> headers, byte[] body, Duration answer, Duration gap) {
-        HttpHeaders all = ForwardedHeaders.toEngine(
-                        request.exchange(), id, router.config().engineKey())
+        HttpHeaders all = ForwardedHeaders.toEngine(request.exchange(), id, router.config())
                 .with(headers);
         return new HttpClientRequest("POST", engine.uri(path), all, body, answer, gap);
     }
@@ -485,6 +506,7 @@ final class Attempt {
                 holds = false;
                 decoder.succeeded();
                 request.firstBytes(decoder);
+                letGo();
             }
             request.stream().write(events, head, leg);
         }
@@ -604,8 +626,7 @@ final class Attempt {
         HttpClientRequest notice = new HttpClientRequest(
                 "POST",
                 engine.uri(ABORT_PATH),
-                ForwardedHeaders.toEngine(
-                        request.exchange(), id, router.config().engineKey()),
+                ForwardedHeaders.toEngine(request.exchange(), id, router.config()),
                 Json.bytes(Map.of("request_ids", List.of(id))),
                 router.config().deadlines().abortNotice(),
                 router.config().deadlines().abortNotice());

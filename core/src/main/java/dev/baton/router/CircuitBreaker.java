@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.jspecify.annotations.Nullable;
 
 /// Whether requests may go to an engine, by how its last ones ended. Closed: all may. Open, after several failures
@@ -33,11 +34,11 @@ final class CircuitBreaker {
     private final int failuresInARow;
     private final double failureRate;
     private final long firstOpenNanos;
-    private final int[] succeeded = new int[BUCKETS];
+    private final AtomicIntegerArray succeeded = new AtomicIntegerArray(BUCKETS);
     private final int[] failed = new int[BUCKETS];
     private volatile State state = State.CLOSED;
-    private long bucket = Long.MIN_VALUE; // number of the newest one
-    private int row;
+    private volatile long bucket = Long.MIN_VALUE; // number of the newest one
+    private volatile int row;
     private long openNanos;
     private long openedAt;
     private @Nullable Object trial;
@@ -88,15 +89,25 @@ final class CircuitBreaker {
         }
     }
 
-    /// A request was answered.
+    /// A request was answered. Nearly all are, so that this takes no lock where it only counts; one that is counted
+    /// in the moment in which its bucket is emptied may be lost.
     ///
     /// @return whether that closed it
-    synchronized boolean succeeded(long now) {
+    boolean succeeded(long now) {
+        long number = Math.floorDiv(now, BUCKET_NANOS);
+        if (state == State.CLOSED && row == 0 && bucket == number) {
+            succeeded.incrementAndGet(Math.floorMod(number, BUCKETS));
+            return false;
+        }
+        return succeededAnew(now);
+    }
+
+    private synchronized boolean succeededAnew(long now) {
         if (state == State.OPEN) {
             return false; // sent before it opened, or because all others are open as well
         }
         row = 0;
-        succeeded[current(now)]++;
+        succeeded.incrementAndGet(current(now));
         if (state == State.HALF_OPEN) {
             reset();
             return true;
@@ -119,7 +130,10 @@ final class CircuitBreaker {
             return true;
         }
         int failures = Arrays.stream(failed).sum();
-        int requests = failures + Arrays.stream(succeeded).sum();
+        int requests = failures;
+        for (int i = 0; i < BUCKETS; i++) {
+            requests += succeeded.get(i);
+        }
         if (row >= failuresInARow || (requests >= MIN_REQUESTS && failures >= failureRate * requests)) {
             open(now);
             return true;
@@ -140,8 +154,7 @@ final class CircuitBreaker {
         trial = null;
         row = 0;
         openNanos = firstOpenNanos;
-        Arrays.fill(succeeded, 0);
-        Arrays.fill(failed, 0);
+        forget();
     }
 
     private void open(long now) {
@@ -149,7 +162,13 @@ final class CircuitBreaker {
         openedAt = now;
         trial = null;
         row = 0;
-        Arrays.fill(succeeded, 0);
+        forget();
+    }
+
+    private void forget() {
+        for (int i = 0; i < BUCKETS; i++) {
+            succeeded.set(i, 0);
+        }
         Arrays.fill(failed, 0);
     }
 
@@ -160,7 +179,7 @@ final class CircuitBreaker {
             long stale = bucket == Long.MIN_VALUE ? 0 : Math.min(BUCKETS, number - bucket);
             for (long i = 0; i < stale; i++) {
                 int index = Math.floorMod(number - i, BUCKETS);
-                succeeded[index] = 0;
+                succeeded.set(index, 0);
                 failed[index] = 0;
             }
             bucket = number;

@@ -100,7 +100,7 @@ final class EnginePool implements EngineListener {
                 return;
             }
             gone.put(address, new Gone(left, System.nanoTime()));
-            if (left.inFlight() > 0) {
+            if (left.isInUse()) {
                 List<Upstream> more = new ArrayList<>(leaving);
                 more.add(left);
                 leaving = List.copyOf(more);
@@ -134,8 +134,7 @@ final class EnginePool implements EngineListener {
     void tidy(long now) {
         if (!leaving.isEmpty()) {
             synchronized (this) {
-                leaving =
-                        leaving.stream().filter(engine -> engine.inFlight() > 0).toList();
+                leaving = leaving.stream().filter(Upstream::isInUse).toList();
             }
         }
         List<Upstream> forgotten = new ArrayList<>();

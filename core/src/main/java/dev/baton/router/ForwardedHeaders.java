@@ -32,14 +32,18 @@ final class ForwardedHeaders {
 
     private ForwardedHeaders() {}
 
-    /// @param engineKey shown to the engine instead of what the client shows; empty if the client's own goes on
-    static HttpHeaders toEngine(HttpExchange exchange, String requestId, Optional<String> engineKey) {
+    /// The engine is shown the router's key for engines. Where there is none, it is shown what the client
+    /// shows, unless the router has keys of its own: those are between client and router, also on the paths
+    /// that need none.
+    static HttpHeaders toEngine(HttpExchange exchange, String requestId, RouterConfig config) {
         List<HttpHeaders.Field> fields = new ArrayList<>(TO_ENGINES.size() + 3);
         fields.add(new HttpHeaders.Field("content-type", "application/json"));
         fields.add(new HttpHeaders.Field(RequestId.HEADER, requestId));
-        engineKey
+        Optional<String> clients =
+                config.server().apiKeys().areRequired() ? Optional.empty() : exchange.header(AUTHORIZATION);
+        config.engineKey()
                 .map(key -> "Bearer " + key)
-                .or(() -> exchange.header(AUTHORIZATION))
+                .or(() -> clients)
                 .ifPresent(value -> fields.add(new HttpHeaders.Field(AUTHORIZATION, value)));
         for (String name : TO_ENGINES) {
             exchange.header(name).ifPresent(value -> fields.add(new HttpHeaders.Field(name, value)));

@@ -29,6 +29,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.ToIntFunction;
 import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -166,9 +167,18 @@ public final class Router implements AutoCloseable {
 
     /// Legs in flight on all engines.
     public int numLegs() {
+        return sum(Upstream::inFlight);
+    }
+
+    /// Places on all engines that requests hold beside their legs.
+    int numReserved() {
+        return sum(Upstream::numReserved);
+    }
+
+    private int sum(ToIntFunction<Upstream> ofEngine) {
         EnginePool pool = context.pool();
         return Stream.concat(pool.all().stream(), pool.leaving().stream())
-                .mapToInt(Upstream::inFlight)
+                .mapToInt(ofEngine)
                 .sum();
     }
 
@@ -389,8 +399,7 @@ public final class Router implements AutoCloseable {
         HttpClientRequest call = new HttpClientRequest(
                 exchange.method(),
                 engine.uri(exchange.path()),
-                ForwardedHeaders.toEngine(
-                        exchange, id.upstream(), context.config().engineKey()),
+                ForwardedHeaders.toEngine(exchange, id.upstream(), context.config()),
                 exchange.body(),
                 deadline,
                 deadline);

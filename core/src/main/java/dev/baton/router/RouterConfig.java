@@ -18,7 +18,8 @@ import java.util.Optional;
 /// @param fleet who may see and change the fleet over HTTP
 /// @param backend how the fleet's engines hand over
 /// @param announcements what prefillers say outside of their answers; closed with the router
-/// @param engineKey the API key that engines are shown; empty if they are shown the client's
+/// @param engineKey the API key that engines are shown; empty if they are shown the client's, or none where the
+///     server has keys of its own
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
@@ -75,9 +76,9 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an event
-    /// loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second, statistics each 5 s,
-    /// access log on.
+    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an
+    /// event loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second,
+    /// statistics each 5 s, access log on.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }

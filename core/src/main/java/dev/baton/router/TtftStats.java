@@ -10,8 +10,8 @@ import java.util.Optional;
 /// report in the form of LMCache's proxies: average, median and 99th percentile (linear interpolation, as
 /// `numpy.percentile`) in milliseconds.
 ///
-/// Kept for each engine are its last [#WINDOW] values, few enough to be sorted on an event loop; the number of
-/// requests counts all, also older ones. Thread-safe.
+/// Kept for each engine are its last [#WINDOW] values; the number of requests counts all, also older ones.
+/// Thread-safe: values are copied under its lock and sorted outside, so that no request waits for that.
 final class TtftStats {
     /// Values an engine is reported over.
     static final int WINDOW = 4096;
@@ -37,11 +37,25 @@ final class TtftStats {
             millis[(int) (count++ % millis.length)] = value;
         }
 
+        private Copy copy() {
+            return new Copy(count, Arrays.copyOf(millis, (int) Math.min(count, millis.length)));
+        }
+    }
+
+    /// A window at one moment, its reader's own.
+    private static final class Copy {
+        private final long count;
+        private final double[] millis;
+
+        private Copy(long count, double[] millis) {
+            this.count = count;
+            this.millis = millis;
+        }
+
         private Summary summary() {
-            double[] sorted = Arrays.copyOf(millis, (int) Math.min(count, millis.length));
-            Arrays.sort(sorted);
-            double average = Arrays.stream(sorted).average().orElse(Double.NaN);
-            return new Summary(count, average, percentile(sorted, 50), percentile(sorted, 99));
+            Arrays.sort(millis);
+            double average = Arrays.stream(millis).average().orElse(Double.NaN);
+            return new Summary(count, average, percentile(millis, 50), percentile(millis, 99));
         }
     }
 
@@ -85,34 +99,39 @@ final class TtftStats {
     }
 
     /// What one prefiller's values say; empty if it has none.
-    synchronized Optional<Summary> ofPrefiller(int index) {
-        return summary(prefillers, index);
+    Optional<Summary> ofPrefiller(int index) {
+        return copy(prefillers, index).map(Copy::summary);
     }
 
     /// What one decoder's values say; empty if it has none.
-    synchronized Optional<Summary> ofDecoder(int index) {
-        return summary(decoders, index);
+    Optional<Summary> ofDecoder(int index) {
+        return copy(decoders, index).map(Copy::summary);
     }
 
-    private static Optional<Summary> summary(List<Window> windows, int index) {
+    private synchronized Optional<Copy> copy(List<Window> windows, int index) {
         return index < windows.size() && windows.get(index).count > 0
-                ? Optional.of(windows.get(index).summary())
+                ? Optional.of(windows.get(index).copy())
                 : Optional.empty();
     }
 
     /// The report, if requests came since the last one: prefillers, then decoders. Requests are counted where their
     /// first bytes came from, or where they were prefilled if that is more.
-    synchronized Optional<String> reportIfTraffic() {
-        long requests = forgottenRequests + Math.max(total(prefillers), total(decoders));
-        List<String> lines = new ArrayList<>();
-        describe("Prefiller ", prefillers, lines);
-        describe("Decoder ", decoders, lines);
-        if (requests == reportedRequests) {
-            return Optional.empty();
+    Optional<String> reportIfTraffic() {
+        long requests;
+        List<Copy> prefills;
+        List<Copy> decodes;
+        synchronized (this) {
+            requests = forgottenRequests + Math.max(total(prefillers), total(decoders));
+            if (requests == reportedRequests) {
+                return Optional.empty();
+            }
+            reportedRequests = requests;
+            prefills = prefillers.stream().map(Window::copy).toList();
+            decodes = decoders.stream().map(Window::copy).toList();
         }
-        reportedRequests = requests;
-        lines.addFirst("Num requests: " + requests);
-        lines.addFirst(RULER);
+        List<String> lines = new ArrayList<>(List.of(RULER, "Num requests: " + requests));
+        describe("Prefiller ", prefills, lines);
+        describe("Decoder ", decodes, lines);
         lines.add(RULER);
         return Optional.of("\n" + String.join("\n", lines));
     }
@@ -121,7 +140,7 @@ final class TtftStats {
         return windows.stream().mapToLong(window -> window.count).sum();
     }
 
-    private static void describe(String role, List<Window> windows, List<String> lines) {
+    private static void describe(String role, List<Copy> windows, List<String> lines) {
         for (int i = 0; i < windows.size(); i++) {
             if (windows.get(i).count > 0) {
                 Summary summary = windows.get(i).summary();

@@ -71,6 +71,7 @@ final class Upstream implements EngineView {
     private final Map<String, URI> uris = new ConcurrentHashMap<>();
     private final Set<Leg> legs = ConcurrentHashMap.newKeySet();
     private final AtomicInteger inFlight = new AtomicInteger();
+    private final AtomicInteger reserved = new AtomicInteger();
     private final LongAdder requests = new LongAdder();
     private final LongAdder failures = new LongAdder();
     private final LongAdder hangs = new LongAdder();
@@ -170,7 +171,7 @@ final class Upstream implements EngineView {
         }
     }
 
-    /// Drains it; `then` runs once, on any thread, when nothing is in flight there.
+    /// Drains it; `then` runs once, on any thread, when nothing is in flight there or bound to it.
     void drain(Runnable then) {
         whenDrained.set(Optional.of(then));
         setDraining(true);
@@ -178,7 +179,31 @@ final class Upstream implements EngineView {
 
     /// Whether it gets no new requests and has none.
     boolean drained() {
-        return draining && inFlight.get() == 0;
+        return draining && !isInUse();
+    }
+
+    /// Whether a leg is in flight there, or a request is bound to it that may yet begin one or fetch from it.
+    /// What is bound is looked at first: a request lets go of its place only after its leg has been counted.
+    boolean isInUse() {
+        return reserved.get() > 0 || inFlight.get() > 0;
+    }
+
+    /// A request has been bound to it: [#release()] follows, once.
+    void reserve() {
+        reserved.incrementAndGet();
+    }
+
+    /// A request is bound to it no more, but by its legs.
+    void release() {
+        reserved.decrementAndGet();
+        if (draining) {
+            tellIfDrained();
+        }
+    }
+
+    /// Requests that are bound to it, whether or not a leg is in flight.
+    int numReserved() {
+        return reserved.get();
     }
 
     private void tellIfDrained() {

@@ -32,8 +32,28 @@ class ApiKeyTest {
     @Test
     void saltComesBeforeTheKey() {
         ApiKey key = ApiKey.hashed("a", "sha256:x7:" + SALTED);
-        assertThat(key.isKey("sk-test")).isTrue();
-        assertThat(key.isKey("x7sk-test")).isFalse();
+        ApiKeys keys = ApiKeys.none().and(List.of(key));
+        assertThat(keys.identify(Optional.of("Bearer sk-test"))).contains(key);
+        assertThat(keys.identify(Optional.of("Bearer x7sk-test"))).isEmpty();
+    }
+
+    @Test
+    void eachOfSeveralSaltsIsTried() {
+        ApiKeys keys = ApiKeys.none()
+                .and(List.of(
+                        ApiKey.of("plain", "sk-plain"),
+                        ApiKey.hashed("salted", "sha256:x7:" + SALTED),
+                        ApiKey.hashed("salted-too", "sha256:x7:" + HASH),
+                        ApiKey.hashed("other-salt", "sha256:sk-:" + HASH),
+                        ApiKey.of("last", "sk-last")));
+        assertThat(keys.identify(Optional.of("Bearer sk-plain")).map(ApiKey::name))
+                .hasValue("plain");
+        assertThat(keys.identify(Optional.of("Bearer sk-test")).map(ApiKey::name))
+                .hasValue("salted");
+        assertThat(keys.identify(Optional.of("Bearer test")).map(ApiKey::name)).hasValue("other-salt");
+        assertThat(keys.identify(Optional.of("Bearer sk-last")).map(ApiKey::name))
+                .hasValue("last");
+        assertThat(keys.identify(Optional.of("Bearer last"))).isEmpty();
     }
 
     @ParameterizedTest

@@ -3,6 +3,8 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /// When a circuit opens, lets a trial through, and closes.
@@ -39,6 +41,32 @@ class CircuitBreakerTest {
         }
         circuit.succeeded(now);
         assertThat(circuit.failed(now)).as("10 of 20").isTrue();
+    }
+
+    /// Threads count successes without a lock; with the default of a half they would keep it closed for ever.
+    @Test
+    void noSuccessIsLostWhereSeveralThreadsCountThem() throws InterruptedException {
+        CircuitBreaker shared = new CircuitBreaker(
+                HealthConfig.builder().circuitFailureRate(0.25).build());
+        shared.succeeded(now); // begins the bucket
+        List<Thread> threads = new ArrayList<>();
+        for (int t = 0; t < 4; t++) {
+            threads.add(Thread.ofPlatform().start(() -> {
+                for (int i = 0; i < 10_000; i++) {
+                    shared.succeeded(now);
+                }
+            }));
+        }
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        int failures = 1;
+        while (!shared.failed(now)) {
+            failures++;
+            shared.succeeded(now);
+        }
+        // Before failure k there were 40,001 + k - 1 successes: k >= (40,000 + 2 k) / 4.
+        assertThat(failures).isEqualTo(20_000);
     }
 
     @Test

@@ -131,6 +131,7 @@ final class Fleet implements AutoCloseable {
         try {
             assertBecomesZero(router::numInFlight, "requests in flight");
             assertBecomesZero(router::numLegs, "legs in flight");
+            assertBecomesZero(router::numReserved, "places held on engines");
             client.close();
             assertBecomesZero(router::numConnections, "connections of clients");
             assertThat(StubEngine.allViolations(engines())).isEmpty();

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -44,6 +45,35 @@ class RouterKeysTest {
             assertThat(refused.statusCode()).isEqualTo(403);
             assertThat(refused.body()).contains("PermissionDeniedError").doesNotContain("sk-a");
             assertThat(fleet.prefiller(0).received).hasSize(2);
+        }
+    }
+
+    /// It is between client and router, also where no key is wanted.
+    @Test
+    void keyOfTheRoutersOwnIsShownToNoEngine() throws Exception {
+        try (Fleet fleet = fleet(ApiKey.of("a", "sk-a"))) {
+            assertThat(ask(fleet, "/v1/completions", "sk-a", "m").statusCode()).isEqualTo(200);
+            assertThat(ask(fleet, "/tokenize", "sk-a", "m").statusCode()).isEqualTo(200);
+            List<StubEngine.Received> legs = fleet.engines().stream()
+                    .flatMap(engine -> engine.received.stream())
+                    .toList();
+            assertThat(legs).hasSize(3).allSatisfy(leg -> {
+                assertThat(leg.headers()).doesNotContainKey("authorization");
+                assertThat(leg.text()).doesNotContain("sk-a");
+            });
+        }
+    }
+
+    @Test
+    void enginesAreShownTheirOwnKeyInstead() throws Exception {
+        HttpServerConfig server = HttpServerConfig.builder("127.0.0.1", 0)
+                .apiKeys(ApiKeys.of(List.of("sk-a")))
+                .build();
+        try (Fleet fleet = new Fleet(1, 1, config -> config.server(server).engineKey(Optional.of("sk-engines")))) {
+            assertThat(ask(fleet, "/v1/completions", "sk-a", "m").statusCode()).isEqualTo(200);
+            for (StubEngine engine : fleet.engines()) {
+                assertThat(engine.received.element().headers()).containsEntry("authorization", "Bearer sk-engines");
+            }
         }
     }
 

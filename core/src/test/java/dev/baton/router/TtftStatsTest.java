@@ -49,6 +49,19 @@ class TtftStatsTest {
         assertThat(stats.reportIfTraffic()).isEmpty();
     }
 
+    @Test
+    void valuesThatAreReadStayInTheOrderInWhichTheyCame() {
+        TtftStats stats = new TtftStats();
+        for (int i = 0; i < TtftStats.WINDOW; i++) {
+            stats.decoded(0, TtftStats.WINDOW - i);
+        }
+        assertThat(stats.reportIfTraffic()).isPresent();
+        stats.decoded(0, 0); // takes the place of the oldest, which is the largest
+        assertThat(stats.ofDecoder(0))
+                .hasValueSatisfying(
+                        summary -> assertThat(summary.averageMillis()).isEqualTo((TtftStats.WINDOW - 1) / 2.0));
+    }
+
     /// Expected values are those of `numpy.percentile(values, percent)`.
     @ParameterizedTest
     @CsvSource({"0, 1", "50, 3", "99, 4.96", "100, 5", "10, 1.4", "62.5, 3.5"})

@@ -10,6 +10,7 @@ import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -74,6 +75,23 @@ class UpstreamTest {
         failProbe(engine);
         failProbe(engine);
         assertThat(said()).containsExactly("WARN decoder h:1 is DOWN: no answer");
+    }
+
+    @Test
+    void engineIsDrainedWhenNoRequestIsBoundToIt() {
+        Upstream engine = engine(Duration.ZERO);
+        AtomicInteger drained = new AtomicInteger();
+        engine.reserve();
+        engine.reserve();
+        engine.drain(drained::incrementAndGet);
+        engine.release();
+        assertThat(engine.drained()).isFalse();
+        assertThat(drained).hasValue(0);
+        engine.release();
+        assertThat(engine.drained()).isTrue();
+        engine.reserve();
+        engine.release();
+        assertThat(drained).hasValue(1);
     }
 
     @Test
