@@ -1,6 +1,5 @@
 package dev.baton.router;
 
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
@@ -15,10 +14,16 @@ final class SseFrames {
     private static final byte[] DATA = "data:".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] ERROR = "\"error\"".getBytes(StandardCharsets.US_ASCII);
 
-    /// An event longer than this passes in pieces.
+    /// An event longer than this passes in pieces, of which nothing is read.
     private final int maxHeldBytes;
-    private final ByteArrayOutputStream held = new ByteArrayOutputStream(0);
+    private byte[] held = NOTHING;
+    private int numHeld;
     private int numEvents;
+    /// Whether what passed last ended within an event, and there within a line.
+    private boolean open;
+
+    private boolean midLine;
+    private boolean cut;
     private boolean done;
     private boolean failed;
     private byte[] failure = NOTHING;
@@ -35,37 +40,89 @@ final class SseFrames {
             return NOTHING;
         }
         byte[] all = piece;
-        if (held.size() > 0) {
-            held.writeBytes(piece);
-            all = held.toByteArray();
-            held.reset();
+        if (numHeld > 0) {
+            boolean goesOn = numHeld + piece.length <= maxHeldBytes && !endsEventWith(piece);
+            hold(piece, 0);
+            if (goesOn) { // a long event is not read again with each of its pieces
+                return NOTHING;
+            }
+            all = letGo();
         }
         int end = endOfLastEvent(all);
+        boolean wasOpen = open;
         if (all.length - end > maxHeldBytes) {
             end = all.length;
+            open = true;
+        } else if (end > 0) {
+            open = false;
         }
+        cut = end > 0 && (wasOpen || open);
         if (end < all.length) {
-            held.write(all, end, all.length - end);
+            hold(all, end);
         }
         return look(all, end);
     }
 
-    /// What is still held at an orderly end of the stream.
+    private void hold(byte[] bytes, int from) {
+        int needed = numHeld + bytes.length - from;
+        if (needed > held.length) {
+            held = Arrays.copyOf(held, Math.max(needed, 2 * numHeld));
+        }
+        System.arraycopy(bytes, from, held, numHeld, bytes.length - from);
+        numHeld = needed;
+    }
+
+    private byte[] letGo() {
+        byte[] all = numHeld == held.length ? held : Arrays.copyOf(held, numHeld);
+        held = NOTHING;
+        numHeld = 0;
+        return all;
+    }
+
+    /// Whether an event ends in it, behind what is held.
+    private boolean endsEventWith(byte[] piece) {
+        int seam = Math.min(2, numHeld);
+        byte[] both = new byte[seam + piece.length];
+        System.arraycopy(held, numHeld - seam, both, 0, seam);
+        System.arraycopy(piece, 0, both, seam, piece.length);
+        return endOfLastEvent(both) > 0;
+    }
+
+    /// What is still held at an orderly end of the stream, if only its blank line is missing to the last event of
+    /// all, `[DONE]` or an error. Anything else is half an event, which nobody is to get.
     byte[] finish() {
-        byte[] rest = held.toByteArray();
-        held.reset();
-        return failed ? NOTHING : look(rest, rest.length);
+        byte[] rest = letGo();
+        cut = false;
+        return !failed && (endsWithDone(rest, rest.length) || endsWithError(rest)) ? look(rest, rest.length) : NOTHING;
+    }
+
+    private static boolean endsWithError(byte[] rest) {
+        for (int line = 0; line < rest.length; line = nextLine(rest, line, rest.length)) {
+            if (matches(rest, line, rest.length, DATA) && isError(rest, line, rest.length)) {
+                return EngineErrors.isComplete(Arrays.copyOfRange(rest, line, rest.length));
+            }
+        }
+        return false;
+    }
+
+    /// Whether what passed last has a part of an event that is too long to be kept whole.
+    boolean cut() {
+        return cut;
     }
 
     /// @return the events before an error, or all
     private byte[] look(byte[] events, int end) {
         done |= endsWithDone(events, end);
         int whole = end;
-        for (int line = 0; line < end; line = nextLine(events, line, end)) {
+        int first = midLine ? nextLine(events, 0, end) : 0;
+        if (end > 0) {
+            midLine = events[end - 1] != '\n';
+        }
+        for (int line = first; line < end; line = nextLine(events, line, end)) {
             if (matches(events, line, end, DATA)) {
                 if (isError(events, line, end)) {
                     failed = true;
-                    failure = Arrays.copyOfRange(events, line, events.length);
+                    failure = event(events, line, end);
                     whole = line;
                     break;
                 }
@@ -90,7 +147,25 @@ final class SseFrames {
         return failed;
     }
 
-    /// The error event and what came together with it; empty if there was none.
+    /// One event and its blank line, which may be missing at the end of the stream.
+    private static byte[] event(byte[] events, int from, int end) {
+        int line = from;
+        int next = nextLine(events, line, end);
+        while (next < end && events[next] != '\n' && events[next] != '\r') {
+            line = next;
+            next = nextLine(events, line, end);
+        }
+        int last = Math.min(next, end);
+        if (next < end) {
+            return Arrays.copyOfRange(events, from, Math.min(nextLine(events, next, end), end));
+        }
+        byte[] blank = (events[last - 1] == '\n' ? "\n" : "\n\n").getBytes(StandardCharsets.US_ASCII);
+        byte[] whole = Arrays.copyOf(Arrays.copyOfRange(events, from, last), last - from + blank.length);
+        System.arraycopy(blank, 0, whole, last - from, blank.length);
+        return whole;
+    }
+
+    /// The error event, without what came after it; empty if there was none.
     byte[] failure() {
         return failure;
     }
@@ -145,7 +220,7 @@ final class SseFrames {
         return 0;
     }
 
-    private static boolean endsWithDone(byte[] bytes, int end) {
+    private boolean endsWithDone(byte[] bytes, int end) {
         int at = skipBack(bytes, end, "\r\n");
         if (!matchesBefore(bytes, at, DONE)) {
             return false;
@@ -155,7 +230,7 @@ final class SseFrames {
             return false;
         }
         at -= DATA.length;
-        return at == 0 || bytes[at - 1] == '\n';
+        return at == 0 ? !midLine : bytes[at - 1] == '\n';
     }
 
     private static int skipBack(byte[] bytes, int from, String skipped) {
