@@ -162,17 +162,25 @@ public final class HttpClient implements AutoCloseable {
                     .setSsl(secure)
                     .setURI(query == null ? path : path + "?" + query);
             if (HostNames.isAddress(options.getHost())) {
-                client.request(options).onComplete(this::connected, e -> failed(e, true));
+                connect(client, options);
             } else {
                 names.find(
                         options.getHost(),
                         address -> {
                             if (!ended) {
                                 options.setServer(SocketAddress.inetSocketAddress(options.getPort(), address));
-                                client.request(options).onComplete(this::connected, e -> failed(e, true));
+                                connect(client, options);
                             }
                         },
                         e -> failed(e, true));
+            }
+        }
+
+        private void connect(io.vertx.core.http.HttpClient client, RequestOptions options) {
+            try {
+                client.request(options).onComplete(this::connected, e -> failed(e, true));
+            } catch (IllegalStateException e) { // the client was closed meanwhile
+                fail(HttpException.Kind.CANCELLED, String.valueOf(e.getMessage()), e);
             }
         }
 
