@@ -59,11 +59,12 @@ final class AnswerStream {
         }
     }
 
-    /// Ends with an engine's own error event.
-    void fail(byte[] errorEvent, HttpHeaders head) {
-        HttpStream opened = opened(head);
-        opened.write(errorEvent);
-        opened.end();
+    /// Ends an open stream with an engine's own error event.
+    void fail(byte[] errorEvent) {
+        if (stream != null) {
+            stream.write(errorEvent);
+            stream.end();
+        }
     }
 
     /// Ends an open stream with an error event.

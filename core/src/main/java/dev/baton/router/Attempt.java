@@ -8,6 +8,7 @@ import dev.baton.http.HttpHeaders;
 import dev.baton.http.Json;
 import dev.baton.http.WholeResponse;
 import dev.baton.openai.ApiError;
+import dev.baton.openai.Continuation;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Handoff;
@@ -215,6 +216,10 @@ final class Attempt {
 
     /// No decoder will fetch what the prefiller holds, or will hold: it is told, because only its lease would
     /// end it otherwise.
+    ///
+    /// An engine that has the path and knows the request by this id, as Baton's do, lets go at once. vLLM has the
+    /// path only with `--tokens-only`, and calls the request `cmpl-<id>-0` or the like: there the notice comes to
+    /// nothing, and the blocks stay until the connector's own time limit.
     void release() {
         if (holds && prefiller != null) {
             holds = false;
@@ -234,6 +239,7 @@ final class Attempt {
         }
         if (announcementTimer != null) {
             announcementTimer.run();
+            announcementTimer = null; // an announcement that is queued already finds nobody waiting
         }
     }
 
@@ -469,7 +475,12 @@ final class Attempt {
                 decoder,
                 new HttpClientRequest(
                         call.method(), call.target(), headers, call.body(), deadlines.answer(), deadlines.gap()),
-                new DecoderAnswer(decoder, request.progress(), request.telling(asksForIds), new Answer()),
+                new DecoderAnswer(
+                        decoder,
+                        request.progress(),
+                        request.telling(asksForIds),
+                        request.decodeHeaders().containsKey(Continuation.HEADER),
+                        new Answer()),
                 request::crashed);
     }
 
@@ -497,11 +508,19 @@ final class Attempt {
         }
 
         @Override
+        public void begunAnew() {
+            if (!over) {
+                cancelDecode();
+                decodeFails("does not go on", false, new IfNoneLeft.Own(RouterErrors.STREAM_BROKE));
+            }
+        }
+
+        @Override
         public void erred(HttpHeaders head, byte[] errorEvent) {
             if (!over) {
-                over = true;
-                if (decodeLeg != null) {
-                    decodeLeg.cancel();
+                cancelDecode();
+                if (!EngineErrors.isOfTheRequest(errorEvent)) {
+                    decoder.broke("it answered with an error event");
                 }
                 decodeFails("error event", false, new IfNoneLeft.Event(head, errorEvent));
             }

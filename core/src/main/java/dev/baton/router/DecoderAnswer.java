@@ -12,8 +12,11 @@ import org.jspecify.annotations.Nullable;
 final class DecoderAnswer implements HttpResponseListener {
     static final int MAX_ANSWER_BYTES = 64 << 20;
     private static final int MAX_EVENT_BYTES = 1 << 20;
+    /// One event of an engine that was asked for token ids may have those of the whole prompt.
+    private static final int MAX_EVENT_BYTES_WITH_IDS = 16 << 20;
 
-    /// Who is told what it comes to; at most one of `whole`, `streamed`, `erred` and `broke`, and that last.
+    /// Who is told what it comes to; at most one of `whole`, `streamed`, `begunAnew`, `erred` and
+    /// `broke`, and that last.
     interface Sink {
         /// An answer that is no stream.
         void whole(HttpClientResponse answer);
@@ -23,6 +26,9 @@ final class DecoderAnswer implements HttpResponseListener {
 
         /// The stream is complete.
         void streamed();
+
+        /// The engine was to go on with a stream, and does not say that it has understood.
+        void begunAnew();
 
         /// The engine says in its stream that it failed.
         void erred(HttpHeaders head, byte[] errorEvent);
@@ -34,8 +40,9 @@ final class DecoderAnswer implements HttpResponseListener {
     private final Upstream engine;
     private final StreamProgress progress;
     private final Telling telling;
+    private final boolean askedForComments;
     private final Sink sink;
-    private final SseFrames frames = new SseFrames(MAX_EVENT_BYTES);
+    private final SseFrames frames;
     private @Nullable WholeResponse whole;
     private HttpHeaders head = HttpHeaders.none();
     private boolean tellsTokens;
@@ -53,13 +60,21 @@ final class DecoderAnswer implements HttpResponseListener {
 
         /// It was asked for token ids, and goes on after a prompt.
         record Rest(PromptContinuation continuation) implements Telling {}
+
+        /// It was told where to go on, which only an engine understands that writes comments.
+        record Continued() implements Telling {}
     }
 
-    DecoderAnswer(Upstream engine, StreamProgress progress, Telling telling, Sink sink) {
+    /// @param askedForComments whether the engine was asked to write comments for the router
+    DecoderAnswer(
+            Upstream engine, StreamProgress progress, Telling telling, boolean askedForComments, Sink sink) {
         this.engine = engine;
         this.progress = progress;
         this.telling = telling;
+        this.askedForComments = askedForComments;
         this.sink = sink;
+        boolean withIds = telling instanceof Telling.Ids || telling instanceof Telling.Rest;
+        this.frames = new SseFrames(withIds ? MAX_EVENT_BYTES_WITH_IDS : MAX_EVENT_BYTES);
     }
 
     @Override
@@ -72,8 +87,14 @@ final class DecoderAnswer implements HttpResponseListener {
         if (status != 200 || !events) {
             whole = new WholeResponse(MAX_ANSWER_BYTES, sink::whole, sink::broke);
             whole.onHead(status, headers);
-        } else {
+            return;
+        }
+        if (askedForComments) {
             engine.streams(tellsTokens);
+        }
+        if (telling instanceof Telling.Continued && !tellsTokens) {
+            over = true;
+            sink.begunAnew();
         }
     }
 
@@ -87,6 +108,11 @@ final class DecoderAnswer implements HttpResponseListener {
     }
 
     private void pass(byte[] events) {
+        if (frames.cut() && telling instanceof Telling.Rest) {
+            over = true;
+            sink.broke(new HttpException(HttpException.Kind.TOO_LARGE, engine + " sent an event that is too long"));
+            return;
+        }
         byte[] clients = events.length == 0 ? events : clients(events);
         if (clients.length > 0) {
             sink.events(head, clients);
@@ -98,6 +124,10 @@ final class DecoderAnswer implements HttpResponseListener {
     }
 
     private byte[] clients(byte[] events) {
+        if (frames.cut()) {
+            progress.passedUnread(events, frames.numEvents());
+            return events;
+        }
         if (telling instanceof Telling.Rest(PromptContinuation continuation)) {
             return progress.takeRest(events, continuation);
         }

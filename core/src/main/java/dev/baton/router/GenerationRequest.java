@@ -30,6 +30,9 @@ final class GenerationRequest {
             "bootstrap_room",
             Continuation.FIELD);
 
+    /// vLLM copies what is in here to where its connectors look for their own fields, and never looks at who wrote it.
+    private static final String EXTRA_ARGS = "vllm_xargs";
+
     private final Endpoint endpoint;
     private final ObjectNode tree;
     private final byte[] json;
@@ -63,6 +66,11 @@ final class GenerationRequest {
         boolean changed = false;
         for (String field : INTERNAL_FIELDS) {
             changed |= tree.remove(field) != null;
+        }
+        if (tree.path(EXTRA_ARGS) instanceof ObjectNode extra) {
+            for (String field : INTERNAL_FIELDS) {
+                changed |= extra.remove(field) != null;
+            }
         }
         return new GenerationRequest(
                 endpoint, tree, changed ? Json.bytes(tree) : body, new PolicyRequest(tree, endpoint.chat(), session));
@@ -156,9 +164,14 @@ final class GenerationRequest {
         return Optional.empty();
     }
 
+    /// Whether its answer is to come as a stream.
+    boolean isStreamed() {
+        return tree.path("stream").asBoolean(false);
+    }
+
     /// Whether another engine could go on with its answer in the middle: a stream of one choice.
     boolean isContinuable() {
-        return tree.path("stream").asBoolean(false) && handoffObstacle(false).isEmpty();
+        return isStreamed() && handoffObstacle(false).isEmpty();
     }
 
     /// Whether its stream ends with an event that has the usage.

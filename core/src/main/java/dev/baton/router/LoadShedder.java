@@ -15,8 +15,9 @@ import java.util.concurrent.atomic.LongAdder;
 /// any number. The room is divided evenly among the keys that have requests waiting: a client that floods takes its
 /// own part only.
 ///
-/// A request waits until its first bytes go to the client, one that is not streamed until its prompt is
-/// computed: how long its answer takes after that says nothing about load. Thread-safe.
+/// A request waits until its first bytes go to the client, one that is not streamed until a prefiller has computed
+/// its prompt: how long its answer takes after that says nothing about load. Where its decoder computes the prompt
+/// as well, nobody sees when that ends, and it waits until its answer is there. Thread-safe.
 final class LoadShedder {
     /// Time between two calls of [#measure].
     static final Duration MEASURED_EACH = Duration.ofMillis(250);

@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.http.HttpClientResponse;
 import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHeaders;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.Continuation;
 import dev.baton.openai.SseWriter;
@@ -41,6 +42,7 @@ final class RoutedRequest implements Attempt.Request {
     private final GenerationRequest request;
     private final RequestId id;
     private final long startNanos;
+    private final LoadShedder.Place place;
     private final Map<String, String> decodeHeaders;
     private final AnswerStream stream;
     private final StreamProgress progress = new StreamProgress();
@@ -61,13 +63,20 @@ final class RoutedRequest implements Attempt.Request {
     private double prefillMillis = Double.NaN;
     private double firstTokenMillis = Double.NaN;
 
+    /// @param place among the requests that wait; left at the latest when the exchange is answered or gone
     RoutedRequest(
-            RouterContext router, HttpExchange exchange, GenerationRequest request, RequestId id, long startNanos) {
+            RouterContext router,
+            HttpExchange exchange,
+            GenerationRequest request,
+            RequestId id,
+            LoadShedder.Place place,
+            long startNanos) {
         this.router = router;
         this.exchange = exchange;
         this.request = request;
         this.legs = request;
         this.id = id;
+        this.place = place;
         this.startNanos = startNanos;
         this.stream = new AnswerStream(exchange, id);
         // The seed is for a request that has none: whoever goes on has to draw the same numbers.
@@ -82,6 +91,9 @@ final class RoutedRequest implements Attempt.Request {
     void start() {
         guarded(() -> {
             exchange.onGone(gone -> guarded(this::abort));
+            if (over) { // the client left while its body was parsed
+                return;
+            }
             Backend backend = router.config().backend();
             Optional<String> obstacle = request.handoffObstacle(backend.handsOverBatches());
             if (obstacle.isPresent() && !backend.decodersServeAlone()) {
@@ -112,8 +124,7 @@ final class RoutedRequest implements Attempt.Request {
 
     private void route(Runnable ifNoneLeft) {
         List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
-        Optional<Decision<Upstream>> found =
-                router.policy().route(request.facts(), prefillers, router.pool().availableDecoders(tried));
+        Optional<Decision<Upstream>> found = router.policy().route(request.facts(), prefillers, decoders());
         if (found.isEmpty()) {
             ifNoneLeft.run();
             return;
@@ -124,6 +135,20 @@ final class RoutedRequest implements Attempt.Request {
             fallBack(route.decoder());
         }
         begin(route, ifNoneLeft);
+    }
+
+    private List<Upstream> decoders() {
+        List<Upstream> decoders = router.pool().availableDecoders(tried);
+        return continues()
+                ? decoders.stream()
+                        .filter(decoder -> !decoder.streamsWithoutComments())
+                        .toList()
+                : decoders;
+    }
+
+    /// Whether its legs say where to go on: an engine that knows nothing of that would begin anew.
+    private boolean continues() {
+        return legs.tree().has(Continuation.FIELD);
     }
 
     private ApiError noRoute() {
@@ -169,6 +194,10 @@ final class RoutedRequest implements Attempt.Request {
     }
 
     private void begin(Attempt next) {
+        if (over) {
+            next.release();
+            return;
+        }
         attempt = next;
         next.start();
     }
@@ -208,6 +237,9 @@ final class RoutedRequest implements Attempt.Request {
         if (rest != null) {
             return new DecoderAnswer.Telling.Rest(rest);
         }
+        if (continues()) {
+            return new DecoderAnswer.Telling.Continued();
+        }
         boolean byClient = asksForTokenIds();
         return asked || (byClient && PromptContinuation.serves(request))
                 ? new DecoderAnswer.Telling.Ids(byClient)
@@ -226,21 +258,27 @@ final class RoutedRequest implements Attempt.Request {
 
     @Override
     public void prefilled(Upstream prefiller) {
+        router.policy().prefilled(request.facts());
+        if (numMigrations > 0) {
+            return; // the client has its first token from another route
+        }
         double millis = millisSinceStart();
         router.ttft().prefilled(prefiller.prefillerIndex(), millis);
-        router.policy().prefilled(request.facts());
         router.metrics().firstToken(prefiller, millis / 1e3);
         if (!over) {
             prefillMillis = millis;
+        }
+        if (!request.isStreamed()) {
+            place.served();
         }
     }
 
     @Override
     public void firstBytes(Upstream decoder) {
+        router.policy().firstToken(request.facts());
         if (!stream.isOpen()) {
             firstTokenMillis = millisSinceStart();
             router.ttft().decoded(decoder.decoderIndex(), firstTokenMillis);
-            router.policy().firstToken(request.facts());
             router.metrics().firstToken(decoder, firstTokenMillis / 1e3);
         } else {
             LOG.info("request {}: {} goes on with the stream", id.upstream(), decoder);
@@ -290,8 +328,7 @@ final class RoutedRequest implements Attempt.Request {
         } else if (failed.ifNoneLeft() instanceof Attempt.IfNoneLeft.Event(var head, byte[] event)
                 && EngineErrors.isOfTheRequest(event)) {
             by.release();
-            stream.fail(event, head);
-            end(STREAM_ERROR);
+            failWith(head, event);
         } else if (by.isOfUseToOthers()) {
             otherDecoder().ifPresentOrElse(other -> begin(by.withDecoder(other)), () -> failWith(failed.ifNoneLeft()));
         } else {
@@ -327,9 +364,11 @@ final class RoutedRequest implements Attempt.Request {
     }
 
     private Optional<Upstream> otherDecoder() {
-        return router.policy()
-                .route(request.facts(), List.of(), router.pool().availableDecoders(tried))
-                .map(other -> other.route().decoder());
+        Optional<Upstream> other = router.policy()
+                .route(request.facts(), List.of(), decoders())
+                .map(found -> found.route().decoder());
+        other.ifPresent(decoder -> router.policy().fetchesOnly(request.facts()));
+        return other;
     }
 
     /// Lets another decoder go on with a stream that the client has a part of.
@@ -409,10 +448,23 @@ final class RoutedRequest implements Attempt.Request {
             }
             case Attempt.IfNoneLeft.Event(var head, byte[] event) -> {
                 release();
-                stream.fail(event, head);
-                end(STREAM_ERROR);
+                failWith(head, event);
             }
         }
+    }
+
+    /// An engine's own error event: in the stream if there is one, else as the plain error response that it is.
+    private void failWith(HttpHeaders head, byte[] event) {
+        if (stream.isOpen()) {
+            stream.fail(event);
+            end(STREAM_ERROR);
+            return;
+        }
+        int status = EngineErrors.status(event);
+        HttpHeaders fields = ForwardedHeaders.toClient(
+                head.without(name -> name.equals("content-type") || name.equals("cache-control")), id);
+        exchange.respond(status, fields.with("content-type", "application/json"), EngineErrors.json(event));
+        end(Integer.toString(status));
     }
 
     private void release() {
@@ -431,6 +483,9 @@ final class RoutedRequest implements Attempt.Request {
     }
 
     private void fail(ApiError error) {
+        if (over) {
+            return;
+        }
         boolean streaming = stream.isOpen();
         if (streaming) {
             stream.fail(error.equals(RouterErrors.INTERNAL) ? error : RouterErrors.STREAM_BROKE);
@@ -458,6 +513,9 @@ final class RoutedRequest implements Attempt.Request {
     }
 
     private void end(String outcome) {
+        if (over) {
+            return;
+        }
         over = true;
         Attempt last = attempt;
         router.metrics().requestEnded(request.endpoint(), last == null ? "none" : kind(last.route()), outcome);

@@ -306,10 +306,7 @@ public final class Router implements AutoCloseable {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             refuseOtherModels(exchange, request);
-            if (!request.tree().path("stream").asBoolean(false)) {
-                place.leave(); // its answer comes with its last token: when it was first served is not known
-            }
-            exchange.execute(() -> new RoutedRequest(context, exchange, request, id, startNanos).start());
+            exchange.execute(() -> new RoutedRequest(context, exchange, request, id, place, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
                     .requestEnded(endpoint, "none", Integer.toString(e.error().status()));

@@ -15,10 +15,15 @@ final class SseFrames {
     private static final byte[] DATA = "data:".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] ERROR = "\"error\"".getBytes(StandardCharsets.US_ASCII);
 
-    /// An event longer than this passes in pieces.
+    /// An event longer than this passes in pieces, of which nothing is read.
     private final int maxHeldBytes;
     private final ByteArrayOutputStream held = new ByteArrayOutputStream(0);
     private int numEvents;
+    /// Whether what passed last ended within an event, and there within a line.
+    private boolean open;
+
+    private boolean midLine;
+    private boolean cut;
     private boolean done;
     private boolean failed;
     private byte[] failure = NOTHING;
@@ -41,31 +46,56 @@ final class SseFrames {
             held.reset();
         }
         int end = endOfLastEvent(all);
+        boolean wasOpen = open;
         if (all.length - end > maxHeldBytes) {
             end = all.length;
+            open = true;
+        } else if (end > 0) {
+            open = false;
         }
+        cut = end > 0 && (wasOpen || open);
         if (end < all.length) {
             held.write(all, end, all.length - end);
         }
         return look(all, end);
     }
 
-    /// What is still held at an orderly end of the stream.
+    /// What is still held at an orderly end of the stream, if only its blank line is missing to the last event of
+    /// all, `[DONE]` or an error. Anything else is half an event, which nobody is to get.
     byte[] finish() {
         byte[] rest = held.toByteArray();
         held.reset();
-        return failed ? NOTHING : look(rest, rest.length);
+        cut = false;
+        return !failed && (endsWithDone(rest, rest.length) || endsWithError(rest)) ? look(rest, rest.length) : NOTHING;
+    }
+
+    private static boolean endsWithError(byte[] rest) {
+        for (int line = 0; line < rest.length; line = nextLine(rest, line, rest.length)) {
+            if (matches(rest, line, rest.length, DATA) && isError(rest, line, rest.length)) {
+                return EngineErrors.isComplete(Arrays.copyOfRange(rest, line, rest.length));
+            }
+        }
+        return false;
+    }
+
+    /// Whether what passed last has a part of an event that is too long to be kept whole.
+    boolean cut() {
+        return cut;
     }
 
     /// @return the events before an error, or all
     private byte[] look(byte[] events, int end) {
         done |= endsWithDone(events, end);
         int whole = end;
-        for (int line = 0; line < end; line = nextLine(events, line, end)) {
+        int first = midLine ? nextLine(events, 0, end) : 0;
+        if (end > 0) {
+            midLine = events[end - 1] != '\n';
+        }
+        for (int line = first; line < end; line = nextLine(events, line, end)) {
             if (matches(events, line, end, DATA)) {
                 if (isError(events, line, end)) {
                     failed = true;
-                    failure = Arrays.copyOfRange(events, line, events.length);
+                    failure = event(events, line, end);
                     whole = line;
                     break;
                 }
@@ -90,7 +120,25 @@ final class SseFrames {
         return failed;
     }
 
-    /// The error event and what came together with it; empty if there was none.
+    /// One event and its blank line, which may be missing at the end of the stream.
+    private static byte[] event(byte[] events, int from, int end) {
+        int line = from;
+        int next = nextLine(events, line, end);
+        while (next < end && events[next] != '\n' && events[next] != '\r') {
+            line = next;
+            next = nextLine(events, line, end);
+        }
+        int last = Math.min(next, end);
+        if (next < end) {
+            return Arrays.copyOfRange(events, from, Math.min(nextLine(events, next, end), end));
+        }
+        byte[] blank = (events[last - 1] == '\n' ? "\n" : "\n\n").getBytes(StandardCharsets.US_ASCII);
+        byte[] whole = Arrays.copyOf(Arrays.copyOfRange(events, from, last), last - from + blank.length);
+        System.arraycopy(blank, 0, whole, last - from, blank.length);
+        return whole;
+    }
+
+    /// The error event, without what came after it; empty if there was none.
     byte[] failure() {
         return failure;
     }
@@ -145,7 +193,7 @@ final class SseFrames {
         return 0;
     }
 
-    private static boolean endsWithDone(byte[] bytes, int end) {
+    private boolean endsWithDone(byte[] bytes, int end) {
         int at = skipBack(bytes, end, "\r\n");
         if (!matchesBefore(bytes, at, DONE)) {
             return false;
@@ -155,7 +203,7 @@ final class SseFrames {
             return false;
         }
         at -= DATA.length;
-        return at == 0 || bytes[at - 1] == '\n';
+        return at == 0 ? !midLine : bytes[at - 1] == '\n';
     }
 
     private static int skipBack(byte[] bytes, int from, String skipped) {

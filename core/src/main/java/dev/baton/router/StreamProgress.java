@@ -58,6 +58,9 @@ final class StreamProgress {
     /// Whether the engine made something of the text that another one could not go on with.
     private boolean opaque;
 
+    /// Whether something passed unread.
+    private boolean lost;
+
     private boolean showsTokenIds;
     private int numEvents;
     private Optional<TokenUsage> usage = Optional.empty();
@@ -66,6 +69,12 @@ final class StreamProgress {
     void passed(byte[] events, int numEvents) {
         keep(events);
         this.numEvents = numEvents;
+    }
+
+    /// Takes a part of an event that was too long to be kept whole: from there on nobody knows how far it is.
+    void passedUnread(byte[] events, int numEvents) {
+        lost = true;
+        passed(events, numEvents);
     }
 
     private void keep(byte[] events) {
@@ -175,7 +184,7 @@ final class StreamProgress {
             return event;
         }
         int begin = at + member.length - 1;
-        int end = endOfArray(event, at) + 1;
+        int end = Math.min(event.length, endOfArray(event, at) + 1);
         byte[] left = new byte[event.length - (end - begin) + NULL.length];
         System.arraycopy(event, 0, left, 0, begin);
         System.arraycopy(NULL, 0, left, begin, NULL.length);
@@ -296,7 +305,7 @@ final class StreamProgress {
     Rest rest(boolean usageAtEnd) {
         JsonNode first = json(firstEvent);
         JsonNode choice = json(lastEvent()).path("choices");
-        if (!told || !choice.isArray()) {
+        if (lost || !told || !choice.isArray()) {
             return new Rest.Unknown();
         }
         boolean finished = choice.isEmpty() || choice.path(0).hasNonNull("finish_reason");

@@ -55,6 +55,14 @@ class GenerationRequestTest {
     }
 
     @Test
+    void handoffHiddenInExtraArgumentsIsStripped() {
+        GenerationRequest request = parse("{\"prompt\":\"x\",\"vllm_xargs\":{\"kv_transfer_params\":{},"
+                + "\"ec_transfer_params\":{},\"mine\":1}}");
+        assertThat(new String(request.json(), StandardCharsets.UTF_8))
+                .isEqualTo("{\"prompt\":\"x\",\"vllm_xargs\":{\"mine\":1}}");
+    }
+
+    @Test
     void withoutMembersTheBodyIsTheClients() {
         String body = " {\"prompt\" : \"é\\u00e9\"}\r\n";
         assertThat(decodeText(parse(body), JsonNodeFactory.instance.objectNode()))

@@ -3,10 +3,19 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.router.policy.Decision;
+import dev.baton.router.policy.EngineView;
+import dev.baton.router.policy.PolicyRequest;
+import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.router.policy.RouteOutcome;
+import dev.baton.router.policy.RoutingPolicy;
 import java.net.Socket;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -36,6 +45,40 @@ class RouterAbortTest {
         long now = System.nanoTime();
         client.close();
         return now;
+    }
+
+    /// A large body is parsed off the event loop, which hears of the client's end meanwhile.
+    @Test
+    void whileTheBodyIsParsed() throws Exception {
+        AtomicInteger open = new AtomicInteger();
+        RoundRobinPolicy rounds = new RoundRobinPolicy();
+        RoutingPolicy counting = new RoutingPolicy() {
+            @Override
+            public <E extends EngineView> Optional<Decision<E>> route(
+                    PolicyRequest request, List<E> prefillers, List<E> decoders) {
+                open.incrementAndGet();
+                return rounds.route(request, prefillers, decoders);
+            }
+
+            @Override
+            public void ended(PolicyRequest request, RouteOutcome outcome) {
+                open.decrementAndGet();
+            }
+        };
+        try (Fleet fleet = new Fleet(1, 1, config -> config, counting)) {
+            fleet.prefiller(0).script = StubEngine.Call::stall;
+            String body = "{\"prompt\":[" + "1,".repeat(2_000_000) + "1]}";
+            for (int i = 0; i < 5; i++) {
+                fleet.startRaw(body).close();
+            }
+            await().untilAsserted(() -> assertThat(fleet.get("/metrics").body())
+                    .containsPattern("baton_router_requests_total\\{[^}]*outcome=\"aborted\"[^}]*} [1-9]"));
+            await().untilAsserted(() -> {
+                assertThat(fleet.router.numInFlight()).isZero();
+                assertThat(fleet.router.numLegs()).isZero();
+                assertThat(open).hasValue(0);
+            });
+        }
     }
 
     @Test

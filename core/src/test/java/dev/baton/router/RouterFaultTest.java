@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
@@ -378,9 +379,9 @@ class RouterFaultTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"first, done", "first, end", "first, dies", "later, done", "later, end", "later, dies"})
-    void enginesOwnErrorEventPassesUnchangedAndIsNoSuccess(String when, String then) throws Exception {
-        String token = when.equals("later") ? "data: {\"n\":1}\n\n" : "";
+    @ValueSource(strings = {"done", "end", "dies"})
+    void enginesOwnErrorEventPassesUnchangedAndIsNoSuccess(String then) throws Exception {
+        String token = "data: {\"n\":1}\n\n";
         String error = "data: {\"error\": {\"message\":\"KV load failure\"}}\n\n";
         String done = then.equals("done") ? "data: [DONE]\n\n" : "";
         try (Fleet fleet = new Fleet(1, 1)) {
@@ -394,11 +395,62 @@ class RouterFaultTest {
                     call.endEvents();
                 }
             };
-            assertThat(fleet.complete(STREAM).body()).isEqualTo(token + error + done);
+            assertThat(fleet.complete(STREAM).body()).isEqualTo(token + error);
             assertThat(fleet.get("/metrics").body())
                     .contains("outcome=\"stream_error\"")
                     .doesNotContain("outcome=\"200\"");
-            assertThat(totalFailures(fleet)).isZero();
+            assertThat(totalFailures(fleet)).isEqualTo(1);
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"400, 400, 0", "503, 503, 1", "500, 500, 1", "null, 500, 1", "7, 500, 0"})
+    void errorBeforeAnyTokenIsAnErrorResponse(String code, int status, long failures) throws Exception {
+        String error = "{\"error\": {\"message\":\"KV load failure\",\"code\":" + code + "}}";
+        try (Fleet fleet = new Fleet(1, 1)) {
+            fleet.decoder(0).script = call -> {
+                call.startEvents();
+                call.raw("data: " + error + "\n\ndata: [DONE]\n\n");
+                call.endEvents();
+            };
+            HttpResponse<String> answer = fleet.complete(STREAM);
+            assertThat(answer.statusCode()).isEqualTo(status);
+            assertThat(answer.headers().firstValue("content-type")).hasValue("application/json");
+            assertThat(answer.body()).isEqualTo(error);
+            assertThat(fleet.get("/metrics").body())
+                    .contains("outcome=\"" + status + "\"")
+                    .doesNotContain("outcome=\"stream_error\"");
+            assertThat(totalFailures(fleet)).isEqualTo(failures);
+        }
+    }
+
+    /// What its key's requests wait for is the fleet's prompt, whether or not they are streamed.
+    @Test
+    void requestThatIsNotStreamedWaitsUntilItIsPrefilled() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1)) {
+            CountDownLatch prefill = new CountDownLatch(1);
+            fleet.prefiller(0).script = call -> {
+                awaitLatch(prefill);
+                StubEngine.prefill(call);
+            };
+            fleet.decoder(0).script = StubEngine.Call::stall;
+            try (Socket client = fleet.startRaw(REQUEST)) {
+                await().untilAsserted(
+                        () -> assertThat(fleet.prefiller(0).received).hasSize(1));
+                assertThat(fleet.get("/metrics").body().lines()).contains("baton_router_requests_waiting 1.0");
+                prefill.countDown();
+                await().untilAsserted(() -> assertThat(fleet.get("/metrics").body().lines())
+                        .contains("baton_router_requests_waiting 0.0"));
+                assertThat(client.getInputStream().available()).isZero();
+            }
+        }
+    }
+
+    private static void awaitLatch(CountDownLatch latch) {
+        try {
+            assertThat(latch.await(20, TimeUnit.SECONDS)).isTrue();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 

@@ -52,7 +52,7 @@ class RouterMigrationTest {
         return fleet.post(body.equals(CHAT) ? "/v1/chat/completions" : "/v1/completions", body);
     }
 
-    private static void all(Fleet fleet, TokenScript script) {
+    private static void all(Fleet fleet, StubEngine.Script script) {
         fleet.decoders.forEach(decoder -> decoder.script = script);
     }
 
@@ -409,6 +409,92 @@ class RouterMigrationTest {
             assertThat(stream(fleet, body).body()).doesNotContain("[DONE]").endsWith("\"code\":500}}\n\n");
             fleet.decoders.forEach(decoder -> assertThat(decoder.received)
                     .allSatisfy(leg -> assertThat(leg.text()).doesNotContain("return_token_ids")));
+        }
+    }
+
+    /// The ids of a long prompt come in one event.
+    @ParameterizedTest
+    @ValueSource(ints = {1_500_000, 17_000_000})
+    void firstEventWithTheIdsOfALongPromptPasses(int idBytes) throws Exception {
+        try (Fleet fleet = new Fleet(0, 2)) {
+            fleet.decoders.forEach(decoder -> decoder.script = call -> {
+                boolean ids = call.request.json().path("return_token_ids").asBoolean(false);
+                call.startEvents();
+                call.raw("data: {\"id\":\"a\",\"choices\":[{\"text\":\"t0\",\"finish_reason\":null,\"prompt_token_ids\":["
+                        + (ids ? "12345,".repeat(idBytes / 6) : "") + "7],\"token_ids\":[100]}]}\n\n");
+                call.event("[DONE]");
+                call.endEvents();
+            });
+            stream(fleet, STREAM);
+            stream(fleet, STREAM);
+            HttpResponse<String> answer = stream(fleet, STREAM);
+            assertThat(fleet.decoders.stream()
+                            .flatMap(decoder -> decoder.received.stream())
+                            .filter(leg -> leg.text().contains("return_token_ids")))
+                    .isNotEmpty();
+            assertThat(answer.statusCode()).isEqualTo(200);
+            assertThat(answer.body()).contains("\"t0\"").endsWith("}\n\ndata: [DONE]\n\n");
+        }
+    }
+
+    /// Not every engine goes on: one that knows nothing of it would begin the answer anew.
+    @Test
+    void engineThatBeginsAnewIsPassedOver() throws Exception {
+        try (Fleet fleet = new Fleet(0, 3)) {
+            fleet.decoder(0).script = TokenScript.faultAfter(4, StubEngine.Call::die);
+            fleet.decoder(1).script = StubEngine::decode;
+            fleet.decoder(2).script = TokenScript.sound();
+            assertWhole(STREAM, stream(fleet, STREAM));
+            assertThat(fleet.decoder(1).received).hasSize(1);
+            assertThat(fleet.decoder(2).received).hasSize(1);
+        }
+    }
+
+    @Test
+    void engineKnownToBeginAnewIsNotAsked() throws Exception {
+        try (Fleet fleet = new Fleet(0, 3)) {
+            fleet.decoder(1).script = StubEngine::decode;
+            fleet.decoder(0).script = TokenScript.sound();
+            fleet.decoder(2).script = TokenScript.sound();
+            for (int i = 0; i < 3; i++) { // once around
+                stream(fleet, STREAM);
+            }
+            fleet.decoder(0).script = TokenScript.faultAfter(4, StubEngine.Call::die);
+            assertWhole(STREAM, stream(fleet, STREAM));
+            assertThat(fleet.decoder(1).received).hasSize(1);
+        }
+    }
+
+    /// Who was not asked for comments says nothing about itself by writing none.
+    @Test
+    void tokenIdsAreAskedOnlyOfEnginesThatIgnoredTheHeader() throws Exception {
+        try (Fleet fleet = new Fleet(0, 2)) {
+            all(fleet, call -> {
+                call.startEvents("content-type: text/event-stream\r\n"
+                        + (call.request.headers().containsKey("x-baton-continuable") ? "x-baton-continuable: 1\r\n" : ""));
+                call.event("{\"choices\":[{\"text\":\"t\",\"finish_reason\":null}]}");
+                call.event("[DONE]");
+                call.endEvents();
+            });
+            for (int i = 0; i < 4; i++) {
+                fleet.complete("{\"prompt\":\"x\",\"n\":2,\"stream\":true}");
+            }
+            stream(fleet, STREAM);
+            stream(fleet, STREAM);
+            fleet.decoders.forEach(decoder -> assertThat(decoder.received)
+                    .allSatisfy(leg -> assertThat(leg.text()).doesNotContain("return_token_ids")));
+        }
+    }
+
+    @Test
+    void streamThatEndsInHalfAnEventGoesOnWhole() throws Exception {
+        try (Fleet fleet = new Fleet(0, 2)) {
+            all(fleet, TokenScript.sound());
+            fleet.decoder(0).script = TokenScript.faultAfter(4, call -> {
+                call.raw("data: {\"choices\":[{\"te");
+                call.endEvents();
+            });
+            assertWhole(STREAM, stream(fleet, STREAM));
         }
     }
 

@@ -31,7 +31,32 @@ class SseFramesTest {
         assertThat(text(frames.accept(bytes("data: 1\n\ndata: 2\n")))).isEqualTo("data: 1\n\n");
         assertThat(text(frames.accept(bytes("\n")))).isEqualTo("data: 2\n\n");
         assertThat(frames.accept(bytes("data: 3"))).isEmpty();
-        assertThat(text(frames.finish())).isEqualTo("data: 3");
+        assertThat(frames.finish()).as("half an event is nobody's").isEmpty();
+    }
+
+    @Test
+    void errorPassesAloneWhateverFollowsIt() {
+        SseFrames frames = new SseFrames(100);
+        assertThat(text(frames.accept(bytes("data: 1\n\ndata: {\"error\":{}}\n\ndata: [DONE]\n\n"))))
+                .isEqualTo("data: 1\n\n");
+        assertThat(text(frames.failure())).isEqualTo("data: {\"error\":{}}\n\n");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"data: {\"error\":{\"code\":500}}", "data: {\"error\":{\"code\":500}}\n"})
+    void errorWithoutItsBlankLineCountsAtAnOrderlyEnd(String tail) {
+        SseFrames frames = new SseFrames(100);
+        frames.accept(bytes(tail));
+        assertThat(frames.finish()).isEmpty();
+        assertThat(text(frames.failure())).isEqualTo(tail.strip() + "\n\n");
+    }
+
+    @Test
+    void halfAnErrorIsNone() {
+        SseFrames frames = new SseFrames(100);
+        frames.accept(bytes("data: {\"error\":{\"code\":5"));
+        assertThat(frames.finish()).isEmpty();
+        assertThat(frames.failed()).isFalse();
     }
 
     @ParameterizedTest
@@ -127,6 +152,18 @@ class SseFramesTest {
         SseFrames frames = new SseFrames(10);
         assertThat(frames.accept(bytes("data: 1234"))).isEmpty();
         assertThat(text(frames.accept(bytes("5")))).isEqualTo("data: 12345");
+        assertThat(frames.cut()).isTrue();
         assertThat(text(frames.accept(bytes("6\n\n")))).isEqualTo("6\n\n");
+        assertThat(frames.cut()).isTrue();
+        assertThat(text(frames.accept(bytes("data: 7\n\n")))).isEqualTo("data: 7\n\n");
+        assertThat(frames.cut()).isFalse();
+    }
+
+    @Test
+    void middleOfAnEventIsNotReadAsOne() {
+        SseFrames frames = new SseFrames(10);
+        frames.accept(bytes("data: {\"text\":\""));
+        assertThat(text(frames.accept(bytes("data: [DONE]\n\n")))).isEqualTo("data: [DONE]\n\n");
+        assertThat(frames.done()).isFalse();
     }
 }

@@ -41,6 +41,11 @@ public final class AlwaysHandedOver implements RoutingPolicy {
     }
 
     @Override
+    public void fetchesOnly(PolicyRequest request) {
+        policy.fetchesOnly(request);
+    }
+
+    @Override
     public void firstToken(PolicyRequest request) {
         policy.firstToken(request);
     }

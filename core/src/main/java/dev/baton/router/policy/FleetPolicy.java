@@ -461,6 +461,18 @@ public final class FleetPolicy implements RoutingPolicy {
     }
 
     @Override
+    public synchronized void fetchesOnly(PolicyRequest request) {
+        Assignment assignment = request.assignment;
+        if (assignment != null && assignment.phase == Assignment.Phase.PREFILL) {
+            long now = nanos.getAsLong();
+            assignment.computes().prefillEnded(assignment.expectedMillis, assignment.routedNanos, now);
+            assignment.prefilledNanos = now;
+            assignment.phase = Assignment.Phase.TRANSFER;
+            assignment.decoder.transferStarted(assignment.movedTokens());
+        }
+    }
+
+    @Override
     public synchronized void firstToken(PolicyRequest request) {
         Assignment assignment = request.assignment;
         if (assignment != null) {
@@ -480,7 +492,7 @@ public final class FleetPolicy implements RoutingPolicy {
         double onTheWay = decoder.tokensOnTheWay();
         decoder.transferEnded(assignment.movedTokens());
         decoder.stored(assignment.movedTokens());
-        if (moved) {
+        if (moved && assignment.prefiller != null) {
             double step = decoder.costs.stepMillis(decoder.streams() + 1);
             double took = (now - assignment.prefilledNanos) / NANOS_PER_MILLI;
             decoder.costs.learnTransfer(Math.max(0, took - step), onTheWay);

@@ -17,7 +17,12 @@ public interface RoutingPolicy {
     /// The prefiller of a request's last route has answered; its decode leg begins now.
     default void prefilled(PolicyRequest request) {}
 
-    /// The first bytes of a request's answer have come from its decoder.
+    /// The decoder of a request's last route fetches what a prefiller of an earlier one has computed, and computes
+    /// nothing of the prompt itself.
+    default void fetchesOnly(PolicyRequest request) {}
+
+    /// The first bytes of a request's answer have come from its decoder, or those with which another decoder goes
+    /// on after a failure.
     default void firstToken(PolicyRequest request) {}
 
     /// A request has ended, well or not; it had one [#route] at least.
