@@ -11,7 +11,8 @@ import org.jspecify.annotations.Nullable;
 /// What a decoder answers: events go on as they come, anything else once it is whole.
 final class DecoderAnswer implements HttpResponseListener {
     static final int MAX_ANSWER_BYTES = 64 << 20;
-    private static final int MAX_EVENT_BYTES = 1 << 20;
+    /// Half of what may wait for a client: a longer event goes on in pieces, and its client is not cut off for it.
+    private static final int MAX_EVENT_BYTES = 512 << 10;
     /// One event of an engine that was asked for token ids may have those of the whole prompt.
     private static final int MAX_EVENT_BYTES_WITH_IDS = 16 << 20;
 
@@ -42,6 +43,9 @@ final class DecoderAnswer implements HttpResponseListener {
     private final Telling telling;
     private final boolean askedForComments;
     private final Sink sink;
+    /// Whether the client is to get something else than what the engine sends.
+    private final boolean needsWholeEvents;
+
     private final SseFrames frames;
     private @Nullable WholeResponse whole;
     private HttpHeaders head = HttpHeaders.none();
@@ -73,8 +77,9 @@ final class DecoderAnswer implements HttpResponseListener {
         this.telling = telling;
         this.askedForComments = askedForComments;
         this.sink = sink;
-        boolean withIds = telling instanceof Telling.Ids || telling instanceof Telling.Rest;
-        this.frames = new SseFrames(withIds ? MAX_EVENT_BYTES_WITH_IDS : MAX_EVENT_BYTES);
+        this.needsWholeEvents =
+                telling instanceof Telling.Rest || (telling instanceof Telling.Ids(boolean byClient) && !byClient);
+        this.frames = new SseFrames(needsWholeEvents ? MAX_EVENT_BYTES_WITH_IDS : MAX_EVENT_BYTES);
     }
 
     @Override
@@ -108,7 +113,7 @@ final class DecoderAnswer implements HttpResponseListener {
     }
 
     private void pass(byte[] events) {
-        if (frames.cut() && telling instanceof Telling.Rest) {
+        if (frames.cut() && needsWholeEvents) {
             over = true;
             sink.broke(new HttpException(HttpException.Kind.TOO_LARGE, engine + " sent an event that is too long"));
             return;

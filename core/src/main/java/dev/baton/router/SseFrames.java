@@ -1,6 +1,5 @@
 package dev.baton.router;
 
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
@@ -17,7 +16,8 @@ final class SseFrames {
 
     /// An event longer than this passes in pieces, of which nothing is read.
     private final int maxHeldBytes;
-    private final ByteArrayOutputStream held = new ByteArrayOutputStream(0);
+    private byte[] held = NOTHING;
+    private int numHeld;
     private int numEvents;
     /// Whether what passed last ended within an event, and there within a line.
     private boolean open;
@@ -40,10 +40,13 @@ final class SseFrames {
             return NOTHING;
         }
         byte[] all = piece;
-        if (held.size() > 0) {
-            held.writeBytes(piece);
-            all = held.toByteArray();
-            held.reset();
+        if (numHeld > 0) {
+            boolean goesOn = numHeld + piece.length <= maxHeldBytes && !endsEventWith(piece);
+            hold(piece, 0);
+            if (goesOn) { // a long event is not read again with each of its pieces
+                return NOTHING;
+            }
+            all = letGo();
         }
         int end = endOfLastEvent(all);
         boolean wasOpen = open;
@@ -55,16 +58,40 @@ final class SseFrames {
         }
         cut = end > 0 && (wasOpen || open);
         if (end < all.length) {
-            held.write(all, end, all.length - end);
+            hold(all, end);
         }
         return look(all, end);
+    }
+
+    private void hold(byte[] bytes, int from) {
+        int needed = numHeld + bytes.length - from;
+        if (needed > held.length) {
+            held = Arrays.copyOf(held, Math.max(needed, 2 * numHeld));
+        }
+        System.arraycopy(bytes, from, held, numHeld, bytes.length - from);
+        numHeld = needed;
+    }
+
+    private byte[] letGo() {
+        byte[] all = numHeld == held.length ? held : Arrays.copyOf(held, numHeld);
+        held = NOTHING;
+        numHeld = 0;
+        return all;
+    }
+
+    /// Whether an event ends in it, behind what is held.
+    private boolean endsEventWith(byte[] piece) {
+        int seam = Math.min(2, numHeld);
+        byte[] both = new byte[seam + piece.length];
+        System.arraycopy(held, numHeld - seam, both, 0, seam);
+        System.arraycopy(piece, 0, both, seam, piece.length);
+        return endOfLastEvent(both) > 0;
     }
 
     /// What is still held at an orderly end of the stream, if only its blank line is missing to the last event of
     /// all, `[DONE]` or an error. Anything else is half an event, which nobody is to get.
     byte[] finish() {
-        byte[] rest = held.toByteArray();
-        held.reset();
+        byte[] rest = letGo();
         cut = false;
         return !failed && (endsWithDone(rest, rest.length) || endsWithError(rest)) ? look(rest, rest.length) : NOTHING;
     }

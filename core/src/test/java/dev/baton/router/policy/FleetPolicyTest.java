@@ -267,6 +267,26 @@ class FleetPolicyTest {
         assertThat(decision.outcome()).isPresent();
     }
 
+    /// After a decoder's failure another one fetches the same KV cache, at once: no prefill is as fast as that.
+    @Test
+    void fetchingWhatAnotherDecoderWasToFetchIsNoPrefill() {
+        FleetPolicy policy = policy(mode(Mode.ADAPTIVE), 2, 3);
+        PolicyRequest unserved = completion("y");
+        policy.ended(unserved, new RouteOutcome(route(policy, unserved), false, 0, 0, 0, -1, -1, 0));
+        Learned untaught = policy.report().engines().getFirst().learned();
+        for (int i = 0; i < 50; i++) {
+            PolicyRequest request = completion(i + "x".repeat(20_000));
+            Route<TestEngine> route =
+                    policy.route(request, List.of(), decoders).orElseThrow().route();
+            policy.fetchesOnly(request);
+            nowNanos += 1_000_000;
+            policy.firstToken(request);
+            policy.ended(request, new RouteOutcome(route, false, 0, 0, 0, -1, -1, 0));
+        }
+        assertThat(policy.report().engines()).allSatisfy(engine -> assertThat(engine.learned())
+                .isEqualTo(untaught));
+    }
+
     @Test
     void afterEveryRequestNothingIsLeftInFlight() {
         FleetPolicy policy = policy(mode(Mode.ADAPTIVE), 2, 3);
