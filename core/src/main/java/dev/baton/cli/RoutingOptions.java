@@ -74,8 +74,8 @@ final class RoutingOptions {
         @Override
         public Mode convert(String value) {
             return Mode.of(value)
-                    .orElseThrow(() ->
-                            new TypeConversionException("'" + value + "' is none of the modes " + Mode.words()));
+                    .orElseThrow(
+                            () -> new TypeConversionException("'" + value + "' is none of the modes " + Mode.words()));
         }
     }
 

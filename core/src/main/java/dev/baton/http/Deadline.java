@@ -3,9 +3,9 @@ package dev.baton.http;
 import io.vertx.core.Vertx;
 import java.time.Duration;
 
-/// A deadline that moves often and is met nearly always: moving it is a write to a field, and a timer that fires early
-/// is set anew for what is left. Timers set and cancelled for every piece of every stream would cost as much as
-/// forwarding the piece.
+/// A deadline that moves often and is met nearly always: moving it is a write to a field, and a timer that
+/// fires early is set anew for what is left. Timers set and cancelled for every piece of every stream would
+/// cost as much as forwarding the piece.
 ///
 /// Belongs to one event loop.
 final class Deadline {

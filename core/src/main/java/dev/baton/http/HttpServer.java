@@ -120,8 +120,8 @@ public final class HttpServer implements AutoCloseable {
 
     private static HttpException bindFailure(HttpServerConfig config, Exception cause) {
         // The native transport names the system call instead of throwing the JDK's exception.
-        boolean bindFailed =
-                cause instanceof BindException || String.valueOf(cause.getMessage()).startsWith("bind(");
+        boolean bindFailed = cause instanceof BindException
+                || String.valueOf(cause.getMessage()).startsWith("bind(");
         if (config.tls().isPresent() && !bindFailed) {
             return new HttpException(
                     HttpException.Kind.BIND,

@@ -66,11 +66,10 @@ public record JavaCommand(Path java, List<String> userFlags, List<String> main, 
                 new ArrayList<>(List.of("-XX:+ExitOnOutOfMemoryError", "--enable-native-access=ALL-UNNAMED"));
         switch (kind) {
             case PREFILLER, DECODER -> flags.addAll(List.of("-Xmx1g", "--add-modules", "jdk.incubator.vector"));
-            // Next to nothing outlives a request: a small young generation, collected in a millisecond or two by the
-            // thread at hand, costs less time and memory than a collector that works beside it.
+            // Next to nothing outlives a request: a small young generation, collected in a millisecond or two
+            // by the thread at hand, costs less time and memory than a collector that works beside it.
             case ROUTER ->
-                flags.addAll(List.of(
-                        "-Xmx512m", "-Xms64m", "-Xmn32m", "-XX:+UseSerialGC", "-XX:MetaspaceSize=64m"));
+                flags.addAll(List.of("-Xmx512m", "-Xms64m", "-Xmn32m", "-XX:+UseSerialGC", "-XX:MetaspaceSize=64m"));
         }
         return flags;
     }

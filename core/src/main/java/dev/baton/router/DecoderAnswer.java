@@ -70,8 +70,7 @@ final class DecoderAnswer implements HttpResponseListener {
     }
 
     /// @param askedForComments whether the engine was asked to write comments for the router
-    DecoderAnswer(
-            Upstream engine, StreamProgress progress, Telling telling, boolean askedForComments, Sink sink) {
+    DecoderAnswer(Upstream engine, StreamProgress progress, Telling telling, boolean askedForComments, Sink sink) {
         this.engine = engine;
         this.progress = progress;
         this.telling = telling;

@@ -58,7 +58,8 @@ final class FleetEndpoints implements AutoCloseable {
     /// @param clientKeys the keys of those who ask for answers
     /// @param configured the other sources of engines
     /// @param told of engines, and tells the pool
-    FleetEndpoints(FleetConfig config, ApiKeys clientKeys, EngineSource configured, EnginePool pool, EngineListener told) {
+    FleetEndpoints(
+            FleetConfig config, ApiKeys clientKeys, EngineSource configured, EnginePool pool, EngineListener told) {
         this.config = config;
         this.clientKeys = clientKeys;
         this.pool = pool;
@@ -117,8 +118,8 @@ final class FleetEndpoints implements AutoCloseable {
                 || config.adminKeys().identify(demos).isPresent();
     }
 
-    /// Whether a client may change how the router works. Without an admin key an API key will do; without any key only
-    /// web pages of other origins are kept out, which a browser behind the firewall would let in.
+    /// Whether a client may change how the router works. Without an admin key an API key will do; without any
+    /// key only web pages of other origins are kept out, which a browser behind the firewall would let in.
     boolean admitsChange(HttpExchange exchange) {
         return config.adminKeys().areRequired()
                 ? admits(exchange)

@@ -30,7 +30,8 @@ final class GenerationRequest {
             "bootstrap_room",
             Continuation.FIELD);
 
-    /// vLLM copies what is in here to where its connectors look for their own fields, and never looks at who wrote it.
+    /// vLLM copies what is in here to where its connectors look for their own fields, and never looks at who
+    /// wrote it.
     private static final String EXTRA_ARGS = "vllm_xargs";
 
     private final Endpoint endpoint;

@@ -98,8 +98,7 @@ final class PolicyEndpoints {
     private void switchMode(HttpExchange exchange, String word) {
         Optional<Mode> mode = Mode.of(word);
         if (mode.isEmpty()) {
-            exchange.respondJson(
-                    400, Json.bytes(object().put("error", "Invalid mode. Use one of " + Mode.words())));
+            exchange.respondJson(400, Json.bytes(object().put("error", "Invalid mode. Use one of " + Mode.words())));
             return;
         }
         Mode previous = policy.switchTo(mode.get());

@@ -134,10 +134,7 @@ public final class Router implements AutoCloseable {
     ///     ends without one; called on the event loop, each `statsInterval` in which there was traffic
     /// @throws HttpException in one sentence, if it cannot listen
     public static Router start(RouterConfig config, Consumer<String> ttftReport) {
-        return start(
-                config,
-                new FleetPolicy(config.policy(), config.backend().prefillersServeAlone()),
-                ttftReport);
+        return start(config, new FleetPolicy(config.policy(), config.backend().prefillersServeAlone()), ttftReport);
     }
 
     static Router start(RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {

@@ -101,8 +101,8 @@ final class Deployment implements AutoCloseable {
 
     Instance router(List<Instance> prefillers, List<Instance> decoders) {
         int port = freePort();
-        List<String> arguments = new ArrayList<>(List.of(
-                "router", "--port", Integer.toString(port), "--mode", "pd", "--policy", "round_robin"));
+        List<String> arguments = new ArrayList<>(
+                List.of("router", "--port", Integer.toString(port), "--mode", "pd", "--policy", "round_robin"));
         for (Instance prefiller : prefillers) {
             arguments.addAll(List.of("--prefiller", "127.0.0.1:" + prefiller.port()));
         }

@@ -29,7 +29,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/// A router over a strict pair of engines of each kind: whatever the protocol, the client gets the decoder's answer.
+/// A router over a strict pair of engines of each kind: whatever the protocol, the client gets the decoder's
+/// answer.
 @Timeout(60)
 class BackendsTest {
     /// Whatever another route would cost.

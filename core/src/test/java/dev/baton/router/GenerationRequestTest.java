@@ -120,8 +120,10 @@ class GenerationRequestTest {
     void numberBeyondADoubleIsSeenForWhatItIs() {
         String huge = "1" + "0".repeat(399);
         assertThat(parse("{\"n\":" + huge + "}").handoffObstacle(false)).hasValue("several prompts or sequences");
-        assertThat(parse("{\"max_tokens\":" + huge + "}").handoffObstacle(false)).isEmpty();
-        assertThat(parse("{\"max_tokens\":-" + huge + "}").handoffObstacle(false)).isPresent();
+        assertThat(parse("{\"max_tokens\":" + huge + "}").handoffObstacle(false))
+                .isEmpty();
+        assertThat(parse("{\"max_tokens\":-" + huge + "}").handoffObstacle(false))
+                .isPresent();
     }
 
     @ParameterizedTest

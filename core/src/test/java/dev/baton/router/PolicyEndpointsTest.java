@@ -129,16 +129,17 @@ class PolicyEndpointsTest {
                 .build());
         try (Fleet fleet = fleet(1, Mode.PD, keys)) {
             assertThat(change(fleet, "/mode/ppd")).isEqualTo(401);
-            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-b")).isEqualTo(401);
-            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-a")).isEqualTo(200);
+            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-b"))
+                    .isEqualTo(401);
+            assertThat(change(fleet, "/mode/ppd", "authorization", "Bearer sk-a"))
+                    .isEqualTo(200);
             assertThat(fleet.get("/mode").statusCode()).isEqualTo(200);
         }
     }
 
     @Test
     void adminKeyGuardsReadingAndSwitching() throws Exception {
-        FleetConfig admins =
-                new FleetConfig(ApiKeys.of(List.of("admin")), false, AllowedEngines.privateNetworks());
+        FleetConfig admins = new FleetConfig(ApiKeys.of(List.of("admin")), false, AllowedEngines.privateNetworks());
         try (Fleet fleet = fleet(1, Mode.PD, settings -> settings.fleet(admins))) {
             for (String path : Set.of("/mode", "/decisions", "/stats", "/conversations")) {
                 assertThat(fleet.get(path).statusCode()).as(path).isEqualTo(401);

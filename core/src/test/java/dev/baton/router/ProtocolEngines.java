@@ -30,8 +30,8 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// A pair of stub engines that are as strict about one hand-over protocol as the real ones: where those would crash,
-/// wait for ever or compute a prompt twice, these note a violation.
+/// A pair of stub engines that are as strict about one hand-over protocol as the real ones: where those would
+/// crash, wait for ever or compute a prompt twice, these note a violation.
 final class ProtocolEngines implements AutoCloseable {
     static final String PREFILLER_ZMQ = "127.0.0.1:21001";
     static final String DECODER_ZMQ = "127.0.0.1:22001";

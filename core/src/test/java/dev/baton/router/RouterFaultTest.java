@@ -436,11 +436,11 @@ class RouterFaultTest {
             fleet.decoder(0).script = StubEngine.Call::stall;
             try (Socket client = fleet.startRaw(REQUEST)) {
                 await().untilAsserted(
-                        () -> assertThat(fleet.prefiller(0).received).hasSize(1));
+                                () -> assertThat(fleet.prefiller(0).received).hasSize(1));
                 assertThat(fleet.get("/metrics").body().lines()).contains("baton_router_requests_waiting 1.0");
                 prefill.countDown();
-                await().untilAsserted(() -> assertThat(fleet.get("/metrics").body().lines())
-                        .contains("baton_router_requests_waiting 0.0"));
+                await().untilAsserted(() ->
+                        assertThat(fleet.get("/metrics").body().lines()).contains("baton_router_requests_waiting 0.0"));
                 assertThat(client.getInputStream().available()).isZero();
             }
         }
@@ -516,8 +516,7 @@ class RouterFaultTest {
 
     @Test
     void decodersThatDieBeforeAnyProbeAre503WithRetryAfter() throws Exception {
-        try (Fleet fleet =
-                new Fleet(1, 1, config -> config.probeInterval(Duration.ofMinutes(1)))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.probeInterval(Duration.ofMinutes(1)))) {
             await().until(() -> fleet.decoder(0).probes.get() >= 1);
             fleet.decoder(0).kill();
             HttpResponse<String> answer = fleet.complete(REQUEST);

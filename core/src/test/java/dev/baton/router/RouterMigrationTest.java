@@ -420,8 +420,9 @@ class RouterMigrationTest {
             fleet.decoders.forEach(decoder -> decoder.script = call -> {
                 boolean ids = call.request.json().path("return_token_ids").asBoolean(false);
                 call.startEvents();
-                call.raw("data: {\"id\":\"a\",\"choices\":[{\"text\":\"t0\",\"finish_reason\":null,\"prompt_token_ids\":["
-                        + (ids ? "12345,".repeat(idBytes / 6) : "") + "7],\"token_ids\":[100]}]}\n\n");
+                call.raw(
+                        "data: {\"id\":\"a\",\"choices\":[{\"text\":\"t0\",\"finish_reason\":null,\"prompt_token_ids\":["
+                                + (ids ? "12345,".repeat(idBytes / 6) : "") + "7],\"token_ids\":[100]}]}\n\n");
                 call.event("[DONE]");
                 call.endEvents();
             });
@@ -467,9 +468,10 @@ class RouterMigrationTest {
         try (Fleet fleet = new Fleet(0, 3)) {
             fleet.decoder(0).script = TokenScript.faultAfter(4, StubEngine.Call::die);
             AtomicInteger asked = new AtomicInteger();
-            StubEngine.Script either = call ->
-                    (asked.incrementAndGet() == 1 ? (StubEngine.Script) StubEngine::decode : TokenScript.sound())
-                            .answer(call);
+            StubEngine.Script either = call -> (asked.incrementAndGet() == 1
+                            ? (StubEngine.Script) StubEngine::decode
+                            : TokenScript.sound())
+                    .answer(call);
             fleet.decoder(1).script = either;
             fleet.decoder(2).script = either;
             assertWhole(STREAM, stream(fleet, STREAM));
@@ -498,7 +500,9 @@ class RouterMigrationTest {
         try (Fleet fleet = new Fleet(0, 2)) {
             all(fleet, call -> {
                 call.startEvents("content-type: text/event-stream\r\n"
-                        + (call.request.headers().containsKey("x-baton-continuable") ? "x-baton-continuable: 1\r\n" : ""));
+                        + (call.request.headers().containsKey("x-baton-continuable")
+                                ? "x-baton-continuable: 1\r\n"
+                                : ""));
                 call.event("{\"choices\":[{\"text\":\"t\",\"finish_reason\":null}]}");
                 call.event("[DONE]");
                 call.endEvents();

@@ -270,8 +270,7 @@ class RouterTest {
 
     @Test
     void ttftIsReportedInTheFormOfTheSeeds() throws Exception {
-        try (Fleet fleet =
-                new Fleet(2, 1, config -> config.statsInterval(Duration.ofMillis(300)))) {
+        try (Fleet fleet = new Fleet(2, 1, config -> config.statsInterval(Duration.ofMillis(300)))) {
             for (int i = 0; i < 3; i++) {
                 fleet.complete("{\"prompt\":\"x\",\"stream\":true}");
             }
@@ -411,8 +410,9 @@ class RouterTest {
         try (Fleet fleet = new Fleet(
                 1,
                 1,
-                config -> config.server(
-                        HttpServerConfig.builder("127.0.0.1", 0).maxBodyBytes(1000).build()))) {
+                config -> config.server(HttpServerConfig.builder("127.0.0.1", 0)
+                        .maxBodyBytes(1000)
+                        .build()))) {
             assertThat(fleet.complete("{\"prompt\":\"" + "x".repeat(1000) + "\"}")
                             .statusCode())
                     .isEqualTo(413);

@@ -22,8 +22,9 @@ public sealed interface Backend
         return false;
     }
 
-    /// Whether a decoder serves a request that no prefiller has seen. If not, such a request would end the engine or
-    /// wait in it for ever, so that every route has to have a prefiller, and what cannot be handed over is refused.
+    /// Whether a decoder serves a request that no prefiller has seen. If not, such a request would end the
+    /// engine or wait in it for ever, so that every route has to have a prefiller, and what cannot be handed
+    /// over is refused.
     default boolean decodersServeAlone() {
         return true;
     }

@@ -4,8 +4,8 @@ import dev.baton.discovery.EngineInfo;
 import java.util.Map;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Decoders behind llm-d's routing sidecar: it is told the prefiller in a header field and does both legs itself. The
-/// router's address for a decoder is its sidecar's.
+/// Decoders behind llm-d's routing sidecar: it is told the prefiller in a header field and does both legs
+/// itself. The router's address for a decoder is its sidecar's.
 public record LlmD() implements Backend {
     static final String PREFILLER_HEADER = "x-prefiller-host-port";
 

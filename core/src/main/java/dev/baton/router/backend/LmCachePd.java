@@ -7,15 +7,15 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// vLLM with LMCacheConnectorV1 and LMCache's PD backend: the prefiller is told which receiver to write the prompt's
-/// chunks to, and announces over ZMQ when they are there (see [ProxyNotifications]). The decoder therefore needs
-/// a [ConnectorEndpoint.LmCacheReceiver].
+/// vLLM with LMCacheConnectorV1 and LMCache's PD backend: the prefiller is told which receiver to write the
+/// prompt's chunks to, and announces over ZMQ when they are there (see [ProxyNotifications]). The decoder
+/// therefore needs a [ConnectorEndpoint.LmCacheReceiver].
 ///
 /// The decoder gets the client's own request. LMCache's proxy instead sends it the prompt's token ids and the
 /// prefiller's first token to `/v1/completions`, and makes chat chunks of the answer, by which tool calls,
-/// reasoning, log probabilities, the first token's usage and `max_tokens` of 1 are lost (LMCache#2681, PR#978). None
-/// of that is needed: a receiver finds chunks by the hashes of the prompt's tokens alone, and both engines make the
-/// same tokens of the same body. What it costs is that the decoder computes the first token, one step.
+/// reasoning, log probabilities, the first token's usage and `max_tokens` of 1 are lost (LMCache#2681, PR#978).
+/// None of that is needed: a receiver finds chunks by the hashes of the prompt's tokens alone, and both engines
+/// make the same tokens of the same body. What it costs is that the decoder computes the first token, one step.
 ///
 /// `ret_first_tok` stays, though nobody uses the token: an answer without one comes from a prefiller whose LMCache
 /// is off, so that no announcement is to be waited for.

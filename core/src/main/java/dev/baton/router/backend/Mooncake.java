@@ -12,8 +12,9 @@ import tools.jackson.databind.node.ObjectNode;
 /// vLLM with MooncakeConnector: both legs carry one `transfer_id` and go out together; the decoder asks the
 /// prefiller's worker for the blocks, which it finds by the bootstrap server's address and an engine id.
 ///
-/// A decoder that is not told one of the three waits for ever, and ends when its client leaves (KeyError in vLLM 0.32),
-/// so a prefiller whose engine ids are not known by now is refused; [MooncakeBootstraps] asks for them.
+/// A decoder that is not told one of the three waits for ever, and ends when its client leaves (KeyError in
+/// vLLM 0.32), so a prefiller whose engine ids are not known by now is refused; [MooncakeBootstraps] asks for
+/// them.
 public record Mooncake() implements Backend {
     /// `VLLM_MOONCAKE_BOOTSTRAP_PORT` where nothing is said.
     public static final int BOOTSTRAP_PORT = 8998;

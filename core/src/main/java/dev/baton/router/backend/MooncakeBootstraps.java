@@ -24,9 +24,9 @@ import tools.jackson.databind.JsonNode;
 /// Adds to prefillers what their Mooncake bootstrap servers say: the engine id of each data-parallel rank. Stands
 /// between the sources of engines and who is told of them.
 ///
-/// Each prefiller is asked (`GET /query`) once an interval as long as it is there, because one that was restarted has
-/// new ids and its decoders would be told old ones. One that does not answer has none, which keeps hand-offs away
-/// from it. Thread-safe.
+/// Each prefiller is asked (`GET /query`) once an interval as long as it is there, because one that was
+/// restarted has new ids and its decoders would be told old ones. One that does not answer has none, which
+/// keeps hand-offs away from it. Thread-safe.
 public final class MooncakeBootstraps implements EngineListener, AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(MooncakeBootstraps.class);
     private static final Duration ANSWER_TIME = Duration.ofSeconds(2);

@@ -14,8 +14,8 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Telemetry of vLLM with LMCacheMPConnector: a prefiller posts to `/api/v1/telemetry` which requests' KV caches it has
-/// stored, by its own ids, in which those of the router stand. Thread-safe.
+/// Telemetry of vLLM with LMCacheMPConnector: a prefiller posts to `/api/v1/telemetry` which requests' KV
+/// caches it has stored, by its own ids, in which those of the router stand. Thread-safe.
 ///
 /// Whoever reaches the port can announce; what nobody waits for is dropped, and ids cannot be guessed.
 public final class StoreTelemetry implements Announcements {

@@ -5,9 +5,9 @@ import java.util.Optional;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// vLLM with P2pNcclConnector or NixlConnector, whichever it is: what vllm-project/router sends. A pair of which both
-/// ZMQ addresses are known gets an id with these, as [P2pNccl] has it; the six members of [Nixl] are in the body
-/// anyway, and P2pNcclConnector does not look at them.
+/// vLLM with P2pNcclConnector or NixlConnector, whichever it is: what vllm-project/router sends. A pair of
+/// which both ZMQ addresses are known gets an id with these, as [P2pNccl] has it; the six members of [Nixl] are
+/// in the body anyway, and P2pNcclConnector does not look at them.
 public record VllmAny() implements Backend {
     @Override
     public Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId) {

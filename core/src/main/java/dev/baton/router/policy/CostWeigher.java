@@ -77,8 +77,7 @@ final class CostWeigher {
     /// The route chosen, and what its parts were expected to be.
     ///
     /// @param prefillMillis of the prompt's computation by itself
-    record Answer<E extends EngineView>(
-            Decision<E> decision, PromptEstimate prompt, double prefillMillis) {}
+    record Answer<E extends EngineView>(Decision<E> decision, PromptEstimate prompt, double prefillMillis) {}
 
     /// The best route of one kind.
     private static final class Best {
@@ -153,17 +152,14 @@ final class CostWeigher {
     }
 
     private static <E extends EngineView> Answer<E> answer(
-            Question<E> question,
-            Best taken,
-            OptionalInt prefiller,
-            String reason,
-            List<Decision.Weighed> considered) {
+            Question<E> question, Best taken, OptionalInt prefiller, String reason, List<Decision.Weighed> considered) {
         int engine = taken.engine;
         return switch (taken.kind) {
             case DISAGGREGATED -> {
                 int first = prefiller.getAsInt();
                 PromptEstimate prompt = new PromptEstimate(
-                        question.tokens(), question.prefillers().cachedTokens()[first],
+                        question.tokens(),
+                        question.prefillers().cachedTokens()[first],
                         question.decoders().cachedTokens()[engine],
                         question.prefillers().heldTokens()[first]);
                 Route<E> route = new Route.Disaggregated<>(
@@ -196,7 +192,10 @@ final class CostWeigher {
     private static <E extends EngineView> PromptEstimate alone(
             Question<E> question, Candidates<E> candidates, int engine) {
         return new PromptEstimate(
-                question.tokens(), 0, candidates.cachedTokens()[engine], candidates.heldTokens()[engine]);
+                question.tokens(),
+                0,
+                candidates.cachedTokens()[engine],
+                candidates.heldTokens()[engine]);
     }
 
     private static <E extends EngineView> String name(Question<E> question, Best best, OptionalInt prefiller) {
@@ -272,8 +271,7 @@ final class CostWeigher {
         }
     }
 
-    private <E extends EngineView> void weighAlone(
-            Question<E> question, Candidates<E> candidates, Best best) {
+    private <E extends EngineView> void weighAlone(Question<E> question, Candidates<E> candidates, Best best) {
         double most = mostWeight(candidates);
         for (int i = 0; i < candidates.size(); i++) {
             double prefill = prefillMillis(question, candidates, i);
@@ -293,8 +291,10 @@ final class CostWeigher {
             double harm,
             double mostWeight,
             Best best) {
-        double sticky = question.home().filter(candidates.states()[index]::equals).isPresent() ? STICKY : 1;
-        double cost = (ttftWeight * (ttft + crowding) + tpotWeight * harm) * sticky * mostWeight / candidates.weight(index);
+        double sticky =
+                question.home().filter(candidates.states()[index]::equals).isPresent() ? STICKY : 1;
+        double cost =
+                (ttftWeight * (ttft + crowding) + tpotWeight * harm) * sticky * mostWeight / candidates.weight(index);
         best.offer(index, ttft, harm, cost);
     }
 
@@ -319,13 +319,13 @@ final class CostWeigher {
 
     private static double streams(Candidates<?> candidates, int index) {
         EngineState engine = candidates.states()[index];
-        return Math.max(engine.assigned(), candidates.engines().get(index).load().running());
+        return Math.max(
+                engine.assigned(), candidates.engines().get(index).load().running());
     }
 
     /// How long a prefill waits on an engine: for those before it that are known, for those that the engine says,
     /// and for memory.
-    private static <E extends EngineView> double waitMillis(
-            Question<E> question, Candidates<E> candidates, int index) {
+    private static <E extends EngineView> double waitMillis(Question<E> question, Candidates<E> candidates, int index) {
         EngineState engine = candidates.states()[index];
         double wait = engine.waitMillis(question.nowNanos());
         EngineLoad load = candidates.engines().get(index).load();

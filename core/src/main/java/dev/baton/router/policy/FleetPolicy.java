@@ -161,14 +161,18 @@ public final class FleetPolicy implements RoutingPolicy {
             blocks.forgetBytes();
         }
         Candidates<E> decoding = candidates(request, blocks, decoders, held);
-        CostWeigher.Answer<E> answer =
-                switch (mode) {
-                    case PD -> pd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
-                    case PPD -> ppd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
-                    case AGGREGATED -> aggregated(request, blocks, both(request, blocks, decoders, alone, held));
-                    case ADAPTIVE ->
-                        adaptive(request, blocks, candidates(request, blocks, prefillers, held), decoding, candidates(request, blocks, alone, held));
-                };
+        CostWeigher.Answer<E> answer = switch (mode) {
+            case PD -> pd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
+            case PPD -> ppd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
+            case AGGREGATED -> aggregated(request, blocks, both(request, blocks, decoders, alone, held));
+            case ADAPTIVE ->
+                adaptive(
+                        request,
+                        blocks,
+                        candidates(request, blocks, prefillers, held),
+                        decoding,
+                        candidates(request, blocks, alone, held));
+        };
         assign(request, blocks, answer, now);
         return Optional.of(answer.decision());
     }
@@ -289,8 +293,7 @@ public final class FleetPolicy implements RoutingPolicy {
     private <E extends EngineView> CostWeigher.Answer<E> aggregated(
             PolicyRequest request, PromptBlocks blocks, Candidates<E> all) {
         int engine = decodeBalancer.choose(all, blocks, request.session());
-        PromptEstimate prompt =
-                estimate(request, blocks, all, engine);
+        PromptEstimate prompt = estimate(request, blocks, all, engine);
         return unweighed(
                 new Route.Aggregated<>(all.engines().get(engine)),
                 "balanced",
@@ -301,8 +304,7 @@ public final class FleetPolicy implements RoutingPolicy {
 
     private <E extends EngineView> CostWeigher.Answer<E> direct(
             PolicyRequest request, PromptBlocks blocks, Candidates<E> decoders, int decoder, String reason) {
-        PromptEstimate prompt =
-                estimate(request, blocks, decoders, decoder);
+        PromptEstimate prompt = estimate(request, blocks, decoders, decoder);
         return unweighed(
                 new Route.Direct<>(decoders.engines().get(decoder)),
                 reason,
@@ -385,9 +387,8 @@ public final class FleetPolicy implements RoutingPolicy {
             PolicyRequest request, PromptBlocks blocks, CostWeigher.Answer<E> answer, long now) {
         Route<E> route = answer.decision().route();
         EngineState decoder = state(route.decoder().address(), now);
-        EngineState prefiller = route instanceof Route.Disaggregated<E>(E prefills, E decodes)
-                ? state(prefills.address(), now)
-                : null;
+        EngineState prefiller =
+                route instanceof Route.Disaggregated<E>(E prefills, E decodes) ? state(prefills.address(), now) : null;
         Assignment assignment =
                 new Assignment(prefiller, decoder, answer.prompt(), answer.prefillMillis(), log.next(), now);
         assignment.computes().prefillAssigned(assignment.expectedMillis, now);
@@ -397,12 +398,11 @@ public final class FleetPolicy implements RoutingPolicy {
             index.addChain(blocks.chain(), prefiller.slot);
         }
         request.assignment = assignment;
-        String kind =
-                switch (route) {
-                    case Route.Disaggregated<E> disaggregated -> "disaggregated";
-                    case Route.Direct<E> direct -> "direct";
-                    case Route.Aggregated<E> aggregated -> "aggregated";
-                };
+        String kind = switch (route) {
+            case Route.Disaggregated<E> disaggregated -> "disaggregated";
+            case Route.Direct<E> direct -> "direct";
+            case Route.Aggregated<E> aggregated -> "aggregated";
+        };
         routes.merge(kind, 1L, Long::sum);
         log.add(new DecisionSummary(
                 log.next(),

@@ -105,8 +105,7 @@ public record PolicyConfig(
         ///
         /// @throws IllegalArgumentException if a number is out of range
         public PolicyConfig build() {
-            return new PolicyConfig(
-                    mode, prefillBalancing, decodeBalancing, ttftWeight, tpotWeight, maxBlocks);
+            return new PolicyConfig(mode, prefillBalancing, decodeBalancing, ttftWeight, tpotWeight, maxBlocks);
         }
     }
 }

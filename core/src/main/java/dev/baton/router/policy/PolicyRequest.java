@@ -17,7 +17,8 @@ public final class PolicyRequest {
     Optional<Conversations.Continuation> continues = Optional.empty();
 
     /// What it gave the engines to do, until the request has ended; under its lock.
-    @Nullable Assignment assignment;
+    @Nullable
+    Assignment assignment;
 
     boolean looked;
 

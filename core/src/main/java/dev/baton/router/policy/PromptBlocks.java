@@ -29,8 +29,7 @@ final class PromptBlocks {
     private static final long OPENING_KEY = 0x9E3779B97F4A7C15L;
     private static final long MIX_A = 0xA0761D6478BD642FL;
     private static final long MIX_B = 0xE7037ED1A0B428DBL;
-    private static final VarHandle LONGS =
-            MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final VarHandle LONGS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
     /// Members of a chat request that come before or change the text of its messages, and those of any request that
     /// keep caches apart.

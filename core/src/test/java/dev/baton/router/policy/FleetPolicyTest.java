@@ -30,7 +30,8 @@ class FleetPolicyTest {
         for (int i = 0; i < numDecoders; i++) {
             decoders.add(TestEngine.decoder(i));
         }
-        return new FleetPolicy(config.build(), true, () -> nowNanos, () -> nowNanos / 1_000_000, new SplittableRandom(5));
+        return new FleetPolicy(
+                config.build(), true, () -> nowNanos, () -> nowNanos / 1_000_000, new SplittableRandom(5));
     }
 
     private static PolicyRequest completion(String prompt) {
@@ -79,7 +80,8 @@ class FleetPolicyTest {
         decoders.get(1).weight = 2;
         Map<String, Integer> counts = new HashMap<>();
         for (int i = 0; i < 40; i++) {
-            if (route(policy, completion("x" + i)) instanceof Route.Disaggregated<TestEngine>(TestEngine p, TestEngine d)) {
+            if (route(policy, completion("x" + i))
+                    instanceof Route.Disaggregated<TestEngine>(TestEngine p, TestEngine d)) {
                 counts.merge(p.toString(), 1, Integer::sum);
                 counts.merge(d.toString(), 1, Integer::sum);
             }
@@ -117,7 +119,8 @@ class FleetPolicyTest {
         Map<String, TestEngine> homes = new HashMap<>();
         for (int i = 0; i < 400; i++) {
             String session = "s" + i % 40;
-            TestEngine decoder = route(policy, completion("prompt " + i, session)).decoder();
+            TestEngine decoder =
+                    route(policy, completion("prompt " + i, session)).decoder();
             decoder.inFlight++;
             assertThat(homes.computeIfAbsent(session, key -> decoder)).isSameAs(decoder);
         }
@@ -217,7 +220,9 @@ class FleetPolicyTest {
         assertThat(policy.numConversations()).isEqualTo(2);
         serve(policy, chat("hello", "hi, I am A", "good"));
         serve(policy, chat("hello", "hi, I am B", "bad"));
-        assertThat(policy.conversations(10)).extracting(ConversationSummary::turns).containsOnly(2);
+        assertThat(policy.conversations(10))
+                .extracting(ConversationSummary::turns)
+                .containsOnly(2);
     }
 
     @Test
@@ -283,8 +288,8 @@ class FleetPolicyTest {
             policy.firstToken(request);
             policy.ended(request, new RouteOutcome(route, false, 0, 0, 0, -1, -1, 0));
         }
-        assertThat(policy.report().engines()).allSatisfy(engine -> assertThat(engine.learned())
-                .isEqualTo(untaught));
+        assertThat(policy.report().engines())
+                .allSatisfy(engine -> assertThat(engine.learned()).isEqualTo(untaught));
     }
 
     @Test

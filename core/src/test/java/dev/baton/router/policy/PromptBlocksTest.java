@@ -45,10 +45,8 @@ class PromptBlocksTest {
 
     @Test
     void aLaterTurnBeginsWithTheWholeTurnBefore() {
-        String first =
-                """
-                {"role": "system", "content": "%s"}, {"role": "user", "content": "%s"}"""
-                        .formatted("s".repeat(300), "u".repeat(200));
+        String first = """
+                {"role": "system", "content": "%s"}, {"role": "user", "content": "%s"}""".formatted("s".repeat(300), "u".repeat(200));
         PromptBlocks before = chat("{\"messages\": [" + first + "]}");
         PromptBlocks later = chat("{\"messages\": [" + first
                 + ", {\"role\": \"assistant\", \"content\": \"yes\"}, {\"role\": \"user\", \"content\": \"and?\"}]}");
@@ -86,11 +84,8 @@ class PromptBlocksTest {
     @Test
     void whereAMessageEndsIsPartOfIt() {
         assertThat(chat("""
-                {"messages": [{"role": "user", "content": "ab"}, {"role": "user", "content": "c"}]}""")
-                        .endHash())
-                .isNotEqualTo(chat("""
-                {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "bc"}]}""")
-                        .endHash());
+                {"messages": [{"role": "user", "content": "ab"}, {"role": "user", "content": "c"}]}""").endHash()).isNotEqualTo(chat("""
+                {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "bc"}]}""").endHash());
     }
 
     @Test
@@ -106,8 +101,7 @@ class PromptBlocksTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            strings = {"{}", "{\"prompt\": null}", "{\"prompt\": []}", "{\"prompt\": 7}", "{\"prompt\": [[]]}"})
+    @ValueSource(strings = {"{}", "{\"prompt\": null}", "{\"prompt\": []}", "{\"prompt\": 7}", "{\"prompt\": [[]]}"})
     void whatIsNoPromptHasNoBlocks(String body) {
         ObjectNode json = (ObjectNode) JSON.readTree(body);
         assertThat(PromptBlocks.of(json, false, KEY).chain()).isEmpty();

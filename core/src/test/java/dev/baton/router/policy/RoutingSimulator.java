@@ -122,7 +122,8 @@ final class RoutingSimulator {
         List<double[]> counted = measured.subList(workload.requests / 10, workload.requests);
         double ttft = mean(counted, 0);
         double decode = mean(counted, 1);
-        double[] sorted = counted.stream().mapToDouble(times -> times[0]).sorted().toArray();
+        double[] sorted =
+                counted.stream().mapToDouble(times -> times[0]).sorted().toArray();
         return new Result(
                 config.ttftWeight() * ttft + config.tpotWeight() * decode,
                 ttft,
@@ -263,8 +264,7 @@ final class RoutingSimulator {
             engine.inFlight--;
             double total = nowMillis - arrivalMillis;
             policy.ended(
-                    facts,
-                    new RouteOutcome(route, true, prefillMillis, firstTokenMillis, total, tokens, -1, output));
+                    facts, new RouteOutcome(route, true, prefillMillis, firstTokenMillis, total, tokens, -1, output));
             measured.add(new double[] {firstTokenMillis, total - firstTokenMillis});
             conversation.answered(output);
         }
@@ -308,8 +308,12 @@ final class RoutingSimulator {
                     Math.round(nowMillis * 1e6) + 1,
                     streams.size(),
                     queue.size() + waiting.size(),
-                    Math.min(1, streams.stream().mapToDouble(r -> r.tokens + r.written).sum()
-                            / workload.hardware.kvTokens));
+                    Math.min(
+                            1,
+                            streams.stream()
+                                            .mapToDouble(r -> r.tokens + r.written)
+                                            .sum()
+                                    / workload.hardware.kvTokens));
         }
 
         private void prefill(Request request, Runnable whenDone) {
@@ -461,8 +465,7 @@ final class RoutingSimulator {
         Map<Mode, Result> results = new LinkedHashMap<>();
         Arrays.stream(Mode.values())
                 .forEach(mode -> results.put(
-                        mode,
-                        run(workload, PolicyConfig.builder().mode(mode).build(), seed)));
+                        mode, run(workload, PolicyConfig.builder().mode(mode).build(), seed)));
         return results;
     }
 }
