@@ -200,8 +200,8 @@ class HttpClientTest {
                 Duration.ofSeconds(20),
                 Duration.ofSeconds(1));
         HttpCall call = client.send(request, recorder);
+        call.pause(); // at once: all of it is here within moments
         await().until(() -> recorder.status == 200);
-        call.pause();
         sleep(300);
         int held = recorder.size();
         sleep(1200);
