@@ -139,6 +139,9 @@ final class PolicyEndpoints {
         answer.put("conversations", report.conversations());
         answer.put("indexed_blocks", report.indexedBlocks());
         put(answer, "expected_output_tokens", report.outputTokens());
+        answer.put("stance", report.stance());
+        ObjectNode stances = answer.putObject("stance_costs");
+        report.stanceCosts().forEach((stance, cost) -> put(stances, stance, cost));
         ObjectNode routes = answer.putObject("routes");
         for (Map.Entry<String, Long> route : report.routes().entrySet()) {
             routes.put(route.getKey(), route.getValue());

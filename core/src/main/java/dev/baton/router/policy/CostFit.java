@@ -4,24 +4,26 @@ import java.util.Arrays;
 
 /// A time as a sum of terms, `c0 * x0 + c1 * x1 + ...`, whose factors are learned from what was measured.
 ///
-/// Least squares with exponential forgetting (a few hundred measurements count) and a ridge that holds the
+/// Least squares with exponential forgetting and a ridge that holds the
 /// factors at their first guess until there are measurements; factors are never negative. What is no finite
 /// number over or equal to 0 is not learned from, and one time far over the expected one counts as a moderate
 /// one. Not thread-safe.
 final class CostFit {
-    private static final double KEEP = 0.99;
     private static final double RIDGE = 1e-2;
     private static final double OUTLIER = 8;
     private static final int ENOUGH = 16;
 
+    private final double keep;
     private final double[] guess;
     private final double[][] products;
     private final double[] targets;
     private final double[] factors;
     private long measurements;
 
+    /// @param keep what earlier measurements still count after another one: 0.99 remembers about a hundred
     /// @param guess factors until there are measurements
-    CostFit(double... guess) {
+    CostFit(double keep, double[] guess) {
+        this.keep = keep;
         this.guess = guess.clone();
         this.factors = guess.clone();
         this.products = new double[guess.length][guess.length];
@@ -39,9 +41,9 @@ final class CostFit {
         double used = measurements < ENOUGH ? time : Math.min(time, OUTLIER * predict(terms) + OUTLIER);
         for (int i = 0; i < terms.length; i++) {
             for (int k = 0; k < terms.length; k++) {
-                products[i][k] = KEEP * products[i][k] + terms[i] * terms[k];
+                products[i][k] = keep * products[i][k] + terms[i] * terms[k];
             }
-            targets[i] = KEEP * targets[i] + terms[i] * used;
+            targets[i] = keep * targets[i] + terms[i] * used;
         }
         measurements++;
         solve();
@@ -111,6 +113,16 @@ final class CostFit {
             time += factors[i] * terms[i];
         }
         return time;
+    }
+
+    /// The same for a constant first term and one more.
+    double predictLine(double term) {
+        return factors[0] + factors[1] * term;
+    }
+
+    /// The same for a constant first term and two more.
+    double predictPlane(double term, double other) {
+        return factors[0] + factors[1] * term + factors[2] * other;
     }
 
     double factor(int index) {

@@ -1,20 +1,21 @@
 package dev.baton.router.policy;
 
 import dev.baton.router.policy.Assignment.PromptEstimate;
+import dev.baton.router.policy.Stances.Stance;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 
-/// The choice of the mode [Mode#ADAPTIVE]: what each route is expected to cost the request and the streams that
-/// run, and the cheapest.
+/// The choice of the mode [Mode#ADAPTIVE]: what each route is expected to cost the request and those beside it, and
+/// the cheapest.
 ///
-/// A route's cost is `w_ttft` times the expected time to the first token, and `w_tpot` times the delay of
-/// tokens: of the request's own, by the batch that it joins, and of the streams of the decoder, by the batch
-/// that becomes larger and by a prefill that runs among them. The idea to weigh turns by both is PPD's; its
-/// offline tables are replaced by what [EngineCosts] learns.
+/// A route's cost is `w_ttft` times the expected time to the first token and the delay of prefills behind it,
+/// and `w_tpot` times the delay of tokens: of the request's own, by the batch that it joins, and of the
+/// engine's streams, by the batch that becomes larger and by a prefill that runs among them. The idea to weigh
+/// turns by both is PPD's; its offline tables are replaced by what [EngineCosts] learns. [Stances] says which
+/// kinds of routes are weighed.
 ///
 /// A kind of route that was not taken for long and is not expected to be much dearer is taken once in a while, so
 /// that its costs are measured anew. Not thread-safe: used under the policy's lock.
@@ -31,30 +32,35 @@ final class CostWeigher {
     /// The decoder of the turn before is left for one that is cheaper by more than this.
     private static final double STICKY = 0.97;
 
-    /// From this usage on new requests wait for others to end.
-    private static final double FULL = 0.97;
-
-    /// How much those count that are still to come.
-    private static final double CROWDING = 3;
-
-    private static final long FRESH_NANOS = 10_000_000_000L;
-
     private final double ttftWeight;
     private final double tpotWeight;
+    private final EngineCosts fleet;
+    private final Stances stances;
     private final Map<Kind, Long> lastTaken = new EnumMap<>(Kind.class);
     private long decisions = STALE;
     private long lastMeasuring;
 
-    CostWeigher(double ttftWeight, double tpotWeight) {
+    /// @param fleet costs of all engines together
+    CostWeigher(double ttftWeight, double tpotWeight, EngineCosts fleet) {
         this.ttftWeight = ttftWeight;
         this.tpotWeight = tpotWeight;
+        this.fleet = fleet;
+        this.stances = new Stances(ttftWeight, tpotWeight);
     }
 
     /// Kinds of routes, in the order in which equals are preferred.
-    enum Kind {
+    private enum Kind {
         DISAGGREGATED,
         DIRECT,
-        AGGREGATED
+        AGGREGATED;
+
+        private String word() {
+            return switch (this) {
+                case DISAGGREGATED -> "disaggregated ";
+                case DIRECT -> "direct ";
+                case AGGREGATED -> "aggregated ";
+            };
+        }
     }
 
     /// What a decision is made from.
@@ -64,7 +70,8 @@ final class CostWeigher {
     /// @param alone engines that are no decoders and may do both; empty if there are none
     /// @param tokens of the prompt
     /// @param outputTokens that are expected
-    /// @param home the decoder of the turn before
+    /// @param home the engine that wrote the answer of the turn before
+    /// @param earlierTokens of the prompt of the turn before
     record Question<E extends EngineView>(
             Candidates<E> prefillers,
             Candidates<E> decoders,
@@ -72,7 +79,12 @@ final class CostWeigher {
             double tokens,
             double outputTokens,
             Optional<EngineState> home,
-            long nowNanos) {}
+            double earlierTokens,
+            long nowNanos) {
+        private EngineFigures<E> figures(Candidates<E> candidates) {
+            return new EngineFigures<>(candidates, tokens, outputTokens, nowNanos);
+        }
+    }
 
     /// The route chosen, and what its parts were expected to be.
     ///
@@ -80,20 +92,22 @@ final class CostWeigher {
     record Answer<E extends EngineView>(Decision<E> decision, PromptEstimate prompt, double prefillMillis) {}
 
     /// The best route of one kind.
-    private static final class Best {
+    private static final class Best<E extends EngineView> {
         private final Kind kind;
-        private int engine = -1;
+        private final EngineFigures<E> decoding;
+        private int decoder = -1;
         private double ttftMillis;
         private double harmMillis;
         private double cost = Double.POSITIVE_INFINITY;
 
-        private Best(Kind kind) {
+        private Best(Kind kind, EngineFigures<E> decoding) {
             this.kind = kind;
+            this.decoding = decoding;
         }
 
         private void offer(int candidate, double ttft, double harm, double weighed) {
             if (weighed < cost) {
-                engine = candidate;
+                decoder = candidate;
                 ttftMillis = ttft;
                 harmMillis = harm;
                 cost = weighed;
@@ -101,244 +115,183 @@ final class CostWeigher {
         }
 
         private boolean exists() {
-            return engine >= 0;
+            return decoder >= 0;
         }
+
+        private String decoderName() {
+            return decoding.candidates.states()[decoder].name;
+        }
+    }
+
+    Stances stances() {
+        return stances;
     }
 
     <E extends EngineView> Answer<E> choose(Question<E> question) {
-        OptionalInt prefiller = soonest(question);
-        Best disaggregated = new Best(Kind.DISAGGREGATED);
-        prefiller.ifPresent(index -> weighDisaggregated(question, index, disaggregated));
-        Best direct = new Best(Kind.DIRECT);
-        weighAlone(question, question.decoders(), direct);
-        Best aggregated = new Best(Kind.AGGREGATED);
-        weighAlone(question, question.alone(), aggregated);
-
-        Best cheapest = disaggregated;
-        for (Best other : List.of(direct, aggregated)) {
-            if (other.cost < cheapest.cost) {
-                cheapest = other;
-            }
+        EngineFigures<E> prefilling = question.figures(question.prefillers());
+        EngineFigures<E> decoding = question.figures(question.decoders());
+        EngineFigures<E> alone =
+                question.alone().size() == question.prefillers().size()
+                        ? prefilling
+                        : question.figures(question.alone());
+        int prefiller = soonest(prefilling);
+        Best<E> disaggregated = new Best<>(Kind.DISAGGREGATED, decoding);
+        if (prefiller >= 0) {
+            weighDisaggregated(question, prefilling, prefiller, disaggregated);
         }
+        Best<E> direct = new Best<>(Kind.DIRECT, decoding);
+        weighAlone(question, direct);
+        Best<E> aggregated = new Best<>(Kind.AGGREGATED, alone);
+        weighAlone(question, aggregated);
+        tellStances(question, prefilling, decoding, alone);
+
+        List<Best<E>> kinds = List.of(disaggregated, direct, aggregated);
+        Best<E> taken = ofStance(question, disaggregated, direct, aggregated);
+        String reason = "cheapest, " + stances.present().word();
         decisions++;
-        Best taken = cheapest;
-        String reason = "cheapest";
-        for (Best other : List.of(disaggregated, direct, aggregated)) {
-            if (other != cheapest && isToBeMeasured(other, cheapest)) {
+        Best<E> cheapest = taken;
+        for (Best<E> other : kinds) {
+            if (stances.present() == Stance.FREE && other != cheapest && isToBeMeasured(other, cheapest)) {
                 taken = other;
                 reason = "to measure it";
+                lastMeasuring = decisions;
             }
-        }
-        if (taken != cheapest) {
-            lastMeasuring = decisions;
         }
         lastTaken.put(taken.kind, decisions);
 
-        List<Decision.Weighed> considered = new ArrayList<>(3);
-        for (Best best : List.of(disaggregated, direct, aggregated)) {
+        List<Decision.Weighed> considered = new ArrayList<>(kinds.size());
+        for (Best<E> best : kinds) {
             if (best.exists()) {
+                String via =
+                        best.kind == Kind.DISAGGREGATED ? prefilling.candidates.states()[prefiller].name + " -> " : "";
                 considered.add(new Decision.Weighed(
-                        name(question, best, prefiller), best.ttftMillis, best.harmMillis, best.cost));
+                        best.kind.word() + via + best.decoderName(), best.ttftMillis, best.harmMillis, best.cost));
             }
         }
-        return answer(question, taken, prefiller, reason, considered);
+        return answer(question, taken, prefilling, prefiller, reason, considered);
     }
 
-    private boolean isToBeMeasured(Best other, Best cheapest) {
+    private <E extends EngineView> Best<E> ofStance(
+            Question<E> question, Best<E> disaggregated, Best<E> direct, Best<E> aggregated) {
+        boolean later = direct.exists() && isHeldAtHome(question, question.decoders());
+        if (stances.present() != Stance.FREE && disaggregated.exists()) {
+            return later && stances.present() == Stance.TURNS ? direct : disaggregated;
+        }
+        return cheaper(cheaper(disaggregated, direct), aggregated);
+    }
+
+    private static <E extends EngineView> Best<E> cheaper(Best<E> one, Best<E> other) {
+        return other.cost < one.cost || !one.exists() ? other : one;
+    }
+
+    private boolean isToBeMeasured(Best<?> other, Best<?> cheapest) {
         return other.exists()
                 && decisions - lastTaken.getOrDefault(other.kind, 0L) > STALE
                 && decisions - lastMeasuring > PAUSE
                 && other.cost <= BEARABLE * cheapest.cost;
     }
 
+    /// Whether it is a later turn, and the engine that wrote the last answer is one of these and still has most
+    /// of it.
+    private static boolean isHeldAtHome(Question<?> question, Candidates<?> candidates) {
+        for (int i = 0; question.home().isPresent() && i < candidates.size(); i++) {
+            if (candidates.states()[i] == question.home().get()) {
+                return candidates.cachedTokens()[i] > question.tokens() / 2;
+            }
+        }
+        return false;
+    }
+
+    private <E extends EngineView> void tellStances(
+            Question<E> question, EngineFigures<E> prefilling, EngineFigures<E> decoding, EngineFigures<E> alone) {
+        boolean later = isHeldAtHome(question, question.decoders()) || isHeldAtHome(question, question.alone());
+        double cached = Math.max(prefilling.mostCached(), later ? question.earlierTokens() : 0);
+        double handedOver = fleet.prefillMillis(Math.max(1, question.tokens() - cached), cached);
+        double latency = fleet.transferMillis(0);
+        double fetch = fleet.transferMillis(Math.max(0, question.tokens() - decoding.mostCached())) - latency;
+        double anywhere = Math.min(decoding.shortestPrefill(), alone.shortestPrefill());
+        stances.came(
+                new Stances.Request(
+                        later, Math.min(anywhere, handedOver), handedOver, fetch, latency, question.outputTokens()),
+                question.nowNanos());
+        if (stances.isDue()) {
+            stances.compare(prefilling.size(), decoding.size(), alone.size(), fleet);
+        }
+    }
+
     private static <E extends EngineView> Answer<E> answer(
-            Question<E> question, Best taken, OptionalInt prefiller, String reason, List<Decision.Weighed> considered) {
-        int engine = taken.engine;
-        return switch (taken.kind) {
-            case DISAGGREGATED -> {
-                int first = prefiller.getAsInt();
-                PromptEstimate prompt = new PromptEstimate(
-                        question.tokens(),
-                        question.prefillers().cachedTokens()[first],
-                        question.decoders().cachedTokens()[engine],
-                        question.prefillers().heldTokens()[first]);
-                Route<E> route = new Route.Disaggregated<>(
-                        question.prefillers().engines().get(first),
-                        question.decoders().engines().get(engine));
-                yield new Answer<>(
-                        new Decision<>(route, reason, considered),
-                        prompt,
-                        prefillMillis(question, question.prefillers(), first));
-            }
-            case DIRECT -> {
-                Route<E> route =
-                        new Route.Direct<>(question.decoders().engines().get(engine));
-                yield new Answer<>(
-                        new Decision<>(route, reason, considered),
-                        alone(question, question.decoders(), engine),
-                        prefillMillis(question, question.decoders(), engine));
-            }
-            case AGGREGATED -> {
-                Route<E> route =
-                        new Route.Aggregated<>(question.alone().engines().get(engine));
-                yield new Answer<>(
-                        new Decision<>(route, reason, considered),
-                        alone(question, question.alone(), engine),
-                        prefillMillis(question, question.alone(), engine));
-            }
-        };
+            Question<E> question,
+            Best<E> taken,
+            EngineFigures<E> prefilling,
+            int prefiller,
+            String reason,
+            List<Decision.Weighed> considered) {
+        Candidates<E> candidates = taken.decoding.candidates;
+        E decoder = candidates.engines().get(taken.decoder);
+        double decoderCached = candidates.cachedTokens()[taken.decoder];
+        if (taken.kind == Kind.DISAGGREGATED) {
+            Route<E> route =
+                    new Route.Disaggregated<>(prefilling.candidates.engines().get(prefiller), decoder);
+            PromptEstimate prompt = new PromptEstimate(
+                    question.tokens(),
+                    prefilling.candidates.cachedTokens()[prefiller],
+                    decoderCached,
+                    prefilling.candidates.heldTokens()[prefiller]);
+            return new Answer<>(new Decision<>(route, reason, considered), prompt, prefilling.prefill[prefiller]);
+        }
+        Route<E> route = taken.kind == Kind.DIRECT ? new Route.Direct<>(decoder) : new Route.Aggregated<>(decoder);
+        PromptEstimate prompt = new PromptEstimate(
+                question.tokens(), 0, decoderCached, candidates.heldTokens()[taken.decoder]);
+        return new Answer<>(new Decision<>(route, reason, considered), prompt, taken.decoding.prefill[taken.decoder]);
     }
 
-    private static <E extends EngineView> PromptEstimate alone(
-            Question<E> question, Candidates<E> candidates, int engine) {
-        return new PromptEstimate(
-                question.tokens(),
-                0,
-                candidates.cachedTokens()[engine],
-                candidates.heldTokens()[engine]);
-    }
-
-    private static <E extends EngineView> String name(Question<E> question, Best best, OptionalInt prefiller) {
-        return switch (best.kind) {
-            case DISAGGREGATED ->
-                "disaggregated " + question.prefillers().states()[prefiller.getAsInt()].name + " -> "
-                        + question.decoders().states()[best.engine].name;
-            case DIRECT -> "direct " + question.decoders().states()[best.engine].name;
-            case AGGREGATED -> "aggregated " + question.alone().states()[best.engine].name;
-        };
-    }
-
-    private static <E extends EngineView> double prefillMillis(
-            Question<E> question, Candidates<E> candidates, int index) {
-        double cached = candidates.cachedTokens()[index];
-        double computed = Math.max(1, question.tokens() - cached);
-        return candidates.states()[index].costs.prefillMillis(computed, cached);
-    }
-
-    /// The prefiller that has the prompt computed first, by weight.
-    private <E extends EngineView> OptionalInt soonest(Question<E> question) {
-        Candidates<E> candidates = question.prefillers();
-        double most = mostWeight(candidates);
+    /// The prefiller that costs least to prefill on; -1 if there is none.
+    private int soonest(EngineFigures<?> prefilling) {
         int best = -1;
         double least = Double.POSITIVE_INFINITY;
-        int from = candidates.size() == 0 ? 0 : (int) (decisions % candidates.size());
-        for (int i = 0; i < candidates.size(); i++) {
-            int index = (from + i) % candidates.size();
-            double prefill = prefillMillis(question, candidates, index);
-            double cost = (ttftWeight
-                                    * (waitMillis(question, candidates, index)
-                                            + prefill
-                                            + crowdingMillis(question, candidates, index, prefill))
-                            + tpotWeight * delayMillis(candidates, index, prefill))
-                    * most
-                    / candidates.weight(index);
+        int size = prefilling.size();
+        int from = size == 0 ? 0 : (int) (decisions % size);
+        for (int i = 0; i < size; i++) {
+            int index = (from + i) % size;
+            double cost =
+                    (ttftWeight * (prefilling.wait[index] + prefilling.prefill[index] + prefilling.crowding[index])
+                                    + tpotWeight * prefilling.delay[index])
+                            * prefilling.scarcity[index];
             if (cost < least) {
                 least = cost;
                 best = index;
             }
         }
-        return best < 0 ? OptionalInt.empty() : OptionalInt.of(best);
+        return best;
     }
 
-    /// By how much a prefill delays the streams of its engine.
-    private static double delayMillis(Candidates<?> candidates, int index, double prefillMillis) {
-        EngineState engine = candidates.states()[index];
-        return prefillMillis * engine.costs.harmPerPrefillMilli() * engine.streams();
-    }
-
-    /// By how much a prefill delays those that will come to its engine while it is there.
-    private static <E extends EngineView> double crowdingMillis(
-            Question<E> question, Candidates<E> candidates, int index, double prefillMillis) {
-        double share = candidates.states()[index].prefillShare(question.nowNanos());
-        return CROWDING * prefillMillis * share / (1 - share);
-    }
-
-    private <E extends EngineView> void weighDisaggregated(Question<E> question, int prefiller, Best best) {
-        Candidates<E> decoders = question.decoders();
-        double prefill = prefillMillis(question, question.prefillers(), prefiller);
-        double computed = waitMillis(question, question.prefillers(), prefiller) + prefill;
-        double crowding = crowdingMillis(question, question.prefillers(), prefiller, prefill);
-        double delay = delayMillis(question.prefillers(), prefiller, prefill);
-        double most = mostWeight(decoders);
-        for (int i = 0; i < decoders.size(); i++) {
-            EngineState decoder = decoders.states()[i];
-            double moved = Math.max(0, question.tokens() - decoders.cachedTokens()[i]);
+    private <E extends EngineView> void weighDisaggregated(
+            Question<E> question, EngineFigures<E> prefilling, int prefiller, Best<E> best) {
+        EngineFigures<E> decoding = best.decoding;
+        double computed = prefilling.wait[prefiller] + prefilling.prefill[prefiller];
+        for (int i = 0; i < decoding.size(); i++) {
+            EngineState decoder = decoding.candidates.states()[i];
+            double moved = Math.max(0, question.tokens() - decoding.candidates.cachedTokens()[i]);
             double fetched = computed + decoder.costs.transferMillis(moved + decoder.tokensOnTheWay());
-            double ttft = Math.max(fetched, waitMillis(question, decoders, i))
-                    + decoder.costs.stepMillis(streams(decoders, i) + 1);
-            double harm = delay + joiningMillis(question, decoders, i);
-            offer(question, decoders, i, ttft, crowding, harm, most, best);
+            double ttft = Math.max(fetched, decoding.wait[i]) + decoder.costs.stepMillis(decoding.streams(i) + 1);
+            double harm = prefilling.delay[prefiller] + decoding.joining[i];
+            offer(question, i, ttft, prefilling.crowding[prefiller], harm, best);
         }
     }
 
-    private <E extends EngineView> void weighAlone(Question<E> question, Candidates<E> candidates, Best best) {
-        double most = mostWeight(candidates);
-        for (int i = 0; i < candidates.size(); i++) {
-            double prefill = prefillMillis(question, candidates, i);
-            double ttft = waitMillis(question, candidates, i) + prefill;
-            double crowding = crowdingMillis(question, candidates, i, prefill);
-            double harm = delayMillis(candidates, i, prefill) + joiningMillis(question, candidates, i);
-            offer(question, candidates, i, ttft, crowding, harm, most, best);
+    private <E extends EngineView> void weighAlone(Question<E> question, Best<E> best) {
+        EngineFigures<E> engines = best.decoding;
+        for (int i = 0; i < engines.size(); i++) {
+            double ttft = engines.wait[i] + engines.prefill[i];
+            offer(question, i, ttft, engines.crowding[i], engines.delay[i] + engines.joining[i], best);
         }
     }
 
     private <E extends EngineView> void offer(
-            Question<E> question,
-            Candidates<E> candidates,
-            int index,
-            double ttft,
-            double crowding,
-            double harm,
-            double mostWeight,
-            Best best) {
-        double sticky =
-                question.home().filter(candidates.states()[index]::equals).isPresent() ? STICKY : 1;
-        double cost =
-                (ttftWeight * (ttft + crowding) + tpotWeight * harm) * sticky * mostWeight / candidates.weight(index);
-        best.offer(index, ttft, harm, cost);
-    }
-
-    private static double mostWeight(Candidates<?> candidates) {
-        double most = 0;
-        for (int i = 0; i < candidates.size(); i++) {
-            most = Math.max(most, candidates.weight(i));
-        }
-        return most;
-    }
-
-    /// What it costs that the batch of an engine has one stream more: by how much the request's own tokens are
-    /// later than in an empty one, and by how much all the others' are, as long as it runs.
-    private static <E extends EngineView> double joiningMillis(
-            Question<E> question, Candidates<E> candidates, int index) {
-        EngineState engine = candidates.states()[index];
-        double streams = streams(candidates, index);
-        double interrupted = engine.costs.harmPerPrefillMilli() * engine.prefillShare(question.nowNanos());
-        double own = engine.costs.stepMillis(streams + 1) / (1 - interrupted);
-        return question.outputTokens() * (own + streams * engine.costs.stepMillisPerStream());
-    }
-
-    private static double streams(Candidates<?> candidates, int index) {
-        EngineState engine = candidates.states()[index];
-        return Math.max(
-                engine.assigned(), candidates.engines().get(index).load().running());
-    }
-
-    /// How long a prefill waits on an engine: for those before it that are known, for those that the engine says,
-    /// and for memory.
-    private static <E extends EngineView> double waitMillis(Question<E> question, Candidates<E> candidates, int index) {
-        EngineState engine = candidates.states()[index];
-        double wait = engine.waitMillis(question.nowNanos());
-        EngineLoad load = candidates.engines().get(index).load();
-        if (load.known() && question.nowNanos() - load.atNanos() < FRESH_NANOS) {
-            int others = load.waiting() - engine.prefills();
-            if (others > 0) {
-                wait += others * engine.costs.prefillMillis(question.tokens(), 0);
-            }
-            if (load.kvCacheUsage() > FULL && load.running() > 0) {
-                double streams = load.running();
-                wait += question.outputTokens() * engine.costs.stepMillis(streams) / streams;
-            }
-        }
-        return wait;
+            Question<E> question, int index, double ttft, double crowding, double harm, Best<E> best) {
+        boolean atHome = question.home().isPresent()
+                && best.decoding.candidates.states()[index] == question.home().get();
+        double cost = (ttftWeight * (ttft + crowding) + tpotWeight * harm) * best.decoding.scarcity[index];
+        best.offer(index, ttft, harm, atHome ? STICKY * cost : cost);
     }
 }

@@ -9,14 +9,20 @@ final class EngineCosts {
     private static final double SOME_STREAMS = 16;
     private static final double SOME_MILLIS = 10;
 
+    /// How much earlier measurements count. What streams and what prefills take of a step only shows over times
+    /// with more and with less of either.
+    private static final double SHORT = 0.99;
+
+    private static final double LONG = 0.998;
+
     /// A fixed part, by computed tokens, and by computed tokens times the context that they attend to.
-    private final CostFit prefill = new CostFit(1, 50, 0);
+    private final CostFit prefill = new CostFit(SHORT, new double[] {1, 50, 0});
 
     /// Milliseconds a token: a fixed part, by streams, and by the milliseconds of prefills in between.
-    private final CostFit step = new CostFit(10, 1, SOME_MILLIS);
+    private final CostFit step = new CostFit(LONG, new double[] {10, 1, SOME_MILLIS});
 
     /// A fixed part, and by tokens. Nothing is expected at first, so that it is tried.
-    private final CostFit transfer = new CostFit(0, 0);
+    private final CostFit transfer = new CostFit(SHORT, new double[] {0, 0});
 
     private final EngineCosts fleet;
 
@@ -66,12 +72,13 @@ final class EngineCosts {
 
     /// How long a prefill takes by itself.
     double prefillMillis(double tokens, double cachedTokens) {
-        return better(prefill, fleet.prefill).predict(prefillTerms(tokens, cachedTokens));
+        return better(prefill, fleet.prefill)
+                .predictPlane(tokens / THOUSAND, tokens * (cachedTokens + tokens / 2) / SQUARE);
     }
 
     /// How far apart a stream's tokens come among so many streams.
     double stepMillis(double streams) {
-        return better(step, fleet.step).predict(stepTerms(streams, 0));
+        return better(step, fleet.step).predictLine(streams / SOME_STREAMS);
     }
 
     /// By how much each further stream slows the tokens of every stream.
@@ -84,9 +91,14 @@ final class EngineCosts {
         return Math.min(1, better(step, fleet.step).factor(2) / SOME_MILLIS);
     }
 
+    /// How many transfers were learned from.
+    long transfers() {
+        return transfer.measurements();
+    }
+
     /// How late a KV cache of so many tokens comes.
     double transferMillis(double tokens) {
-        return better(transfer, fleet.transfer).predict(transferTerms(tokens));
+        return better(transfer, fleet.transfer).predictLine(tokens / THOUSAND);
     }
 
     /// For reading; the counts are this engine's own.

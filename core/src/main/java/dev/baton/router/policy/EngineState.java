@@ -37,6 +37,12 @@ final class EngineState {
     private double storedTokens;
     private double capacityTokens = Double.POSITIVE_INFINITY;
 
+    private long saidAtNanos;
+    private int foreignWaiting;
+    private int foreignRunning;
+    private int lastForeignWaiting;
+    private int lastForeignRunning;
+
     private int assigned;
     private int streams;
     private double streamMillis;
@@ -134,6 +140,30 @@ final class EngineState {
 
     void decodeEnded() {
         assigned = Math.max(0, assigned - 1);
+    }
+
+    /// It said how busy it is. Its word is older than what is known of the requests that this router sent, so
+    /// it only counts for others' requests, and only for those that it told of twice in a row.
+    void said(EngineLoad load) {
+        if (load.known() && load.atNanos() != saidAtNanos) {
+            saidAtNanos = load.atNanos();
+            int waiting = Math.max(0, load.waiting() - prefills);
+            int running = Math.max(0, load.running() - streams);
+            foreignWaiting = Math.min(waiting, lastForeignWaiting);
+            foreignRunning = Math.min(running, lastForeignRunning);
+            lastForeignWaiting = waiting;
+            lastForeignRunning = running;
+        }
+    }
+
+    /// Requests that others sent and that wait.
+    int foreignWaiting() {
+        return foreignWaiting;
+    }
+
+    /// Requests that others sent and that it writes.
+    int foreignRunning() {
+        return foreignRunning;
     }
 
     /// Answers that it writes or will write.

@@ -26,6 +26,13 @@ public final class FleetPolicy implements RoutingPolicy {
     /// How much the last request counts in running averages.
     private static final double FRESH = 0.05;
 
+    /// What a prefill takes, against what it would take without anything cached, that had nothing cached.
+    private static final double MISSED = 0.6;
+
+    /// And that had found it.
+    private static final double FOUND = 0.3;
+
+    private static final int FEW = 6;
     private static final double USUAL_BYTES_PER_TOKEN = 4;
     private static final double USUAL_OUTPUT_TOKENS = 128;
 
@@ -76,7 +83,7 @@ public final class FleetPolicy implements RoutingPolicy {
         this.index = new PrefixIndex(config.maxBlocks());
         this.prefillBalancer = new Balancer(config.prefillBalancing(), 0, random.split());
         this.decodeBalancer = new Balancer(config.decodeBalancing(), 1, random.split());
-        this.weigher = new CostWeigher(config.ttftWeight(), config.tpotWeight());
+        this.weigher = new CostWeigher(config.ttftWeight(), config.tpotWeight(), fleetCosts);
         this.mode = config.mode();
     }
 
@@ -132,8 +139,18 @@ public final class FleetPolicy implements RoutingPolicy {
                     engine.trust,
                     engine.costs.learned()));
         }
+        Map<String, Double> stanceCosts = new TreeMap<>();
+        weigher.stances().costs().forEach((stance, cost) -> stanceCosts.put(stance.word(), cost));
         return new PolicyReport(
-                mode, config, new TreeMap<>(routes), conversations.size(), index.size(), outputTokens, reports);
+                mode,
+                config,
+                new TreeMap<>(routes),
+                conversations.size(),
+                index.size(),
+                outputTokens,
+                weigher.stances().present().word(),
+                stanceCosts,
+                reports);
     }
 
     @Override
@@ -165,13 +182,15 @@ public final class FleetPolicy implements RoutingPolicy {
             case PD -> pd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
             case PPD -> ppd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
             case AGGREGATED -> aggregated(request, blocks, both(request, blocks, decoders, alone, held));
-            case ADAPTIVE ->
-                adaptive(
+            case ADAPTIVE -> {
+                Candidates<E> prefilling = candidates(request, blocks, prefillers, held);
+                yield adaptive(
                         request,
                         blocks,
-                        candidates(request, blocks, prefillers, held),
+                        prefilling,
                         decoding,
-                        candidates(request, blocks, alone, held));
+                        alone.size() == prefillers.size() ? prefilling : candidates(request, blocks, alone, held));
+            }
         };
         assign(request, blocks, answer, now);
         return Optional.of(answer.decision());
@@ -188,9 +207,12 @@ public final class FleetPolicy implements RoutingPolicy {
 
     /// Prefillers that can do both, but are no decoders.
     private <E extends EngineView> List<E> aloneAmong(List<E> prefillers) {
-        return prefillersServeAlone && mayServeAlone()
+        if (!prefillersServeAlone || !mayServeAlone()) {
+            return List.of();
+        }
+        return prefillers.stream().anyMatch(engine -> engine.role().decodes())
                 ? prefillers.stream().filter(engine -> !engine.role().decodes()).toList()
-                : List.of();
+                : prefillers;
     }
 
     /// Gives every engine its state.
@@ -225,6 +247,7 @@ public final class FleetPolicy implements RoutingPolicy {
         double[] cachedTokens = new double[list.size()];
         for (int i = 0; i < states.length; i++) {
             states[i] = state(list.get(i).address(), 0);
+            states[i].said(list.get(i).load());
             heldBlocks[i] = held[states[i].slot];
             heldTokens[i] = heldTokens(request, blocks, states[i], heldBlocks[i]);
             cachedTokens[i] = cachedTokens(request, states[i], heldTokens[i]);
@@ -343,6 +366,7 @@ public final class FleetPolicy implements RoutingPolicy {
                 tokens(request, blocks),
                 Math.min(outputTokens, request.maxTokens().orElse(Integer.MAX_VALUE)),
                 home(request),
+                request.continues.map(Continuation::bytes).orElse(0) / bytesPerToken(request, blocks),
                 nanos.getAsLong()));
     }
 
@@ -447,10 +471,11 @@ public final class FleetPolicy implements RoutingPolicy {
         double held = assignment.prompt.held();
         double without = engine.costs.prefillMillis(tokens, 0);
         double with = engine.costs.prefillMillis(Math.max(1, tokens - held), held);
-        if (held <= 0 || without < 2 * with) {
-            return assignment.cachedTokens();
+        boolean missed = tookMillis > MISSED * without;
+        boolean found = tookMillis < FOUND * without;
+        if (held <= 0 || without < 4 * with || (!missed && !found)) {
+            return assignment.cachedTokens(); // prefills share steps, so that short ones may look long
         }
-        boolean found = tookMillis * tookMillis < with * without;
         OptionalDouble storedAt = storedAt(request, engine);
         if (storedAt.isPresent()) {
             engine.found(storedAt.getAsDouble(), found);
@@ -492,7 +517,9 @@ public final class FleetPolicy implements RoutingPolicy {
         double onTheWay = decoder.tokensOnTheWay();
         decoder.transferEnded(assignment.movedTokens());
         decoder.stored(assignment.movedTokens());
-        if (moved && assignment.prefiller != null) {
+        if (moved
+                && assignment.prefiller != null
+                && (decoder.prefills() == 0 || decoder.costs.transfers() < FEW)) { // else it may have waited for them
             double step = decoder.costs.stepMillis(decoder.streams() + 1);
             double took = (now - assignment.prefilledNanos) / NANOS_PER_MILLI;
             decoder.costs.learnTransfer(Math.max(0, took - step), onTheWay);

@@ -11,6 +11,8 @@ import java.util.Map;
 /// @param conversations that are known
 /// @param indexedBlocks entries of the prefix index
 /// @param outputTokens that an answer is expected to have
+/// @param stance which kinds of routes the mode adaptive weighs at present
+/// @param stanceCosts what a request is expected to cost in each, in the long run
 /// @param engines in the order in which they were first seen
 public record PolicyReport(
         Mode mode,
@@ -19,4 +21,6 @@ public record PolicyReport(
         int conversations,
         int indexedBlocks,
         double outputTokens,
+        String stance,
+        Map<String, Double> stanceCosts,
         List<EngineReport> engines) {}

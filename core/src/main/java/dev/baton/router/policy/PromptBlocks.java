@@ -59,9 +59,12 @@ final class PromptBlocks {
         this.turn = turn;
         this.chain = new long[Math.min(length / BLOCK_BYTES, MAX_BLOCKS)];
         long hash = root;
+        long group = root;
         for (int i = 0; i < chain.length; i++) {
             hash = mix(hash ^ blockHash(i * BLOCK_BYTES), MIX_A);
-            chain[i] = hash;
+            int place = i % PrefixIndex.GROUP;
+            group = place == 0 ? hash : group;
+            chain[i] = PrefixIndex.key(group, hash, place);
         }
         endHash = hashUpTo(length);
         openingHash = hash(bytes, 0, Math.min(length, OPENING_BYTES), OPENING_KEY);

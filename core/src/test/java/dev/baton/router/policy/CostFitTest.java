@@ -12,7 +12,7 @@ class CostFitTest {
     @Test
     void factorsAreFoundInNoise() {
         SplittableRandom random = new SplittableRandom(1);
-        CostFit fit = new CostFit(1, 50, 0);
+        CostFit fit = new CostFit(0.99, new double[] {1, 50, 0});
         for (int i = 0; i < 500; i++) {
             double x = 8 * random.nextDouble();
             fit.learn((5 + 30 * x + 4 * x * x) * (0.9 + 0.2 * random.nextDouble()), 1, x, x * x);
@@ -22,7 +22,7 @@ class CostFitTest {
 
     @Test
     void aChangeIsFollowed() {
-        CostFit fit = new CostFit(0, 0);
+        CostFit fit = new CostFit(0.99, new double[] {0, 0});
         for (int i = 0; i < 500; i++) {
             fit.learn(i < 200 ? 10 + i % 7 : 3 * (10 + i % 7), 1, i % 7);
         }
@@ -31,7 +31,7 @@ class CostFitTest {
 
     @Test
     void factorsAreNeverNegative() {
-        CostFit fit = new CostFit(0, 0);
+        CostFit fit = new CostFit(0.99, new double[] {0, 0});
         for (int i = 0; i < 100; i++) {
             fit.learn(100 - i % 10, 1, i % 10);
         }
@@ -42,7 +42,7 @@ class CostFitTest {
     @ParameterizedTest
     @ValueSource(doubles = {Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, -1, 1e300})
     void whatIsNoTimeChangesNothing(double wrong) {
-        CostFit fit = new CostFit(1, 2);
+        CostFit fit = new CostFit(0.99, new double[] {1, 2});
         fit.learn(7, 1, 1);
         double before = fit.predict(1, 5);
         fit.learn(wrong, 1, 1);
@@ -53,7 +53,7 @@ class CostFitTest {
 
     @Test
     void oneTimeFarOffCountsLittle() {
-        CostFit fit = new CostFit(0, 0);
+        CostFit fit = new CostFit(0.99, new double[] {0, 0});
         for (int i = 0; i < 100; i++) {
             fit.learn(10, 1, i % 3);
         }
@@ -63,6 +63,6 @@ class CostFitTest {
 
     @Test
     void withoutMeasurementsTheGuessIsTold() {
-        assertThat(new CostFit(1, 50).predict(1, 2)).isEqualTo(101);
+        assertThat(new CostFit(0.99, new double[] {1, 50}).predict(1, 2)).isEqualTo(101);
     }
 }

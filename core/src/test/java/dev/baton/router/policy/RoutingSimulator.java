@@ -59,7 +59,7 @@ final class RoutingSimulator {
             double load,
             int requests) {}
 
-    /// What came of it, over all requests but the first tenth.
+    /// What came of it, over the second half of the requests: what is learned is learned in the first.
     ///
     /// @param cost milliseconds a request, first token and all others, weighted
     record Result(double cost, double ttftMillis, double p99TtftMillis, double tpotMillis, Map<String, Long> routes) {}
@@ -119,7 +119,7 @@ final class RoutingSimulator {
             nowMillis = event.atMillis;
             event.action.run();
         }
-        List<double[]> counted = measured.subList(workload.requests / 10, workload.requests);
+        List<double[]> counted = measured.subList(workload.requests / 2, workload.requests);
         double ttft = mean(counted, 0);
         double decode = mean(counted, 1);
         double[] sorted =
@@ -146,20 +146,24 @@ final class RoutingSimulator {
         after(LOAD_REPORT_MILLIS, this::reportLoads);
     }
 
-    /// Conversations come as a Poisson process.
+    /// Conversations come as a Poisson process whose rate grows at the beginning.
     private void arrive() {
         if (begun++ * workload.turns < 3 * workload.requests) {
             new Conversation().ask();
         }
         double conversationMillis = 0;
         Hardware hw = workload.hardware;
+        double context = workload.sharedTokens;
         for (int turn = 0; turn < workload.turns; turn++) {
             double computed = turn == 0 ? workload.promptTokens : workload.turnTokens;
             conversationMillis += computed / hw.prefillTokensPerMilli
+                    + computed * (context + computed / 2) / 1e7 * hw.attentionMillis
                     + workload.outputTokens * (hw.stepMillis / 16 + hw.stepMillisPerStream);
+            context += computed + workload.outputTokens;
         }
         double rate = workload.load * (workload.prefillers + workload.decoders) / conversationMillis;
-        after(exponential(1 / rate), this::arrive);
+        double ramp = Math.min(1, 0.3 + 3.0 * measured.size() / workload.requests);
+        after(exponential(1 / (ramp * rate)), this::arrive);
     }
 
     private double exponential(double mean) {
