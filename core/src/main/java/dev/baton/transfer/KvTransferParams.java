@@ -19,6 +19,9 @@ public record KvTransferParams(Map<String, Object> fields) {
     /// Of a request that says nothing.
     public static final KvTransferParams NONE = new KvTransferParams(Map.of());
 
+    /// Asks a prefiller to keep the blocks for a decoder.
+    public static final KvTransferParams REMOTE_DECODE = new KvTransferParams(Map.of("do_remote_decode", true));
+
     public KvTransferParams {
         Map<String, Object> copy = new LinkedHashMap<>();
         fields.forEach((key, value) -> {
@@ -27,6 +30,13 @@ public record KvTransferParams(Map<String, Object> fields) {
             }
         });
         fields = Collections.unmodifiableMap(copy);
+    }
+
+    /// The same and one more.
+    public KvTransferParams with(String key, Object value) {
+        Map<String, Object> more = new LinkedHashMap<>(fields);
+        more.put(key, value);
+        return new KvTransferParams(more);
     }
 
     public boolean isEmpty() {

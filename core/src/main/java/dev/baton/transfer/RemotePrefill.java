@@ -14,8 +14,6 @@ import java.util.Map;
 /// @param port its port (`remote_port`)
 /// @param tpSize tensor-parallel size of the prefiller (`tp_size`)
 /// @param numTokens tokens that the blocks hold; the last block may be partial (`remote_num_tokens`)
-/// @param promptDigest names those tokens (`remote_prompt_digest`, not a key of vLLM's); empty if the prefiller does
-///     not say
 public record RemotePrefill(
         String engineId,
         String requestId,
@@ -23,20 +21,7 @@ public record RemotePrefill(
         String host,
         int port,
         int tpSize,
-        int numTokens,
-        String promptDigest) {
-
-    /// A hand-off that does not say which tokens its blocks hold.
-    public RemotePrefill(
-            String engineId,
-            String requestId,
-            List<Integer> blockIds,
-            String host,
-            int port,
-            int tpSize,
-            int numTokens) {
-        this(engineId, requestId, blockIds, host, port, tpSize, numTokens, "");
-    }
+        int numTokens) {
 
     /// Reads a request's parameters.
     ///
@@ -49,13 +34,7 @@ public record RemotePrefill(
                 params.requiredText("remote_host"),
                 params.requiredNumber("remote_port", 1),
                 params.number("tp_size", 1).orElse(1),
-                params.requiredNumber("remote_num_tokens", 1),
-                params.text("remote_prompt_digest").orElse(""));
-    }
-
-    /// The same with a digest of the tokens that the blocks hold.
-    public RemotePrefill withPromptDigest(String digest) {
-        return new RemotePrefill(engineId, requestId, blockIds, host, port, tpSize, numTokens, digest);
+                params.requiredNumber("remote_num_tokens", 1));
     }
 
     /// What goes into the answer, and comes to the decoder.
@@ -70,9 +49,6 @@ public record RemotePrefill(
         fields.put("remote_port", port);
         fields.put("tp_size", tpSize);
         fields.put("remote_num_tokens", numTokens);
-        if (!promptDigest.isEmpty()) {
-            fields.put("remote_prompt_digest", promptDigest);
-        }
         return new KvTransferParams(fields);
     }
 }

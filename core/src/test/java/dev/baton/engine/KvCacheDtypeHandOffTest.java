@@ -10,7 +10,7 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -66,9 +66,9 @@ class KvCacheDtypeHandOffTest {
         Collected first = new Collected();
         prefiller.submit(
                 new EngineRequest(
-                        id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                        id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                 first);
-        return first.await().kvTransferParams().orElseThrow();
+        return first.await().kvTransferParams();
     }
 
     private static Collected decode(Engine engine, String id, int[] prompt, Optional<KvTransferParams> source) {
