@@ -158,7 +158,7 @@ class ConstrainedOutputTest {
                             KvTransferParams.REMOTE_DECODE),
                     first);
             Finish prefilled = first.await();
-            assertThat(prefilled.kvTransferParams()).isPresent();
+            assertThat(prefilled.held()).isTrue();
             Collected rest = new Collected();
             decoder.submit(
                     new EngineRequest(

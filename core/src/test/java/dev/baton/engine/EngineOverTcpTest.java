@@ -55,10 +55,10 @@ class EngineOverTcpTest {
                         new EngineRequest(
                                 id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                         first);
-                RemotePrefill params = first.await().kvTransferParams();
+                KvTransferParams params = first.await().kvTransferParams();
                 Collected answer = new Collected();
                 long rows = decodeModel.rows;
-                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), Optional.of(params)), answer);
+                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), params), answer);
                 RequestOutput.Finish finish = answer.await();
                 assertThat(finish.error()).isEmpty();
                 assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));

@@ -40,7 +40,7 @@ class EngineScenarioTest {
             for (int i = 0; i < 40; i++) {
                 Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
                 traffic.add(one);
-                one.submit(engine, Optional.empty());
+                one.submit(engine, KvTransferParams.NONE);
                 if (random.nextInt(6) == 0) {
                     pause(random);
                     engine.abort("r" + random.nextInt(i + 1));

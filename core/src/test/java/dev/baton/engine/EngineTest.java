@@ -71,7 +71,7 @@ class EngineTest {
     }
 
     private static EngineRequest request(String id, int[] prompt, int maxTokens) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.empty());
+        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), KvTransferParams.NONE);
     }
 
     private static int[] prompt(int length) {
@@ -132,7 +132,7 @@ class EngineTest {
         try (Engine engine = start(model)) {
             Collected answer = new Collected();
             engine.submit(
-                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), Optional.empty()), answer);
+                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), KvTransferParams.NONE), answer);
             Finish finish = answer.await();
             assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
             assertThat(finish.stopTokenId()).isEqualTo(OptionalInt.of(stop));
@@ -166,7 +166,7 @@ class EngineTest {
         try (Engine engine = start(ending)) {
             Collected answer = new Collected();
             SamplingParams sampling = with(SamplingParams.greedy(20), List.of(), 4, 3);
-            engine.submit(new EngineRequest("a", prompt(9), sampling, Optional.empty()), answer);
+            engine.submit(new EngineRequest("a", prompt(9), sampling, KvTransferParams.NONE), answer);
             answer.await();
             assertThat(answer.tokens()).hasSize(5).endsWith(MemoryLm.EOS);
             assertThat(Arrays.copyOf(answer.tokens(), 4)).doesNotContain(MemoryLm.EOS);
@@ -207,12 +207,12 @@ class EngineTest {
             for (int token : new int[] {-1, MemoryLm.VOCAB, Integer.MAX_VALUE}) {
                 SamplingParams stops = with(SamplingParams.greedy(5), List.of(token), 2, 0);
                 assertThatThrownBy(() -> engine.submit(
-                                new EngineRequest("a", prompt(3), stops, Optional.empty()), new Collected()))
+                                new EngineRequest("a", prompt(3), stops, KvTransferParams.NONE), new Collected()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("stopTokenIds has token id " + token);
                 SamplingParams biased = biased(Map.of(token, 1f));
                 assertThatThrownBy(() -> engine.submit(
-                                new EngineRequest("a", prompt(3), biased, Optional.empty()), new Collected()))
+                                new EngineRequest("a", prompt(3), biased, KvTransferParams.NONE), new Collected()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("logitBias has token id " + token);
             }

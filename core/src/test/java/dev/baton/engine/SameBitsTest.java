@@ -204,7 +204,7 @@ class SameBitsTest {
                                 one.sampling(),
                                 random.nextInt(3),
                                 "t" + random.nextInt(2),
-                                Optional.empty()),
+                                KvTransferParams.NONE),
                         answer);
             }
             for (int i = 0; i < order.size(); i++) {

@@ -54,7 +54,7 @@ class RequestStreamTest {
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void failureOnTheEventLoopIsAnsweredAndEndsTheRequest(boolean stream) throws Exception {
-        HttpResponse<String> answer = post(stream, null, Optional.empty());
+        HttpResponse<String> answer = post(stream, null, KvTransferParams.NONE);
         if (stream) {
             assertThat(answer.statusCode()).isEqualTo(200);
             assertThat(answer.body())
