@@ -60,7 +60,7 @@ class TcpConnectorTest {
                         IntStream.range(0, 50).mapToObj(decoder::block).toList();
                 decoder.load("d-" + id, params, local, cached * blockTokens);
                 assertThat(decoder.nextEvent())
-                        .isEqualTo(new KvArrived("d-" + id, tokens - 16 * cached, (blocks - cached) * decoder.pool.blockBytes()));
+                        .isEqualTo(new KvArrived("d-" + id, tokens - blockTokens * cached, (blocks - cached) * decoder.pool.blockBytes()));
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased(id));
 
                 Set<Integer> loaded = new HashSet<>();

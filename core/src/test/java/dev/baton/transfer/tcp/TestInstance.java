@@ -121,7 +121,7 @@ final class TestInstance implements AutoCloseable {
     }
 
     private static KvRequest request(String requestId, KvTransferParams params, int promptTokens) {
-        return new KvRequest(requestId, requestId, new int[promptTokens], params);
+        return new KvRequest(requestId, requestId, new int[Math.max(0, promptTokens)], params);
     }
 
     /// Tokens that can be loaded for a request.
