@@ -6,13 +6,15 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams.RemoteDecode;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -92,9 +94,8 @@ public final class TransferBenchmark {
                     IntStream.range(first, first + Integer.parseInt(range[1])).toArray();
             KvHold hold = connector
                     .scheduler()
-                    .requestFinished(
-                            "r" + requests++, new RemoteDecode(), blocks, blocks.length * spec.blockTokens(), true);
-            RemotePrefill params = ((KvHold.UnderLease) hold).params();
+                    .requestFinished(finished("r" + requests++, blocks, blocks.length * spec.blockTokens()));
+            RemotePrefill params = RemotePrefill.of(hold.answer());
             System.out.println("@ " + params.port() + " " + params.requestId());
         }
     }
@@ -177,7 +178,11 @@ public final class TransferBenchmark {
         long start = System.nanoTime();
         for (int i = 0; i < parallel; i++) {
             int[] local = Arrays.copyOfRange(targets, i * each, (i + 1) * each);
-            connector.worker().startLoad(new KvLoad(round + "-" + i, sources[i], 0, local));
+            KvRequest request = new KvRequest(
+                    round + "-" + i, "", new int[each * spec.blockTokens()], sources[i].toParams());
+            int matched = connector.scheduler().numNewMatchedTokens(request, 0);
+            connector.scheduler().updateStateAfterAlloc(request, local, 0, matched);
+            connector.scheduler().takeLoads().forEach(KvLoad::start);
         }
         for (int i = 0; i < parallel; i++) {
             KvEvent event = events.take();
@@ -186,6 +191,12 @@ public final class TransferBenchmark {
             }
         }
         return System.nanoTime() - start;
+    }
+
+    private static KvFinished finished(String requestId, int[] blockIds, int numTokens) {
+        int[] tokens = new int[numTokens];
+        KvRequest request = new KvRequest(requestId, requestId, tokens, KvTransferParams.REMOTE_DECODE);
+        return new KvFinished(request, tokens, numTokens, blockIds, numTokens, true);
     }
 
     private static int[] shuffled(int count, SplittableRandom random) {

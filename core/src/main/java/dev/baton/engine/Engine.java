@@ -239,10 +239,7 @@ public final class Engine implements AutoCloseable {
         try {
             check(request);
         } catch (IllegalArgumentException e) {
-            if (connector != null
-                    && request.kvTransferParams().orElse(null) instanceof KvTransferParams.RemotePrefill s) {
-                connector.worker().release(s);
-            }
+            releaseRemote(request.kvTransferParams());
             throw e;
         }
         int promptTokens = request.promptTokenIds().length;
@@ -297,25 +294,24 @@ public final class Engine implements AutoCloseable {
     /// The request without its hand-off if that is one of another prompt: template, tokenizer or router differ from
     /// what the prefiller had. The prompt is computed here then, and the prefiller may let go of its blocks.
     private EngineRequest withoutForeignBlocks(EngineRequest request) {
-        if (connector == null
-                || !(request.kvTransferParams().orElse(null) instanceof KvTransferParams.RemotePrefill source)
-                || source.promptDigest().isEmpty()) {
+        Object expected = request.kvTransferParams().fields().get(KvTransfers.PROMPT_DIGEST);
+        if (connector == null || expected == null) {
             return request;
         }
         int[] prompt = request.givenTokenIds();
         String digest = BlockHasher.digest(prompt, prompt.length);
-        if (digest.equals(source.promptDigest())) {
+        if (digest.equals(expected)) {
             return request;
         }
         LOG.warn(
                 "request {}: the prefiller's blocks are those of another prompt, computing it here:"
                         + " remote_prompt_digest is {} ({} tokens), the prompt's is {} ({} tokens)",
                 request.requestId(),
-                source.promptDigest(),
-                source.numTokens(),
+                expected,
+                request.kvTransferParams().fields().get("remote_num_tokens"),
                 digest,
                 prompt.length);
-        connector.worker().release(source);
+        releaseRemote(request.kvTransferParams());
         return request.withoutHandOff();
     }
 
@@ -368,9 +364,9 @@ public final class Engine implements AutoCloseable {
 
     /// Tells a prefiller that nobody will come for its blocks: for a request that was refused before it got
     /// here. Does nothing without a connector.
-    public void releaseRemote(KvTransferParams.RemotePrefill source) {
+    public void releaseRemote(KvTransferParams params) {
         if (connector != null) {
-            connector.worker().release(source);
+            connector.worker().release(params);
         }
     }
 

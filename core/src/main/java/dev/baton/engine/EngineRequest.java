@@ -2,11 +2,11 @@ package dev.baton.engine;
 
 import dev.baton.transfer.KvTransferParams;
 import java.util.Arrays;
-import java.util.Optional;
 
 /// One sequence to generate.
 ///
 /// @param requestId unique among the requests in flight
+/// @param externalId the id that its client or a router gave it, in vLLM's form: equal on both sides of a hand-off
 /// @param promptTokenIds at least one token; not changed by the engine, and not to be changed by the caller
 ///     afterwards
 /// @param outputTokenIds output that another engine has made already: it counts as this request's own for limits,
@@ -15,15 +15,16 @@ import java.util.Optional;
 /// @param priority lower comes first, where the engine schedules by priority; 0 if it does not matter
 /// @param tenant whose request it is: within one priority, tenants take turns, so that the long queue of one does
 ///     not hold up another; empty for all that name none
-/// @param kvTransferParams the hand-off that this request takes part in, if any
+/// @param kvTransferParams what it says about a hand-off
 public record EngineRequest(
         String requestId,
+        String externalId,
         int[] promptTokenIds,
         int[] outputTokenIds,
         SamplingParams sampling,
         int priority,
         String tenant,
-        Optional<KvTransferParams> kvTransferParams) {
+        KvTransferParams kvTransferParams) {
 
     /// The tenant of requests that name none.
     public static final String NO_TENANT = "";
@@ -37,13 +38,13 @@ public record EngineRequest(
             SamplingParams sampling,
             int priority,
             String tenant,
-            Optional<KvTransferParams> kvTransferParams) {
-        this(requestId, promptTokenIds, NO_OUTPUT, sampling, priority, tenant, kvTransferParams);
+            KvTransferParams kvTransferParams) {
+        this(requestId, requestId, promptTokenIds, NO_OUTPUT, sampling, priority, tenant, kvTransferParams);
     }
 
     /// A request of priority 0 and of no tenant, without a hand-off.
     public EngineRequest(String requestId, int[] promptTokenIds, SamplingParams sampling) {
-        this(requestId, promptTokenIds, sampling, 0, NO_TENANT, Optional.empty());
+        this(requestId, promptTokenIds, sampling, 0, NO_TENANT, KvTransferParams.NONE);
     }
 
     /// A request of priority 0 and of no tenant.
@@ -51,14 +52,21 @@ public record EngineRequest(
             String requestId,
             int[] promptTokenIds,
             SamplingParams sampling,
-            Optional<KvTransferParams> kvTransferParams) {
+            KvTransferParams kvTransferParams) {
         this(requestId, promptTokenIds, sampling, 0, NO_TENANT, kvTransferParams);
     }
 
     /// The same request without its hand-off.
     EngineRequest withoutHandOff() {
         return new EngineRequest(
-                requestId, promptTokenIds, outputTokenIds, sampling, priority, tenant, Optional.empty());
+                requestId,
+                externalId,
+                promptTokenIds,
+                outputTokenIds,
+                sampling,
+                priority,
+                tenant,
+                KvTransferParams.NONE);
     }
 
     /// Prompt and output, as they are to be computed.

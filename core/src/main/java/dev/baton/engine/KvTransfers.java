@@ -4,6 +4,7 @@ import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.metrics.KvTransferEvent;
 import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvTransferParams;
@@ -15,6 +16,9 @@ import org.jspecify.annotations.Nullable;
 /// The scheduler's dealings with the connector: which requests load blocks, and which finished ones hold theirs
 /// for a decoder. Decides nothing about the queues and frees nothing. Engine thread only.
 final class KvTransfers {
+    /// Baton's own key among `kv_transfer_params`: a digest of the tokens that the prefiller's blocks hold.
+    static final String PROMPT_DIGEST = "remote_prompt_digest";
+
     private final @Nullable KvConnector connector;
     private final KvCacheSpec spec;
     private final Map<String, Request> loading = new HashMap<>();
@@ -37,8 +41,8 @@ final class KvTransfers {
     /// Tells the connector of a request that has to wait: from the first question on it keeps the prefiller's
     /// lease alive.
     void announce(Request request) {
-        if (connector != null && request.kvTransferParams instanceof KvTransferParams.RemotePrefill source) {
-            int _ = connector.scheduler().numNewMatchedTokens(request.id, source, request.givenTokens, 0);
+        if (connector != null) {
+            int _ = connector.scheduler().numNewMatchedTokens(request.kv, 0);
         }
     }
 
@@ -47,19 +51,17 @@ final class KvTransfers {
     ///
     /// @return whether a load begins: the request then keeps its blocks until [#loadEnded]
     boolean beginLoad(Request request) {
-        if (connector == null
-                || request.loadDecided
-                || !(request.kvTransferParams instanceof KvTransferParams.RemotePrefill source)) {
+        if (connector == null || request.loadDecided) {
             return false;
         }
         request.loadDecided = true;
         int computed = request.numComputedTokens;
         int external = isFullHit(request) || request.wantsPromptLogits()
                 ? 0
-                : connector.scheduler().numNewMatchedTokens(request.id, source, request.givenTokens, computed);
+                : connector.scheduler().numNewMatchedTokens(request.kv, computed);
         // Also without a load: the connector then lets go of the prefiller's lease.
         int[] blockIds = request.blocks.copyOf(spec.blocksFor(request.givenTokens));
-        connector.scheduler().updateStateAfterAlloc(request.id, source, blockIds, computed, external);
+        connector.scheduler().updateStateAfterAlloc(request.kv, blockIds, computed, external);
         loadsDecided = true;
         if (external == 0) {
             return false;
@@ -70,11 +72,17 @@ final class KvTransfers {
         if (event.isEnabled()) {
             event.begin();
             event.request = request.id;
-            event.peer = "%s (%s:%d)".formatted(source.engineId(), source.host(), source.port());
+            event.peer = peer(request.kv.params());
             event.tokens = external;
             request.transferEvent = event;
         }
         return true;
+    }
+
+    private static String peer(KvTransferParams params) {
+        Map<String, Object> fields = params.fields();
+        return "%s (%s:%s)"
+                .formatted(fields.get("remote_engine_id"), fields.get("remote_host"), fields.get("remote_port"));
     }
 
     /// Whether the local prefix cache holds all that a prefix cache can hold of this prompt: what is left, at
@@ -91,7 +99,7 @@ final class KvTransfers {
         if (connector != null && loadsDecided) {
             loadsDecided = false;
             for (KvLoad load : connector.scheduler().takeLoads()) {
-                connector.worker().startLoad(load);
+                load.start();
             }
         }
     }
@@ -117,26 +125,51 @@ final class KvTransfers {
         }
     }
 
+    /// Tells a connector that saves blocks what a step has added to a request's.
+    void computed(Request request) {
+        if (connector != null && connector.scheduler().saves()) {
+            int numTokens = Math.min(request.numComputedTokens, request.givenTokens);
+            connector
+                    .scheduler()
+                    .computed(request.kv, request.blocks.copyOf(spec.blocksFor(numTokens)), numTokens);
+        }
+    }
+
+    /// Sees to it that nobody reads the blocks of a request that are given to others.
+    void preempted(Request request) {
+        if (connector != null) {
+            connector.scheduler().preempted(request.kv);
+        }
+    }
+
     /// Asks the connector what becomes of the blocks of a request that ends.
     ///
     /// @param completed whether it ended by length or stop
-    /// @return what a decoder needs, if the blocks are to be kept until [#leaseEnded]
-    Optional<KvTransferParams.RemotePrefill> finish(Request request, boolean completed) {
-        if (connector == null || request.kvTransferParams == null) {
-            return Optional.empty();
+    /// @return its decision; the blocks are to be kept until [#leaseEnded] if it is a lease
+    KvHold finish(Request request, boolean completed) {
+        if (connector == null) {
+            return new KvHold.FreeNow();
         }
         // The last token that was sampled has no keys and values yet: the blocks hold the tokens before it.
         int numTokens = request.numComputedTokens;
         int numBlocks = Math.min(request.blocks.size(), spec.blocksFor(numTokens));
         KvHold hold = connector
                 .scheduler()
-                .requestFinished(
-                        request.id, request.kvTransferParams, request.blocks.copyOf(numBlocks), numTokens, completed);
+                .requestFinished(new KvFinished(
+                        request.kv,
+                        request.tokens(),
+                        request.numTokens(),
+                        request.blocks.copyOf(numBlocks),
+                        numTokens,
+                        completed));
         return switch (hold) {
-            case KvHold.FreeNow() -> Optional.empty();
-            case KvHold.UnderLease(KvTransferParams.RemotePrefill params) -> {
+            case KvHold.FreeNow free -> free;
+            case KvHold.UnderLease lease -> {
                 held.put(request.id, request);
-                yield Optional.of(params.withPromptDigest(BlockHasher.digest(request.tokens(), params.numTokens())));
+                yield lease.answer().doRemotePrefill()
+                        ? new KvHold.UnderLease(lease.answer()
+                                .with(PROMPT_DIGEST, BlockHasher.digest(request.tokens(), numTokens)))
+                        : lease;
             }
         };
     }

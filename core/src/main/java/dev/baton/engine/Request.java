@@ -3,7 +3,8 @@ package dev.baton.engine;
 import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.BlockTable;
 import dev.baton.metrics.KvTransferEvent;
-import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvHold;
+import dev.baton.transfer.KvRequest;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -39,7 +40,8 @@ final class Request {
     final String tenant;
     final SamplingParams sampling;
     final long seed;
-    final @Nullable KvTransferParams kvTransferParams;
+    /// The request as a connector sees it.
+    final KvRequest kv;
     final BlockTable blocks;
     final int promptTokens;
     /// Tokens that it came with: the prompt, and what another engine had made of the output.
@@ -103,12 +105,12 @@ final class Request {
         this.tenant = request.tenant();
         this.sampling = request.sampling();
         this.seed = sampling.seed().orElse(seed);
-        this.kvTransferParams = request.kvTransferParams().orElse(null);
         this.blocks = blocks;
         this.listener = listener;
         this.promptTokens = request.promptTokenIds().length;
         int[] given = request.givenTokenIds();
         this.givenTokens = given.length;
+        this.kv = new KvRequest(id, request.externalId(), given, request.kvTransferParams());
         this.tokens = Arrays.copyOf(given, givenTokens + Math.min(sampling.maxTokens(), 64));
         this.numTokens = givenTokens;
         // An output that has to look like something is over when it does: there is nothing behind its end.
@@ -298,7 +300,7 @@ final class Request {
 
     /// The end of this request as its client is told.
     RequestOutput.Finish finish(
-            FinishReason reason, Optional<KvTransferParams.RemotePrefill> held, @Nullable String error) {
+            FinishReason reason, KvHold hold, @Nullable String error) {
         return new RequestOutput.Finish(
                 reason,
                 stopTokenId(reason),
@@ -306,7 +308,8 @@ final class Request {
                 givenTokens,
                 cachedTokens,
                 externalTokens,
-                held,
+                hold instanceof KvHold.UnderLease,
+                hold.answer(),
                 timings(),
                 Optional.ofNullable(error));
     }

@@ -24,7 +24,9 @@ public record RequestOutput(
     /// @param promptTokens length of the prompt, and of what another engine had made of the output
     /// @param cachedTokens prompt tokens that came from the local prefix cache
     /// @param externalTokens prompt tokens that came from another instance
-    /// @param kvTransferParams what a decoder needs, on a prefiller that holds the blocks
+    /// @param held whether the blocks stay, for a decoder or until they are saved; [Engine#abort] ends that early
+    /// @param kvTransferParams what the connector tells whoever handles the hand-off; on a prefiller that holds the
+    ///     blocks, what a decoder needs
     /// @param timings where the request's time went
     /// @param error one sentence, with [FinishReason#ERROR]
     public record Finish(
@@ -34,7 +36,8 @@ public record RequestOutput(
             int promptTokens,
             int cachedTokens,
             int externalTokens,
-            Optional<KvTransferParams.RemotePrefill> kvTransferParams,
+            boolean held,
+            KvTransferParams kvTransferParams,
             Timings timings,
             Optional<String> error) {}
 

@@ -3,9 +3,9 @@ package dev.baton.engine;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.metrics.PreemptionEvent;
 import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -160,6 +160,7 @@ final class Scheduler {
             event.outputTokens = request.numOutputTokens();
             event.commit();
         }
+        transfers.preempted(request);
         kv.free(request.blocks);
         request.numComputedTokens = 0;
         request.status = Request.Status.PREEMPTED;
@@ -239,6 +240,9 @@ final class Scheduler {
             }
             request.numComputedTokens += step.numScheduledTokens(i);
             kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
+            if (request.isFresh()) {
+                transfers.computed(request);
+            }
             if (token != StepOutput.NO_TOKEN) {
                 append(request, token, output.logprobs(i));
             }
@@ -286,15 +290,16 @@ final class Scheduler {
             int[] tokenIds,
             List<RequestOutput.TokenLogprobs> logprobs,
             List<RequestOutput.TokenLogprobs> promptLogprobs) {
-        Optional<KvTransferParams.RemotePrefill> hold = transfers.finish(request, true);
-        if (hold.isPresent()) {
+        KvHold hold = transfers.finish(request, true);
+        boolean held = hold instanceof KvHold.UnderLease;
+        if (held) {
             request.status = Request.Status.HELD;
         } else {
             retire(request, false);
         }
-        RequestOutput last =
-                new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
-        if (!request.emit(last) && hold.isPresent()) {
+        RequestOutput last = new RequestOutput(
+                tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
+        if (!request.emit(last) && held) {
             transfers.dropLease(request);
         }
     }
@@ -303,7 +308,7 @@ final class Scheduler {
     ///
     /// @param distrust whether its blocks must not be found by others
     private void end(Request request, FinishReason reason, @Nullable String error, boolean distrust) {
-        if (transfers.finish(request, false).isPresent()) {
+        if (transfers.finish(request, false) instanceof KvHold.UnderLease) {
             transfers.dropLease(request);
             request.status = Request.Status.HELD;
         } else {
@@ -315,7 +320,7 @@ final class Scheduler {
     private void answer(Request request, FinishReason reason, @Nullable String error) {
         if (!request.answered) {
             request.emit(new RequestOutput(
-                    new int[0], List.of(), List.of(), Optional.of(request.finish(reason, Optional.empty(), error))));
+                    new int[0], List.of(), List.of(), Optional.of(request.finish(reason, new KvHold.FreeNow(), error))));
         }
     }
 
@@ -361,9 +366,9 @@ final class Scheduler {
 
     void onKvEvent(KvEvent event) {
         switch (event) {
-            case KvEvent.KvArrived(String id, long numBytes) ->
-                loadEnded(transfers.loadEnded(id, "arrived", numBytes), null);
-            case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), reason);
+            case KvEvent.KvArrived(String id, int numTokens, long numBytes) ->
+                loadEnded(transfers.loadEnded(id, "arrived", numBytes), numTokens, null);
+            case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), 0, reason);
             case KvEvent.LeaseReleased(String id) -> leaseEnded(id);
             case KvEvent.LeaseExpired(String id) -> {
                 LOG.warn("request {}: no decoder came for its blocks before the lease ended", id);
@@ -373,28 +378,30 @@ final class Scheduler {
     }
 
     /// @param request whose load it is, null if it is over already
-    /// @param failure why the load failed, null if every block arrived
-    private void loadEnded(@Nullable Request request, @Nullable String failure) {
+    /// @param numTokens tokens that arrived
+    /// @param failure why the load failed, null if it did not
+    private void loadEnded(@Nullable Request request, int numTokens, @Nullable String failure) {
         if (request == null) {
             return;
         }
         if (request.answered) {
             end(request, FinishReason.ABORT, null, false);
         } else if (failure == null) {
-            loadArrived(request);
+            loadArrived(request, numTokens);
         } else {
             loadFailed(request, failure);
         }
     }
 
-    private void loadArrived(Request request) {
-        request.externalTokens = request.loadingTokens;
-        EngineCounters.add(counters.externalHit, request.loadingTokens);
+    /// Blocks behind those that arrived hold anything, and are computed over.
+    private void loadArrived(Request request, int numTokens) {
+        int arrived = Math.min(numTokens, request.loadingTokens);
+        request.externalTokens = arrived;
+        EngineCounters.add(counters.externalHit, arrived);
         // The last token of the prompt is computed again, for its logits. That rewrites its keys and values in
         // place, with the same bits; still, its block is published only after that step, so that no shared
         // block is ever written.
-        request.numComputedTokens =
-                Math.min(request.numComputedTokens + request.loadingTokens, request.givenTokens - 1);
+        request.numComputedTokens = Math.min(request.numComputedTokens + arrived, request.givenTokens - 1);
         kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
         run(request);
     }

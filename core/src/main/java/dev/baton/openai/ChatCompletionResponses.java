@@ -1,6 +1,7 @@
 package dev.baton.openai;
 
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import tools.jackson.core.JsonGenerator;
 
@@ -22,7 +23,7 @@ public final class ChatCompletionResponses {
             Optional<String> promptText,
             List<Choice> choices,
             Usage usage,
-            Optional<KvTransferJson> kvTransferParams) {
+            Map<String, Object> kvTransferParams) {
         return head.full(
                 OBJECT,
                 choices,

@@ -1,6 +1,7 @@
 package dev.baton.openai;
 
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import tools.jackson.core.JsonGenerator;
 
@@ -14,7 +15,7 @@ public final class CompletionResponses {
     ///
     /// @param kvTransferParams what a decoder needs, as JSON; from a prefiller that holds the blocks
     public static byte[] full(
-            ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+            ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
         return head.full(
                 OBJECT,
                 choices,

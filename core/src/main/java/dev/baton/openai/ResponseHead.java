@@ -1,6 +1,7 @@
 package dev.baton.openai;
 
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.function.BiConsumer;
 import java.util.function.Consumer;
@@ -21,7 +22,7 @@ public record ResponseHead(String id, long createdSeconds, String model, String 
             BiConsumer<JsonGenerator, Choice> choiceFields,
             Usage usage,
             Consumer<JsonGenerator> ownFields,
-            Optional<KvTransferJson> kvTransferParams) {
+            Map<String, Object> kvTransferParams) {
         return JsonOut.bytes(json -> {
             begin(json, object);
             for (Choice choice : choices) {
@@ -36,7 +37,7 @@ public record ResponseHead(String id, long createdSeconds, String model, String 
             writeFingerprint(json);
             usage.writeFull(json);
             ownFields.accept(json);
-            KvTransferJson.write(json, kvTransferParams);
+            JsonOut.mapOrNull(json, "kv_transfer_params", kvTransferParams);
             json.writeNullProperty("ec_transfer_params");
             json.writeNullProperty("metrics");
             json.writeEndObject();

@@ -276,7 +276,7 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void completion(HttpExchange exchange, JsonNode body) {
-        Optional<KvTransferParams> kv = handOff(body);
+        KvTransferParams kv = handOff(body);
         RequestStream stream = prepare(kv, () -> {
             CompletionRequest request = CompletionRequest.parse(body);
             requireModel(request.model());
@@ -292,7 +292,7 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void chatCompletion(HttpExchange exchange, JsonNode body) {
-        Optional<KvTransferParams> kv = handOff(body);
+        KvTransferParams kv = handOff(body);
         RequestStream stream = prepare(kv, () -> {
             ChatCompletionRequest request = ChatCompletionRequest.parse(body);
             requireModel(request.model());
@@ -314,36 +314,30 @@ public final class EngineServer implements AutoCloseable {
         stream.submit(kv);
     }
 
-    private Optional<KvTransferParams> handOff(JsonNode body) {
-        return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : Optional.empty();
+    private KvTransferParams handOff(JsonNode body) {
+        return engine.config().kvTransfer().isPresent() ? KvParams.parse(body) : KvTransferParams.NONE;
     }
 
     /// Makes a request ready for the engine. One that is refused for what it is lets go of the blocks that a
     /// prefiller holds for it; one that is refused for the moment does not, so that another try may use them.
-    private RequestStream prepare(Optional<KvTransferParams> kv, Supplier<RequestStream> preparation) {
+    private RequestStream prepare(KvTransferParams kv, Supplier<RequestStream> preparation) {
         try {
             return preparation.get();
         } catch (ApiException e) {
             if (e.error().status() < 500) {
-                release(kv);
+                engine.releaseRemote(kv);
             }
             throw e;
         } catch (IllegalArgumentException e) {
-            release(kv);
+            engine.releaseRemote(kv);
             throw new ApiException(ApiError.badRequest(String.valueOf(e.getMessage())));
-        }
-    }
-
-    private void release(Optional<KvTransferParams> kv) {
-        if (kv.orElse(null) instanceof KvTransferParams.RemotePrefill source) {
-            engine.releaseRemote(source);
         }
     }
 
     /// What a decoder needs stands in a whole answer only: in a stream nobody would hear of the blocks that are
     /// kept.
-    private static void requireWholeAnswer(Optional<KvTransferParams> kv, GenerationOptions options) {
-        if (options.output().stream() && kv.orElse(null) instanceof KvTransferParams.RemoteDecode) {
+    private static void requireWholeAnswer(KvTransferParams kv, GenerationOptions options) {
+        if (options.output().stream() && kv.doRemoteDecode()) {
             throw new ApiException(ApiError.badRequest(
                     "stream must be false with kv_transfer_params.do_remote_decode: a streamed answer cannot carry"
                             + " the kv_transfer_params for the decoder.",

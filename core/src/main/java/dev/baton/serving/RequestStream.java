@@ -86,24 +86,25 @@ final class RequestStream {
     ///     a prefiller's blocks
     /// @throws ApiException if the engine does not take one of them; the others are aborted then, as after any
     ///     other exception
-    void submit(Optional<KvTransferParams> kv) {
+    void submit(KvTransferParams kv) {
         try {
             exchange.onGone(reason -> abandon());
             for (Sequence sequence : sequences) {
                 if (over) {
                     if (sequence.index() == 0) {
-                        release(kv);
+                        engine.releaseRemote(kv);
                     }
                     break;
                 }
                 EngineRequest request = new EngineRequest(
                         sequence.engineId(),
+                        generation.head().id() + "-" + sequence.index(),
                         sequence.prompt().ids(),
                         generation.continuity().outputTokenIds(),
                         sequence.sampling(),
                         generation.priority(),
                         generation.options().user().orElse(EngineRequest.NO_TENANT),
-                        sequence.index() == 0 ? kv : Optional.empty());
+                        sequence.index() == 0 ? kv : KvTransferParams.NONE);
                 registry.add(generation.requestId(), sequence.engineId());
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));
             }
@@ -151,12 +152,6 @@ final class RequestStream {
             case REQUESTS -> "--max-waiting";
             case PROMPT_TOKENS -> "--max-num-queued-tokens";
         };
-    }
-
-    private void release(Optional<KvTransferParams> kv) {
-        if (kv.orElse(null) instanceof KvTransferParams.RemotePrefill source) {
-            engine.releaseRemote(source);
-        }
     }
 
     /// Gives the request up: its client is gone, or a part of it was refused.
@@ -286,11 +281,11 @@ final class RequestStream {
             }
             case STOP, LENGTH -> {} // counted with its answer
         }
-        if (finish.kvTransferParams().isPresent() && !over) {
+        if (finish.held() && !over) {
             registry.hold(generation.requestId(), sequence.engineId());
         } else {
             registry.remove(generation.requestId(), sequence.engineId());
-            if (finish.kvTransferParams().isPresent()) {
+            if (finish.held()) {
                 engine.abort(sequence.engineId()); // nobody will hear of the blocks that are held
             }
         }

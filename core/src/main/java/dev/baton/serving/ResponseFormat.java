@@ -3,10 +3,10 @@ package dev.baton.serving;
 import dev.baton.openai.ChatCompletionResponses;
 import dev.baton.openai.Choice;
 import dev.baton.openai.CompletionResponses;
-import dev.baton.openai.KvTransferJson;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.Usage;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /// The two forms that a generation is answered in.
@@ -22,7 +22,7 @@ sealed interface ResponseFormat {
         return Optional.empty();
     }
 
-    byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams);
+    byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams);
 
     byte[] chunk(ResponseHead head, Choice choice, Optional<Usage> usage, boolean withFingerprint);
 
@@ -42,7 +42,7 @@ sealed interface ResponseFormat {
 
         @Override
         public byte[] full(
-                ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+                ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
             return CompletionResponses.full(head, choices, usage, kvTransferParams);
         }
 
@@ -75,7 +75,7 @@ sealed interface ResponseFormat {
 
         @Override
         public byte[] full(
-                ResponseHead head, List<Choice> choices, Usage usage, Optional<KvTransferJson> kvTransferParams) {
+                ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
             return ChatCompletionResponses.full(head, role, promptText, choices, usage, kvTransferParams);
         }
 

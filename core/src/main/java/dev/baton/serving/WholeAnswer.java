@@ -4,7 +4,6 @@ import dev.baton.engine.RequestOutput;
 import dev.baton.http.HttpExchange;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.Choice;
-import dev.baton.openai.KvTransferJson;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.TokenLogprob;
 import dev.baton.openai.ToolParts;
@@ -12,6 +11,7 @@ import dev.baton.serving.tools.ToolOutput;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /// An answer that is sent as one body when everything is there.
@@ -61,7 +61,7 @@ final class WholeAnswer implements Answer {
                                 generation.head(),
                                 sequences.stream().map(this::choice).toList(),
                                 usage.of(sequences, generation.format().tellsCreatedCacheTokens()),
-                                heldBlocks()));
+                                handOff()));
     }
 
     private Choice choice(Sequence sequence) {
@@ -95,12 +95,13 @@ final class WholeAnswer implements Answer {
         return parts.stream().flatMapToInt(Arrays::stream).toArray();
     }
 
-    private Optional<KvTransferJson> heldBlocks() {
+    /// What the connector tells whoever handles the hand-off.
+    private Map<String, Object> handOff() {
         return sequences
                 .getFirst()
                 .finish()
-                .flatMap(RequestOutput.Finish::kvTransferParams)
-                .map(KvParams::toJson);
+                .map(finish -> finish.kvTransferParams().fields())
+                .orElse(Map.of());
     }
 
     @Override

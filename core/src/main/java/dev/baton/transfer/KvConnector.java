@@ -2,8 +2,8 @@ package dev.baton.transfer;
 
 import java.util.List;
 
-/// A way to exchange KV blocks with other instances, in vLLM's division: a scheduler side that decides and a
-/// worker side that moves bytes.
+/// A way to exchange KV blocks with other instances or with stores, in vLLM's division: a scheduler side that decides
+/// and a worker side that moves bytes.
 public interface KvConnector extends AutoCloseable {
     /// The deciding side; engine thread only.
     SchedulerSide scheduler();
@@ -23,54 +23,60 @@ public interface KvConnector extends AutoCloseable {
     @Override
     void close();
 
-    /// Decides, per request, what to load and what to keep. Called by the engine's thread only; does no I/O.
+    /// Decides, per request, what to load, what to save and what to keep. Called by the engine's thread only; does no
+    /// I/O. Is asked about every request, whether or not it says anything about a hand-off.
     interface SchedulerSide {
-        /// Tokens of the prompt that can be loaded beyond those that are cached here already.
+        /// Tokens that might be loaded beyond those that are cached here already. The load may bring fewer
+        /// ([KvEvent.KvArrived#numTokens]), so a connector that would have to ask a store first says the most that
+        /// there can be.
         ///
-        /// @param params the request's `kv_transfer_params`
-        /// @param promptTokens length of the prompt
-        /// @param numComputedTokens tokens of the prompt that the local prefix cache holds
+        /// Asked when a request has to wait (with 0 computed tokens), and once more when blocks are there for it.
+        ///
+        /// @param numComputedTokens tokens of the request that the local prefix cache holds
         /// @return 0 if there is nothing to load
-        int numNewMatchedTokens(String requestId, KvTransferParams params, int promptTokens, int numComputedTokens);
+        int numNewMatchedTokens(KvRequest request, int numComputedTokens);
 
         /// Tells which blocks were allocated for the request; the load (or, with no external tokens, the
         /// release of the prefiller's lease) becomes part of the next [#takeLoads()].
         ///
-        /// @param blockIds all blocks of the prompt, the cached ones first
+        /// @param blockIds all blocks of the tokens it came with, the cached ones first
         /// @param numComputedTokens tokens that the local prefix cache holds, a multiple of the block size
-        void updateStateAfterAlloc(
-                String requestId,
-                KvTransferParams params,
-                int[] blockIds,
-                int numComputedTokens,
-                int numExternalTokens);
+        void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens);
 
-        /// The loads decided on since the last call, for the worker side.
+        /// The loads decided on since the last call; the engine starts each.
         List<KvLoad> takeLoads();
 
-        /// Decides what becomes of the blocks of a request that ended, or that never got any.
+        /// Whether [#computed] is to be called.
+        default boolean saves() {
+            return false;
+        }
+
+        /// Keys and values of more of a request's given tokens are in its blocks, and final: full ones may be read
+        /// until [#preempted] or [#requestFinished] for the request.
         ///
-        /// @param params the request's `kv_transfer_params`
-        /// @param blockIds its blocks; those that hold `numComputedTokens` tokens, in order
-        /// @param completed whether it ended by length or stop, not by abort or error
-        KvHold requestFinished(
-                String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed);
+        /// @param blockIds its blocks in order
+        /// @param numComputedTokens tokens that they hold, at most [KvRequest#numTokens()]
+        default void computed(KvRequest request, int[] blockIds, int numComputedTokens) {}
+
+        /// The blocks of a request are given to others: once this returns nothing may read them any more. Waits at
+        /// most for the copy of one block.
+        default void preempted(KvRequest request) {}
+
+        /// Decides what becomes of the blocks of a request that ended, or that never got any. Called once for each
+        /// request.
+        KvHold requestFinished(KvFinished finished);
     }
 
-    /// Moves bytes between the pool and other instances, on threads of its own, and reports through the event
-    /// sink that it was created with. Thread-safe.
+    /// Moves bytes between the pool and elsewhere, on threads of its own, and reports through the event sink that it
+    /// was created with. Thread-safe.
     interface WorkerSide {
-        /// Begins a load; ends in exactly one [KvEvent.KvArrived] or [KvEvent.KvFailed], unless it had no blocks to
-        /// load.
-        void startLoad(KvLoad load);
-
         /// Ends a load early; its [KvEvent.KvFailed] comes once nothing writes into its blocks any more. Tells the
         /// prefiller to release its lease.
         void cancelLoad(String requestId);
 
-        /// Tells a prefiller that nobody will come for its blocks, for a request that was refused or aborted
-        /// before a load.
-        void release(KvTransferParams.RemotePrefill source);
+        /// Tells a prefiller that nobody will come for the blocks that these parameters name, for a request that was
+        /// refused before the engine had it. Does nothing if they name none.
+        void release(KvTransferParams params);
 
         /// Ends the lease on a request that this instance holds, because its client is gone. Ends in a
         /// [KvEvent.LeaseReleased] once nobody reads; does nothing if there is no such lease.

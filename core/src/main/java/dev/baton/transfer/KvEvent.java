@@ -5,12 +5,14 @@ public sealed interface KvEvent {
     /// The request's id inside this instance.
     String requestId();
 
-    /// Every block of a load has arrived and its checksum was right.
+    /// A load has ended, and every block of it that counts was right.
     ///
+    /// @param numTokens tokens that arrived, beyond those that were computed before: as many as were wanted, or fewer
+    ///     if a store held no more
     /// @param numBytes bytes received
-    record KvArrived(String requestId, long numBytes) implements KvEvent {}
+    record KvArrived(String requestId, int numTokens, long numBytes) implements KvEvent {}
 
-    /// A load ended without all blocks, because it failed or was cancelled. Nothing writes into its blocks any
+    /// A load ended without its blocks, because it failed or was cancelled. Nothing writes into its blocks any
     /// more.
     ///
     /// @param reason one sentence for the log

@@ -2,6 +2,7 @@ package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.transfer.KvTransferParams;
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
 import dev.baton.engine.EngineRequest;
@@ -118,7 +119,7 @@ class GreedyTextTest {
                         id,
                         ints(item.path("prompt_token_ids")),
                         SamplingParams.greedy(item.path("generated_token_ids").size()),
-                        Optional.empty()),
+                        KvTransferParams.NONE),
                 output -> {
                     for (int token : output.tokenIds()) {
                         tokens.add(token);

@@ -155,17 +155,17 @@ class ConstrainedOutputTest {
                             "a",
                             prompt(5, 10),
                             sampled(1, 5).constraint(Optional.of(TURNING)).build(),
-                            Optional.of(new KvTransferParams.RemoteDecode())),
+                            KvTransferParams.REMOTE_DECODE),
                     first);
             Finish prefilled = first.await();
-            assertThat(prefilled.kvTransferParams()).isPresent();
+            assertThat(prefilled.held()).isTrue();
             Collected rest = new Collected();
             decoder.submit(
                     new EngineRequest(
                             "a",
                             prompt(5, 10),
                             sampling,
-                            prefilled.kvTransferParams().map(KvTransferParams.class::cast)),
+                            prefilled.kvTransferParams()),
                     rest);
             assertThat(rest.await().externalTokens()).isEqualTo(10);
             Collected one = submit(alone, "one", prompt(5, 10), sampling);

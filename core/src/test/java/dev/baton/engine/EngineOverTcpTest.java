@@ -6,7 +6,7 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
@@ -53,12 +53,12 @@ class EngineOverTcpTest {
                 String id = "r" + length;
                 prefiller.submit(
                         new EngineRequest(
-                                id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                                id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                         first);
-                RemotePrefill params = first.await().kvTransferParams().orElseThrow();
+                KvTransferParams params = first.await().kvTransferParams();
                 Collected answer = new Collected();
                 long rows = decodeModel.rows;
-                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), Optional.of(params)), answer);
+                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), params), answer);
                 RequestOutput.Finish finish = answer.await();
                 assertThat(finish.error()).isEmpty();
                 assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));

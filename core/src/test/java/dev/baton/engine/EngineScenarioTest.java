@@ -40,7 +40,7 @@ class EngineScenarioTest {
             for (int i = 0; i < 40; i++) {
                 Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
                 traffic.add(one);
-                one.submit(engine, Optional.empty());
+                one.submit(engine, KvTransferParams.NONE);
                 if (random.nextInt(6) == 0) {
                     pause(random);
                     engine.abort("r" + random.nextInt(i + 1));
@@ -111,7 +111,7 @@ class EngineScenarioTest {
             return new Traffic(id, prompt, 1 + random.nextInt(2 * capacity));
         }
 
-        void submit(Engine engine, Optional<KvTransferParams> params) {
+        void submit(Engine engine, KvTransferParams params) {
             engine.submit(new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), params), answer);
         }
 
@@ -119,12 +119,12 @@ class EngineScenarioTest {
         /// returned.
         void prefillThenDecode(Engine prefiller, Engine decoder) {
             EngineRequest leg = new EngineRequest(
-                    id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode()));
+                    id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE);
             prefiller.submit(
                     leg,
                     output -> output.finish()
                             .ifPresent(finish ->
-                                    submit(decoder, finish.kvTransferParams().map(KvTransferParams.class::cast))));
+                                    submit(decoder, finish.kvTransferParams())));
         }
 
         void verify(MemoryLm model, EngineConfig config) {

@@ -12,10 +12,11 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Proxy;
@@ -70,7 +71,7 @@ class EngineTest {
     }
 
     private static EngineRequest request(String id, int[] prompt, int maxTokens) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.empty());
+        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), KvTransferParams.NONE);
     }
 
     private static int[] prompt(int length) {
@@ -131,7 +132,7 @@ class EngineTest {
         try (Engine engine = start(model)) {
             Collected answer = new Collected();
             engine.submit(
-                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), Optional.empty()), answer);
+                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), KvTransferParams.NONE), answer);
             Finish finish = answer.await();
             assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
             assertThat(finish.stopTokenId()).isEqualTo(OptionalInt.of(stop));
@@ -165,7 +166,7 @@ class EngineTest {
         try (Engine engine = start(ending)) {
             Collected answer = new Collected();
             SamplingParams sampling = with(SamplingParams.greedy(20), List.of(), 4, 3);
-            engine.submit(new EngineRequest("a", prompt(9), sampling, Optional.empty()), answer);
+            engine.submit(new EngineRequest("a", prompt(9), sampling, KvTransferParams.NONE), answer);
             answer.await();
             assertThat(answer.tokens()).hasSize(5).endsWith(MemoryLm.EOS);
             assertThat(Arrays.copyOf(answer.tokens(), 4)).doesNotContain(MemoryLm.EOS);
@@ -206,12 +207,12 @@ class EngineTest {
             for (int token : new int[] {-1, MemoryLm.VOCAB, Integer.MAX_VALUE}) {
                 SamplingParams stops = with(SamplingParams.greedy(5), List.of(token), 2, 0);
                 assertThatThrownBy(() -> engine.submit(
-                                new EngineRequest("a", prompt(3), stops, Optional.empty()), new Collected()))
+                                new EngineRequest("a", prompt(3), stops, KvTransferParams.NONE), new Collected()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("stopTokenIds has token id " + token);
                 SamplingParams biased = biased(Map.of(token, 1f));
                 assertThatThrownBy(() -> engine.submit(
-                                new EngineRequest("a", prompt(3), biased, Optional.empty()), new Collected()))
+                                new EngineRequest("a", prompt(3), biased, KvTransferParams.NONE), new Collected()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("logitBias has token id " + token);
             }
@@ -530,19 +531,19 @@ class EngineTest {
         Collected answer = new Collected();
         prefiller.submit(
                 new EngineRequest(
-                        id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                        id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                 answer);
         return answer;
     }
 
     /// The hand-off that a prefiller gives for a prompt.
-    private static RemotePrefill prefilled(Engine prefiller, String id, int[] prompt) {
-        return prefill(prefiller, id, prompt).await().kvTransferParams().orElseThrow();
+    private static KvTransferParams prefilled(Engine prefiller, String id, int[] prompt) {
+        return prefill(prefiller, id, prompt).await().kvTransferParams();
     }
 
-    private static Collected decode(Engine decoder, String id, int[] prompt, int maxTokens, RemotePrefill params) {
+    private static Collected decode(Engine decoder, String id, int[] prompt, int maxTokens, KvTransferParams params) {
         Collected answer = new Collected();
-        decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), Optional.of(params)), answer);
+        decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens), params), answer);
         return answer;
     }
 
@@ -564,11 +565,12 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, decodeModel)) {
             Collected first = prefill(prefiller, "a", prompt(length));
-            RemotePrefill params = first.await().kvTransferParams().orElseThrow();
-            assertThat(params.numTokens()).isEqualTo(length);
-            assertThat(params.blockIds()).hasSize((length + BLOCK - 1) / BLOCK);
+            KvTransferParams params = first.await().kvTransferParams();
+            RemotePrefill source = RemotePrefill.of(params);
+            assertThat(source.numTokens()).isEqualTo(length);
+            assertThat(source.blockIds()).hasSize((length + BLOCK - 1) / BLOCK);
             assertThat(prefiller.checkIntegrity().join().inUse())
-                    .isEqualTo(params.blockIds().size());
+                    .isEqualTo(source.blockIds().size());
             Collected answer = decode(decoder, "a", prompt(length), 1, params);
             Finish finish = answer.await();
             assertThat(answer.tokens()).isEqualTo(first.tokens());
@@ -585,7 +587,7 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", Arrays.copyOf(prompt(30), 12), 1).await();
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             Collected answer = decode(decoder, "a", prompt(30), 10, params);
             Finish finish = answer.await();
             assertThat(finish.cachedTokens()).isEqualTo(12);
@@ -606,7 +608,7 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             submit(decoder, "before", prompt(length), 1).await();
-            RemotePrefill params = prefilled(prefiller, "a", prompt(length));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(length));
             Collected answer = decode(decoder, "a", prompt(length), 10, params);
             Finish finish = answer.await();
             assertThat(finish.externalTokens()).isZero();
@@ -627,7 +629,7 @@ class EngineTest {
             Finish first = prefill(prefiller, "a", prompt(10)).await();
             assertThat(first.reason()).isEqualTo(FinishReason.STOP);
             Collected answer =
-                    decode(decoder, "a", prompt(10), 9, first.kvTransferParams().orElseThrow());
+                    decode(decoder, "a", prompt(10), 9, first.kvTransferParams());
             assertThat(answer.await().reason()).isEqualTo(FinishReason.STOP);
             assertThat(answer.tokens()).containsExactly(MemoryLm.EOS);
             EngineScenarioTest.quiet(prefiller);
@@ -640,7 +642,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             await().until(() -> prefiller.stats().numHeld() == 1);
             EngineScenarioTest.quiet(prefiller);
             Collected late = decode(decoder, "a", prompt(30), 5, params);
@@ -666,7 +668,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             network.stalled = true;
             network.ignoreCancels = true;
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -687,7 +689,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, slow)) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             submit(decoder, "first", prompt(3), 1);
             await().until(() -> slow.forwards == 1);
             Collected answer = decode(decoder, "a", prompt(30), 5, params);
@@ -704,7 +706,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             assertThatThrownBy(() -> decode(decoder, "a", prompt(64), 5, params))
                     .hasMessageContaining("64 tokens");
             EngineScenarioTest.quiet(prefiller);
@@ -717,7 +719,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, model)) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             int[] other = prompt(30);
             other[different] = (other[different] + 1) % MemoryLm.VOCAB;
             Collected answer = decode(decoder, "a", other, 10, params);
@@ -735,9 +737,10 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
-            assertThat(params.promptDigest()).isEqualTo(BlockHasher.digest(prompt(30), 30));
-            Collected answer = decode(decoder, "a", prompt(30), 10, params.withPromptDigest(""));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
+            assertThat(params.fields().get("remote_prompt_digest")).isEqualTo(BlockHasher.digest(prompt(30), 30));
+            Collected answer = decode(
+                    decoder, "a", prompt(30), 10, RemotePrefill.of(params).toParams());
             assertThat(answer.await().externalTokens()).isEqualTo(30);
         }
     }
@@ -752,12 +755,12 @@ class EngineTest {
                         model,
                         failing(network.factory(), method, "bad"))) {
             Collected local = submit(decoder, "local", prompt(20), 40);
-            RemotePrefill lost = prefilled(prefiller, "p1", prompt(30));
+            KvTransferParams lost = prefilled(prefiller, "p1", prompt(30));
             Finish finish = decode(decoder, "bad", prompt(30), 5, lost).await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
             assertThat(finish.error())
                     .hasValueSatisfying(error -> assertThat(error).contains("planted"));
-            RemotePrefill params = prefilled(prefiller, "p2", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "p2", prompt(30));
             assertThat(decode(decoder, "good", prompt(30), 5, params).await().externalTokens())
                     .isEqualTo(30);
             assertThat(local.await().reason()).isEqualTo(FinishReason.LENGTH);
@@ -771,7 +774,8 @@ class EngineTest {
         return (config, spec, pool, compatibility, sink) -> {
             KvConnector whole = factory.create(config, spec, pool, compatibility, sink);
             KvConnector.SchedulerSide scheduler = proxy(KvConnector.SchedulerSide.class, (_, called, args) -> {
-                if (called.getName().equals(method) && args[0].equals(requestId)) {
+                if (called.getName().equals(method)
+                        && ((KvRequest) args[0]).requestId().equals(requestId)) {
                     throw new TransferException("planted");
                 }
                 return called.invoke(whole.scheduler(), args);
@@ -791,7 +795,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 1, 0, 60_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.FAIL, new MemoryLm(0))) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             Finish finish = decode(decoder, "a", prompt(30), 5, params).await();
             assertThat(finish.reason()).isEqualTo(FinishReason.ERROR);
             assertThat(finish.error())
@@ -811,7 +815,7 @@ class EngineTest {
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             Collected[] loads = new Collected[3];
-            RemotePrefill[] params = new RemotePrefill[3];
+            KvTransferParams[] params = new KvTransferParams[3];
             int[][] prompts = new int[3][];
             for (int i = 0; i < 3; i++) {
                 prompts[i] = prompt(29 + i);
@@ -847,7 +851,7 @@ class EngineTest {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 600_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
-            RemotePrefill params = prefilled(prefiller, "a", prompt(30));
+            KvTransferParams params = prefilled(prefiller, "a", prompt(30));
             network.stalled = true;
             Collected loading = decode(decoder, "a", prompt(30), 5, params);
             assertThat(submit(decoder, "b", prompt(10), 5).await().reason()).isEqualTo(FinishReason.LENGTH);

@@ -118,7 +118,7 @@ class FlightRecorderTest {
                             "handed over",
                             prompt(7, 11),
                             SamplingParams.greedy(1),
-                            Optional.of(new KvTransferParams.RemoteDecode())),
+                            KvTransferParams.REMOTE_DECODE),
                     first);
             Collected rest = new Collected();
             decoder.submit(
@@ -126,7 +126,7 @@ class FlightRecorderTest {
                             "handed over",
                             prompt(7, 11),
                             SamplingParams.greedy(4),
-                            first.await().kvTransferParams().map(KvTransferParams.class::cast)),
+                            first.await().kvTransferParams()),
                     rest);
             rest.await();
             EngineScenarioTest.quiet(decoder);

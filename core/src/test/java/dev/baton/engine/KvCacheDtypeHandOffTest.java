@@ -10,7 +10,6 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -62,16 +61,16 @@ class KvCacheDtypeHandOffTest {
         return new Random(length).ints(length, 0, 100).toArray();
     }
 
-    private static RemotePrefill prefill(Engine prefiller, String id, int[] prompt) {
+    private static KvTransferParams prefill(Engine prefiller, String id, int[] prompt) {
         Collected first = new Collected();
         prefiller.submit(
                 new EngineRequest(
-                        id, prompt, SamplingParams.greedy(1), Optional.of(new KvTransferParams.RemoteDecode())),
+                        id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                 first);
-        return first.await().kvTransferParams().orElseThrow();
+        return first.await().kvTransferParams();
     }
 
-    private static Collected decode(Engine engine, String id, int[] prompt, Optional<KvTransferParams> source) {
+    private static Collected decode(Engine engine, String id, int[] prompt, KvTransferParams source) {
         Collected answer = new Collected();
         engine.submit(new EngineRequest(id, prompt, SamplingParams.greedy(OUTPUT_TOKENS), source), answer);
         return answer;
@@ -87,9 +86,9 @@ class KvCacheDtypeHandOffTest {
             for (int length : new int[] {1, 7, 8, 9, 16, 40, 63}) {
                 int[] prompt = prompt(length);
                 String id = "r" + length;
-                Collected expected = decode(alone, id, prompt, Optional.empty());
+                Collected expected = decode(alone, id, prompt, KvTransferParams.NONE);
                 assertThat(expected.await().error()).isEmpty();
-                Collected actual = decode(decoder, id, prompt, Optional.of(prefill(prefiller, id, prompt)));
+                Collected actual = decode(decoder, id, prompt, prefill(prefiller, id, prompt));
                 assertThat(actual.await().error()).isEmpty();
                 assertThat(actual.tokens()).as("%d tokens", length).isEqualTo(expected.tokens());
             }
@@ -102,7 +101,7 @@ class KvCacheDtypeHandOffTest {
         try (Engine prefiller = start(Optional.of(KvRole.KV_PRODUCER), DType.F32);
                 Engine decoder = start(Optional.of(KvRole.KV_CONSUMER), DType.BF16)) {
             int[] prompt = prompt(40);
-            Collected answer = decode(decoder, "r", prompt, Optional.of(prefill(prefiller, "r", prompt)));
+            Collected answer = decode(decoder, "r", prompt, prefill(prefiller, "r", prompt));
             assertThat(answer.await().error())
                     .hasValueSatisfying(error -> assertThat(error)
                             .contains(

@@ -4,10 +4,12 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -76,15 +78,24 @@ final class MemoryNetwork implements AutoCloseable {
 
     private record Lease(int[] blockIds, int numTokens) {}
 
+    private record Copy(
+            Node node, String requestId, RemotePrefill source, int firstBlock, int[] localBlockIds, int numTokens)
+            implements KvLoad {
+        @Override
+        public void start() {
+            node.startLoad(this);
+        }
+    }
+
     /// One engine's connector.
     final class Node implements KvConnector, KvConnector.SchedulerSide, KvConnector.WorkerSide {
         private final String engineId;
         private final PagedKv pool;
         private final Consumer<KvEvent> sink;
-        private final List<KvLoad> decided = new ArrayList<>(); // engine thread
+        private final List<Copy> decided = new ArrayList<>(); // engine thread
         private final Set<String> told = new HashSet<>(); // engine thread; requests whose prefiller hears of their load
         private final Map<String, Lease> leases = new HashMap<>(); // guarded by this
-        private final Map<String, KvLoad> loads = new HashMap<>(); // guarded by this
+        private final Map<String, Copy> loads = new HashMap<>(); // guarded by this
         private final List<String> cancelled = new ArrayList<>(); // guarded by this
         volatile int releases;
         volatile int emptyLoads;
@@ -127,21 +138,21 @@ final class MemoryNetwork implements AutoCloseable {
         }
 
         @Override
-        public int numNewMatchedTokens(
-                String requestId, KvTransferParams params, int promptTokens, int numComputedTokens) {
-            return params instanceof RemotePrefill ? promptTokens - numComputedTokens : 0;
+        public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
+            return request.params().doRemotePrefill() ? request.numTokens() - numComputedTokens : 0;
         }
 
         @Override
         public void updateStateAfterAlloc(
-                String requestId,
-                KvTransferParams params,
-                int[] blockIds,
-                int numComputedTokens,
-                int numExternalTokens) {
+                KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+            if (!request.params().doRemotePrefill()) {
+                return;
+            }
             int first = numComputedTokens / pool.blockTokens();
             int[] targets = numExternalTokens == 0 ? new int[0] : Arrays.copyOfRange(blockIds, first, blockIds.length);
-            decided.add(new KvLoad(requestId, (RemotePrefill) params, first, targets));
+            decided.add(
+                    new Copy(
+                            this, request.requestId(), RemotePrefill.of(request.params()), first, targets, numExternalTokens));
         }
 
         @Override
@@ -153,13 +164,16 @@ final class MemoryNetwork implements AutoCloseable {
         }
 
         @Override
-        public KvHold requestFinished(
-                String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
-            if (params instanceof RemotePrefill source && !told.remove(requestId)) {
+        public KvHold requestFinished(KvFinished finished) {
+            KvTransferParams params = finished.request().params();
+            String requestId = finished.request().requestId();
+            int[] blockIds = finished.blockIds();
+            int numComputedTokens = finished.numComputedTokens();
+            if (params.doRemotePrefill() && !told.remove(requestId)) {
                 decided.removeIf(load -> load.requestId().equals(requestId));
-                release(source);
+                release(params);
             }
-            if (!completed || !(params instanceof KvTransferParams.RemoteDecode)) {
+            if (!finished.completed() || !params.doRemoteDecode()) {
                 return new KvHold.FreeNow();
             }
             synchronized (this) {
@@ -168,14 +182,14 @@ final class MemoryNetwork implements AutoCloseable {
             thread.schedule(
                     () -> endLease(requestId, new KvEvent.LeaseExpired(requestId)), leaseMillis, TimeUnit.MILLISECONDS);
             return new KvHold.UnderLease(new RemotePrefill(
-                    engineId, requestId, Arrays.stream(blockIds).boxed().toList(), "memory", 0, 1, numComputedTokens));
+                    engineId, requestId, Arrays.stream(blockIds).boxed().toList(), "memory", 1, 1, numComputedTokens)
+                    .toParams());
         }
 
-        @Override
-        public void startLoad(KvLoad load) {
+        private void startLoad(Copy load) {
             if (load.localBlockIds().length == 0) {
                 emptyLoads++;
-                release(load.source());
+                release(load.source().toParams());
                 return;
             }
             synchronized (this) {
@@ -184,7 +198,7 @@ final class MemoryNetwork implements AutoCloseable {
             thread.schedule(() -> carryOut(load), delayMicros(), TimeUnit.MICROSECONDS);
         }
 
-        private void carryOut(KvLoad load) {
+        private void carryOut(Copy load) {
             boolean wanted;
             synchronized (this) {
                 if (!loads.containsKey(load.requestId())) {
@@ -221,7 +235,7 @@ final class MemoryNetwork implements AutoCloseable {
             sink.accept(
                     fails
                             ? new KvEvent.KvFailed(load.requestId(), "chance")
-                            : new KvEvent.KvArrived(load.requestId(), count * pool.blockBytes()));
+                            : new KvEvent.KvArrived(load.requestId(), load.numTokens(), count * pool.blockBytes()));
         }
 
         private synchronized Lease lease(String requestId) {
@@ -245,8 +259,12 @@ final class MemoryNetwork implements AutoCloseable {
         }
 
         @Override
-        public void release(RemotePrefill source) {
+        public void release(KvTransferParams params) {
+            if (!params.doRemotePrefill()) {
+                return;
+            }
             releases++;
+            RemotePrefill source = RemotePrefill.of(params);
             Node owner = node(source.engineId());
             thread.execute(() -> owner.endLease(source.requestId(), new KvEvent.LeaseReleased(source.requestId())));
         }

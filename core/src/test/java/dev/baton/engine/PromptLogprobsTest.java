@@ -153,7 +153,7 @@ class PromptLogprobsTest {
             Collected first = new Collected();
             prefiller.submit(
                     new EngineRequest(
-                            "a", prompt(22), sampling(1, 1), Optional.of(new KvTransferParams.RemoteDecode())),
+                            "a", prompt(22), sampling(1, 1), KvTransferParams.REMOTE_DECODE),
                     first);
             Finish prefilled = first.await();
             verify(first, prompt(22), 1);
@@ -163,7 +163,7 @@ class PromptLogprobsTest {
                             "a",
                             prompt(22),
                             sampling(4, 1),
-                            prefilled.kvTransferParams().map(KvTransferParams.class::cast)),
+                            prefilled.kvTransferParams()),
                     answer);
             assertThat(answer.await().externalTokens()).isZero();
             verify(answer, prompt(22), 1);

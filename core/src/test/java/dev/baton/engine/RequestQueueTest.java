@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.transfer.KvTransferParams;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
 import java.util.ArrayList;
@@ -21,7 +22,7 @@ class RequestQueueTest {
 
     private static Request request(String id, int priority, String tenant) {
         return new Request(
-                new EngineRequest(id, new int[] {1}, SamplingParams.greedy(1), priority, tenant, Optional.empty()),
+                new EngineRequest(id, new int[] {1}, SamplingParams.greedy(1), priority, tenant, KvTransferParams.NONE),
                 ignored -> {},
                 CACHE.newTable(),
                 0,

@@ -204,7 +204,7 @@ class SameBitsTest {
                                 one.sampling(),
                                 random.nextInt(3),
                                 "t" + random.nextInt(2),
-                                Optional.empty()),
+                                KvTransferParams.NONE),
                         answer);
             }
             for (int i = 0; i < order.size(); i++) {
@@ -261,14 +261,14 @@ class SameBitsTest {
                 answers.add(answer);
                 SamplingParams first = oneToken(one.sampling());
                 prefiller.submit(
-                        new EngineRequest(id, one.prompt(), first, Optional.of(new KvTransferParams.RemoteDecode())),
+                        new EngineRequest(id, one.prompt(), first, KvTransferParams.REMOTE_DECODE),
                         output -> output.finish()
                                 .ifPresent(finish -> decoder.submit(
                                         new EngineRequest(
                                                 id,
                                                 one.prompt(),
                                                 one.sampling(),
-                                                finish.kvTransferParams().map(KvTransferParams.class::cast)),
+                                                finish.kvTransferParams()),
                                         answer)));
             }
             for (int i = 0; i < traffic.size(); i++) {

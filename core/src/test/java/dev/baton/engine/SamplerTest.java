@@ -3,6 +3,7 @@ package dev.baton.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.baton.transfer.KvTransferParams;
 import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
@@ -56,7 +57,7 @@ class SamplerTest {
     }
 
     private static Request request(Params params, long seed, int[] prompt, int... output) {
-        EngineRequest request = new EngineRequest("r", prompt, params.build(seed), Optional.empty());
+        EngineRequest request = new EngineRequest("r", prompt, params.build(seed), KvTransferParams.NONE);
         Request state = new Request(request, ignored -> {}, CACHE.newTable(), 0, new int[] {0});
         for (int token : output) {
             state.append(token);

@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.transfer.KvTransferParams;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
 import java.util.List;
@@ -70,7 +71,7 @@ class SchedulerTest {
             String id, int first, int promptTokens, SamplingParams sampling, int priority, String tenant) {
         int[] prompt = IntStream.range(0, promptTokens).map(i -> first + i).toArray();
         Request request = new Request(
-                new EngineRequest(id, prompt, sampling, priority, tenant, Optional.empty()),
+                new EngineRequest(id, prompt, sampling, priority, tenant, KvTransferParams.NONE),
                 ignored -> {},
                 kv.newTable(),
                 0,

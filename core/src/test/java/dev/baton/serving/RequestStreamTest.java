@@ -54,7 +54,7 @@ class RequestStreamTest {
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void failureOnTheEventLoopIsAnsweredAndEndsTheRequest(boolean stream) throws Exception {
-        HttpResponse<String> answer = post(stream, null, Optional.empty());
+        HttpResponse<String> answer = post(stream, null, KvTransferParams.NONE);
         if (stream) {
             assertThat(answer.statusCode()).isEqualTo(200);
             assertThat(answer.body())
@@ -81,7 +81,7 @@ class RequestStreamTest {
         assertThat(registry.size()).isZero();
     }
 
-    private HttpResponse<String> post(boolean stream, ResponseFormat format, Optional<KvTransferParams> kv)
+    private HttpResponse<String> post(boolean stream, ResponseFormat format, KvTransferParams kv)
             throws Exception {
         String body = "{\"prompt\":\"go on\\n\",\"max_tokens\":90,\"n\":2,\"stream\":" + stream + "}";
         try (HttpRuntime runtime = HttpRuntime.start(1);
@@ -99,7 +99,7 @@ class RequestStreamTest {
     }
 
     /// As [EngineServer] does it.
-    private void submit(HttpExchange exchange, ResponseFormat format, Optional<KvTransferParams> kv) {
+    private void submit(HttpExchange exchange, ResponseFormat format, KvTransferParams kv) {
         try {
             CompletionRequest request = CompletionRequest.parse(Json.parse(exchange.body()));
             Prompts prompts = new Prompts(instance.tokenizer, Instance.CONTEXT, ByteTokenizer.VOCAB);

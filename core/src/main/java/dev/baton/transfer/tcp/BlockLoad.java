@@ -1,7 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.KvLoad;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
@@ -25,7 +24,7 @@ final class BlockLoad {
     /// A connection unused for longer is asked for a sign of life first.
     private static final Duration TRUSTED_IDLE = Duration.ofSeconds(1);
 
-    private final KvLoad load;
+    private final TcpLoad load;
     private final RemotePrefill source;
     private final long blockBytes;
     private final Counters counters;
@@ -36,7 +35,7 @@ final class BlockLoad {
     private volatile Optional<String> cancelled = Optional.empty();
     private @Nullable PeerConnection active; // guarded by this
 
-    BlockLoad(KvLoad load, long blockBytes, Counters counters, AtomicLong epochs) {
+    BlockLoad(TcpLoad load, long blockBytes, Counters counters, AtomicLong epochs) {
         this.load = load;
         this.source = load.source();
         this.blockBytes = blockBytes;
@@ -51,6 +50,10 @@ final class BlockLoad {
 
     RemotePrefill source() {
         return source;
+    }
+
+    int numTokens() {
+        return load.numTokens();
     }
 
     int numBlocks() {

@@ -1,19 +1,19 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.util.Optional;
 
 /// A prefiller: where it listens and which incarnation of it is meant.
 record PeerAddress(String host, int port, String engineId) {
     private static final int MAX_PORT = 65_535;
 
-    static PeerAddress of(KvTransferParams.RemotePrefill source) {
+    static PeerAddress of(RemotePrefill source) {
         return new PeerAddress(source.host(), source.port(), source.engineId());
     }
 
     /// Why the prefiller that the parameters name cannot even be told anything, if it cannot: they come with a
     /// request, and may be anything.
-    static Optional<String> problem(KvTransferParams.RemotePrefill source) {
+    static Optional<String> problem(RemotePrefill source) {
         if (source.host().isEmpty()
                 || FrameChannel.hasControls(source.host())
                 || source.port() < 1

@@ -2,14 +2,14 @@ package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvLoad;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
-import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.KvTransferParams.RemoteDecode;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -33,6 +33,11 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         TAKEN
     }
 
+    /// How far the load of a request is.
+    private record Entry(RemotePrefill source, Progress progress) {}
+
+    private static final String NOT_USED = "request {}: kv_transfer_params not used, the prompt is computed here: {}";
+
     private final Hello self;
     private final KvRole role;
     private final KvCacheSpec spec;
@@ -41,8 +46,8 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     private final KvLeases leases;
     private final TcpWorker worker;
     private final Runnable onLease;
-    private final Map<String, Progress> progress = new HashMap<>();
-    private List<KvLoad> decided = new ArrayList<>();
+    private final Map<String, Entry> entries = new HashMap<>();
+    private List<TcpLoad> decided = new ArrayList<>();
 
     /// @param onLease told after each new lease
     TcpScheduler(
@@ -65,26 +70,31 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
-    public int numNewMatchedTokens(String requestId, KvTransferParams params, int promptTokens, int numComputedTokens) {
-        return switch (params) {
-            case RemoteDecode ignored -> 0;
-            case RemotePrefill source -> matched(requestId, source, promptTokens, numComputedTokens);
-        };
-    }
-
-    private int matched(String requestId, RemotePrefill source, int promptTokens, int numComputedTokens) {
-        if (progress.getOrDefault(requestId, Progress.WATCHED) != Progress.WATCHED) {
+    public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
+        if (!request.params().doRemotePrefill() || reached(request) != Progress.WATCHED) {
             return 0;
         }
-        Optional<String> unusable = unusable(source, promptTokens);
+        RemotePrefill source;
+        try {
+            source = RemotePrefill.of(request.params());
+        } catch (IllegalArgumentException e) {
+            LOG.warn(NOT_USED, request.requestId(), e.getMessage());
+            return 0;
+        }
+        Optional<String> unusable = unusable(source, request.numTokens());
         if (unusable.isPresent()) {
-            LOG.warn("request {}: kv_transfer_params not used: {}", requestId, unusable.get());
+            LOG.warn(NOT_USED, request.requestId(), unusable.get());
             return 0;
         }
-        if (progress.put(requestId, Progress.WATCHED) == null) {
+        if (entries.put(request.requestId(), new Entry(source, Progress.WATCHED)) == null) {
             worker.watch(source);
         }
-        return Math.max(0, promptTokens - numComputedTokens);
+        return Math.max(0, request.numTokens() - numComputedTokens);
+    }
+
+    private Progress reached(KvRequest request) {
+        Entry entry = entries.get(request.requestId());
+        return entry == null ? Progress.WATCHED : entry.progress();
     }
 
     /// Why blocks cannot be loaded from there, if they cannot.
@@ -113,11 +123,13 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
 
     @Override
     public void updateStateAfterAlloc(
-            String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, int numExternalTokens) {
-        if (!(params instanceof RemotePrefill source)
-                || progress.getOrDefault(requestId, Progress.WATCHED) != Progress.WATCHED) {
+            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+        Optional<RemotePrefill> named = reached(request) == Progress.WATCHED ? source(request) : Optional.empty();
+        if (named.isEmpty()) {
             return;
         }
+        RemotePrefill source = named.get();
+        String requestId = request.requestId();
         if (numComputedTokens % spec.blockTokens() != 0) {
             throw new TransferException("request %s: %d computed tokens are no whole blocks of %d"
                     .formatted(requestId, numComputedTokens, spec.blockTokens()));
@@ -132,8 +144,30 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (worker.problem(source).isPresent()) {
             return;
         }
-        progress.put(requestId, Progress.DECIDED);
-        decided.add(new KvLoad(requestId, source, first, Arrays.copyOfRange(blockIds, first, end)));
+        entries.put(requestId, new Entry(source, Progress.DECIDED));
+        decided.add(new TcpLoad(
+                requestId,
+                source,
+                first,
+                Arrays.copyOfRange(blockIds, first, end),
+                numExternalTokens,
+                worker));
+    }
+
+    /// Where the request's blocks lie, if it says so in a way that can be understood.
+    private Optional<RemotePrefill> source(KvRequest request) {
+        Entry entry = entries.get(request.requestId());
+        if (entry != null) {
+            return Optional.of(entry.source());
+        }
+        if (!request.params().doRemotePrefill()) {
+            return Optional.empty();
+        }
+        try {
+            return Optional.of(RemotePrefill.of(request.params()));
+        } catch (IllegalArgumentException e) {
+            return Optional.empty(); // said in numNewMatchedTokens
+        }
     }
 
     @Override
@@ -141,28 +175,29 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         if (decided.isEmpty()) {
             return List.of();
         }
-        List<KvLoad> taken = decided;
+        List<TcpLoad> taken = decided;
         decided = new ArrayList<>();
-        taken.forEach(load -> progress.put(load.requestId(), Progress.TAKEN));
-        return taken;
+        taken.forEach(load -> entries.put(load.requestId(), new Entry(load.source(), Progress.TAKEN)));
+        return List.copyOf(taken);
     }
 
     @Override
-    public KvHold requestFinished(
-            String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
-        return switch (params) {
-            case RemoteDecode ignored
-            when completed && role != KvRole.KV_CONSUMER -> hold(requestId, blockIds, numComputedTokens);
-            case RemoteDecode ignored -> new KvHold.FreeNow();
-            case RemotePrefill source -> {
-                Progress reached = progress.remove(requestId);
-                if (reached != Progress.TAKEN && worker.problem(source).isEmpty()) {
-                    decided.removeIf(load -> load.requestId().equals(requestId));
-                    worker.release(source);
-                }
-                yield new KvHold.FreeNow();
-            }
-        };
+    public KvHold requestFinished(KvFinished finished) {
+        KvRequest request = finished.request();
+        if (request.params().doRemoteDecode()) {
+            return finished.completed() && role != KvRole.KV_CONSUMER
+                    ? hold(request.requestId(), finished.blockIds(), finished.numComputedTokens())
+                    : new KvHold.FreeNow();
+        }
+        Optional<RemotePrefill> source = source(request);
+        Entry reached = entries.remove(request.requestId());
+        if (source.isPresent()
+                && (reached == null || reached.progress() != Progress.TAKEN)
+                && worker.problem(source.get()).isEmpty()) {
+            decided.removeIf(load -> load.requestId().equals(request.requestId()));
+            worker.release(source.get());
+        }
+        return new KvHold.FreeNow();
     }
 
     private KvHold hold(String requestId, int[] blockIds, int numComputedTokens) {
@@ -188,6 +223,6 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         onLease.run();
         List<Integer> ids = Arrays.stream(held).boxed().toList();
         return new KvHold.UnderLease(
-                new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens));
+                new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens).toParams());
     }
 }

@@ -4,8 +4,8 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
-import dev.baton.transfer.KvLoad;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.io.IOException;
 import java.net.ConnectException;
@@ -64,8 +64,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
         this.dialler = address -> new PeerConnection(address, self, options, pool);
     }
 
-    @Override
-    public void startLoad(KvLoad load) {
+    void startLoad(TcpLoad load) {
         if (load.localBlockIds().length == 0) {
             release(load.source());
             return;
@@ -107,7 +106,17 @@ final class TcpWorker implements KvConnector.WorkerSide {
     }
 
     @Override
-    public void release(RemotePrefill source) {
+    public void release(KvTransferParams params) {
+        if (params.doRemotePrefill()) {
+            try {
+                release(RemotePrefill.of(params));
+            } catch (IllegalArgumentException e) {
+                LOG.warn("kv_transfer_params not used: {}", e.getMessage());
+            }
+        }
+    }
+
+    void release(RemotePrefill source) {
         if (source.engineId().equals(self.engineId())) {
             leases.release(source.requestId());
             return;
@@ -220,7 +229,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             counters.blocksTransferred.add(load.numBlocks());
             counters.bytesTransferred.add(load.numBytes());
             counters.xferNanos.add(load.elapsedNanos());
-            sink.accept(new KvEvent.KvArrived(load.requestId(), load.numBytes()));
+            sink.accept(new KvEvent.KvArrived(load.requestId(), load.numTokens(), load.numBytes()));
         }
     }
 

@@ -7,7 +7,7 @@ import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvRole;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.InetAddress;
@@ -234,7 +234,7 @@ class FuzzTest {
                     }
                     prefiller.worker().dropLease("r");
                     assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-                    decoder.scheduler().requestFinished("d", params, all, 0, false);
+                    decoder.finished("d", params, all, 0, false);
                 }
             }
             assertThat(arrived).as("loads that went well in spite of it").isBetween(30, 299);

@@ -8,7 +8,7 @@ import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.time.Duration;
@@ -192,12 +192,12 @@ class HandshakeTest {
     void parametersThatCannotWorkAreNotUsed(String host, int port, int tpSize, int numTokens) {
         try (TestInstance decoder = TestInstance.decoder(16, 4, Map.of())) {
             RemotePrefill params = new RemotePrefill("p", "r", List.of(0), host, port, tpSize, numTokens);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 16, 0))
+            assertThat(decoder.matched("d", params, 16, 0))
                     .isZero();
             // what the engine does next must not trouble the connector either
-            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {0}, 0, 0);
-            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
-            decoder.worker().release(params);
+            decoder.allocated("d", params, new int[] {0}, 0, 0);
+            decoder.startLoads();
+            decoder.worker().release(params.toParams());
         }
     }
 }

@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.io.Closeable;
 import java.io.DataInputStream;
 import java.io.IOException;

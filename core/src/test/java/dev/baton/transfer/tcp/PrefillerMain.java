@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.util.Map;
 import java.util.stream.IntStream;
 

@@ -7,7 +7,7 @@ import static org.awaitility.Awaitility.await;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvRole;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -60,7 +60,7 @@ class TcpConnectorTest {
                         IntStream.range(0, 50).mapToObj(decoder::block).toList();
                 decoder.load("d-" + id, params, local, cached * blockTokens);
                 assertThat(decoder.nextEvent())
-                        .isEqualTo(new KvArrived("d-" + id, (blocks - cached) * decoder.pool.blockBytes()));
+                        .isEqualTo(new KvArrived("d-" + id, tokens - blockTokens * cached, (blocks - cached) * decoder.pool.blockBytes()));
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased(id));
 
                 Set<Integer> loaded = new HashSet<>();
@@ -73,7 +73,7 @@ class TcpConnectorTest {
                         assertThat(decoder.block(b)).isEqualTo(before.get(b));
                     }
                 }
-                decoder.scheduler().requestFinished("d-" + id, params, local, tokens, true);
+                decoder.finished("d-" + id, params, local, tokens, true);
             }
             assertThat(decoder.connector.stats().numTransfers()).isEqualTo(50);
             assertThat(decoder.connector.stats().bytesTransferred())
@@ -87,10 +87,10 @@ class TcpConnectorTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             RemotePrefill params = prefiller.hold("r", new int[] {1, 2}, 32);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 32, 32))
+            assertThat(decoder.matched("d", params, 32, 32))
                     .isZero();
-            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {3, 4}, 32, 0);
-            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
+            decoder.allocated("d", params, new int[] {3, 4}, 32, 0);
+            decoder.startLoads();
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.worker().numLoads()).isZero();
         }
@@ -102,10 +102,10 @@ class TcpConnectorTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             RemotePrefill params = prefiller.hold("r", new int[] {1, 2}, 32);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, promptTokens, 0))
+            assertThat(decoder.matched("d", params, promptTokens, 0))
                     .isZero();
-            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {3, 4, 5}, 0, 0);
-            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
+            decoder.allocated("d", params, new int[] {3, 4, 5}, 0, 0);
+            decoder.startLoads();
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.worker().numLoads()).isZero();
         }
@@ -118,12 +118,12 @@ class TcpConnectorTest {
                         TestInstance.decoder(16, 8, Map.of("kv_allowed_hosts", List.of("10.0.0.1", "prefiller")))) {
             RemotePrefill params =
                     new RemotePrefill("p", "r", List.of(0), "127.0.0.1", elsewhere.getLocalPort(), 1, 16);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 16, 0))
+            assertThat(decoder.matched("d", params, 16, 0))
                     .isZero();
-            decoder.scheduler().updateStateAfterAlloc("d", params, new int[] {3}, 0, 0);
-            decoder.scheduler().takeLoads().forEach(decoder.worker()::startLoad);
-            decoder.scheduler().requestFinished("d", params, new int[] {3}, 16, true);
-            decoder.worker().release(params);
+            decoder.allocated("d", params, new int[] {3}, 0, 0);
+            decoder.startLoads();
+            decoder.finished("d", params, new int[] {3}, 16, true);
+            decoder.worker().release(params.toParams());
             elsewhere.setSoTimeout(300);
             assertThatThrownBy(elsewhere::accept).isInstanceOf(SocketTimeoutException.class);
         }
@@ -145,14 +145,14 @@ class TcpConnectorTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             RemotePrefill queued = prefiller.hold("queued", new int[] {1}, 16);
-            decoder.scheduler().requestFinished("d1", queued, new int[0], 0, false);
+            decoder.finished("d1", queued, new int[0], 0, false);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("queued"));
 
             RemotePrefill allocated = prefiller.hold("allocated", new int[] {2}, 16);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d2", allocated, 16, 0))
+            assertThat(decoder.matched("d2", allocated, 16, 0))
                     .isEqualTo(16);
-            decoder.scheduler().updateStateAfterAlloc("d2", allocated, new int[] {5}, 0, 16);
-            decoder.scheduler().requestFinished("d2", allocated, new int[] {5}, 0, false);
+            decoder.allocated("d2", allocated, new int[] {5}, 0, 16);
+            decoder.finished("d2", allocated, new int[] {5}, 0, false);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("allocated"));
             assertThat(decoder.scheduler().takeLoads()).isEmpty();
         }
@@ -166,7 +166,7 @@ class TcpConnectorTest {
             decoder.load("d", params, new int[] {0}, 0);
             assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, 16, 0))
+            assertThat(decoder.matched("d", params, 16, 0))
                     .isZero();
         }
     }
@@ -175,8 +175,8 @@ class TcpConnectorTest {
     void oneInstanceIsBothAndNeverDialsItself() {
         try (TestInstance both = new TestInstance(KvRole.KV_BOTH, "e", 16, 8, Map.of())) {
             RemotePrefill params = both.hold("r", new int[] {1}, 16);
-            assertThat(both.scheduler().numNewMatchedTokens("d", params, 16, 0)).isZero();
-            both.scheduler().requestFinished("d", params, new int[0], 0, true);
+            assertThat(both.matched("d", params, 16, 0)).isZero();
+            both.finished("d", params, new int[0], 0, true);
             assertThat(both.nextEvent()).isEqualTo(new LeaseReleased("r"));
         }
     }

@@ -9,8 +9,8 @@ import dev.baton.transfer.KvEvent.LeaseExpired;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvRole;
-import dev.baton.transfer.KvTransferParams.RemoteDecode;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.time.Duration;
@@ -77,7 +77,7 @@ class TcpFaultsTest {
                 return List.of(block);
             })) {
                 decoder.load("d", proxy.through(params), ALL, 0);
-                assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", BLOCKS * decoder.pool.blockBytes()));
+                assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", TOKENS, BLOCKS * decoder.pool.blockBytes()));
                 assertSamePools(decoder, prefiller);
                 if (payload) {
                     assertThat(proxy.blocksPassed()).isEqualTo(BLOCKS + 1);
@@ -235,7 +235,7 @@ class TcpFaultsTest {
                 TestInstance decoder = decoder(shortLease)) {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             RemotePrefill unwatched = prefiller.hold("unwatched", ALL, TOKENS);
-            assertThat(decoder.scheduler().numNewMatchedTokens("d", params, TOKENS, 0))
+            assertThat(decoder.matched("d", params, TOKENS, 0))
                     .isEqualTo(TOKENS);
             Thread.sleep(3_000);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseExpired("unwatched"));
@@ -322,7 +322,7 @@ class TcpFaultsTest {
                     decoder.fillWith(0x5A);
                     assertThat(prefiller.nextEvent(2_000)).isEqualTo(new LeaseReleased("r"));
                     assertThat(decoder.holdsOnly(0x5A)).isTrue();
-                    decoder.scheduler().requestFinished("d", params, ids, 0, false);
+                    decoder.finished("d", params, ids, 0, false);
                 }
             }
         }
@@ -368,7 +368,7 @@ class TcpFaultsTest {
                 }
                 RemotePrefill quick = prefiller.hold("r", new int[] {5}, 16);
                 decoder.load("d", quick, new int[] {5}, 0);
-                assertThat(decoder.nextEvent(2_000)).isEqualTo(new KvArrived("d", decoder.pool.blockBytes()));
+                assertThat(decoder.nextEvent(2_000)).isEqualTo(new KvArrived("d", 16, decoder.pool.blockBytes()));
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
                 gate.countDown();
                 for (int i = 0; i < 4; i++) {
@@ -452,7 +452,7 @@ class TcpFaultsTest {
     void requestWithAnIdThatCannotTravelIsNotHeld() {
         try (TestInstance prefiller = prefiller(Map.of())) {
             for (String id : List.of("a\nb", "x".repeat(600))) {
-                assertThat(prefiller.scheduler().requestFinished(id, new RemoteDecode(), new int[] {0}, 16, true))
+                assertThat(prefiller.finished(id, KvTransferParams.REMOTE_DECODE, new int[] {0}, 16, true))
                         .isEqualTo(new KvHold.FreeNow());
             }
         }
@@ -463,9 +463,9 @@ class TcpFaultsTest {
         try (TestInstance prefiller = prefiller(Map.of());
                 TestInstance decoder = decoder(Map.of())) {
             for (KvHold hold : List.of(
-                    prefiller.scheduler().requestFinished("r", new RemoteDecode(), new int[] {0}, 16, false),
-                    prefiller.scheduler().requestFinished("r", new RemoteDecode(), new int[0], 0, true),
-                    decoder.scheduler().requestFinished("r", new RemoteDecode(), new int[] {0}, 16, true))) {
+                    prefiller.finished("r", KvTransferParams.REMOTE_DECODE, new int[] {0}, 16, false),
+                    prefiller.finished("r", KvTransferParams.REMOTE_DECODE, new int[0], 0, true),
+                    decoder.finished("r", KvTransferParams.REMOTE_DECODE, new int[] {0}, 16, true))) {
                 assertThat(hold).isEqualTo(new KvHold.FreeNow());
             }
         }

@@ -7,13 +7,15 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
+import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams.RemoteDecode;
-import dev.baton.transfer.KvTransferParams.RemotePrefill;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
@@ -113,18 +115,62 @@ final class TestInstance implements AutoCloseable {
 
     /// Holds blocks for a decoder, as after a prefill.
     RemotePrefill hold(String requestId, int[] blockIds, int numTokens) {
-        KvHold hold = scheduler().requestFinished(requestId, new RemoteDecode(), blockIds, numTokens, true);
+        KvHold hold = finished(requestId, KvTransferParams.REMOTE_DECODE, blockIds, numTokens, true);
         assertThat(hold).isInstanceOf(KvHold.UnderLease.class);
-        return ((KvHold.UnderLease) hold).params();
+        return RemotePrefill.of(hold.answer());
+    }
+
+    private static KvRequest request(String requestId, KvTransferParams params, int promptTokens) {
+        return new KvRequest(requestId, requestId, new int[Math.max(0, promptTokens)], params);
+    }
+
+    /// Tokens that can be loaded for a request.
+    int matched(String requestId, RemotePrefill source, int promptTokens, int numComputedTokens) {
+        return scheduler().numNewMatchedTokens(request(requestId, source.toParams(), promptTokens), numComputedTokens);
+    }
+
+    /// Tells which blocks a request got.
+    void allocated(
+            String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+        scheduler()
+                .updateStateAfterAlloc(
+                        request(requestId, source.toParams(), source.numTokens()),
+                        blockIds,
+                        numComputedTokens,
+                        numExternalTokens);
+    }
+
+    /// Starts what was decided on.
+    void startLoads() {
+        scheduler().takeLoads().forEach(KvLoad::start);
+    }
+
+    /// Ends a request.
+    KvHold finished(
+            String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
+        return scheduler()
+                .requestFinished(new KvFinished(
+                        request(requestId, params, numComputedTokens),
+                        new int[numComputedTokens],
+                        numComputedTokens,
+                        blockIds,
+                        numComputedTokens,
+                        completed));
+    }
+
+    /// Ends a request that took blocks from elsewhere.
+    KvHold finished(
+            String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens, boolean completed) {
+        return finished(requestId, source.toParams(), blockIds, numComputedTokens, completed);
     }
 
     /// Decides on a load and starts it.
     void load(String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens) {
-        int matched = scheduler().numNewMatchedTokens(requestId, source, source.numTokens(), numComputedTokens);
-        scheduler().updateStateAfterAlloc(requestId, source, blockIds, numComputedTokens, matched);
+        int matched = matched(requestId, source, source.numTokens(), numComputedTokens);
+        allocated(requestId, source, blockIds, numComputedTokens, matched);
         List<KvLoad> loads = scheduler().takeLoads();
         assertThat(loads).hasSize(1);
-        loads.forEach(worker()::startLoad);
+        loads.forEach(KvLoad::start);
     }
 
     KvConnector.SchedulerSide scheduler() {

@@ -1,0 +1,54 @@
+package dev.baton.transfer;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/// Where a prompt's blocks lie: what a prefiller says in its answer's `kv_transfer_params` and the router passes on
+/// to the decoder, in the form of vLLM's NIXL connector.
+///
+/// @param engineId the prefiller's `remote_engine_id`; a restarted prefiller has another one
+/// @param requestId the request's id inside the prefiller (`remote_request_id`)
+/// @param blockIds the prompt's blocks on the prefiller, in order (`remote_block_ids`)
+/// @param host where the prefiller's side channel listens (`remote_host`)
+/// @param port its port (`remote_port`)
+/// @param tpSize tensor-parallel size of the prefiller (`tp_size`)
+/// @param numTokens tokens that the blocks hold; the last block may be partial (`remote_num_tokens`)
+public record RemotePrefill(
+        String engineId,
+        String requestId,
+        List<Integer> blockIds,
+        String host,
+        int port,
+        int tpSize,
+        int numTokens) {
+
+    /// Reads a request's parameters.
+    ///
+    /// @throws IllegalArgumentException if a key is missing or makes no sense; the message names it
+    public static RemotePrefill of(KvTransferParams params) {
+        return new RemotePrefill(
+                params.requiredText("remote_engine_id"),
+                params.requiredText("remote_request_id"),
+                params.requiredBlockIds("remote_block_ids"),
+                params.requiredText("remote_host"),
+                params.requiredNumber("remote_port", 1),
+                params.number("tp_size", 1).orElse(1),
+                params.requiredNumber("remote_num_tokens", 1));
+    }
+
+    /// What goes into the answer, and comes to the decoder.
+    public KvTransferParams toParams() {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("do_remote_prefill", true);
+        fields.put("do_remote_decode", false);
+        fields.put("remote_block_ids", List.of(blockIds));
+        fields.put("remote_engine_id", engineId);
+        fields.put("remote_request_id", requestId);
+        fields.put("remote_host", host);
+        fields.put("remote_port", port);
+        fields.put("tp_size", tpSize);
+        fields.put("remote_num_tokens", numTokens);
+        return new KvTransferParams(fields);
+    }
+}
