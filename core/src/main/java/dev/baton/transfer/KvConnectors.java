@@ -2,6 +2,7 @@ package dev.baton.transfer;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
 import java.util.TreeMap;
@@ -10,7 +11,10 @@ import java.util.function.Consumer;
 /// The connectors of this version, by the name that `kv_connector` gives them.
 public final class KvConnectors {
     private static final Map<String, KvConnectorFactory> FACTORIES =
-            new TreeMap<>(Map.of(TcpConnector.NAME, TcpConnector::start));
+            new TreeMap<>(Map.of(
+                    TcpConnector.NAME, TcpConnector::start,
+                    OffloadingConnector.NAME, OffloadingConnector::start,
+                    MultiConnector.NAME, MultiConnector::start));
 
     private KvConnectors() {}
 

@@ -25,4 +25,18 @@ public record KvTransferStats(
 
     /// Nothing done yet.
     public static final KvTransferStats ZERO = new KvTransferStats(0, 0, 0, 0, 0, 0, 0, 0, 0);
+
+    /// The sums of both.
+    public KvTransferStats plus(KvTransferStats other) {
+        return new KvTransferStats(
+                numTransfers + other.numTransfers,
+                numFailedTransfers + other.numFailedTransfers,
+                bytesTransferred + other.bytesTransferred,
+                numDescriptors + other.numDescriptors,
+                xferNanos + other.xferNanos,
+                bytesSent + other.bytesSent,
+                numChecksumErrors + other.numChecksumErrors,
+                numFailedNotifications + other.numFailedNotifications,
+                numKvExpiredReqs + other.numKvExpiredReqs);
+    }
 }
