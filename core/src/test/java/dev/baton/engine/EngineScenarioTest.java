@@ -8,15 +8,18 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -88,6 +91,47 @@ class EngineScenarioTest {
             assertThat(network.node("P").numLeases()).isZero();
             assertThat(network.node("D").numLoads()).isZero();
         }
+    }
+
+    /// Saves run while requests are preempted, aborted and finished, and evict one another.
+    @ParameterizedTest
+    @MethodSource("seeds")
+    void offloadedBlocksAreThoseThatWereComputed(long seed, @TempDir Path directory) {
+        Random random = new Random(seed);
+        int kind = random.nextInt(3);
+        Map<String, Object> extra = new HashMap<>();
+        if (kind > 0) {
+            extra.put("cpu_bytes_to_use", 4_000 + random.nextInt(40_000));
+            extra.put("eviction_policy", random.nextBoolean() ? "lru" : "arc");
+        }
+        if (kind != 1) {
+            extra.put("secondary_tiers", List.of(Map.of("type", "fs", "root_dir", directory.toString(), "max_bytes", 50_000)));
+        }
+        EngineConfig config = config(random, Optional.of(offload(extra)));
+        for (int start = 0; start < 2; start++) { // the second finds the files of the first
+            try (Engine engine = Engine.start(config, new MemoryLm(0))) {
+                List<Traffic> traffic = new ArrayList<>();
+                int[] shared = prompt(new Random(seed), 0, capacity(config) / 2);
+                for (int i = 0; i < 30; i++) {
+                    Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
+                    traffic.add(one);
+                    one.submit(engine, KvTransferParams.NONE);
+                    if (random.nextInt(6) == 0) {
+                        pause(random);
+                        engine.abort("r" + random.nextInt(i + 1));
+                    }
+                }
+                for (Traffic one : traffic) {
+                    one.verify(new MemoryLm(0), config);
+                }
+                quiet(engine);
+            }
+        }
+    }
+
+    static KvTransferConfig offload(Map<String, Object> extra) {
+        return new KvTransferConfig(
+                "OffloadingConnector", KvRole.KV_BOTH, "O", "127.0.0.1", 0, KvLoadFailurePolicy.RECOMPUTE, extra);
     }
 
     /// One request of the traffic and what became of it.
