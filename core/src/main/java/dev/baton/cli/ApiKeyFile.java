@@ -1,6 +1,7 @@
 package dev.baton.cli;
 
 import dev.baton.http.ApiKey;
+import dev.baton.http.FileProblem;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,7 +29,7 @@ final class ApiKeyFile {
         try {
             text = Files.readString(file);
         } catch (IOException e) {
-            throw new IllegalArgumentException("--api-key-file %s cannot be read: %s".formatted(file, e), e);
+            throw new IllegalArgumentException("--api-key-file %s cannot be read: %s".formatted(file, FileProblem.of(e)), e);
         }
         Object root;
         try {

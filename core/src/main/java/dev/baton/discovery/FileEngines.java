@@ -1,5 +1,6 @@
 package dev.baton.discovery;
 
+import dev.baton.http.FileProblem;
 import dev.baton.http.Json;
 import java.io.IOException;
 import java.io.InputStream;
@@ -141,7 +142,7 @@ public final class FileEngines implements EngineSource {
             }
             return bytes;
         } catch (IOException e) {
-            throw new DiscoveryException("the file of engines " + file + " cannot be read: " + e);
+            throw new DiscoveryException("the file of engines " + file + " cannot be read: " + FileProblem.of(e));
         }
     }
 

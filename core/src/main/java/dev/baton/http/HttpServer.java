@@ -114,7 +114,7 @@ public final class HttpServer implements AutoCloseable {
                             }
                         })
                         .onFailure(e -> LOG.warn(
-                                "{} cannot be used, the one before it is kept: {}", tls.certificate(), e.toString())));
+                                "{} cannot be used, the one before it is kept: {}", tls.certificate(), e.getMessage())));
         return () -> vertx.cancelTimer(timer);
     }
 

@@ -54,6 +54,7 @@ class UsageTest {
             --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
             --config nowhere.yaml                        | There is no file nowhere.yaml.
             --api-key=                                   | --api-key has an empty key
+            --api-key-file nowhere.yaml                  | --api-key-file nowhere.yaml cannot be read: there is no such file
             """)
     void engineFlagThatCannotBeServedIsWrongUsageOfServeAndOfUp(String flags, String sentence) {
         assertWrongUsage(("serve " + MODEL + " " + flags).split(" "), sentence);
