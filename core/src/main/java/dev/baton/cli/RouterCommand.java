@@ -260,7 +260,8 @@ final class RouterCommand implements Callable<Integer> {
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
-            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+            throw new ParameterException(
+                    spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);
         }
     }
 

@@ -197,7 +197,7 @@ final class ServeCommand implements Callable<Integer> {
             return Engine.start(config, loaded);
         } catch (IllegalArgumentException e) {
             loaded.close();
-            throw new CliException("The engine cannot be set up so: " + e.getMessage() + ".", e);
+            throw new CliException(FlagNames.in("The engine cannot be set up so: " + e.getMessage() + ".", spec), e);
         } catch (RuntimeException | Error e) {
             loaded.close();
             throw e;

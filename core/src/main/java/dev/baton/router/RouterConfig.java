@@ -64,7 +64,7 @@ public record RouterConfig(
             throw new RouterException("eventLoops is " + eventLoops + ", needed is at least 1");
         }
         if (maxQueueWait.isNegative()) {
-            throw new RouterException("maxQueueWait is below 0");
+            throw new RouterException("maxQueueWait is " + maxQueueWait + ", needed is at least 0");
         }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
