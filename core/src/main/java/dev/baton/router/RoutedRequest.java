@@ -124,7 +124,8 @@ final class RoutedRequest implements Attempt.Request {
 
     private void route(Runnable ifNoneLeft) {
         List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
-        Optional<Decision<Upstream>> found = router.policy().route(request.facts(), prefillers, decoders());
+        Optional<Decision<Upstream>> found =
+                router.policy().route(request.facts(), prefillers, decoders()).or(this::routeToPrefillerAlone);
         if (found.isEmpty()) {
             ifNoneLeft.run();
             return;
@@ -137,13 +138,29 @@ final class RoutedRequest implements Attempt.Request {
         begin(route, ifNoneLeft);
     }
 
+    /// What cannot be handed over is for the decoders; a prefiller that can do both answers it where none is left.
+    private Optional<Decision<Upstream>> routeToPrefillerAlone() {
+        if (wantsHandoff || !router.prefillersAnswer().getAsBoolean()) {
+            return Optional.empty(); // the policy was told of the prefillers, or they do not answer
+        }
+        return router.policy()
+                .route(request.facts(), List.of(), thatGoOn(router.pool().availablePrefillers(tried)))
+                .map(found -> new Decision<>(
+                        new Route.Aggregated<>(found.route().decoder()),
+                        "no decoder is left, and it cannot be handed over",
+                        found.considered()));
+    }
+
     private List<Upstream> decoders() {
-        List<Upstream> decoders = router.pool().availableDecoders(tried);
+        return thatGoOn(router.pool().availableDecoders(tried));
+    }
+
+    private List<Upstream> thatGoOn(List<Upstream> engines) {
         return continues()
-                ? decoders.stream()
-                        .filter(decoder -> !decoder.streamsWithoutComments())
+                ? engines.stream()
+                        .filter(engine -> !engine.streamsWithoutComments())
                         .toList()
-                : decoders;
+                : engines;
     }
 
     /// Whether its legs say where to go on: an engine that knows nothing of that would begin anew.

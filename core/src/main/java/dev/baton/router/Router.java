@@ -95,7 +95,8 @@ public final class Router implements AutoCloseable {
                 ? Optional.of(new PolicyEndpoints(switched, fleet::admits, fleet::admitsChange))
                 : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
-        context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
+        context = new RouterContext(
+                config, pool, routes, this::prefillersAnswer, config.announcements(), client, metrics, ttft);
         metrics.addKeys(config.server().apiKeys().all());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
@@ -359,8 +360,12 @@ public final class Router implements AutoCloseable {
 
     private boolean canServe() {
         return !context.pool().availableDecoders(Set.of()).isEmpty()
-                || (policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent()
+                || (prefillersAnswer()
                         && !context.pool().availablePrefillers(Set.of()).isEmpty());
+    }
+
+    private boolean prefillersAnswer() {
+        return policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent();
     }
 
     /// 200 once every engine is up and one can answer, else 503 with those that are not.

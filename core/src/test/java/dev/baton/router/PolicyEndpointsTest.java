@@ -12,12 +12,15 @@ import dev.baton.router.policy.Mode;
 import dev.baton.router.policy.PolicyConfig;
 import java.io.IOException;
 import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
 /// Modes over HTTP: who may see and switch them, what they say, and what they do to requests.
@@ -110,6 +113,36 @@ class PolicyEndpointsTest {
             assertThat(change(fleet, "/mode/pd")).isEqualTo(200);
             assertThat(fleet.get("/health").statusCode()).isEqualTo(503);
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(503);
+        }
+    }
+
+    /// What needs several sequences or the prompt's own text is never handed over, but any whole engine can do it.
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"n\":2}",
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"echo\":true}",
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"prompt_logprobs\":1,\"stream\":true}",
+                "{\"prompt\":[\"x\",\"y\"],\"max_tokens\":2}",
+            })
+    void requestThatCannotBeHandedOverIsAnsweredByAPrefillerWhereNoDecoderIsUp(String request) throws Exception {
+        for (Mode mode : List.of(Mode.ADAPTIVE, Mode.AGGREGATED)) {
+            try (Fleet fleet = fleet(1, mode, settings -> settings)) {
+                fleet.prefiller(0).script = StubEngine::decode;
+                fleet.decoder(0).kill();
+                await().until(() -> fleet.get("/status").body().contains("\"down\""));
+                HttpResponse<String> answer = fleet.complete(request);
+                assertThat(answer.statusCode()).as(mode + " " + answer.body()).isEqualTo(200);
+                assertThat(fleet.prefiller(0).received)
+                        .singleElement()
+                        .matches(leg -> !leg.json().has("kv_transfer_params"));
+                assertThat(fleet.get("/metrics?engines=0").body())
+                        .contains("endpoint=\"/v1/completions\",outcome=\"200\",route=\"aggregated\"} 1.0");
+                assertThat(change(fleet, "/mode/pd")).isEqualTo(200);
+                assertThat(fleet.complete(request).statusCode())
+                        .as("the mode says that prefillers answer nothing alone")
+                        .isEqualTo(503);
+            }
         }
     }
 

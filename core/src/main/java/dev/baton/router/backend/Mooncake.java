@@ -30,6 +30,12 @@ public record Mooncake() implements Backend {
         return new Ask(requestId, "xfer-" + Bodies.randomHex(), known.bootstrapAddress(), rank);
     }
 
+    /// A request without a transfer is one of its own to vLLM's connector (`request_finished` in vLLM 0.32).
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
+    }
+
     private record Ask(
             String requestId, String transferId, String bootstrapAddress, ConnectorEndpoint.Mooncake.Rank rank)
             implements Handoff {

@@ -21,6 +21,12 @@ public record NixlPush() implements Backend {
         return new Push(requestId, "xfer-" + Bodies.randomHex(), channel);
     }
 
+    /// A request without a transfer is one of its own to vLLM's connector (`request_finished` in vLLM 0.32).
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
+    }
+
     private record Push(String requestId, String transferId, ConnectorEndpoint.NixlSideChannel channel)
             implements Handoff {
         @Override
