@@ -33,7 +33,7 @@ import org.slf4j.LoggerFactory;
 /// Everything here runs on the event loop of its exchange.
 final class RoutedRequest implements Attempt.Request {
     private static final Logger LOG = LoggerFactory.getLogger(RoutedRequest.class);
-    private static final Logger ACCESS = LoggerFactory.getLogger("dev.baton.router.access");
+    private static final Logger ACCESS = LoggerFactory.getLogger(AccessLog.NAME);
 
     private static final String STREAM_ERROR = "stream_error";
 
@@ -571,13 +571,14 @@ final class RoutedRequest implements Attempt.Request {
         Optional<Route<Upstream>> route = Optional.ofNullable(last).map(Attempt::route);
         Decision<Upstream> chosen = decision;
         ACCESS.info(
-                "{} {} {} {} ms id={} route={} reason=\"{}\" prefiller={} decoder={} attempts={} migrations={}"
+                "{} {} {} {} ms id={} key={} route={} reason=\"{}\" prefiller={} decoder={} attempts={} migrations={}"
                         + " tokens={}/{}",
                 exchange.remoteAddress(),
                 request.endpoint().path(),
                 outcome,
                 Math.round(millisSinceStart()),
                 id.upstream(),
+                AccessLog.keyName(exchange),
                 route.map(RoutedRequest::kind).orElse("none"),
                 chosen == null ? "" : chosen.reason(),
                 route.flatMap(RoutedRequest::prefiller).orElse("-"),

@@ -7,7 +7,9 @@ import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHandler;
 import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpRefusal;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
 import dev.baton.http.Json;
@@ -96,13 +98,21 @@ public final class Router implements AutoCloseable {
                 : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(
-                config, pool, routes, this::prefillersAnswer, config.announcements(), client, metrics, ttft);
+                config,
+                pool,
+                routes,
+                this::prefillersAnswer,
+                config.announcements(),
+                client,
+                metrics,
+                ttft,
+                new AccessLog(config.accessLog()));
         metrics.addKeys(config.server().apiKeys().all());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
         try {
             // Engines are probed as soon as they are known: not before it is sure that this router lives.
-            server = runtime.serve(config.server(), this::handle);
+            server = runtime.serve(config.server(), new Requests());
             fleet.start();
         } catch (RuntimeException e) {
             closeSources();
@@ -203,16 +213,20 @@ public final class Router implements AutoCloseable {
         stop(Duration.ZERO);
     }
 
-    private void handle(HttpExchange exchange) {
-        try {
-            dispatch(exchange);
-        } catch (RuntimeException | Error e) {
-            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
+    private final class Requests implements HttpHandler {
+        @Override
+        public void handle(HttpExchange exchange) {
+            guarded(exchange, () -> dispatch(exchange));
+        }
+
+        @Override
+        public void refused(HttpRefusal refusal) {
+            context.accessLog().refused(refusal);
         }
     }
 
     /// A bug of the router's own.
-    private static void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
+    private void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
         LOG.error("{} {} met a bug of the router", exchange.method(), exchange.path(), cause);
         respond(exchange, id, RouterErrors.INTERNAL);
     }
@@ -234,8 +248,10 @@ public final class Router implements AutoCloseable {
                 passOn(exchange);
             }
         } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
+            logIfRefused(exchange);
             policyEndpoints.get().handle(exchange);
         } else if (fleet.serves(path)) {
+            logIfRefused(exchange);
             fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
@@ -269,7 +285,7 @@ public final class Router implements AutoCloseable {
         }
     }
 
-    private static void guarded(HttpExchange exchange, Runnable answer) {
+    private void guarded(HttpExchange exchange, Runnable answer) {
         try {
             answer.run();
         } catch (RuntimeException | Error e) {
@@ -318,7 +334,8 @@ public final class Router implements AutoCloseable {
         } catch (ApiException e) {
             context.metrics()
                     .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
-            respond(exchange, id, e.error());
+            // What is wrong with a body may repeat some of it.
+            respond(exchange, id, e.error(), e.error().status() == 400 ? "malformed body" : e.error().message());
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
@@ -345,12 +362,28 @@ public final class Router implements AutoCloseable {
         respond(exchange, id, error);
     }
 
-    private static void refuse(HttpExchange exchange, ApiError error) {
+    private void refuse(HttpExchange exchange, ApiError error) {
         respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), error);
     }
 
-    private static void respond(HttpExchange exchange, RequestId id, ApiError error) {
+    private void respond(HttpExchange exchange, RequestId id, ApiError error) {
+        respond(exchange, id, error, error.message());
+    }
+
+    /// @param why for the log
+    private void respond(HttpExchange exchange, RequestId id, ApiError error, String why) {
+        context.accessLog().refused(exchange, id, error.status(), why);
         exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+    }
+
+    /// Others answer it.
+    private void logIfRefused(HttpExchange exchange) {
+        RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
+        exchange.onAnswer(status -> {
+            if (status >= 400) {
+                context.accessLog().refused(exchange, id, status, "see its answer");
+            }
+        });
     }
 
     /// 200 while requests can be served: while a decoder is up, or a prefiller that may answer by itself.

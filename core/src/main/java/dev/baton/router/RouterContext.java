@@ -16,4 +16,5 @@ record RouterContext(
         Announcements announcements,
         HttpClient client,
         RouterMetrics metrics,
-        TtftStats ttft) {}
+        TtftStats ttft,
+        AccessLog accessLog) {}
