@@ -72,6 +72,11 @@ public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
     }
 
     @Override
+    public List<EngineInfo> fixed() {
+        return engines;
+    }
+
+    @Override
     public String description() {
         return "prefillers " + prefillers() + " and decoders " + decoders();
     }

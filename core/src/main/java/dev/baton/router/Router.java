@@ -92,7 +92,7 @@ public final class Router implements AutoCloseable {
                 config.server().apiKeys(),
                 config.engines(),
                 pool,
-                bootstraps.<EngineListener>map(b -> b).orElse(pool));
+                bootstraps.<EngineListener>map(b -> b).orElseGet(() -> new DescriptionCheck(config.backend(), pool)));
         policyEndpoints = policy instanceof FleetPolicy switched
                 ? Optional.of(new PolicyEndpoints(switched, fleet::admits, fleet::admitsChange))
                 : Optional.empty();
@@ -401,16 +401,30 @@ public final class Router implements AutoCloseable {
         return policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent();
     }
 
-    /// 200 once every engine is up and one can answer, else 503 with those that are not.
+    /// 200 once every engine is up, has all that hand-overs need of it, and one can answer; else 503 with those that
+    /// are not or have not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
-        context.pool().all().stream()
-                .filter(engine -> !engine.isSeenUp())
-                .forEach(engine -> missing.addObject()
-                        .put("role", engine.role().word())
-                        .put("address", engine.address().toString()));
-        exchange.respondJson(missing.isEmpty() && canServe() ? 200 : 503, Json.bytes(answer));
+        boolean complete = true;
+        for (Upstream engine : context.pool().all()) {
+            if (engine.state() != Upstream.State.UP) {
+                missing.add(named(engine));
+            }
+            Optional<String> lack = context.config().backend().lacks(engine.info());
+            if (lack.isPresent()) {
+                complete = false;
+                answer.withArray("cannot_hand_over").add(named(engine).put("reason", lack.get()));
+            }
+        }
+        exchange.respondJson(missing.isEmpty() && complete && canServe() ? 200 : 503, Json.bytes(answer));
+    }
+
+    private static ObjectNode named(Upstream engine) {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("role", engine.role().word())
+                .put("address", engine.address().toString());
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.

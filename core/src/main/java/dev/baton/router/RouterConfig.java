@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineSource;
 import dev.baton.http.ClientTls;
 import dev.baton.http.HttpServerConfig;
@@ -9,6 +10,7 @@ import dev.baton.router.backend.Nixl;
 import dev.baton.router.policy.PolicyConfig;
 import java.net.URI;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 
 /// The settings of a [Router]. Immutable and thread-safe.
@@ -52,8 +54,9 @@ public record RouterConfig(
         Duration statsInterval,
         boolean accessLog) {
 
-    /// @throws RouterException if a number is out of range
+    /// @throws RouterException if a number is out of range, or engines that are fixed lack what the backend needs of them
     public RouterConfig {
+        requireDescribed(engines, backend);
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
         }
@@ -68,6 +71,23 @@ public record RouterConfig(
         }
         if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
             throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
+        }
+    }
+
+    /// A fleet that could never hand anything over must not look as if it did.
+    private static void requireDescribed(EngineSource engines, Backend backend) {
+        List<EngineInfo> known = engines.fixed();
+        if (backend.findsOutWhatLacks()
+                || known.stream().noneMatch(engine -> engine.role().prefills())) {
+            return;
+        }
+        for (EngineInfo engine : known) {
+            Optional<String> lack = backend.lacks(engine);
+            if (lack.isPresent()) {
+                throw new RouterException(
+                        lack.get() + "; add it in --" + (engine.role().decodes() ? "decoders" : "prefillers")
+                                + ", or choose another --backend");
+            }
         }
     }
 

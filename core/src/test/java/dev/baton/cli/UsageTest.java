@@ -64,6 +64,7 @@ class UsageTest {
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             up --prefillers 0                                | --prefillers and --decoders must be at least 1
+            up --w-tpot -1                                   | --w-tpot is -1.0, needed is a number from 0 on
             up --decoder-port 70000                          | --decoder-port 70000
             router --decoder 127.0.0.1:8200 --port 99999     | --port must be 0 to 65535, got 99999
             router --decoder 127.0.0.1                       | '127.0.0.1' is not an engine address: write host:port
@@ -78,6 +79,9 @@ class UsageTest {
             serve --register http://a:1 --advertise-host a/b | 'a/b' is not a host name
             serve --register http://a:1 --register-ttl 0.5   | a registration must hold for at least 1 s
             router --decoder a:1 --max-in-flight 0           | --max-in-flight is 0, needed is at least 1
+            router --backend p2p-nccl --prefillers a:1 --decoders b:1,zmq=b:9  | prefiller a:1 has no ZMQ address: P2pNcclConnector needs one of each engine, by registration or as zmq=IP:PORT after its own; add it in --prefillers, or choose another --backend
+            router --backend p2p-nccl --prefillers a:1,zmq=a:9 --decoders b:1  | add it in --decoders
+            router --backend nixl-push --prefillers a:1 --decoders b:1 --registration | prefiller a:1 has no NIXL side channel
             router --decoder a:1 --event-loops 0             | --event-loops is 0, needed is at least 1
             router --decoder a:1 --circuit-failures -1       | --circuit-failures is -1, needed is at least 0
             router --decoder a:1 --w-ttft -1                 | --w-ttft is -1.0, needed is a number from 0 on
