@@ -319,6 +319,12 @@ class RouterTest {
                 assertThat(client.send(ask, HttpResponse.BodyHandlers.ofString())
                                 .statusCode())
                         .isEqualTo(503);
+                HttpRequest status = HttpRequest.newBuilder(
+                                java.net.URI.create("http://127.0.0.1:" + router.port() + "/status"))
+                        .build();
+                assertThat(client.send(status, HttpResponse.BodyHandlers.ofString())
+                                .body())
+                        .contains("\"state\":\"unknown\",\"reason\":\"not probed yet\"");
             }
         }
     }
