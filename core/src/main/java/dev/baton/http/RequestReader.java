@@ -3,6 +3,7 @@ package dev.baton.http;
 import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
+import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
@@ -32,7 +33,7 @@ final class RequestReader {
     private final HttpHandler handler;
     private Buffer body = Buffer.buffer();
     private Optional<ApiKey> key = Optional.empty();
-    private String keyName = "";
+    private boolean holdsPlace;
     private boolean refused;
     private boolean refusedForGood;
     private boolean over;
@@ -166,13 +167,16 @@ final class RequestReader {
             return Optional.of(new Refusal(
                     401, HttpHeaders.none(), "No API key was shown, or an unknown one.", UNAUTHORIZED, hasBody()));
         }
-        keyName = shown.get().name();
+        key = shown;
+        if (!request.method().equals(HttpMethod.POST)) {
+            return Optional.empty(); // limits are for work, and to ask for the models' names is none
+        }
         ApiKey.Admission admission = shown.get().admit(System.nanoTime());
         for (HttpHeaders.Field field : admission.headers().fields()) {
             request.response().putHeader(field.name(), field.value());
         }
         if (admission.isAdmitted()) {
-            key = shown;
+            holdsPlace = true;
             return Optional.empty();
         }
         long millis = Math.max(1, admission.retryAfter().toMillis());
@@ -185,7 +189,9 @@ final class RequestReader {
     private void over() {
         if (!over) {
             over = true;
-            key.ifPresent(ApiKey::release);
+            if (holdsPlace) {
+                key.ifPresent(ApiKey::release);
+            }
         }
     }
 
@@ -239,7 +245,7 @@ final class RequestReader {
                 String.valueOf(request.path()),
                 refusal.status(),
                 refusal.reason(),
-                keyName,
+                key.map(ApiKey::name).orElse(""),
                 Duration.ofNanos(System.nanoTime() - startNanos)));
     }
 
