@@ -162,6 +162,15 @@ final class RouterCommand implements Callable<Integer> {
     boolean disableAccessLog;
 
     @Option(
+            names = RuntimeOptions.LOG_STATS_INTERVAL,
+            defaultValue = "5",
+            paramLabel = "SECONDS",
+            converter = Seconds.class,
+            description = "Time between two reports of the times to the first token, for each engine, in the log while"
+                    + " there is traffic; 0: none (default: ${DEFAULT-VALUE}).")
+    Duration logStatsInterval = Duration.ZERO;
+
+    @Option(
             names = "--shutdown-timeout",
             defaultValue = "10",
             paramLabel = "SECONDS",
@@ -257,11 +266,11 @@ final class RouterCommand implements Callable<Integer> {
                             Optional.ofNullable(engineKeyfile)))
                     .probeInterval(health.probeInterval)
                     .health(health.health())
+                    .statsInterval(logStatsInterval)
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
-            throw new ParameterException(
-                    spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);
+            throw new ParameterException(spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);
         }
     }
 

@@ -120,7 +120,9 @@ public final class Router implements AutoCloseable {
         }
         runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
         health.start(runtime, pool);
-        runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+        if (!config.statsInterval().isZero()) {
+            runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+        }
     }
 
     /// What a leg's span is called.

@@ -32,7 +32,7 @@ import java.util.Optional;
 /// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
 /// @param probeInterval time between two health probes of an engine that is up
 /// @param health how engines are judged besides
-/// @param statsInterval time between two reports of TTFT statistics while there is traffic
+/// @param statsInterval time between two reports of TTFT statistics while there is traffic; zero for none
 /// @param accessLog whether each request is logged, without its prompt
 public record RouterConfig(
         HttpServerConfig server,
@@ -54,7 +54,8 @@ public record RouterConfig(
         Duration statsInterval,
         boolean accessLog) {
 
-    /// @throws RouterException if a number is out of range, or engines that are fixed lack what the backend needs of them
+    /// @throws RouterException if a number is out of range, or engines that are fixed lack what the backend
+    ///     needs of them
     public RouterConfig {
         requireDescribed(engines, backend);
         if (maxInFlight < 1) {
@@ -69,8 +70,11 @@ public record RouterConfig(
         if (maxQueueWait.isNegative()) {
             throw new RouterException("maxQueueWait is " + maxQueueWait + ", needed is at least 0");
         }
-        if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
-            throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
+        if (probeInterval.toMillis() < 1) {
+            throw new RouterException("probeInterval is " + probeInterval + ", needed is at least 1 ms");
+        }
+        if (!statsInterval.isZero() && statsInterval.toMillis() < 1) {
+            throw new RouterException("statsInterval is " + statsInterval + ", needed is at least 1 ms, or 0 for none");
         }
     }
 
@@ -84,9 +88,8 @@ public record RouterConfig(
         for (EngineInfo engine : known) {
             Optional<String> lack = backend.lacks(engine);
             if (lack.isPresent()) {
-                throw new RouterException(
-                        lack.get() + "; add it in --" + (engine.role().decodes() ? "decoders" : "prefillers")
-                                + ", or choose another --backend");
+                throw new RouterException(lack.get() + "; add it in --"
+                        + (engine.role().decodes() ? "decoders" : "prefillers") + ", or choose another --backend");
             }
         }
     }

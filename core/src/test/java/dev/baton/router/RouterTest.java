@@ -291,6 +291,19 @@ class RouterTest {
     }
 
     @Test
+    void reportOfTimesCanBeTurnedOff() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.statsInterval(Duration.ZERO))) {
+            assertThat(fleet.complete("{\"prompt\":\"x\",\"max_tokens\":2}").statusCode())
+                    .isEqualTo(200);
+            Thread.sleep(300);
+            assertThat(fleet.reports).isEmpty();
+            assertThat(fleet.get("/status").body())
+                    .as("the figures are there all the same")
+                    .contains("ttft_ms");
+        }
+    }
+
+    @Test
     void readyWaitsUntilEveryEngineIsSeenUp() throws Exception {
         try (Fleet fleet = new Fleet(2, 1)) {
             await().untilAsserted(
