@@ -50,6 +50,7 @@ final class RoutedRequest implements Attempt.Request {
 
     private boolean over;
     private boolean wantsHandoff;
+    private Optional<String> obstacle = Optional.empty();
     private boolean fellBack;
     private String fallbackCause = "no prefiller is up";
     private GenerationRequest legs;
@@ -95,7 +96,8 @@ final class RoutedRequest implements Attempt.Request {
                 return;
             }
             Backend backend = router.config().backend();
-            Optional<String> obstacle = request.handoffObstacle(backend.handsOverBatches());
+            obstacle = request.handoffObstacle(backend.handsOverBatches());
+            obstacle.ifPresent(this::cannotBeHandedOver);
             if (obstacle.isPresent() && !backend.decodersServeAlone()) {
                 fail(RouterErrors.notHandedOver(obstacle.get()));
                 return;
@@ -103,6 +105,13 @@ final class RoutedRequest implements Attempt.Request {
             wantsHandoff = !router.pool().prefillers().isEmpty() && obstacle.isEmpty();
             route(() -> fail(noRoute()));
         });
+    }
+
+    private void cannotBeHandedOver(String why) {
+        if (!router.pool().prefillers().isEmpty()) {
+            router.obstacles().met(id.upstream(), why);
+            LOG.debug("request {} cannot be handed over: it asks for {}", id.upstream(), why);
+        }
     }
 
     /// Every way in from outside but an attempt's, which has its own guard.
@@ -147,7 +156,7 @@ final class RoutedRequest implements Attempt.Request {
                 .route(request.facts(), List.of(), thatGoOn(router.pool().availablePrefillers(tried)))
                 .map(found -> new Decision<>(
                         new Route.Aggregated<>(found.route().decoder()),
-                        "no decoder is left, and it cannot be handed over",
+                        "no decoder is left",
                         found.considered()));
     }
 
@@ -580,13 +589,20 @@ final class RoutedRequest implements Attempt.Request {
                 id.upstream(),
                 AccessLog.keyName(exchange),
                 route.map(RoutedRequest::kind).orElse("none"),
-                chosen == null ? "" : chosen.reason(),
+                reason(chosen),
                 route.flatMap(RoutedRequest::prefiller).orElse("-"),
                 route.map(taken -> taken.decoder().address().toString()).orElse("-"),
                 numAttempts,
                 numMigrations,
                 usage.promptTokens(),
                 usage.outputTokens());
+    }
+
+    private String reason(@Nullable Decision<Upstream> chosen) {
+        String ofPolicy = chosen == null ? "" : chosen.reason();
+        return obstacle.isEmpty()
+                ? ofPolicy
+                : ofPolicy + (ofPolicy.isEmpty() ? "" : "; ") + "cannot be handed over: " + obstacle.get();
     }
 
     private static Optional<String> prefiller(Route<Upstream> route) {

@@ -93,8 +93,9 @@ public final class Router implements AutoCloseable {
                 config.engines(),
                 pool,
                 bootstraps.<EngineListener>map(b -> b).orElseGet(() -> new DescriptionCheck(config.backend(), pool)));
+        HandoffObstacles obstacles = new HandoffObstacles();
         policyEndpoints = policy instanceof FleetPolicy switched
-                ? Optional.of(new PolicyEndpoints(switched, fleet::admits, fleet::admitsChange))
+                ? Optional.of(new PolicyEndpoints(switched, obstacles, fleet::admits, fleet::admitsChange))
                 : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
         context = new RouterContext(
@@ -106,7 +107,8 @@ public final class Router implements AutoCloseable {
                 client,
                 metrics,
                 ttft,
-                new AccessLog(config.accessLog()));
+                new AccessLog(config.accessLog()),
+                obstacles);
         metrics.addKeys(config.server().apiKeys().all());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);

@@ -17,4 +17,5 @@ record RouterContext(
         HttpClient client,
         RouterMetrics metrics,
         TtftStats ttft,
-        AccessLog accessLog) {}
+        AccessLog accessLog,
+        HandoffObstacles obstacles) {}

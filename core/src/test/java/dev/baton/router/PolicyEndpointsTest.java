@@ -3,6 +3,10 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import dev.baton.discovery.AllowedEngines;
 import dev.baton.http.ApiKeys;
 import dev.baton.http.HttpServerConfig;
@@ -21,6 +25,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
 
 /// Modes over HTTP: who may see and switch them, what they say, and what they do to requests.
@@ -99,6 +104,43 @@ class PolicyEndpointsTest {
             assertThat(text).containsPattern("\"at\":\\d{10}\\.\\d{3}[,}]");
             assertThat(json(fleet.get("/stats").body()).path("engines")).hasSize(2);
             assertThat(change(fleet, "/conversations/clear")).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void decisionsSayWhatKeptARequestFromBeingHandedOver() throws Exception {
+        Logger log = (Logger) LoggerFactory.getLogger(RoutedRequest.class);
+        Level level = log.getLevel();
+        ListAppender<ILoggingEvent> lines = new ListAppender<>();
+        lines.start();
+        log.setLevel(Level.DEBUG);
+        log.addAppender(lines);
+        try (Fleet fleet = fleet(Mode.PD)) {
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(json(fleet.get("/decisions").body()).path("not_handed_over"))
+                    .isEmpty();
+            for (String more : List.of("\"n\":2", "\"echo\":true")) {
+                assertThat(fleet.complete("{\"prompt\":\"CANARY\",\"max_tokens\":2," + more + "}")
+                                .statusCode())
+                        .isEqualTo(200);
+            }
+            String text = fleet.get("/decisions").body();
+            assertThat(json(text)
+                            .path("not_handed_over")
+                            .valueStream()
+                            .map(entry -> entry.path("obstacle").asString()))
+                    .containsExactly("log probabilities or text of the prompt", "several prompts or sequences");
+            assertThat(text).doesNotContain("CANARY");
+            String id = json(text).at("/not_handed_over/1/id").asString();
+            assertThat(fleet.decoder(0).received)
+                    .extracting(StubEngine.Received::requestId)
+                    .contains(id);
+            assertThat(lines.list)
+                    .extracting(ILoggingEvent::getFormattedMessage)
+                    .contains("request " + id + " cannot be handed over: it asks for several prompts or sequences");
+        } finally {
+            log.detachAppender(lines);
+            log.setLevel(level);
         }
     }
 
