@@ -109,7 +109,7 @@ public final class Router implements AutoCloseable {
                 ttft,
                 new AccessLog(config.accessLog()),
                 obstacles);
-        metrics.addKeys(config.server().apiKeys().all());
+        metrics.addKeys(config.server().apiKeys());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
         try {
