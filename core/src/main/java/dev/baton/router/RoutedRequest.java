@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClientResponse;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpHeaders;
@@ -548,12 +549,21 @@ final class RoutedRequest implements Attempt.Request {
         if (stream.isOpen()) {
             usage = progress.usage();
         }
+        exchange.apiKey().filter(ApiKey::limitsTokens).ifPresent(key -> correctTokens(key, outcome));
         if (last != null) {
             router.policy().ended(request.facts(), outcome(last.route(), outcome.equals("200")));
         }
         if (router.config().accessLog()) {
             log(last, outcome);
         }
+    }
+
+    /// What an engine has counted is known where it is said; what was refused cost nobody anything.
+    private void correctTokens(ApiKey key, String outcome) {
+        long taken = request.estimatedPromptTokens();
+        boolean refused = outcome.startsWith("4") || outcome.startsWith("5");
+        long prompt = usage.promptTokens() < 0 ? taken : usage.promptTokens();
+        key.correctTokens(taken, refused ? 0 : prompt + Math.max(0, usage.outputTokens()));
     }
 
     private RouteOutcome outcome(Route<Upstream> route, boolean served) {

@@ -334,6 +334,7 @@ public final class Router implements AutoCloseable {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             refuseOtherModels(exchange, request);
+            takeTokens(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, place, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
@@ -351,6 +352,18 @@ public final class Router implements AutoCloseable {
         String model = request.tree().path("model").asString("");
         if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
             throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
+        }
+    }
+
+    /// @throws ApiException 429 if the client's key has no tokens left for the request
+    private static void takeTokens(HttpExchange exchange, GenerationRequest request) {
+        if (exchange.apiKey().isEmpty()) {
+            return;
+        }
+        ApiKey key = exchange.apiKey().get();
+        Optional<Duration> wait = key.takeTokens(request.estimatedPromptTokens(), System.nanoTime());
+        if (wait.isPresent()) {
+            throw new ApiException(RouterErrors.tooManyTokens(key.tokensPerMinute(), wait.get()));
         }
     }
 
