@@ -50,6 +50,7 @@ final class RoutedRequest implements Attempt.Request {
     private final Set<Upstream> tried = new HashSet<>();
 
     private boolean over;
+    private boolean isRouted;
     private boolean wantsHandoff;
     private Optional<String> obstacle = Optional.empty();
     private boolean fellBack;
@@ -156,9 +157,7 @@ final class RoutedRequest implements Attempt.Request {
         return router.policy()
                 .route(request.facts(), List.of(), thatGoOn(router.pool().availablePrefillers(tried)))
                 .map(found -> new Decision<>(
-                        new Route.Aggregated<>(found.route().decoder()),
-                        "no decoder is left",
-                        found.considered()));
+                        new Route.Aggregated<>(found.route().decoder()), "no decoder is left", found.considered()));
     }
 
     private List<Upstream> decoders() {
@@ -226,6 +225,10 @@ final class RoutedRequest implements Attempt.Request {
             return;
         }
         attempt = next;
+        if (!isRouted) {
+            isRouted = true;
+            exchange.span().ifPresent(span -> span.part("route", startNanos, System.nanoTime()));
+        }
         next.start();
     }
 

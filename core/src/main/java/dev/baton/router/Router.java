@@ -340,7 +340,11 @@ public final class Router implements AutoCloseable {
             context.metrics()
                     .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
             // What is wrong with a body may repeat some of it.
-            respond(exchange, id, e.error(), e.error().status() == 400 ? "malformed body" : e.error().message());
+            respond(
+                    exchange,
+                    id,
+                    e.error(),
+                    e.error().status() == 400 ? "malformed body" : e.error().message());
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
@@ -398,7 +402,8 @@ public final class Router implements AutoCloseable {
         RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
         exchange.onAnswer(status -> {
             if (status >= 400) {
-                context.accessLog().refused(exchange, id, status, "see its answer");
+                context.accessLog()
+                        .refused(exchange, id, status, status == 401 ? "no such key was shown" : "its answer says why");
             }
         });
     }
@@ -418,8 +423,8 @@ public final class Router implements AutoCloseable {
         return policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent();
     }
 
-    /// 200 once every engine is up, has all that hand-overs need of it, and one can answer; else 503 with those that
-    /// are not or have not.
+    /// 200 once every engine is up, has all that hand-overs need of it, and one can answer; else 503 with those
+    /// that are not or have not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
