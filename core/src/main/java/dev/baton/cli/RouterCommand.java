@@ -117,6 +117,12 @@ final class RouterCommand implements Callable<Integer> {
     int maxInFlight;
 
     @Option(
+            names = "--exact-continuation",
+            description = "Lets a stream whose decoder fails go on at another one only where the tokens so far are known;"
+                    + " without it also from its text.")
+    boolean exactContinuation;
+
+    @Option(
             names = "--max-queue-wait",
             defaultValue = "30",
             paramLabel = "SECONDS",
@@ -258,6 +264,7 @@ final class RouterCommand implements Callable<Integer> {
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .maxQueueWait(maxQueueWait)
+                    .exactContinuation(exactContinuation)
                     .eventLoops(eventLoops)
                     .tracesEndpoint(log.tracesEndpoint())
                     .engineTls(new ClientTls(

@@ -431,6 +431,7 @@ final class RoutedRequest implements Attempt.Request {
                 goOn(continuation.outputTokenIds().length, ifNoneLeft);
             }
             case StreamProgress.Rest.After after -> goOnAfter(after, ifNoneLeft);
+            case StreamProgress.Rest.AfterText after -> goOnAfterText(after, ifNoneLeft);
             case StreamProgress.Rest.Unknown() -> breakOff(ifNoneLeft, "its tokens are not known");
         }
     }
@@ -446,6 +447,28 @@ final class RoutedRequest implements Attempt.Request {
         legs = request.afterPrompt(
                 next.body(request.tree(), after.tokens(), limit.getAsInt() - after.numOutputTokens()));
         goOn(after.numOutputTokens(), ifNoneLeft);
+    }
+
+    private void goOnAfterText(StreamProgress.Rest.AfterText after, Attempt.IfNoneLeft ifNoneLeft) {
+        OptionalInt limit = PromptContinuation.limit(request);
+        if (router.config().exactContinuation() || !PromptContinuation.servesText(request)) {
+            breakOff(ifNoneLeft, "its tokens are not known");
+            return;
+        }
+        if (limit.isEmpty() || limit.getAsInt() <= after.numTokens()) {
+            breakOff(ifNoneLeft, "how long it may become is not known");
+            return;
+        }
+        PromptContinuation next = new PromptContinuation(request, after.head(), after.numTokens());
+        rest = next;
+        legs = request.afterPrompt(
+                next.body(request.tree(), after.text(), limit.getAsInt() - after.numTokens()));
+        LOG.warn(
+                "request {}: its engine says no token ids, so it goes on from its text, which need not be what that"
+                        + " engine would have sent",
+                id.upstream());
+        router.metrics().migrated("continued from text");
+        route(() -> breakOff(ifNoneLeft, "no decoder is left"));
     }
 
     private void goOn(int numTokens, Attempt.IfNoneLeft ifNoneLeft) {

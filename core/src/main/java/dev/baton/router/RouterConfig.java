@@ -25,6 +25,7 @@ import java.util.Optional;
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
+/// @param exactContinuation whether a stream goes on only where the tokens so far are known, and not from its text
 /// @param engineTls how engines of `https` addresses are known
 /// @param tracesEndpoint where traces go, as OTLP in JSON over HTTP; empty: nothing is recorded
 /// @param eventLoops threads that carry requests
@@ -44,6 +45,7 @@ public record RouterConfig(
         PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxMigrations,
+        boolean exactContinuation,
         ClientTls engineTls,
         Optional<URI> tracesEndpoint,
         int eventLoops,
@@ -116,6 +118,7 @@ public record RouterConfig(
                 .policy(policy)
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
+                .exactContinuation(exactContinuation)
                 .engineTls(engineTls)
                 .tracesEndpoint(tracesEndpoint)
                 .eventLoops(eventLoops)
@@ -138,6 +141,7 @@ public record RouterConfig(
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
+        private boolean exactContinuation;
         private ClientTls engineTls = ClientTls.defaults();
         private Optional<URI> tracesEndpoint = Optional.empty();
         private int eventLoops = Runtime.getRuntime().availableProcessors();
@@ -195,6 +199,11 @@ public record RouterConfig(
 
         public Builder maxMigrations(int times) {
             maxMigrations = times;
+            return this;
+        }
+
+        public Builder exactContinuation(boolean value) {
+            exactContinuation = value;
             return this;
         }
 
@@ -257,6 +266,7 @@ public record RouterConfig(
                     policy,
                     deadlines,
                     maxMigrations,
+                    exactContinuation,
                     engineTls,
                     tracesEndpoint,
                     eventLoops,
