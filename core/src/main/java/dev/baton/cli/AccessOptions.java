@@ -34,7 +34,9 @@ final class AccessOptions {
     @Option(
             names = "--api-key-file",
             paramLabel = "FILE",
-            description = "YAML or JSON file with further keys, each with its name, its hash and its limits.")
+            description =
+                    "YAML or JSON file with further keys, each with its name, its hash and its limits. A changed file"
+                            + " is read again.")
     @Nullable
     Path apiKeyFile;
 
@@ -126,7 +128,7 @@ final class AccessOptions {
 
     private ApiKeys keys() {
         ApiKeys keys = ApiKeys.of(apiKeys);
-        return apiKeyFile == null ? keys : keys.and(ApiKeyFile.read(apiKeyFile));
+        return apiKeyFile == null ? keys : keys.and(new ApiKeyFile(apiKeyFile));
     }
 
     /// The server that these flags describe.

@@ -1,6 +1,8 @@
 package dev.baton.cli;
 
 import dev.baton.http.ApiKey;
+import dev.baton.http.ApiKeySource;
+import dev.baton.http.FileProblem;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -8,6 +10,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.snakeyaml.engine.v2.api.Load;
@@ -15,21 +18,51 @@ import org.snakeyaml.engine.v2.api.LoadSettings;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 
 /// Reads a file of API keys, in YAML or JSON: a list `keys` of entries with `name`, `hash`, and any of
-/// `requests_per_minute`, `max_concurrent` and `models`. The file holds no key itself.
-final class ApiKeyFile {
-    private static final Set<String> FIELDS = Set.of("name", "hash", "requests_per_minute", "max_concurrent", "models");
+/// `requests_per_minute`, `tokens_per_minute`, `max_concurrent` and `models`. The file holds no key itself.
+///
+/// Once it was read, other contents count when they are there twice in a row: a file half written may be a
+/// shorter list. Not thread-safe.
+final class ApiKeyFile implements ApiKeySource {
+    private static final Set<String> FIELDS =
+            Set.of("name", "hash", "requests_per_minute", "tokens_per_minute", "max_concurrent", "models");
 
-    private ApiKeyFile() {}
+    private final Path file;
+    private Optional<String> applied = Optional.empty();
+    private Optional<String> lastRead = Optional.empty();
+
+    ApiKeyFile(Path file) {
+        this.file = file;
+    }
+
+    @Override
+    public Optional<List<ApiKey>> readIfChanged() {
+        Optional<String> text = Optional.of(text(file));
+        boolean counts = applied.isEmpty() || text.equals(lastRead);
+        lastRead = text;
+        if (!counts || text.equals(applied)) {
+            return Optional.empty();
+        }
+        List<ApiKey> keys = parse(file, text.get());
+        applied = text;
+        return Optional.of(keys);
+    }
 
     /// @throws IllegalArgumentException in one sentence, if the file cannot be read or is none of keys; it never
     ///     repeats a hash
     static List<ApiKey> read(Path file) {
-        String text;
+        return parse(file, text(file));
+    }
+
+    private static String text(Path file) {
         try {
-            text = Files.readString(file);
+            return Files.readString(file);
         } catch (IOException e) {
-            throw new IllegalArgumentException("--api-key-file %s cannot be read: %s".formatted(file, e), e);
+            throw new IllegalArgumentException(
+                    "--api-key-file %s cannot be read: %s".formatted(file, FileProblem.of(e)), e);
         }
+    }
+
+    private static List<ApiKey> parse(Path file, String text) {
         Object root;
         try {
             root = new Load(LoadSettings.builder().setLabel(file.toString()).build()).loadFromString(text);
@@ -76,7 +109,8 @@ final class ApiKeyFile {
                     .withLimits(
                             limit(file, number, fields, "requests_per_minute"),
                             limit(file, number, fields, "max_concurrent"),
-                            models);
+                            models)
+                    .withTokensPerMinute(limit(file, number, fields, "tokens_per_minute"));
         } catch (IllegalArgumentException e) {
             throw wrong(file, String.valueOf(e.getMessage()));
         }

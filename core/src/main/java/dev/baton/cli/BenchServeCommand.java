@@ -11,6 +11,7 @@ import dev.baton.bench.RequestResult;
 import dev.baton.bench.ServingBenchmark;
 import dev.baton.bench.ServingMetrics;
 import dev.baton.bench.ServingReport;
+import dev.baton.http.FileProblem;
 import dev.baton.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -249,7 +250,7 @@ final class BenchServeCommand implements Callable<Integer> {
     CommandSpec spec = CommandSpec.create();
 
     @Override
-    public Integer call() throws InterruptedException, IOException {
+    public Integer call() throws InterruptedException {
         checkUsage();
         Endpoint endpoint = backend.equals("openai-chat") ? Endpoint.CHAT : Endpoint.COMPLETIONS;
         String base = baseUrl == null ? "http://" + host + ":" + port : baseUrl.replaceAll("/+$", "");
@@ -435,14 +436,19 @@ final class BenchServeCommand implements Callable<Integer> {
         }
     }
 
-    private void save(ServingReport report) throws IOException {
+    /// @throws CliException if the file cannot be written
+    private void save(ServingReport report) {
         if (!saveResult) {
             return;
         }
         String date = LocalDateTime.now(ZoneId.systemDefault()).format(DATE);
         Path directory = resultDirectory == null ? Path.of("") : resultDirectory;
-        Files.createDirectories(directory.toAbsolutePath());
         Path file = directory.resolve(resultFilename == null ? report.fileName(date) : resultFilename);
-        Files.writeString(file, report.json(date, saveDetailed).toString());
+        try {
+            Files.createDirectories(directory.toAbsolutePath());
+            Files.writeString(file, report.json(date, saveDetailed).toString());
+        } catch (IOException e) {
+            throw new CliException("The result cannot be written to %s: %s.".formatted(file, FileProblem.of(e)), e);
+        }
     }
 }

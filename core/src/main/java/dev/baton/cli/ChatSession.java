@@ -112,7 +112,7 @@ final class ChatSession implements AutoCloseable {
         } catch (CompletionException e) {
             interrupt(); // what may still come is of no use
             messages.remove(messages.size() - 1);
-            throw e.getCause() instanceof CliException said ? said : new CliException("The answer broke off: " + e, e);
+            throw e.getCause() instanceof CliException said ? said : new CliException("The answer broke off.", e);
         } finally {
             current.set(null);
         }

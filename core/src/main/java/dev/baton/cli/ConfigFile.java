@@ -1,5 +1,6 @@
 package dev.baton.cli;
 
+import dev.baton.http.FileProblem;
 import java.io.IOException;
 import java.io.InputStream;
 import java.math.BigDecimal;
@@ -74,7 +75,7 @@ final class ConfigFile {
         } catch (NoSuchFileException e) {
             throw usage("There is no file %s.".formatted(file), e);
         } catch (IOException e) {
-            throw usage("%s cannot be read: %s.".formatted(file, e.getMessage()), e);
+            throw usage("%s cannot be read: %s.".formatted(file, FileProblem.of(e)), e);
         } catch (MarkedYamlEngineException e) {
             throw usage("%s is no YAML: %s.".formatted(place(e.getProblemMark()), e.getProblem()), e);
         } catch (YamlEngineException e) {

@@ -25,14 +25,15 @@ final class DiscoveryOptions {
             names = {"--prefiller", "--prefillers"},
             arity = "1..*",
             paramLabel = "HOST:PORT",
-            description = "Prefillers; without any, decoders do everything. Also HOST:PORT,weight=2 and so on.")
+            description = "Prefillers, separated by blanks or commas; without any, decoders do everything. Also"
+                    + " HOST:PORT,weight=2 and so on.")
     List<String> prefillers = new ArrayList<>();
 
     @Option(
             names = {"--decoder", "--decoders"},
             arity = "1..*",
             paramLabel = "HOST:PORT",
-            description = "Decoders. Needed unless engines are found in another way.")
+            description = "Decoders, likewise. Needed unless engines are found in another way.")
     List<String> decoders = new ArrayList<>();
 
     @Option(

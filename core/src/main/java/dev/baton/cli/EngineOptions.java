@@ -164,7 +164,9 @@ final class EngineOptions {
                     .build();
         } catch (IllegalArgumentException | ArithmeticException e) {
             throw new ParameterException(
-                    user.commandLine(), "The engine cannot be set up so: " + e.getMessage() + ".", e);
+                    user.commandLine(),
+                    FlagNames.in("The engine cannot be set up so: " + e.getMessage() + ".", user),
+                    e);
         }
     }
 

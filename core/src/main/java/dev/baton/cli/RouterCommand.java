@@ -117,6 +117,12 @@ final class RouterCommand implements Callable<Integer> {
     int maxInFlight;
 
     @Option(
+            names = "--exact-continuation",
+            description = "Lets a stream whose decoder fails go on at another one only where the tokens so far are known;"
+                    + " without it also from its text.")
+    boolean exactContinuation;
+
+    @Option(
             names = "--max-queue-wait",
             defaultValue = "30",
             paramLabel = "SECONDS",
@@ -160,6 +166,15 @@ final class RouterCommand implements Callable<Integer> {
 
     @Option(names = "--disable-access-log", description = "Do not log each request.")
     boolean disableAccessLog;
+
+    @Option(
+            names = RuntimeOptions.LOG_STATS_INTERVAL,
+            defaultValue = "5",
+            paramLabel = "SECONDS",
+            converter = Seconds.class,
+            description = "Time between two reports of the times to the first token, for each engine, in the log while"
+                    + " there is traffic; 0: none (default: ${DEFAULT-VALUE}).")
+    Duration logStatsInterval = Duration.ZERO;
 
     @Option(
             names = "--shutdown-timeout",
@@ -249,6 +264,7 @@ final class RouterCommand implements Callable<Integer> {
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .maxQueueWait(maxQueueWait)
+                    .exactContinuation(exactContinuation)
                     .eventLoops(eventLoops)
                     .tracesEndpoint(log.tracesEndpoint())
                     .engineTls(new ClientTls(
@@ -257,10 +273,11 @@ final class RouterCommand implements Callable<Integer> {
                             Optional.ofNullable(engineKeyfile)))
                     .probeInterval(health.probeInterval)
                     .health(health.health())
+                    .statsInterval(logStatsInterval)
                     .accessLog(!disableAccessLog)
                     .build();
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
-            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+            throw new ParameterException(spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);
         }
     }
 

@@ -12,6 +12,9 @@ import picocli.CommandLine.Option;
 /// Flags about how an engine computes, watches itself and logs.
 @Command
 final class RuntimeOptions {
+    /// Of engines and of the router.
+    static final String LOG_STATS_INTERVAL = "--log-stats-interval";
+
     @Option(
             names = "--ops",
             paramLabel = "NAME",
@@ -39,7 +42,7 @@ final class RuntimeOptions {
     boolean disableLogStats;
 
     @Option(
-            names = "--log-stats-interval",
+            names = LOG_STATS_INTERVAL,
             paramLabel = "SECONDS",
             defaultValue = "10",
             converter = Seconds.Positive.class,

@@ -6,6 +6,7 @@ import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.Registrar;
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
+import dev.baton.http.FileProblem;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
@@ -196,7 +197,7 @@ final class ServeCommand implements Callable<Integer> {
             return Engine.start(config, loaded);
         } catch (IllegalArgumentException e) {
             loaded.close();
-            throw new CliException("The engine cannot be set up so: " + e.getMessage() + ".", e);
+            throw new CliException(FlagNames.in("The engine cannot be set up so: " + e.getMessage() + ".", spec), e);
         } catch (RuntimeException | Error e) {
             loaded.close();
             throw e;
@@ -268,7 +269,7 @@ final class ServeCommand implements Callable<Integer> {
         try {
             return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file)));
         } catch (IOException e) {
-            throw new CliException("%s cannot be read: %s".formatted(file, e.getMessage()), e);
+            throw new CliException("%s cannot be read: %s".formatted(file, FileProblem.of(e)), e);
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException("every JDK has SHA-256", e);
         }

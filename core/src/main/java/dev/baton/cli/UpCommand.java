@@ -149,7 +149,7 @@ final class UpCommand implements Callable<Integer> {
             routing.policy();
             engine.model.defaultSampling(modelDirectory);
         } catch (IllegalArgumentException e) {
-            throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+            throw new ParameterException(spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);
         }
         if (access.scheme().equals("https")) {
             throw new ParameterException(
@@ -176,7 +176,14 @@ final class UpCommand implements Callable<Integer> {
                     .filter(option -> !option.longestName().equals(AccessOptions.API_KEY))
                     .forEach(shared::add);
         }
-        return EngineOptions.given(shared, spec.commandLine().getParseResult());
+        List<String> flags = new ArrayList<>();
+        if (engine.runtime.disableLogStats) {
+            flags.add(RuntimeOptions.LOG_STATS_INTERVAL + "=0");
+        } else {
+            shared.add(Objects.requireNonNull(spec.optionsMap().get(RuntimeOptions.LOG_STATS_INTERVAL)));
+        }
+        flags.addAll(EngineOptions.given(shared, spec.commandLine().getParseResult()));
+        return flags;
     }
 
     /// The keys as the roles' environment, because everybody on this machine can read command lines. A file has

@@ -43,6 +43,11 @@ public final class CompositeSource implements EngineSource {
         }
     }
 
+    @Override
+    public List<EngineInfo> fixed() {
+        return sources.stream().flatMap(source -> source.fixed().stream()).toList();
+    }
+
     /// What the sources are that say that an engine is there.
     public synchronized List<String> whoSays(EngineAddress address) {
         return said.getOrDefault(address, new TreeMap<>()).keySet().stream()

@@ -1,5 +1,6 @@
 package dev.baton.discovery;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -23,7 +24,27 @@ public final class EngineText {
 
     private EngineText() {}
 
-    /// Reads such a word.
+    /// Reads a word that names one engine, or several with commas between them: a part without `=` begins the next.
+    ///
+    /// @param role of the list it stands in
+    /// @throws DiscoveryException as [#parse]
+    public static List<EngineInfo> parseAll(String text, EngineRole role) {
+        List<EngineInfo> engines = new ArrayList<>();
+        String[] parts = text.split(",", -1);
+        StringBuilder engine = new StringBuilder(parts[0]);
+        for (String part : Arrays.asList(parts).subList(1, parts.length)) {
+            if (part.contains("=")) {
+                engine.append(',').append(part);
+            } else {
+                engines.add(parse(engine.toString(), role));
+                engine = new StringBuilder(part);
+            }
+        }
+        engines.add(parse(engine.toString(), role));
+        return engines;
+    }
+
+    /// Reads a word that names one engine.
     ///
     /// @param role of the list it stands in
     /// @throws DiscoveryException naming the word, if a part is unknown, twice, or has no such value

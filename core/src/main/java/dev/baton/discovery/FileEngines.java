@@ -1,8 +1,10 @@
 package dev.baton.discovery;
 
+import dev.baton.http.FileProblem;
 import dev.baton.http.Json;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -33,10 +35,11 @@ import tools.jackson.databind.json.JsonMapper;
 ///   - address: 10.0.0.3:8200
 /// ```
 ///
-/// The file is read each interval rather than watched: that also sees files behind links that are exchanged, and on
-/// network file systems. What was read counts once it is there twice, so that a file half written does not; a file
-/// that is missing, empty or wrong changes nothing and is told of in the log once. An empty list is a list.
-/// Thread-safe.
+/// The file is read each interval rather than watched: that also sees files behind links that are exchanged,
+/// and on network file systems. What was read counts once it is there twice, so that a file half written does
+/// not; a file that is missing, empty or wrong changes nothing and is told of in the log once. At the start one
+/// that is missing or empty is waited for, as somebody may be about to write it; a wrong one is refused. An
+/// empty list is a list. Thread-safe.
 public final class FileEngines implements EngineSource {
     private static final Logger LOG = LoggerFactory.getLogger(FileEngines.class);
     private static final Duration INTERVAL = Duration.ofMillis(500);
@@ -51,7 +54,7 @@ public final class FileEngines implements EngineSource {
     private String complaint = "";
     private @Nullable Thread reader;
 
-    /// @param file must be there when the source starts
+    /// @param file may come later
     public FileEngines(Path file) {
         this(file, INTERVAL);
     }
@@ -63,10 +66,19 @@ public final class FileEngines implements EngineSource {
 
     @Override
     public void start(EngineListener listener) {
-        byte[] bytes = read();
-        apply(parse(bytes), listener);
-        applied = bytes;
-        lastRead = bytes;
+        boolean isYetToCome = Files.notExists(file);
+        try {
+            byte[] bytes = read();
+            isYetToCome = new String(bytes, StandardCharsets.UTF_8).isBlank();
+            apply(parse(bytes), listener);
+            applied = bytes;
+            lastRead = bytes;
+        } catch (DiscoveryException e) {
+            if (!isYetToCome) {
+                throw e;
+            }
+            complain(String.valueOf(e.getMessage()));
+        }
         reader = Thread.ofVirtual().name("baton-engines-file").start(() -> watch(listener));
     }
 
@@ -109,11 +121,14 @@ public final class FileEngines implements EngineSource {
                 complaint = "";
             }
         } catch (DiscoveryException e) {
-            String message = String.valueOf(e.getMessage());
-            if (!message.equals(complaint)) {
-                complaint = message;
-                LOG.warn("{}; the engines stay as they were", message);
-            }
+            complain(String.valueOf(e.getMessage()));
+        }
+    }
+
+    private void complain(String message) {
+        if (!message.equals(complaint)) {
+            complaint = message;
+            LOG.warn("{}; {}", message, known.isEmpty() ? "it is waited for" : "the engines stay as they were");
         }
     }
 
@@ -141,7 +156,7 @@ public final class FileEngines implements EngineSource {
             }
             return bytes;
         } catch (IOException e) {
-            throw new DiscoveryException("the file of engines " + file + " cannot be read: " + e);
+            throw new DiscoveryException("the file of engines " + file + " cannot be read: " + FileProblem.of(e));
         }
     }
 

@@ -28,7 +28,7 @@ public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
                 .toList()));
     }
 
-    /// Reads lists of engines as [EngineText] has them.
+    /// Reads lists of engines as [EngineText#parseAll] has them.
     ///
     /// @throws DiscoveryException as [EngineText#parse], or if there is no decoder, or an address stands there
     ///     twice
@@ -45,8 +45,8 @@ public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
 
     private static List<EngineInfo> engines(List<String> prefillers, List<String> decoders) {
         List<EngineInfo> engines = new ArrayList<>();
-        prefillers.forEach(text -> engines.add(EngineText.parse(text, EngineRole.PREFILLER)));
-        decoders.forEach(text -> engines.add(EngineText.parse(text, EngineRole.DECODER)));
+        prefillers.forEach(text -> engines.addAll(EngineText.parseAll(text, EngineRole.PREFILLER)));
+        decoders.forEach(text -> engines.addAll(EngineText.parseAll(text, EngineRole.DECODER)));
         return engines;
     }
 
@@ -69,6 +69,11 @@ public record StaticEngines(List<EngineInfo> engines) implements EngineSource {
     @Override
     public void start(EngineListener listener) {
         engines.forEach(listener::joined);
+    }
+
+    @Override
+    public List<EngineInfo> fixed() {
+        return engines;
     }
 
     @Override

@@ -89,6 +89,7 @@ final class Request {
 
     private long firstTurnNanos = NEVER;
     private long firstTokenNanos = NEVER;
+    private long loadEndedNanos = NEVER;
 
     private final RequestListener listener;
     private int[] tokens;
@@ -259,6 +260,13 @@ final class Request {
         firstTurnNanos = nanos;
     }
 
+    /// Its first load is over, well or not.
+    void noteLoadEnded() {
+        if (loadEndedNanos == NEVER) {
+            loadEndedNanos = System.nanoTime();
+        }
+    }
+
     void noteFirstToken() {
         firstTokenNanos = System.nanoTime();
     }
@@ -267,7 +275,8 @@ final class Request {
         long end = System.nanoTime();
         long turn = firstTurnNanos == NEVER ? end : firstTurnNanos;
         long token = firstTokenNanos == NEVER ? end : firstTokenNanos;
-        return new RequestOutput.Timings(turn - submittedNanos, token - turn, end - token, numPreemptions);
+        long transfer = loadEndedNanos == NEVER ? 0 : loadEndedNanos - turn;
+        return new RequestOutput.Timings(turn - submittedNanos, transfer, token - turn, end - token, numPreemptions);
     }
 
     /// The stop token that ended the request, unless it was end-of-sequence.

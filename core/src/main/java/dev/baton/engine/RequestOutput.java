@@ -44,10 +44,12 @@ public record RequestOutput(
     /// Where a request's time in the engine went; 0 for a part that it did not reach.
     ///
     /// @param queuedNanos from its submission to its first turn
-    /// @param prefillNanos from there to its first token, loads of blocks included
+    /// @param transferNanos from there until blocks from another instance were loaded, well or not; 0 if none were
+    /// @param prefillNanos from the first turn to its first token, loads of blocks included
     /// @param decodeNanos from there to its end
     /// @param numPreemptions how often it was put back into the queue on the way
-    public record Timings(long queuedNanos, long prefillNanos, long decodeNanos, int numPreemptions) {}
+    public record Timings(
+            long queuedNanos, long transferNanos, long prefillNanos, long decodeNanos, int numPreemptions) {}
 
     /// The log-probability of a chosen token and of the likeliest ones.
     ///

@@ -384,6 +384,7 @@ final class Scheduler {
         if (request == null) {
             return;
         }
+        request.noteLoadEnded();
         if (request.answered) {
             end(request, FinishReason.ABORT, null, false);
         } else if (failure == null) {

@@ -6,6 +6,7 @@ import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.HexFormat;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
@@ -13,53 +14,67 @@ import java.util.regex.Pattern;
 
 /// One client's key: its name, the hash of what the client shows, what the client may do, and how much it does.
 ///
-/// The key itself is not kept, nor is it ever written anywhere: logs and metrics have the name. Requests are
-/// limited by a token bucket that holds a minute's worth and is refilled evenly. Thread-safe.
+/// The key itself is not kept, nor is it ever written anywhere: logs and metrics have the name. Requests and
+/// tokens are limited by buckets that hold a minute's worth and are refilled evenly. Thread-safe.
 public final class ApiKey {
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9._-]{1,64}");
     private static final Pattern HASH = Pattern.compile("sha256:(?:([A-Za-z0-9._-]{1,64}):)?([0-9a-fA-F]{64})");
-    private static final double NANOS_PER_MINUTE = 60e9;
     private static final int UNLIMITED = 0;
 
     private final String name;
     private final String salt;
     private final byte[] digest;
     private final int requestsPerMinute;
+    private final int tokensPerMinute;
     private final int maxConcurrent;
     private final Set<String> models;
+    private final Usage usage;
 
-    private final AtomicInteger inFlight = new AtomicInteger();
-    private final LongAdder requests = new LongAdder();
-    private final LongAdder overRate = new LongAdder();
-    private final LongAdder overConcurrency = new LongAdder();
-    // guarded by this
-    private double tokens;
-    private long refilledNanos;
+    /// What a client has used: it goes on counting when the key or its limits are changed.
+    private static final class Usage {
+        private final AtomicInteger inFlight = new AtomicInteger();
+        private final LongAdder requests = new LongAdder();
+        private final LongAdder overRate = new LongAdder();
+        private final LongAdder overConcurrency = new LongAdder();
+        private final MinuteBucket requestsLeft = new MinuteBucket(); // guarded by this usage
+        private final MinuteBucket tokensLeft = new MinuteBucket(); // guarded by this usage
+    }
 
     private ApiKey(
-            String name, String salt, byte[] digest, int requestsPerMinute, int maxConcurrent, Set<String> models) {
+            String name,
+            String salt,
+            byte[] digest,
+            int requestsPerMinute,
+            int tokensPerMinute,
+            int maxConcurrent,
+            Set<String> models,
+            Usage usage) {
         if (!NAME.matcher(name).matches()) {
             throw new IllegalArgumentException(
                     "an API key's name has 1 to 64 letters, digits, '.', '_' or '-', not '" + name + "'");
         }
-        if (requestsPerMinute < 0 || maxConcurrent < 0) {
+        if (requestsPerMinute < 0 || tokensPerMinute < 0 || maxConcurrent < 0) {
             throw new IllegalArgumentException("a limit of the API key " + name + " is below 0");
         }
         this.name = name;
         this.salt = salt;
         this.digest = digest;
         this.requestsPerMinute = requestsPerMinute;
+        this.tokensPerMinute = tokensPerMinute;
         this.maxConcurrent = maxConcurrent;
         this.models = Set.copyOf(models);
-        this.tokens = requestsPerMinute;
-        this.refilledNanos = System.nanoTime();
+        this.usage = usage;
+    }
+
+    private static ApiKey unlimited(String name, String salt, byte[] digest) {
+        return new ApiKey(name, salt, digest, UNLIMITED, UNLIMITED, UNLIMITED, Set.of(), new Usage());
     }
 
     /// A key without limits.
     ///
     /// @param key what the client shows
     public static ApiKey of(String name, String key) {
-        return new ApiKey(name, "", sha256(key), UNLIMITED, UNLIMITED, Set.of());
+        return unlimited(name, "", sha256(key));
     }
 
     /// A key that is known by its hash only, without limits.
@@ -74,7 +89,7 @@ public final class ApiKey {
         }
         String salt = parts.group(1) == null ? "" : parts.group(1);
         byte[] digest = HexFormat.of().parseHex(parts.group(2).toLowerCase(Locale.ROOT));
-        return new ApiKey(name, salt, digest, UNLIMITED, UNLIMITED, Set.of());
+        return unlimited(name, salt, digest);
     }
 
     /// The same with limits, and with nothing used of them.
@@ -84,7 +99,20 @@ public final class ApiKey {
     /// @param models the models that may be asked for; none: all
     /// @throws IllegalArgumentException if a number is negative
     public ApiKey withLimits(int requestsPerMinute, int maxConcurrent, Set<String> models) {
-        return new ApiKey(name, salt, digest, requestsPerMinute, maxConcurrent, models);
+        return new ApiKey(name, salt, digest, requestsPerMinute, tokensPerMinute, maxConcurrent, models, new Usage());
+    }
+
+    /// The same with a limit of prompt and output tokens, and with nothing used of it.
+    ///
+    /// @param tokens of prompts and outputs in a minute, 0 for any number
+    /// @throws IllegalArgumentException if the number is negative
+    public ApiKey withTokensPerMinute(int tokens) {
+        return new ApiKey(name, salt, digest, requestsPerMinute, tokens, maxConcurrent, models, new Usage());
+    }
+
+    /// The same, with what another key of this name has used.
+    ApiKey after(ApiKey before) {
+        return new ApiKey(name, salt, digest, requestsPerMinute, tokensPerMinute, maxConcurrent, models, before.usage);
     }
 
     /// The name, for logs and metrics.
@@ -99,22 +127,22 @@ public final class ApiKey {
 
     /// Requests in flight.
     public int inFlight() {
-        return inFlight.get();
+        return usage.inFlight.get();
     }
 
     /// Requests that were admitted, ever.
     public long requests() {
-        return requests.sum();
+        return usage.requests.sum();
     }
 
-    /// Requests that were refused because there were too many in a minute.
+    /// Requests that were refused because there were too many, or too many tokens, in a minute.
     public long overRate() {
-        return overRate.sum();
+        return usage.overRate.sum();
     }
 
     /// Requests that were refused because too many were in flight.
     public long overConcurrency() {
-        return overConcurrency.sum();
+        return usage.overConcurrency.sum();
     }
 
     /// What is hashed before the key; empty for nothing.
@@ -148,9 +176,9 @@ public final class ApiKey {
 
     /// Counts a request as in flight, until [#release()], unless it is over a limit.
     Admission admit(long nowNanos) {
-        if (inFlight.incrementAndGet() > maxConcurrent && maxConcurrent != UNLIMITED) {
-            inFlight.decrementAndGet();
-            overConcurrency.increment();
+        if (usage.inFlight.incrementAndGet() > maxConcurrent && maxConcurrent != UNLIMITED) {
+            usage.inFlight.decrementAndGet();
+            usage.overConcurrency.increment();
             return new Admission(
                     "Too many requests in flight for this API key: its limit is " + maxConcurrent + ".",
                     Duration.ofSeconds(1),
@@ -159,33 +187,76 @@ public final class ApiKey {
         Admission admission =
                 requestsPerMinute == UNLIMITED ? new Admission("", Duration.ZERO, HttpHeaders.none()) : take(nowNanos);
         if (admission.isAdmitted()) {
-            requests.increment();
+            usage.requests.increment();
         } else {
-            inFlight.decrementAndGet();
-            overRate.increment();
+            usage.inFlight.decrementAndGet();
+            usage.overRate.increment();
         }
         return admission;
     }
 
-    private synchronized Admission take(long nowNanos) {
-        double perNano = requestsPerMinute / NANOS_PER_MINUTE;
-        tokens = Math.min(requestsPerMinute, tokens + Math.max(0, nowNanos - refilledNanos) * perNano);
-        refilledNanos = nowNanos;
-        boolean admitted = tokens >= 1;
-        if (admitted) {
-            tokens--;
+    private Admission take(long nowNanos) {
+        synchronized (usage) {
+            MinuteBucket bucket = usage.requestsLeft;
+            boolean admitted = bucket.left(requestsPerMinute, nowNanos) >= 1;
+            if (admitted) {
+                bucket.take(1);
+            }
+            double left = admitted ? bucket.left(requestsPerMinute, nowNanos) : 0;
+            HttpHeaders headers = HttpHeaders.of("x-ratelimit-limit-requests", Integer.toString(requestsPerMinute))
+                    .with("x-ratelimit-remaining-requests", Integer.toString((int) left))
+                    .with(
+                            "x-ratelimit-reset-requests",
+                            text(bucket.untilThereIs(requestsPerMinute, requestsPerMinute)));
+            return admitted
+                    ? new Admission("", Duration.ZERO, headers)
+                    : new Admission(
+                            "Rate limit reached for requests of this API key: its limit is " + requestsPerMinute
+                                    + " a minute.",
+                            bucket.untilThereIs(1, requestsPerMinute),
+                            headers);
         }
-        Duration untilFull = Duration.ofNanos((long) ((requestsPerMinute - tokens) / perNano));
-        HttpHeaders headers = HttpHeaders.of("x-ratelimit-limit-requests", Integer.toString(requestsPerMinute))
-                .with("x-ratelimit-remaining-requests", Integer.toString((int) tokens))
-                .with("x-ratelimit-reset-requests", text(untilFull));
-        return admitted
-                ? new Admission("", Duration.ZERO, headers)
-                : new Admission(
-                        "Rate limit reached for requests of this API key: its limit is " + requestsPerMinute
-                                + " a minute.",
-                        Duration.ofNanos((long) Math.ceil((1 - tokens) / perNano)),
-                        headers);
+    }
+
+    /// Whether tokens are counted.
+    public boolean limitsTokens() {
+        return tokensPerMinute != UNLIMITED;
+    }
+
+    /// Most tokens of prompts and outputs in a minute; 0 for any number.
+    public int tokensPerMinute() {
+        return tokensPerMinute;
+    }
+
+    /// Takes tokens out of the minute's worth before it is known how many a request really has; [#correctTokens]
+    /// follows. One request may have more than a minute's worth, and is admitted when that is full.
+    ///
+    /// @return after which time there is enough; empty if there was and they are taken
+    public Optional<Duration> takeTokens(long tokens, long nowNanos) {
+        if (!limitsTokens()) {
+            return Optional.empty();
+        }
+        synchronized (usage) {
+            double needed = Math.min(tokens, tokensPerMinute);
+            if (usage.tokensLeft.left(tokensPerMinute, nowNanos) >= needed) {
+                usage.tokensLeft.take(tokens);
+                return Optional.empty();
+            }
+            usage.overRate.increment();
+            return Optional.of(usage.tokensLeft.untilThereIs(needed, tokensPerMinute));
+        }
+    }
+
+    /// Puts right what [#takeTokens] took. More than was taken delays the requests that follow.
+    ///
+    /// @param taken as it was told
+    /// @param used how many there were
+    public void correctTokens(long taken, long used) {
+        if (limitsTokens()) {
+            synchronized (usage) {
+                usage.tokensLeft.take((double) used - taken);
+            }
+        }
     }
 
     /// As OpenAI writes it: `0s`, `120ms`, `8.64s`, `6m0s`.
@@ -202,7 +273,7 @@ public final class ApiKey {
 
     /// A request that was admitted is over.
     void release() {
-        inFlight.decrementAndGet();
+        usage.inFlight.decrementAndGet();
     }
 
     @Override

@@ -8,25 +8,38 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// The keys of which a client must show one, as `Authorization: Bearer KEY`, on the paths where work is done.
 ///
 /// As in vLLM: only paths that begin with `/v1`, `/v2`, `/inference` or `/cohere` are guarded, and the method
-/// OPTIONS is not. So health, metrics, `/tokenize` and `/abort_requests` stay open: keep the port to yourself as
-/// well. Only hashes of the keys are kept, and what is shown is compared with every one of them in the same time,
-/// whatever the bytes. A key in the address is none: addresses are logged everywhere. Immutable but for what the
-/// keys count; thread-safe.
+/// OPTIONS is not. So health, metrics, `/tokenize` and `/abort_requests` stay open: keep the port to yourself
+/// as well. Only hashes of the keys are kept, and what is shown is compared with every one of them in the same
+/// time, whatever the bytes. A key in the address is none: addresses are logged everywhere. Keys of a source
+/// change with it while a server has them. Thread-safe.
 public final class ApiKeys {
     private static final List<String> GUARDED_PREFIXES = List.of("/v1", "/v2", "/inference", "/cohere");
     private static final String SCHEME = "bearer";
-    private static final ApiKeys NONE = new ApiKeys(List.of());
+    private static final Logger LOG = LoggerFactory.getLogger(ApiKeys.class);
+    private static final ApiKeys NONE = new ApiKeys(List.of(), Optional.empty());
 
-    private final List<ApiKey> keys;
-    private final Map<String, List<ApiKey>> bySalt;
+    private final List<ApiKey> fixed;
+    private final Optional<ApiKeySource> source;
+    private volatile Known known;
+    private String complaint = ""; // touched by who reads the source
 
-    private ApiKeys(List<ApiKey> keys) {
-        this.keys = keys;
-        bySalt = keys.stream().collect(Collectors.groupingBy(ApiKey::salt));
+    /// The keys at one time.
+    private record Known(List<ApiKey> keys, Map<String, List<ApiKey>> bySalt) {
+        private static Known of(List<ApiKey> keys) {
+            return new Known(keys, keys.stream().collect(Collectors.groupingBy(ApiKey::salt)));
+        }
+    }
+
+    private ApiKeys(List<ApiKey> fixed, Optional<ApiKeySource> source) {
+        this.fixed = fixed;
+        this.source = source;
+        this.known = Known.of(fixed);
     }
 
     /// Everybody is admitted.
@@ -43,13 +56,26 @@ public final class ApiKeys {
                 named.add(ApiKey.of("key-" + (named.size() + 1), key));
             }
         }
-        return new ApiKeys(List.copyOf(named));
+        return new ApiKeys(List.copyOf(named), Optional.empty());
     }
 
     /// These keys and more.
     ///
     /// @throws IllegalArgumentException if two have the same name
     public ApiKeys and(Collection<ApiKey> more) {
+        return new ApiKeys(together(known.keys(), more), Optional.empty());
+    }
+
+    /// These keys and those of a source, which is asked again every few seconds by a server that has them.
+    ///
+    /// @throws IllegalArgumentException if the source does not say its keys now, or two have the same name
+    public ApiKeys and(ApiKeySource changing) {
+        ApiKeys all = new ApiKeys(known.keys(), Optional.of(changing));
+        changing.readIfChanged().ifPresent(all::replace);
+        return all;
+    }
+
+    private static List<ApiKey> together(List<ApiKey> keys, Collection<ApiKey> more) {
         List<ApiKey> all = new ArrayList<>(keys);
         all.addAll(more);
         Set<String> names = new HashSet<>();
@@ -58,17 +84,51 @@ public final class ApiKeys {
                 throw new IllegalArgumentException("two API keys have the name " + key.name());
             }
         }
-        return new ApiKeys(List.copyOf(all));
+        return List.copyOf(all);
+    }
+
+    /// What keys of the same names have used is not forgotten.
+    private void replace(Collection<ApiKey> ofSource) {
+        Map<String, ApiKey> before = known.keys().stream().collect(Collectors.toMap(ApiKey::name, key -> key));
+        List<ApiKey> now = together(fixed, ofSource).stream()
+                .map(key -> Optional.ofNullable(before.get(key.name()))
+                        .map(key::after)
+                        .orElse(key))
+                .toList();
+        known = Known.of(now);
+    }
+
+    /// Whether they can change.
+    boolean areReadAgain() {
+        return source.isPresent();
+    }
+
+    /// Asks the source. What it cannot say changes nothing, and is logged once. One thread at a time.
+    void readAgain() {
+        try {
+            Optional<List<ApiKey>> changed = source.flatMap(ApiKeySource::readIfChanged);
+            if (changed.isPresent()) {
+                replace(changed.get());
+                LOG.info("the API keys have changed: there are {}", this);
+            }
+            complaint = "";
+        } catch (IllegalArgumentException e) {
+            String why = String.valueOf(e.getMessage());
+            if (!why.equals(complaint)) {
+                complaint = why;
+                LOG.warn("{}; the keys stay as they were", why);
+            }
+        }
     }
 
     /// All of them.
     public List<ApiKey> all() {
-        return keys;
+        return known.keys();
     }
 
     /// Whether a key has to be shown.
     public boolean areRequired() {
-        return !keys.isEmpty();
+        return !known.keys().isEmpty();
     }
 
     /// Whether a request needs a key.
@@ -91,7 +151,7 @@ public final class ApiKeys {
         }
         String shown = value.substring(blank + 1);
         Optional<ApiKey> found = Optional.empty();
-        for (Map.Entry<String, List<ApiKey>> salted : bySalt.entrySet()) {
+        for (Map.Entry<String, List<ApiKey>> salted : known.bySalt().entrySet()) {
             byte[] hash = ApiKey.sha256(salted.getKey() + shown);
             for (ApiKey key : salted.getValue()) {
                 if (key.hasHash(hash)) {
@@ -104,6 +164,7 @@ public final class ApiKeys {
 
     @Override
     public String toString() {
-        return keys.size() + (keys.size() == 1 ? " key" : " keys");
+        int number = known.keys().size();
+        return number + (number == 1 ? " key" : " keys");
     }
 }

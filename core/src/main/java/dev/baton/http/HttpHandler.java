@@ -5,4 +5,8 @@ package dev.baton.http;
 @FunctionalInterface
 public interface HttpHandler {
     void handle(HttpExchange exchange);
+
+    /// Takes note of a request that never comes to [#handle], because the server has refused it. Called on an event
+    /// loop, as its answer goes out.
+    default void refused(HttpRefusal refusal) {}
 }

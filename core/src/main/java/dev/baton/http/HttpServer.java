@@ -26,8 +26,8 @@ import org.slf4j.LoggerFactory;
 public final class HttpServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
 
-    /// Time between two looks at the files of certificates.
-    private static final Duration CERTIFICATES_READ_EACH = Duration.ofSeconds(2);
+    /// Time between two looks at the files of certificates and keys.
+    private static final Duration FILES_READ_EACH = Duration.ofSeconds(2);
 
     private static final Duration START_DEADLINE = Duration.ofSeconds(20);
 
@@ -93,10 +93,30 @@ public final class HttpServer implements AutoCloseable {
         } catch (Exception e) { // await rethrows the bind failure unwrapped and undeclared
             throw bindFailure(config, e);
         }
-        Runnable stopReading = config.tls()
+        Runnable stopReadingTls = config.tls()
                 .map(how -> readAgain(vertx, how, servers.getFirst()))
                 .orElse(() -> {});
-        return new HttpServer(List.copyOf(servers), connections, stopReading);
+        Runnable stopReadingKeys = config.apiKeys().areReadAgain() ? readAgain(vertx, config.apiKeys()) : () -> {};
+        return new HttpServer(List.copyOf(servers), connections, () -> {
+            stopReadingTls.run();
+            stopReadingKeys.run();
+        });
+    }
+
+    /// Looks for changed keys from now on.
+    ///
+    /// @return ends it
+    private static Runnable readAgain(Vertx vertx, ApiKeys keys) {
+        long timer = vertx.setPeriodic(
+                FILES_READ_EACH.toMillis(),
+                id -> vertx.executeBlocking(
+                                () -> {
+                                    keys.readAgain();
+                                    return keys;
+                                },
+                                true)
+                        .onFailure(e -> LOG.error("the API keys were not read again", e)));
+        return () -> vertx.cancelTimer(timer);
     }
 
     /// Looks for changed certificates from now on. The loops' servers share one port, and so what the first one
@@ -105,7 +125,7 @@ public final class HttpServer implements AutoCloseable {
     /// @return ends it
     private static Runnable readAgain(Vertx vertx, ServerTls tls, io.vertx.core.http.HttpServer server) {
         long timer = vertx.setPeriodic(
-                CERTIFICATES_READ_EACH.toMillis(),
+                FILES_READ_EACH.toMillis(),
                 id -> vertx.executeBlocking(tls::read, false)
                         .compose(server::updateSSLOptions)
                         .onSuccess(changed -> {
@@ -114,7 +134,9 @@ public final class HttpServer implements AutoCloseable {
                             }
                         })
                         .onFailure(e -> LOG.warn(
-                                "{} cannot be used, the one before it is kept: {}", tls.certificate(), e.toString())));
+                                "{} cannot be used, the one before it is kept: {}",
+                                tls.certificate(),
+                                e.getMessage())));
         return () -> vertx.cancelTimer(timer);
     }
 

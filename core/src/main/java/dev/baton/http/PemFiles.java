@@ -23,7 +23,8 @@ final class PemFiles {
         try {
             return Buffer.buffer(Files.readAllBytes(file));
         } catch (IOException e) {
-            throw new HttpException(HttpException.Kind.BIND, "%s cannot be read: %s".formatted(file, e), e);
+            throw new HttpException(
+                    HttpException.Kind.BIND, "%s cannot be read: %s".formatted(file, FileProblem.of(e)), e);
         }
     }
 }

@@ -3,9 +3,11 @@ package dev.baton.http;
 import io.vertx.core.Future;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
+import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
+import java.time.Duration;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
@@ -31,6 +33,7 @@ final class RequestReader {
     private final HttpHandler handler;
     private Buffer body = Buffer.buffer();
     private Optional<ApiKey> key = Optional.empty();
+    private boolean holdsPlace;
     private boolean refused;
     private boolean refusedForGood;
     private boolean over;
@@ -112,13 +115,15 @@ final class RequestReader {
 
     /// An answer instead of the handler's.
     ///
+    /// @param reason for the log
     /// @param closes whether the connection is not used again
-    private record Refusal(int status, HttpHeaders headers, String body, boolean closes) {}
+    private record Refusal(int status, HttpHeaders headers, String reason, String body, boolean closes) {}
 
     private static Refusal refusal(int status, String type, String message, HttpHeaders headers, boolean closes) {
         return new Refusal(
                 status,
                 headers,
+                message,
                 "{\"error\":{\"message\":\"" + message + "\",\"type\":\"" + type + "\",\"param\":null,\"code\":"
                         + status + "}}",
                 closes);
@@ -159,14 +164,19 @@ final class RequestReader {
         }
         Optional<ApiKey> shown = config.apiKeys().identify(Optional.ofNullable(request.getHeader("authorization")));
         if (shown.isEmpty()) {
-            return Optional.of(new Refusal(401, HttpHeaders.none(), UNAUTHORIZED, hasBody()));
+            return Optional.of(new Refusal(
+                    401, HttpHeaders.none(), "No API key was shown, or an unknown one.", UNAUTHORIZED, hasBody()));
+        }
+        key = shown;
+        if (!request.method().equals(HttpMethod.POST)) {
+            return Optional.empty(); // limits are for work, and to ask for the models' names is none
         }
         ApiKey.Admission admission = shown.get().admit(System.nanoTime());
         for (HttpHeaders.Field field : admission.headers().fields()) {
             request.response().putHeader(field.name(), field.value());
         }
         if (admission.isAdmitted()) {
-            key = shown;
+            holdsPlace = true;
             return Optional.empty();
         }
         long millis = Math.max(1, admission.retryAfter().toMillis());
@@ -179,7 +189,9 @@ final class RequestReader {
     private void over() {
         if (!over) {
             over = true;
-            key.ifPresent(ApiKey::release);
+            if (holdsPlace) {
+                key.ifPresent(ApiKey::release);
+            }
         }
     }
 
@@ -203,6 +215,7 @@ final class RequestReader {
     }
 
     private void answer(Refusal refusal) {
+        tell(refusal);
         end(json(refusal).end(refusal.body()), refusal.closes());
     }
 
@@ -218,10 +231,22 @@ final class RequestReader {
         refusedForGood = refusal.closes();
         body = Buffer.buffer();
         vertx.cancelTimer(timer);
+        tell(refusal);
         HttpServerResponse response = json(refusal)
                 .putHeader("content-length", Integer.toString(refusal.body().length())); // it is ASCII
         response.write(refusal.body());
         timer = vertx.setTimer(LINGER_MILLIS, id -> request.connection().close());
+    }
+
+    private void tell(Refusal refusal) {
+        handler.refused(new HttpRefusal(
+                String.valueOf(request.remoteAddress()),
+                String.valueOf(request.method()),
+                String.valueOf(request.path()),
+                refusal.status(),
+                refusal.reason(),
+                key.map(ApiKey::name).orElse(""),
+                Duration.ofNanos(System.nanoTime() - startNanos)));
     }
 
     private HttpServerResponse json(Refusal refusal) {

@@ -13,6 +13,7 @@ import java.util.function.Consumer;
 public final class Span {
     /// What the work is to others, in the numbers of OpenTelemetry's protocol.
     enum Kind {
+        INTERNAL(1),
         SERVER(2),
         CLIENT(3);
 
@@ -41,14 +42,29 @@ public final class Span {
 
     /// @param startNanos when it began, by [System#nanoTime()]
     Span(String name, Kind kind, Optional<TraceContext> parent, long startNanos, Consumer<Span> whenEnded) {
+        this(
+                name,
+                kind,
+                parent,
+                startNanos,
+                TimeUnit.MILLISECONDS.toNanos(System.currentTimeMillis()) - (System.nanoTime() - startNanos),
+                whenEnded);
+    }
+
+    private Span(
+            String name,
+            Kind kind,
+            Optional<TraceContext> parent,
+            long startNanos,
+            long startUnixNanos,
+            Consumer<Span> whenEnded) {
         this.name = name;
         this.kind = kind;
         this.parent = parent;
         this.context = TraceContext.under(parent);
         this.whenEnded = whenEnded;
         this.startNanos = startNanos;
-        long sinceNanos = System.nanoTime() - startNanos;
-        this.startUnixNanos = TimeUnit.MILLISECONDS.toNanos(System.currentTimeMillis()) - sinceNanos;
+        this.startUnixNanos = startUnixNanos;
     }
 
     /// Where it stands; what is done on its behalf elsewhere is under this.
@@ -66,7 +82,7 @@ public final class Span {
     /// Something happens now.
     public synchronized void event(String what) {
         if (endUnixNanos == 0) {
-            events.add(new Event(what, nowUnixNanos()));
+            events.add(new Event(what, unixNanos(System.nanoTime())));
         }
     }
 
@@ -79,17 +95,28 @@ public final class Span {
 
     /// It is over.
     public void end() {
+        endAt(System.nanoTime());
+    }
+
+    /// Adds a part of this work that is over already, as a span below this one, by this one's clock.
+    ///
+    /// @param begin by [System#nanoTime()], as `end`
+    public void part(String what, long begin, long end) {
+        new Span(what, Kind.INTERNAL, Optional.of(context), begin, unixNanos(begin), whenEnded).endAt(end);
+    }
+
+    private void endAt(long nanos) {
         synchronized (this) {
             if (endUnixNanos != 0) {
                 return;
             }
-            endUnixNanos = nowUnixNanos();
+            endUnixNanos = unixNanos(nanos);
         }
         whenEnded.accept(this);
     }
 
-    private long nowUnixNanos() {
-        return startUnixNanos + (System.nanoTime() - startNanos);
+    private long unixNanos(long nanos) {
+        return startUnixNanos + (nanos - startNanos);
     }
 
     /// As OTLP writes it in JSON.

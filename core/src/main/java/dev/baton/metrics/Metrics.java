@@ -83,6 +83,19 @@ public final class Metrics {
                 .register(registry);
     }
 
+    /// The same where label values come and go.
+    ///
+    /// @param rows label value to the counter's value
+    public void counter(String name, String help, String labelName, Supplier<Map<String, Long>> rows) {
+        CounterWithCallback.builder()
+                .name(name)
+                .help(help)
+                .constLabels(fixed)
+                .labelNames(labelName)
+                .callback(callback -> rows.get().forEach((label, value) -> callback.call((double) value, label)))
+                .register(registry);
+    }
+
     /// Adds a counter of a quantity with a fraction, kept elsewhere and asked for when metrics are read.
     public void realCounter(String name, String help, DoubleSupplier value) {
         CounterWithCallback.builder()

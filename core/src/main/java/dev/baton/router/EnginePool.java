@@ -3,7 +3,6 @@ package dev.baton.router;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineListener;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -20,9 +19,6 @@ import org.slf4j.LoggerFactory;
 /// Thread-safe.
 final class EnginePool implements EngineListener {
     private static final Logger LOG = LoggerFactory.getLogger(EnginePool.class);
-
-    /// Loading a large model takes minutes.
-    private static final Duration START_GRACE = Duration.ofMinutes(2);
 
     /// Who is told of engines that leave.
     interface Watcher extends Upstream.Watcher {
@@ -58,7 +54,7 @@ final class EnginePool implements EngineListener {
         synchronized (this) {
             Upstream known = engines.get(engine.address());
             if (known == null) {
-                joined = new Upstream(engine, START_GRACE, config, watcher);
+                joined = new Upstream(engine, config, watcher);
                 engines.put(engine.address(), joined);
             } else if (known.info().equals(engine)) {
                 return;
@@ -211,7 +207,7 @@ final class EnginePool implements EngineListener {
             if (engine.draining() || state == Upstream.State.DOWN) {
                 continue;
             }
-            boolean up = state == Upstream.State.UP;
+            boolean up = state != Upstream.State.SUSPECT;
             boolean admits = up && engine.admits(now);
             numUp += up ? 1 : 0;
             numAdmitting += admits ? 1 : 0;
@@ -230,7 +226,7 @@ final class EnginePool implements EngineListener {
         }
         if (2 * numAdmitting < numUp) {
             doubtful.stream()
-                    .filter(engine -> engine.state() == Upstream.State.UP)
+                    .filter(engine -> engine.state() != Upstream.State.SUSPECT)
                     .forEach(sound::add);
         }
         return sound;

@@ -34,6 +34,8 @@ final class GenerationRequest {
     /// wrote it.
     private static final String EXTRA_ARGS = "vllm_xargs";
 
+    private static final int BYTES_PER_TOKEN = 4;
+
     private final Endpoint endpoint;
     private final ObjectNode tree;
     private final byte[] json;
@@ -163,6 +165,11 @@ final class GenerationRequest {
             return Optional.of("a prompt cut to the length that is left");
         }
         return Optional.empty();
+    }
+
+    /// How many tokens its prompt may have, before an engine has counted them: what is in a body besides is little.
+    int estimatedPromptTokens() {
+        return Math.max(1, json.length / BYTES_PER_TOKEN);
     }
 
     /// Whether its answer is to come as a stream.

@@ -38,13 +38,20 @@ final class PolicyEndpoints {
     private static final byte[] UNAUTHORIZED = "{\"error\":\"Unauthorized\"}".getBytes(StandardCharsets.UTF_8);
 
     private final FleetPolicy policy;
+    private final HandoffObstacles obstacles;
     private final Predicate<HttpExchange> mayRead;
     private final Predicate<HttpExchange> mayChange;
 
+    /// @param obstacles what kept requests from being handed over
     /// @param mayRead whether a request shows the key that reading needs, or none is needed
     /// @param mayChange the same for what changes something
-    PolicyEndpoints(FleetPolicy policy, Predicate<HttpExchange> mayRead, Predicate<HttpExchange> mayChange) {
+    PolicyEndpoints(
+            FleetPolicy policy,
+            HandoffObstacles obstacles,
+            Predicate<HttpExchange> mayRead,
+            Predicate<HttpExchange> mayChange) {
         this.policy = policy;
+        this.obstacles = obstacles;
         this.mayRead = mayRead;
         this.mayChange = mayChange;
     }
@@ -175,6 +182,13 @@ final class PolicyEndpoints {
         ArrayNode shown = answer.putArray("decisions");
         for (DecisionSummary decision : policy.decisions(SHOWN_DECISIONS)) {
             describe(shown.addObject(), decision);
+        }
+        ArrayNode kept = answer.putArray("not_handed_over");
+        for (HandoffObstacles.Entry entry : obstacles.latest()) {
+            kept.addObject()
+                    .put("at", seconds(entry.atMillis()))
+                    .put("id", entry.requestId())
+                    .put("obstacle", entry.obstacle());
         }
         return answer;
     }

@@ -12,6 +12,10 @@ import tools.jackson.databind.node.ObjectNode;
 /// a completion whose prompt is the first one's tokens and what came out of them. Its events are rewritten to
 /// those that the client has been getting.
 ///
+/// An engine that says no token ids is given the text so far behind the text of the prompt instead, unless only exact
+/// continuations are wanted ([RouterConfig#exactContinuation]): where text and tokens do not match one to one, the rest
+/// may be another one than that engine would have sent.
+///
 /// Tokens that were output are prompt then, so it serves only requests to which that makes no difference.
 final class PromptContinuation {
     static final String TOKEN_IDS = "return_token_ids";
@@ -103,25 +107,48 @@ final class PromptContinuation {
         return request.endpoint().chat() ? OptionalInt.empty() : OptionalInt.of(COMPLETION_TOKENS);
     }
 
+    /// Whether the request's prompt is a text that more text can be put behind.
+    static boolean servesText(GenerationRequest request) {
+        return !request.endpoint().chat()
+                && request.tree().path("prompt").isString()
+                && !request.tree().path("echo").asBoolean(false)
+                && !request.tree().hasNonNull("suffix");
+    }
+
     /// The body of the rest.
     ///
     /// @param tokens prompt and output so far
     /// @param limit most tokens that are left
     ObjectNode body(ObjectNode request, int[] tokens, int limit) {
-        ObjectNode body = JsonNodeFactory.instance.objectNode();
-        body.setAll(request);
-        CHAT_ONLY.forEach(body::remove);
-        ArrayNode prompt = body.putArray("prompt");
+        ArrayNode prompt = JsonNodeFactory.instance.arrayNode(tokens.length);
         for (int token : tokens) {
             prompt.add(token);
         }
+        return body(request, prompt, limit).put(TOKEN_IDS, true);
+    }
+
+    /// The body of the rest where only the text so far is known.
+    ///
+    /// @param text the output so far
+    /// @param limit most tokens that are left
+    ObjectNode body(ObjectNode request, String text, int limit) {
+        JsonNode prompt = JsonNodeFactory.instance.stringNode(
+                request.path("prompt").asString("") + text);
+        return body(request, prompt, limit);
+    }
+
+    private ObjectNode body(ObjectNode request, JsonNode prompt, int limit) {
+        ObjectNode body = JsonNodeFactory.instance.objectNode();
+        body.setAll(request);
+        CHAT_ONLY.forEach(body::remove);
+        body.set("prompt", prompt);
         body.put("max_tokens", limit);
         int least = request.path("min_tokens").asInt(0) - numTokens;
         body.remove("min_tokens");
         if (least > 0) {
             body.put("min_tokens", Math.min(least, limit));
         }
-        return body.put(TOKEN_IDS, true);
+        return body;
     }
 
     /// An event of the rest as one of the stream.
@@ -144,12 +171,15 @@ final class PromptContinuation {
     }
 
     private void choice(ObjectNode json, ObjectNode choice) {
+        boolean hasIds = choice.has("token_ids");
         choice.remove("prompt_token_ids");
-        if (!showsTokenIds) {
+        if (!showsTokenIds && hasIds) {
             choice.putNull("token_ids");
         }
         if (!chat) {
-            choice.putNull("prompt_token_ids");
+            if (hasIds) {
+                choice.putNull("prompt_token_ids");
+            }
             return;
         }
         ObjectNode shown = JsonNodeFactory.instance.objectNode();

@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClientResponse;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpHeaders;
@@ -33,7 +34,7 @@ import org.slf4j.LoggerFactory;
 /// Everything here runs on the event loop of its exchange.
 final class RoutedRequest implements Attempt.Request {
     private static final Logger LOG = LoggerFactory.getLogger(RoutedRequest.class);
-    private static final Logger ACCESS = LoggerFactory.getLogger("dev.baton.router.access");
+    private static final Logger ACCESS = LoggerFactory.getLogger(AccessLog.NAME);
 
     private static final String STREAM_ERROR = "stream_error";
 
@@ -49,7 +50,9 @@ final class RoutedRequest implements Attempt.Request {
     private final Set<Upstream> tried = new HashSet<>();
 
     private boolean over;
+    private boolean isRouted;
     private boolean wantsHandoff;
+    private Optional<String> obstacle = Optional.empty();
     private boolean fellBack;
     private String fallbackCause = "no prefiller is up";
     private GenerationRequest legs;
@@ -95,7 +98,8 @@ final class RoutedRequest implements Attempt.Request {
                 return;
             }
             Backend backend = router.config().backend();
-            Optional<String> obstacle = request.handoffObstacle(backend.handsOverBatches());
+            obstacle = request.handoffObstacle(backend.handsOverBatches());
+            obstacle.ifPresent(this::cannotBeHandedOver);
             if (obstacle.isPresent() && !backend.decodersServeAlone()) {
                 fail(RouterErrors.notHandedOver(obstacle.get()));
                 return;
@@ -103,6 +107,13 @@ final class RoutedRequest implements Attempt.Request {
             wantsHandoff = !router.pool().prefillers().isEmpty() && obstacle.isEmpty();
             route(() -> fail(noRoute()));
         });
+    }
+
+    private void cannotBeHandedOver(String why) {
+        if (!router.pool().prefillers().isEmpty()) {
+            router.obstacles().met(id.upstream(), why);
+            LOG.debug("request {} cannot be handed over: it asks for {}", id.upstream(), why);
+        }
     }
 
     /// Every way in from outside but an attempt's, which has its own guard.
@@ -124,7 +135,8 @@ final class RoutedRequest implements Attempt.Request {
 
     private void route(Runnable ifNoneLeft) {
         List<Upstream> prefillers = wantsHandoff ? router.pool().availablePrefillers(tried) : List.of();
-        Optional<Decision<Upstream>> found = router.policy().route(request.facts(), prefillers, decoders());
+        Optional<Decision<Upstream>> found =
+                router.policy().route(request.facts(), prefillers, decoders()).or(this::routeToPrefillerAlone);
         if (found.isEmpty()) {
             ifNoneLeft.run();
             return;
@@ -137,13 +149,27 @@ final class RoutedRequest implements Attempt.Request {
         begin(route, ifNoneLeft);
     }
 
+    /// What cannot be handed over is for the decoders; a prefiller that can do both answers it where none is left.
+    private Optional<Decision<Upstream>> routeToPrefillerAlone() {
+        if (wantsHandoff || !router.prefillersAnswer().getAsBoolean()) {
+            return Optional.empty(); // the policy was told of the prefillers, or they do not answer
+        }
+        return router.policy()
+                .route(request.facts(), List.of(), thatGoOn(router.pool().availablePrefillers(tried)))
+                .map(found -> new Decision<>(
+                        new Route.Aggregated<>(found.route().decoder()), "no decoder is left", found.considered()));
+    }
+
     private List<Upstream> decoders() {
-        List<Upstream> decoders = router.pool().availableDecoders(tried);
+        return thatGoOn(router.pool().availableDecoders(tried));
+    }
+
+    private List<Upstream> thatGoOn(List<Upstream> engines) {
         return continues()
-                ? decoders.stream()
-                        .filter(decoder -> !decoder.streamsWithoutComments())
+                ? engines.stream()
+                        .filter(engine -> !engine.streamsWithoutComments())
                         .toList()
-                : decoders;
+                : engines;
     }
 
     /// Whether its legs say where to go on: an engine that knows nothing of that would begin anew.
@@ -199,6 +225,10 @@ final class RoutedRequest implements Attempt.Request {
             return;
         }
         attempt = next;
+        if (!isRouted) {
+            isRouted = true;
+            exchange.span().ifPresent(span -> span.part("route", startNanos, System.nanoTime()));
+        }
         next.start();
     }
 
@@ -401,6 +431,7 @@ final class RoutedRequest implements Attempt.Request {
                 goOn(continuation.outputTokenIds().length, ifNoneLeft);
             }
             case StreamProgress.Rest.After after -> goOnAfter(after, ifNoneLeft);
+            case StreamProgress.Rest.AfterText after -> goOnAfterText(after, ifNoneLeft);
             case StreamProgress.Rest.Unknown() -> breakOff(ifNoneLeft, "its tokens are not known");
         }
     }
@@ -416,6 +447,28 @@ final class RoutedRequest implements Attempt.Request {
         legs = request.afterPrompt(
                 next.body(request.tree(), after.tokens(), limit.getAsInt() - after.numOutputTokens()));
         goOn(after.numOutputTokens(), ifNoneLeft);
+    }
+
+    private void goOnAfterText(StreamProgress.Rest.AfterText after, Attempt.IfNoneLeft ifNoneLeft) {
+        OptionalInt limit = PromptContinuation.limit(request);
+        if (router.config().exactContinuation() || !PromptContinuation.servesText(request)) {
+            breakOff(ifNoneLeft, "its tokens are not known");
+            return;
+        }
+        if (limit.isEmpty() || limit.getAsInt() <= after.numTokens()) {
+            breakOff(ifNoneLeft, "how long it may become is not known");
+            return;
+        }
+        PromptContinuation next = new PromptContinuation(request, after.head(), after.numTokens());
+        rest = next;
+        legs = request.afterPrompt(
+                next.body(request.tree(), after.text(), limit.getAsInt() - after.numTokens()));
+        LOG.warn(
+                "request {}: its engine says no token ids, so it goes on from its text, which need not be what that"
+                        + " engine would have sent",
+                id.upstream());
+        router.metrics().migrated("continued from text");
+        route(() -> breakOff(ifNoneLeft, "no decoder is left"));
     }
 
     private void goOn(int numTokens, Attempt.IfNoneLeft ifNoneLeft) {
@@ -522,12 +575,21 @@ final class RoutedRequest implements Attempt.Request {
         if (stream.isOpen()) {
             usage = progress.usage();
         }
+        exchange.apiKey().filter(ApiKey::limitsTokens).ifPresent(key -> correctTokens(key, outcome));
         if (last != null) {
             router.policy().ended(request.facts(), outcome(last.route(), outcome.equals("200")));
         }
         if (router.config().accessLog()) {
             log(last, outcome);
         }
+    }
+
+    /// What an engine has counted is known where it is said; what was refused cost nobody anything.
+    private void correctTokens(ApiKey key, String outcome) {
+        long taken = request.estimatedPromptTokens();
+        boolean refused = outcome.startsWith("4") || outcome.startsWith("5");
+        long prompt = usage.promptTokens() < 0 ? taken : usage.promptTokens();
+        key.correctTokens(taken, refused ? 0 : prompt + Math.max(0, usage.outputTokens()));
     }
 
     private RouteOutcome outcome(Route<Upstream> route, boolean served) {
@@ -554,21 +616,29 @@ final class RoutedRequest implements Attempt.Request {
         Optional<Route<Upstream>> route = Optional.ofNullable(last).map(Attempt::route);
         Decision<Upstream> chosen = decision;
         ACCESS.info(
-                "{} {} {} {} ms id={} route={} reason=\"{}\" prefiller={} decoder={} attempts={} migrations={}"
+                "{} {} {} {} ms id={} key={} route={} reason=\"{}\" prefiller={} decoder={} attempts={} migrations={}"
                         + " tokens={}/{}",
                 exchange.remoteAddress(),
                 request.endpoint().path(),
                 outcome,
                 Math.round(millisSinceStart()),
                 id.upstream(),
+                AccessLog.keyName(exchange),
                 route.map(RoutedRequest::kind).orElse("none"),
-                chosen == null ? "" : chosen.reason(),
+                reason(chosen),
                 route.flatMap(RoutedRequest::prefiller).orElse("-"),
                 route.map(taken -> taken.decoder().address().toString()).orElse("-"),
                 numAttempts,
                 numMigrations,
                 usage.promptTokens(),
                 usage.outputTokens());
+    }
+
+    private String reason(@Nullable Decision<Upstream> chosen) {
+        String ofPolicy = chosen == null ? "" : chosen.reason();
+        return obstacle.isEmpty()
+                ? ofPolicy
+                : ofPolicy + (ofPolicy.isEmpty() ? "" : "; ") + "cannot be handed over: " + obstacle.get();
     }
 
     private static Optional<String> prefiller(Route<Upstream> route) {

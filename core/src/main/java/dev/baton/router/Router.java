@@ -7,7 +7,9 @@ import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
+import dev.baton.http.HttpHandler;
 import dev.baton.http.HttpHeaders;
+import dev.baton.http.HttpRefusal;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
 import dev.baton.http.Json;
@@ -90,18 +92,29 @@ public final class Router implements AutoCloseable {
                 config.server().apiKeys(),
                 config.engines(),
                 pool,
-                bootstraps.<EngineListener>map(b -> b).orElse(pool));
+                bootstraps.<EngineListener>map(b -> b).orElseGet(() -> new DescriptionCheck(config.backend(), pool)));
+        HandoffObstacles obstacles = new HandoffObstacles();
         policyEndpoints = policy instanceof FleetPolicy switched
-                ? Optional.of(new PolicyEndpoints(switched, fleet::admits, fleet::admitsChange))
+                ? Optional.of(new PolicyEndpoints(switched, obstacles, fleet::admits, fleet::admitsChange))
                 : Optional.empty();
         RoutingPolicy routes = config.backend().decodersServeAlone() ? policy : new AlwaysHandedOver(policy);
-        context = new RouterContext(config, pool, routes, config.announcements(), client, metrics, ttft);
-        metrics.addKeys(config.server().apiKeys().all());
+        context = new RouterContext(
+                config,
+                pool,
+                routes,
+                this::prefillersAnswer,
+                config.announcements(),
+                client,
+                metrics,
+                ttft,
+                new AccessLog(config.accessLog()),
+                obstacles);
+        metrics.addKeys(config.server().apiKeys());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
         try {
             // Engines are probed as soon as they are known: not before it is sure that this router lives.
-            server = runtime.serve(config.server(), this::handle);
+            server = runtime.serve(config.server(), new Requests());
             fleet.start();
         } catch (RuntimeException e) {
             closeSources();
@@ -109,7 +122,9 @@ public final class Router implements AutoCloseable {
         }
         runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
         health.start(runtime, pool);
-        runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+        if (!config.statsInterval().isZero()) {
+            runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
+        }
     }
 
     /// What a leg's span is called.
@@ -202,16 +217,20 @@ public final class Router implements AutoCloseable {
         stop(Duration.ZERO);
     }
 
-    private void handle(HttpExchange exchange) {
-        try {
-            dispatch(exchange);
-        } catch (RuntimeException | Error e) {
-            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
+    private final class Requests implements HttpHandler {
+        @Override
+        public void handle(HttpExchange exchange) {
+            guarded(exchange, () -> dispatch(exchange));
+        }
+
+        @Override
+        public void refused(HttpRefusal refusal) {
+            context.accessLog().refused(refusal);
         }
     }
 
     /// A bug of the router's own.
-    private static void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
+    private void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
         LOG.error("{} {} met a bug of the router", exchange.method(), exchange.path(), cause);
         respond(exchange, id, RouterErrors.INTERNAL);
     }
@@ -233,8 +252,10 @@ public final class Router implements AutoCloseable {
                 passOn(exchange);
             }
         } else if (policyEndpoints.isPresent() && policyEndpoints.get().serves(path)) {
+            logIfRefused(exchange);
             policyEndpoints.get().handle(exchange);
         } else if (fleet.serves(path)) {
+            logIfRefused(exchange);
             fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
             refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
@@ -268,7 +289,7 @@ public final class Router implements AutoCloseable {
         }
     }
 
-    private static void guarded(HttpExchange exchange, Runnable answer) {
+    private void guarded(HttpExchange exchange, Runnable answer) {
         try {
             answer.run();
         } catch (RuntimeException | Error e) {
@@ -313,11 +334,17 @@ public final class Router implements AutoCloseable {
             GenerationRequest request = GenerationRequest.parse(
                     endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
             refuseOtherModels(exchange, request);
+            takeTokens(exchange, request);
             exchange.execute(() -> new RoutedRequest(context, exchange, request, id, place, startNanos).start());
         } catch (ApiException e) {
             context.metrics()
                     .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
-            respond(exchange, id, e.error());
+            // What is wrong with a body may repeat some of it.
+            respond(
+                    exchange,
+                    id,
+                    e.error(),
+                    e.error().status() == 400 ? "malformed body" : e.error().message());
         } catch (RuntimeException | Error e) {
             context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
             crashed(exchange, id, e);
@@ -329,6 +356,18 @@ public final class Router implements AutoCloseable {
         String model = request.tree().path("model").asString("");
         if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
             throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
+        }
+    }
+
+    /// @throws ApiException 429 if the client's key has no tokens left for the request
+    private static void takeTokens(HttpExchange exchange, GenerationRequest request) {
+        if (exchange.apiKey().isEmpty()) {
+            return;
+        }
+        ApiKey key = exchange.apiKey().get();
+        Optional<Duration> wait = key.takeTokens(request.estimatedPromptTokens(), System.nanoTime());
+        if (wait.isPresent()) {
+            throw new ApiException(RouterErrors.tooManyTokens(key.tokensPerMinute(), wait.get()));
         }
     }
 
@@ -344,12 +383,29 @@ public final class Router implements AutoCloseable {
         respond(exchange, id, error);
     }
 
-    private static void refuse(HttpExchange exchange, ApiError error) {
+    private void refuse(HttpExchange exchange, ApiError error) {
         respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), error);
     }
 
-    private static void respond(HttpExchange exchange, RequestId id, ApiError error) {
+    private void respond(HttpExchange exchange, RequestId id, ApiError error) {
+        respond(exchange, id, error, error.message());
+    }
+
+    /// @param why for the log
+    private void respond(HttpExchange exchange, RequestId id, ApiError error, String why) {
+        context.accessLog().refused(exchange, id, error.status(), why);
         exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
+    }
+
+    /// Others answer it.
+    private void logIfRefused(HttpExchange exchange) {
+        RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
+        exchange.onAnswer(status -> {
+            if (status >= 400) {
+                context.accessLog()
+                        .refused(exchange, id, status, status == 401 ? "no such key was shown" : "its answer says why");
+            }
+        });
     }
 
     /// 200 while requests can be served: while a decoder is up, or a prefiller that may answer by itself.
@@ -359,20 +415,38 @@ public final class Router implements AutoCloseable {
 
     private boolean canServe() {
         return !context.pool().availableDecoders(Set.of()).isEmpty()
-                || (policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent()
+                || (prefillersAnswer()
                         && !context.pool().availablePrefillers(Set.of()).isEmpty());
     }
 
-    /// 200 once every engine is up and one can answer, else 503 with those that are not.
+    private boolean prefillersAnswer() {
+        return policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent();
+    }
+
+    /// 200 once every engine is up, has all that hand-overs need of it, and one can answer; else 503 with those
+    /// that are not or have not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
-        context.pool().all().stream()
-                .filter(engine -> !engine.isSeenUp())
-                .forEach(engine -> missing.addObject()
-                        .put("role", engine.role().word())
-                        .put("address", engine.address().toString()));
-        exchange.respondJson(missing.isEmpty() && canServe() ? 200 : 503, Json.bytes(answer));
+        boolean complete = true;
+        for (Upstream engine : context.pool().all()) {
+            if (engine.state() != Upstream.State.UP) {
+                missing.add(named(engine));
+            }
+            Optional<String> lack = context.config().backend().lacks(engine.info());
+            if (lack.isPresent()) {
+                complete = false;
+                answer.withArray("cannot_hand_over").add(named(engine).put("reason", lack.get()));
+            }
+        }
+        exchange.respondJson(missing.isEmpty() && complete && canServe() ? 200 : 503, Json.bytes(answer));
+    }
+
+    private static ObjectNode named(Upstream engine) {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("role", engine.role().word())
+                .put("address", engine.address().toString());
     }
 
     /// Sends a request as it is to the first engine that can be reached: any of them gives the same answer.

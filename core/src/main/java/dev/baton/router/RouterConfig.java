@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineSource;
 import dev.baton.http.ClientTls;
 import dev.baton.http.HttpServerConfig;
@@ -9,6 +10,7 @@ import dev.baton.router.backend.Nixl;
 import dev.baton.router.policy.PolicyConfig;
 import java.net.URI;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 
 /// The settings of a [Router]. Immutable and thread-safe.
@@ -23,6 +25,7 @@ import java.util.Optional;
 /// @param policy how routes are chosen
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
+/// @param exactContinuation whether a stream goes on only where the tokens so far are known, and not from its text
 /// @param engineTls how engines of `https` addresses are known
 /// @param tracesEndpoint where traces go, as OTLP in JSON over HTTP; empty: nothing is recorded
 /// @param eventLoops threads that carry requests
@@ -30,7 +33,7 @@ import java.util.Optional;
 /// @param maxQueueWait expected wait for a first token from which on requests get 503 at once; zero: never
 /// @param probeInterval time between two health probes of an engine that is up
 /// @param health how engines are judged besides
-/// @param statsInterval time between two reports of TTFT statistics while there is traffic
+/// @param statsInterval time between two reports of TTFT statistics while there is traffic; zero for none
 /// @param accessLog whether each request is logged, without its prompt
 public record RouterConfig(
         HttpServerConfig server,
@@ -42,6 +45,7 @@ public record RouterConfig(
         PolicyConfig policy,
         RouterDeadlines deadlines,
         int maxMigrations,
+        boolean exactContinuation,
         ClientTls engineTls,
         Optional<URI> tracesEndpoint,
         int eventLoops,
@@ -52,8 +56,10 @@ public record RouterConfig(
         Duration statsInterval,
         boolean accessLog) {
 
-    /// @throws RouterException if a number is out of range
+    /// @throws RouterException if a number is out of range, or engines that are fixed lack what the backend
+    ///     needs of them
     public RouterConfig {
+        requireDescribed(engines, backend);
         if (maxInFlight < 1) {
             throw new RouterException("maxInFlight is " + maxInFlight + ", needed is at least 1");
         }
@@ -64,10 +70,29 @@ public record RouterConfig(
             throw new RouterException("eventLoops is " + eventLoops + ", needed is at least 1");
         }
         if (maxQueueWait.isNegative()) {
-            throw new RouterException("maxQueueWait is below 0");
+            throw new RouterException("maxQueueWait is " + maxQueueWait + ", needed is at least 0");
         }
-        if (probeInterval.toMillis() < 1 || statsInterval.toMillis() < 1) {
-            throw new RouterException("the intervals of probes and statistics must be at least 1 ms");
+        if (probeInterval.toMillis() < 1) {
+            throw new RouterException("probeInterval is " + probeInterval + ", needed is at least 1 ms");
+        }
+        if (!statsInterval.isZero() && statsInterval.toMillis() < 1) {
+            throw new RouterException("statsInterval is " + statsInterval + ", needed is at least 1 ms, or 0 for none");
+        }
+    }
+
+    /// A fleet that could never hand anything over must not look as if it did.
+    private static void requireDescribed(EngineSource engines, Backend backend) {
+        List<EngineInfo> known = engines.fixed();
+        if (backend.findsOutWhatLacks()
+                || known.stream().noneMatch(engine -> engine.role().prefills())) {
+            return;
+        }
+        for (EngineInfo engine : known) {
+            Optional<String> lack = backend.lacks(engine);
+            if (lack.isPresent()) {
+                throw new RouterException(lack.get() + "; add it in --"
+                        + (engine.role().decodes() ? "decoders" : "prefillers") + ", or choose another --backend");
+            }
         }
     }
 
@@ -93,6 +118,7 @@ public record RouterConfig(
                 .policy(policy)
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
+                .exactContinuation(exactContinuation)
                 .engineTls(engineTls)
                 .tracesEndpoint(tracesEndpoint)
                 .eventLoops(eventLoops)
@@ -115,6 +141,7 @@ public record RouterConfig(
         private PolicyConfig policy = PolicyConfig.defaults();
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
+        private boolean exactContinuation;
         private ClientTls engineTls = ClientTls.defaults();
         private Optional<URI> tracesEndpoint = Optional.empty();
         private int eventLoops = Runtime.getRuntime().availableProcessors();
@@ -172,6 +199,11 @@ public record RouterConfig(
 
         public Builder maxMigrations(int times) {
             maxMigrations = times;
+            return this;
+        }
+
+        public Builder exactContinuation(boolean value) {
+            exactContinuation = value;
             return this;
         }
 
@@ -234,6 +266,7 @@ public record RouterConfig(
                     policy,
                     deadlines,
                     maxMigrations,
+                    exactContinuation,
                     engineTls,
                     tracesEndpoint,
                     eventLoops,

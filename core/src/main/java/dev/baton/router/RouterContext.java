@@ -3,13 +3,19 @@ package dev.baton.router;
 import dev.baton.http.HttpClient;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.policy.RoutingPolicy;
+import java.util.function.BooleanSupplier;
 
 /// What every request needs of its router. Thread-safe.
+///
+/// @param prefillersAnswer whether prefillers answer requests by themselves at present
 record RouterContext(
         RouterConfig config,
         EnginePool pool,
         RoutingPolicy policy,
+        BooleanSupplier prefillersAnswer,
         Announcements announcements,
         HttpClient client,
         RouterMetrics metrics,
-        TtftStats ttft) {}
+        TtftStats ttft,
+        AccessLog accessLog,
+        HandoffObstacles obstacles) {}

@@ -43,6 +43,16 @@ final class RouterErrors {
                 Optional.of(retryAfter));
     }
 
+    /// A key has used up its tokens.
+    static ApiError tooManyTokens(int perMinute, Duration retryAfter) {
+        return new ApiError(
+                429,
+                "Rate limit reached for tokens of this API key: its limit is " + perMinute + " a minute.",
+                "rate_limit_exceeded",
+                Optional.empty(),
+                Optional.of(Duration.ofSeconds(Math.max(1, Math.ceilDiv(retryAfter.toMillis(), 1000)))));
+    }
+
     private static ApiError badGateway(String message) {
         return error(502, "BadGatewayError", message);
     }

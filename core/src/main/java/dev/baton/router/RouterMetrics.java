@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.discovery.EngineRole;
 import dev.baton.http.ApiKey;
+import dev.baton.http.ApiKeys;
 import dev.baton.metrics.Metrics;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
@@ -10,7 +11,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
@@ -125,8 +125,8 @@ final class RouterMetrics {
     }
 
     /// Adds what each API key is used for.
-    void addKeys(List<ApiKey> keys) {
-        if (keys.isEmpty()) {
+    void addKeys(ApiKeys keys) {
+        if (!keys.areRequired()) {
             return;
         }
         metrics.counter(
@@ -136,7 +136,7 @@ final class RouterMetrics {
                 byKey(keys, ApiKey::requests));
         metrics.counter(
                 "baton_router_api_key_over_rate",
-                "Requests that were refused because their key had too many in a minute.",
+                "Requests that were refused because their key had too many, or too many tokens, in a minute.",
                 "key",
                 byKey(keys, ApiKey::overRate));
         metrics.counter(
@@ -157,10 +157,12 @@ final class RouterMetrics {
                 "baton_router_requests_shed", "Requests that were refused because too many waited.", shedder::shed);
     }
 
-    private static Map<String, LongSupplier> byKey(List<ApiKey> keys, ToLongFunction<ApiKey> value) {
-        Map<String, LongSupplier> values = new LinkedHashMap<>();
-        keys.forEach(key -> values.put(key.name(), () -> value.applyAsLong(key)));
-        return values;
+    private static Supplier<Map<String, Long>> byKey(ApiKeys keys, ToLongFunction<ApiKey> value) {
+        return () -> {
+            Map<String, Long> values = new LinkedHashMap<>();
+            keys.all().forEach(key -> values.put(key.name(), value.applyAsLong(key)));
+            return values;
+        };
     }
 
     private static Supplier<Map<List<String>, Double>> byEngine(EnginePool pool, ToDoubleFunction<Upstream> value) {

@@ -28,6 +28,7 @@ final class StreamProgress {
     private static final byte[] PROMPT_TOKEN_IDS = ascii("\"prompt_token_ids\":[");
     private static final byte[] NULL = ascii("null");
     private static final byte[] DONE = ascii("data: [DONE]");
+    private static final byte[] TEXT = ascii("\"text\":\"");
     private static final byte[] NO_TEXT = ascii("\"text\":\"\"");
     private static final byte[] NO_CONTENT = ascii("\"content\":\"\"");
     private static final byte[] NO_DELTA = ascii("\"delta\":{},");
@@ -35,6 +36,8 @@ final class StreamProgress {
     private static final byte[] REASONING = ascii("\"reasoning");
     private static final byte[] TOOL_CALLS = ascii("\"tool_calls\":[{");
     private static final byte[] NOTHING = {};
+    /// Most text that is kept of a stream whose engine says no token ids.
+    private static final int MAX_TEXT_BYTES = 1 << 20;
 
     private static byte[] ascii(String text) {
         return text.getBytes(StandardCharsets.US_ASCII);
@@ -54,6 +57,10 @@ final class StreamProgress {
     private int numShownTokens;
 
     private int[] promptTokens = {};
+    /// The text so far, as it stands in the events, where the engine says no token ids.
+    private final ByteArrayOutputStream text = new ByteArrayOutputStream(0);
+
+    private int numTextEvents;
     private boolean told;
     /// Whether the engine made something of the text that another one could not go on with.
     private boolean opaque;
@@ -156,6 +163,9 @@ final class StreamProgress {
             add(token);
         }
         numLastTokens = numTokens - before;
+        if (promptTokens.length == 0) {
+            keepText(event);
+        }
         boolean silent = indexOf(event, NO_TEXT) >= 0 || indexOf(event, NO_CONTENT) >= 0;
         boolean parsed = indexOf(event, NO_DELTA) >= 0;
         opaque |= parsed || indexOf(event, REASONING) >= 0 || indexOf(event, TOOL_CALLS) >= 0;
@@ -167,6 +177,23 @@ final class StreamProgress {
         }
         boolean nothingElse = parsed && indexOf(event, NOT_FINISHED) >= 0;
         return nothingElse ? NOTHING : without(without(event, TOKEN_IDS), PROMPT_TOKEN_IDS);
+    }
+
+    private void keepText(byte[] event) {
+        int at = indexOf(event, TEXT);
+        if (at < 0) {
+            return;
+        }
+        int from = at + TEXT.length;
+        int end = from;
+        while (end < event.length && event[end] != '"') {
+            end += event[end] == '\\' ? 2 : 1;
+        }
+        if (end < event.length) {
+            text.write(event, from, end - from);
+            numTextEvents++; // also without text: a part of a character is a token too
+        }
+        lost |= text.size() > MAX_TEXT_BYTES;
     }
 
     private static int[] idsOf(byte[] event, byte[] member) {
@@ -292,6 +319,12 @@ final class StreamProgress {
         /// @param head an event of the stream so far
         record After(int[] tokens, int numOutputTokens, JsonNode head) implements Rest {}
 
+        /// What an engine makes of the prompt and this text behind it: where nobody says tokens.
+        ///
+        /// @param numTokens about as many as the text has: events that showed some of it
+        /// @param head an event of the stream so far
+        record AfterText(String text, int numTokens, JsonNode head) implements Rest {}
+
         /// The usage and `[DONE]`.
         record Usage(byte[] event) implements Rest {}
 
@@ -305,12 +338,15 @@ final class StreamProgress {
     Rest rest(boolean usageAtEnd) {
         JsonNode first = json(firstEvent);
         JsonNode choice = json(lastEvent()).path("choices");
-        if (lost || !told || !choice.isArray()) {
+        if (lost || !choice.isArray() || (!told && numTextEvents == 0)) {
             return new Rest.Unknown();
         }
         boolean finished = choice.isEmpty() || choice.path(0).hasNonNull("finish_reason");
         if (finished && !(usageAtEnd && !choice.isEmpty())) {
             return new Rest.OnlyDone();
+        }
+        if (!told) {
+            return finished ? new Rest.Unknown() : new Rest.AfterText(wholeText(), numTextEvents, first);
         }
         if (promptTokens.length > 0) {
             return finished ? new Rest.Usage(usageEvent(first)) : afterPrompt(first);
@@ -333,6 +369,11 @@ final class StreamProgress {
         System.arraycopy(tokens, 0, all, promptTokens.length, numShownTokens);
         numTokens = numShownTokens;
         return new Rest.After(all, numShownTokens, first);
+    }
+
+    private String wholeText() {
+        String quoted = '"' + text.toString(StandardCharsets.UTF_8) + '"';
+        return Json.parse(quoted.getBytes(StandardCharsets.UTF_8)).asString("");
     }
 
     private byte[] usageEvent(JsonNode first) {

@@ -8,6 +8,7 @@ import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.EngineView;
 import java.net.URI;
 import java.time.Duration;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -41,6 +42,8 @@ final class Upstream implements EngineView {
 
     /// What is believed of an engine.
     enum State {
+        /// Nothing was heard of it yet. Requests may go there: a refused connection costs a millisecond.
+        UNKNOWN,
         /// It answers.
         UP,
         /// A request broke on it and a probe is under way, or it misses probes; chosen only where nothing is up.
@@ -75,7 +78,6 @@ final class Upstream implements EngineView {
     private final LongAdder requests = new LongAdder();
     private final LongAdder failures = new LongAdder();
     private final LongAdder hangs = new LongAdder();
-    private final Duration startGrace;
     private final Duration slowStart;
     private final Watcher watcher;
     private final CircuitBreaker circuit;
@@ -89,11 +91,10 @@ final class Upstream implements EngineView {
     private volatile EngineSample sample = EngineSample.NONE;
     private volatile boolean streamsWithoutComments;
     private volatile boolean draining;
-    private volatile State state = State.UP;
+    private volatile State state = State.UNKNOWN;
     private volatile String why = "not probed yet";
     private volatile long stateNanos = startNanos;
-    /// What the log said last; nothing yet while it is empty.
-    private volatile Optional<State> told = Optional.empty();
+    private volatile boolean wasUp;
     private volatile int probeFailures;
     private volatile long probeNanos = startNanos - LONG_AGO_NANOS;
     private volatile long answerNanos = startNanos - LONG_AGO_NANOS;
@@ -103,10 +104,8 @@ final class Upstream implements EngineView {
     private volatile boolean rising;
     private volatile long risingNanos;
 
-    /// @param startGrace how long it may take until it is up at first without a word in the log
-    Upstream(EngineInfo info, Duration startGrace, HealthConfig config, Watcher watcher) {
+    Upstream(EngineInfo info, HealthConfig config, Watcher watcher) {
         this.info = info;
-        this.startGrace = startGrace;
         this.slowStart = config.slowStart();
         this.watcher = watcher;
         circuit = new CircuitBreaker(config);
@@ -258,11 +257,6 @@ final class Upstream implements EngineView {
         return circuit.admits(nowNanos);
     }
 
-    /// Whether it has answered and is up since. [State#UP] alone is also what is believed before the first probe.
-    boolean isSeenUp() {
-        return state == State.UP && told.equals(Optional.of(State.UP));
-    }
-
     @Override
     public int inFlight() {
         return inFlight.get();
@@ -310,8 +304,11 @@ final class Upstream implements EngineView {
             rise(now);
             LOG.info("{}: its circuit is closed, a request succeeded", this);
         }
-        if (state == State.SUSPECT) {
-            move(State.SUSPECT, State.UP, "a request succeeded");
+        if (state == State.SUSPECT || state == State.UNKNOWN) {
+            if (!wasUp) {
+                rise(now);
+            }
+            moveFrom(EnumSet.of(State.SUSPECT, State.UNKNOWN), State.UP, "a request succeeded");
         }
     }
 
@@ -338,7 +335,7 @@ final class Upstream implements EngineView {
         if (circuit.failed(System.nanoTime())) {
             LOG.warn("{}: its circuit is open, too many requests fail there: {}", this, cause);
         }
-        if (move(State.UP, State.SUSPECT, cause)) {
+        if (moveFrom(EnumSet.of(State.UP, State.UNKNOWN), State.SUSPECT, cause)) {
             watcher.probeNow(this);
         }
     }
@@ -394,7 +391,7 @@ final class Upstream implements EngineView {
             return;
         }
         boolean back = refusedBefore && state == State.DOWN;
-        if (state == State.DOWN || told.isEmpty()) {
+        if (state == State.DOWN || !wasUp) {
             rise(System.nanoTime());
         }
         move(State.UP, "its health probe succeeded");
@@ -422,7 +419,7 @@ final class Upstream implements EngineView {
                 leg.loseIfSilent(silence);
             }
         } else if (failed >= ENOUGH_FOR_DOUBT) {
-            move(State.UP, State.SUSPECT, cause);
+            moveFrom(EnumSet.of(State.UP, State.UNKNOWN), State.SUSPECT, cause);
         }
     }
 
@@ -528,12 +525,12 @@ final class Upstream implements EngineView {
         }
     }
 
-    private boolean move(State from, State next, String cause) {
-        if (state != from) {
+    private boolean moveFrom(Set<State> before, State next, String cause) {
+        if (!before.contains(state)) {
             return false;
         }
         synchronized (this) {
-            if (state != from) {
+            if (!before.contains(state)) {
                 return false;
             }
             enter(next, cause);
@@ -542,7 +539,8 @@ final class Upstream implements EngineView {
     }
 
     private void enter(State next, String cause) {
-        if (state != next) {
+        State before = state;
+        if (before != next) {
             stateNanos = System.nanoTime();
         }
         if (next == State.DOWN) {
@@ -550,19 +548,21 @@ final class Upstream implements EngineView {
         }
         state = next;
         why = cause;
-        tell(next, cause);
+        if (before != next) {
+            tell(before, next, cause);
+        }
+        wasUp |= next == State.UP;
     }
 
-    /// Engines start along with the router: until the first of them answers, or the grace is over, that one is down
-    /// is no news.
-    private void tell(State next, String cause) {
-        Optional<State> before = told;
-        boolean starting = before.isEmpty() && System.nanoTime() - startNanos < startGrace.toNanos();
-        if (before.equals(Optional.of(next)) || (starting && next != State.UP)) {
+    /// Engines often start along with the router: the log says of one that is not up yet that it is not, once.
+    private void tell(State before, State next, String cause) {
+        if (!wasUp && next != State.UP) {
+            if (before == State.UNKNOWN) {
+                LOG.warn("{} is not up yet: {}", this, cause);
+            }
             return;
         }
-        told = Optional.of(next);
-        String was = before.map(state -> ", was " + state).orElse("");
+        String was = before == State.UNKNOWN ? "" : ", was " + before;
         if (next == State.UP) {
             LOG.info("{} is {}{}: {}", this, next, was, cause);
         } else {

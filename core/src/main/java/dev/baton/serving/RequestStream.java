@@ -35,6 +35,7 @@ final class RequestStream {
     private final Answer answer;
 
     private volatile boolean over;
+    private volatile long submittedNanos;
     // event loop only
     private final List<Runnable> early = new ArrayList<>();
     private boolean submitted;
@@ -106,6 +107,9 @@ final class RequestStream {
                         generation.options().user().orElse(EngineRequest.NO_TENANT),
                         sequence.index() == 0 ? kv : KvTransferParams.NONE);
                 registry.add(generation.requestId(), sequence.engineId());
+                if (sequence.index() == 0) {
+                    submittedNanos = System.nanoTime();
+                }
                 engine.submit(request, output -> exchange.execute(() -> receive(sequence, output)));
             }
         } catch (EngineException.QueueFull e) {
@@ -230,6 +234,10 @@ final class RequestStream {
         }
         if (output.finish().isPresent()) {
             unfinished--;
+            if (sequence.index() == 0) { // others of the request share its prompt
+                RequestOutput.Timings timings = output.finish().get().timings();
+                exchange.span().ifPresent(span -> traceParts(span, timings, sequence.numTokens()));
+            }
             metrics.finished(
                     sequence.finishReason().orElseThrow(),
                     output.finish().get(),
@@ -249,6 +257,24 @@ final class RequestStream {
     private void traceFirstToken(Span span, long now) {
         span.event("first token");
         span.attribute("gen_ai.latency.time_to_first_token", (now - exchange.arrivalNanos()) / 1e9);
+    }
+
+    /// Where the time in the engine went.
+    private void traceParts(Span span, RequestOutput.Timings timings, int numTokens) {
+        span.attribute("gen_ai.latency.time_in_queue", timings.queuedNanos() / 1e9);
+        span.attribute("gen_ai.latency.time_in_model_prefill", timings.prefillNanos() / 1e9);
+        span.attribute("gen_ai.latency.time_in_model_decode", timings.decodeNanos() / 1e9);
+        long turn = submittedNanos + timings.queuedNanos();
+        long computes = turn + timings.transferNanos();
+        long token = turn + timings.prefillNanos();
+        span.part("queue", submittedNanos, turn);
+        if (timings.transferNanos() > 0) {
+            span.part("transfer", turn, computes);
+        }
+        span.part("prefill", computes, token);
+        if (numTokens > 1) {
+            span.part("decode", token, token + timings.decodeNanos());
+        }
     }
 
     private void traceCompleted(Span span, long now) {

@@ -79,6 +79,33 @@ class ApiKeyFileTest {
     }
 
     @Test
+    void changedFileCountsWhenItHasBeenReadTwice() throws IOException {
+        String one = "keys: [{name: a, hash: '%s'}]".formatted(HASH);
+        String two = "keys: [{name: a, hash: '%s'}, {name: b, hash: '%s'}]".formatted(HASH, HASH.replace('f', 'e'));
+        ApiKeyFile source = new ApiKeyFile(file(one));
+        assertThat(source.readIfChanged())
+                .hasValueSatisfying(keys -> assertThat(keys).hasSize(1));
+        assertThat(source.readIfChanged()).isEmpty();
+        file(two.substring(0, 70));
+        assertThat(source.readIfChanged()).as("it may be half written").isEmpty();
+        file(two);
+        assertThat(source.readIfChanged()).isEmpty();
+        assertThat(source.readIfChanged())
+                .hasValueSatisfying(keys -> assertThat(keys).hasSize(2));
+        assertThat(source.readIfChanged()).isEmpty();
+        file("keys: []");
+        assertThat(source.readIfChanged()).isEmpty();
+        for (int i = 0; i < 2; i++) {
+            assertThatThrownBy(source::readIfChanged).hasMessageContaining("would admit everybody");
+        }
+        Files.delete(folder.resolve("keys"));
+        assertThatThrownBy(source::readIfChanged).hasMessageContaining("there is no such file");
+        file(two);
+        assertThat(source.readIfChanged()).isEmpty();
+        assertThat(source.readIfChanged()).as("these keys hold already").isEmpty();
+    }
+
+    @Test
     void missingFileIsNamed() {
         assertThatThrownBy(() -> ApiKeyFile.read(folder.resolve("absent")))
                 .isInstanceOf(IllegalArgumentException.class)

@@ -30,9 +30,9 @@ class UsageTest {
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             --block-size 0                               | --block-size must be at least 1, got 0
-            --block-size 0 --num-gpu-blocks-override 9   | blockTokens is 0
+            --block-size 0 --num-gpu-blocks-override 9   | --block-size is 0
             --max-model-len 4096                         | --max-model-len 4096 does not fit the model, which has 2048 positions
-            --max-num-batched-tokens 1                   | maxNumBatchedTokens is 1
+            --max-num-batched-tokens 1                   | --max-num-batched-tokens is 1; it must be at least --max-num-seqs
             --dtype bf16                                 | --dtype bf16 is not there
             --kv-cache-dtype fp8                         | --kv-cache-dtype fp8 is not there
             --quantization int4                          | --quantization int4 is not there
@@ -54,6 +54,7 @@ class UsageTest {
             --allowed-origins ["a",                      | --allowed-origins ["a", is no JSON list of strings
             --config nowhere.yaml                        | There is no file nowhere.yaml.
             --api-key=                                   | --api-key has an empty key
+            --api-key-file nowhere.yaml                  | --api-key-file nowhere.yaml cannot be read: there is no such file
             """)
     void engineFlagThatCannotBeServedIsWrongUsageOfServeAndOfUp(String flags, String sentence) {
         assertWrongUsage(("serve " + MODEL + " " + flags).split(" "), sentence);
@@ -63,6 +64,7 @@ class UsageTest {
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             up --prefillers 0                                | --prefillers and --decoders must be at least 1
+            up --w-tpot -1                                   | --w-tpot is -1.0, needed is a number from 0 on
             up --decoder-port 70000                          | --decoder-port 70000
             router --decoder 127.0.0.1:8200 --port 99999     | --port must be 0 to 65535, got 99999
             router --decoder 127.0.0.1                       | '127.0.0.1' is not an engine address: write host:port
@@ -76,7 +78,13 @@ class UsageTest {
             serve --register ftp://a:1                       | 'ftp://a:1' is none of http://host:port, zmq://host:port
             serve --register http://a:1 --advertise-host a/b | 'a/b' is not a host name
             serve --register http://a:1 --register-ttl 0.5   | a registration must hold for at least 1 s
-            router --decoder a:1 --max-in-flight 0           | maxInFlight is 0
+            router --decoder a:1 --max-in-flight 0           | --max-in-flight is 0, needed is at least 1
+            router --backend p2p-nccl --prefillers a:1 --decoders b:1,zmq=b:9  | prefiller a:1 has no ZMQ address: P2pNcclConnector needs one of each engine, by registration or as zmq=IP:PORT after its own; add it in --prefillers, or choose another --backend
+            router --backend p2p-nccl --prefillers a:1,zmq=a:9 --decoders b:1  | add it in --decoders
+            router --backend nixl-push --prefillers a:1 --decoders b:1 --registration | prefiller a:1 has no NIXL side channel
+            router --decoder a:1 --event-loops 0             | --event-loops is 0, needed is at least 1
+            router --decoder a:1 --circuit-failures -1       | --circuit-failures is -1, needed is at least 0
+            router --decoder a:1 --w-ttft -1                 | --w-ttft is -1.0, needed is a number from 0 on
             router --decoder a:1 --gap-timeout -1            | '--gap-timeout': a time cannot be negative, got -1 seconds
             router --decoder a:1 --prefill-timeout 0         | '--prefill-timeout': it must be more than 0 seconds
             router --decoder a:1 --gap-timout 3              | There is no flag --gap-timout; did you mean --gap-timeout?

@@ -73,6 +73,22 @@ class EngineAddressTest {
                 .hasMessageStartingWith("a:1 is listed twice, as prefiller and as decoder");
     }
 
+    /// As other routers' flags take them.
+    @Test
+    void enginesMayBeSeparatedByCommasWithTheirParts() {
+        StaticEngines engines =
+                StaticEngines.parse(List.of("a:1,weight=2,b:1", "c:1"), List.of("[::1]:1,d:1,weight=3,zmq=d:9"));
+        assertThat(engines.prefillers()).extracting(EngineAddress::toString).containsExactly("a:1", "b:1", "c:1");
+        assertThat(engines.decoders()).extracting(EngineAddress::toString).containsExactly("[::1]:1", "d:1");
+        assertThat(engines.engines()).extracting(EngineInfo::weight).containsExactly(2.0, 1.0, 1.0, 1.0, 3.0);
+        assertThat(engines.engines().getLast().endpoint()).isEqualTo(new ConnectorEndpoint.P2pNccl("d:9"));
+        for (String wrong : List.of("a:1,weight", "a:1,", ",a:1", "a:1,,b:1")) {
+            assertThatThrownBy(() -> StaticEngines.parse(List.of(), List.of(wrong)))
+                    .isInstanceOf(DiscoveryException.class)
+                    .hasMessageContaining("is not an engine address");
+        }
+    }
+
     @Test
     void decoderIsNeededAndPrefillersAreNot() {
         assertThatThrownBy(() -> StaticEngines.parse(List.of("a:1"), List.of()))

@@ -3,6 +3,9 @@ package dev.baton.discovery;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +17,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
 
 /// A file of engines, as it is written and changed.
 @Timeout(60)
@@ -99,7 +103,6 @@ class FileEnginesTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "",
                 "prefillers: [10.0.0.1:81",
                 "decoders:\n\t- a:1",
                 "prefilers: [a:1]",
@@ -123,6 +126,36 @@ class FileEnginesTest {
                 .isThrownBy(() -> new FileEngines(other).start(fleet))
                 .withMessageContaining("other.yaml")
                 .withMessageNotContaining("\n");
+    }
+
+    /// Whoever starts the router first and writes the file then must not have to start it again.
+    @ParameterizedTest
+    @ValueSource(strings = {"absent", "", " \n"})
+    void fileThatIsYetToComeIsWaitedForWithOneWarning(String atTheStart) throws Exception {
+        Logger log = (Logger) LoggerFactory.getLogger(FileEngines.class);
+        ListAppender<ILoggingEvent> lines = new ListAppender<>();
+        lines.start();
+        log.addAppender(lines);
+        try {
+            Path file = folder.resolve("engines.yaml");
+            if (!atTheStart.equals("absent")) {
+                Files.writeString(file, atTheStart);
+            }
+            source = new FileEngines(file, INTERVAL);
+            source.start(fleet);
+            letItRead();
+            assertThat(fleet.events()).isEmpty();
+            assertThat(lines.list)
+                    .singleElement()
+                    .extracting(ILoggingEvent::getFormattedMessage)
+                    .asString()
+                    .contains("engines.yaml", "it is waited for")
+                    .doesNotContain("xception");
+            Files.writeString(file, TWO);
+            fleet.awaitFleet("10.0.0.1:8100", "10.0.0.3:8200");
+        } finally {
+            log.detachAppender(lines);
+        }
     }
 
     @Test

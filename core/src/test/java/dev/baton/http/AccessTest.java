@@ -159,7 +159,14 @@ class AccessTest {
                     .hasValue("1");
             assertThat(first.headers().firstValue("x-ratelimit-reset-requests"))
                     .hasValueSatisfying(reset -> assertThat(reset).matches("(30|29\\.\\d+)s"));
-            send(server, "GET", "/v1/models", "", key);
+            for (int i = 0; i < 5; i++) {
+                HttpResponse<String> look = send(server, "GET", "/v1/models", "", key);
+                assertThat(look.statusCode()).as("to look is no work").isEqualTo(200);
+                assertThat(look.headers().firstValue("x-ratelimit-remaining-requests"))
+                        .isEmpty();
+            }
+            assertThat(send(server, "POST", "/v1/completions", "{}", key).statusCode())
+                    .isEqualTo(200);
             for (String body : List.of("{}", "x".repeat(100_000))) {
                 HttpResponse<String> refused = send(server, "POST", "/v1/completions", body, key);
                 assertThat(refused.statusCode()).isEqualTo(429);
@@ -176,7 +183,7 @@ class AccessTest {
                 assertThat(refused.body()).doesNotContain(KEY);
             }
             assertThat(send(server, "GET", "/health", "", key).statusCode()).isEqualTo(200);
-            assertThat(send(server, "GET", "/v1/models", "", "Authorization", "Bearer sk-other")
+            assertThat(send(server, "POST", "/v1/completions", "{}", "Authorization", "Bearer sk-other")
                             .statusCode())
                     .isEqualTo(200);
             assertThat(slow.requests()).isEqualTo(2);
@@ -191,7 +198,8 @@ class AccessTest {
         ApiKey key = ApiKey.of("narrow", KEY).withLimits(0, 2, Set.of());
         HttpHandler never = exchange -> handled.incrementAndGet();
         try (HttpServer server = runtime.serve(withKeys(key).build(), never)) {
-            String request = "GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY + "\r\n\r\n";
+            String request = "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nauthorization: Bearer "
+                    + KEY + "\r\n\r\n{}";
             try (Socket one = new Socket("127.0.0.1", server.port());
                     Socket two = new Socket("127.0.0.1", server.port())) {
                 one.getOutputStream().write(request.getBytes(StandardCharsets.US_ASCII));

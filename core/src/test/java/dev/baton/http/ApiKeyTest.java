@@ -100,6 +100,35 @@ class ApiKeyTest {
         assertThat(key.admit(later).isAdmitted()).isFalse();
     }
 
+    @Test
+    void tokensAreTakenByAnEstimateAndCorrected() {
+        ApiKey key = ApiKey.of("a", "sk").withTokensPerMinute(600);
+        long now = System.nanoTime();
+        assertThat(key.takeTokens(400, now)).isEmpty();
+        assertThat(key.takeTokens(300, now))
+                .as("200 are left, and 10 come in a second")
+                .contains(Duration.ofSeconds(10));
+        key.correctTokens(400, 100);
+        assertThat(key.takeTokens(300, now)).isEmpty();
+        key.correctTokens(300, 1000);
+        assertThat(key.takeTokens(1, now)).as("500 are owed").contains(Duration.ofMillis(50_100));
+        assertThat(key.takeTokens(1, now + TimeUnit.MILLISECONDS.toNanos(50_101)))
+                .isEmpty();
+        assertThat(key.overRate()).isEqualTo(2);
+    }
+
+    /// It would never be admitted otherwise.
+    @Test
+    void requestOfMoreThanAMinutesWorthWaitsForAFullMinute() {
+        ApiKey key = ApiKey.of("a", "sk").withTokensPerMinute(60);
+        long now = System.nanoTime();
+        assertThat(key.takeTokens(100, now)).isEmpty();
+        assertThat(key.takeTokens(100, now)).contains(Duration.ofSeconds(100));
+        assertThat(ApiKey.of("b", "sk").takeTokens(Integer.MAX_VALUE, now))
+                .as("no limit")
+                .isEmpty();
+    }
+
     @ParameterizedTest
     @CsvSource({"0, 0s", "120, 120ms", "8640, 8.64s", "1000, 1s", "360000, 6m0s", "61500, 1m1.5s", "20000, 20s"})
     void timesAreWrittenAsOpenaiDoes(long millis, String text) {

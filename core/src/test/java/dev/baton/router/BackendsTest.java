@@ -1,12 +1,20 @@
 package dev.baton.router;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.awaitility.Awaitility.await;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import dev.baton.discovery.AllowedEngines;
 import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineJson;
+import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.EngineSource;
 import dev.baton.discovery.StaticEngines;
+import dev.baton.http.ApiKeys;
 import dev.baton.http.Json;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.BackendKind;
@@ -28,6 +36,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
 
 /// A router over a strict pair of engines of each kind: whatever the protocol, the client gets the decoder's
 /// answer.
@@ -81,6 +90,14 @@ class BackendsTest {
                             .timeout(Duration.ofSeconds(20))
                             .header("content-type", "application/json")
                             .POST(HttpRequest.BodyPublishers.ofString(body))
+                            .build(),
+                    HttpResponse.BodyHandlers.ofString());
+        }
+
+        HttpResponse<String> get(String path) throws IOException, InterruptedException {
+            return client.send(
+                    HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + router.port() + path))
+                            .timeout(Duration.ofSeconds(20))
                             .build(),
                     HttpResponse.BodyHandlers.ofString());
         }
@@ -184,6 +201,59 @@ class BackendsTest {
             assertThat(pair.complete(WHOLE).statusCode()).isEqualTo(200);
             assertThat(engines.prefiller.received).hasSize(1);
             assertThat(engines.violations()).isEmpty();
+        }
+    }
+
+    /// What a list lacks is found before the router starts, what comes later is said once and keeps it from
+    /// being ready.
+    @Test
+    void engineThatLacksWhatItsBackendNeedsIsRefusedInAListAndDoesNotCountAsReadyElsewhere() throws Exception {
+        ProtocolEngines engines = new ProtocolEngines(BackendKind.NIXL_PUSH);
+        EngineInfo bare = EngineInfo.of(engines.prefiller.address(), EngineRole.PREFILLER);
+        assertThatExceptionOfType(RouterException.class)
+                .isThrownBy(() -> Pair.of(BackendKind.NIXL_PUSH, engines, List.of(engines.decoderInfo(), bare)))
+                .withMessageContaining("nixl=ENGINE_ID@HOST:PORT");
+        FleetConfig open = new FleetConfig(ApiKeys.none(), true, AllowedEngines.privateNetworks());
+        Logger log = (Logger) LoggerFactory.getLogger(DescriptionCheck.class);
+        ListAppender<ILoggingEvent> lines = new ListAppender<>();
+        lines.start();
+        log.addAppender(lines);
+        try (Router router = Router.start(
+                        RouterConfig.builder("127.0.0.1", 0, new StaticEngines(List.of(engines.decoderInfo())))
+                                .backend(BackendKind.NIXL_PUSH.backend())
+                                .fleet(open)
+                                .accessLog(false)
+                                .build());
+                Pair pair = new Pair(engines, router, HttpClient.newHttpClient())) {
+            await().untilAsserted(
+                            () -> assertThat(pair.get("/ready").statusCode()).isEqualTo(200));
+            pair.post("/instances/add", Json.text(EngineJson.of(bare)));
+            pair.post("/instances/add", Json.text(EngineJson.of(bare)));
+            await().until(() -> pair.get("/ready").body().contains("\"not_up\":[]"));
+            HttpResponse<String> ready = pair.get("/ready");
+            assertThat(ready.statusCode()).isEqualTo(503);
+            assertThat(ready.body()).contains("cannot_hand_over", "has no NIXL side channel");
+            assertThat(lines.list).as("said once").hasSize(1);
+            pair.post("/instances/add", Json.text(EngineJson.of(engines.prefillerInfo())));
+            await().untilAsserted(
+                            () -> assertThat(pair.get("/ready").statusCode()).isEqualTo(200));
+        } finally {
+            log.detachAppender(lines);
+        }
+    }
+
+    @Test
+    void mooncakeFleetIsReadyOnceItsEngineIdsAreKnown() throws Exception {
+        ProtocolEngines engines = new ProtocolEngines(BackendKind.MOONCAKE);
+        EngineInfo silent = engines.prefillerInfo().withEndpoint(new ConnectorEndpoint.Bootstrap(1));
+        try (Pair pair = Pair.of(BackendKind.MOONCAKE, engines, List.of(silent, engines.decoderInfo()))) {
+            await().untilAsserted(() ->
+                    assertThat(pair.get("/ready").body()).contains("\"not_up\":[]", "has not said its engine ids"));
+            assertThat(pair.get("/ready").statusCode()).isEqualTo(503);
+        }
+        try (Pair pair = Pair.of(BackendKind.MOONCAKE)) {
+            await().untilAsserted(
+                            () -> assertThat(pair.get("/ready").statusCode()).isEqualTo(200));
         }
     }
 

@@ -3,6 +3,10 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import dev.baton.discovery.AllowedEngines;
 import dev.baton.http.ApiKeys;
 import dev.baton.http.HttpServerConfig;
@@ -12,12 +16,16 @@ import dev.baton.router.policy.Mode;
 import dev.baton.router.policy.PolicyConfig;
 import java.io.IOException;
 import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
 
 /// Modes over HTTP: who may see and switch them, what they say, and what they do to requests.
@@ -100,6 +108,43 @@ class PolicyEndpointsTest {
     }
 
     @Test
+    void decisionsSayWhatKeptARequestFromBeingHandedOver() throws Exception {
+        Logger log = (Logger) LoggerFactory.getLogger(RoutedRequest.class);
+        Level level = log.getLevel();
+        ListAppender<ILoggingEvent> lines = new ListAppender<>();
+        lines.start();
+        log.setLevel(Level.DEBUG);
+        log.addAppender(lines);
+        try (Fleet fleet = fleet(Mode.PD)) {
+            assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
+            assertThat(json(fleet.get("/decisions").body()).path("not_handed_over"))
+                    .isEmpty();
+            for (String more : List.of("\"n\":2", "\"echo\":true")) {
+                assertThat(fleet.complete("{\"prompt\":\"CANARY\",\"max_tokens\":2," + more + "}")
+                                .statusCode())
+                        .isEqualTo(200);
+            }
+            String text = fleet.get("/decisions").body();
+            assertThat(json(text)
+                            .path("not_handed_over")
+                            .valueStream()
+                            .map(entry -> entry.path("obstacle").asString()))
+                    .containsExactly("log probabilities or text of the prompt", "several prompts or sequences");
+            assertThat(text).doesNotContain("CANARY");
+            String id = json(text).at("/not_handed_over/1/id").asString();
+            assertThat(fleet.decoder(0).received)
+                    .extracting(StubEngine.Received::requestId)
+                    .contains(id);
+            assertThat(lines.list)
+                    .extracting(ILoggingEvent::getFormattedMessage)
+                    .contains("request " + id + " cannot be handed over: it asks for several prompts or sequences");
+        } finally {
+            log.detachAppender(lines);
+            log.setLevel(level);
+        }
+    }
+
+    @Test
     void prefillerThatMayAnswerByItselfKeepsTheRouterHealthy() throws Exception {
         try (Fleet fleet = fleet(Mode.ADAPTIVE)) {
             fleet.prefiller(0).script = PolicyEndpointsTest::answerEither;
@@ -110,6 +155,36 @@ class PolicyEndpointsTest {
             assertThat(change(fleet, "/mode/pd")).isEqualTo(200);
             assertThat(fleet.get("/health").statusCode()).isEqualTo(503);
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(503);
+        }
+    }
+
+    /// What needs several sequences or the prompt's own text is never handed over, but any whole engine can do it.
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"n\":2}",
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"echo\":true}",
+                "{\"prompt\":\"x\",\"max_tokens\":2,\"prompt_logprobs\":1,\"stream\":true}",
+                "{\"prompt\":[\"x\",\"y\"],\"max_tokens\":2}",
+            })
+    void requestThatCannotBeHandedOverIsAnsweredByAPrefillerWhereNoDecoderIsUp(String request) throws Exception {
+        for (Mode mode : List.of(Mode.ADAPTIVE, Mode.AGGREGATED)) {
+            try (Fleet fleet = fleet(1, mode, settings -> settings)) {
+                fleet.prefiller(0).script = StubEngine::decode;
+                fleet.decoder(0).kill();
+                await().until(() -> fleet.get("/status").body().contains("\"down\""));
+                HttpResponse<String> answer = fleet.complete(request);
+                assertThat(answer.statusCode()).as(mode + " " + answer.body()).isEqualTo(200);
+                assertThat(fleet.prefiller(0).received)
+                        .singleElement()
+                        .matches(leg -> !leg.json().has("kv_transfer_params"));
+                assertThat(fleet.get("/metrics?engines=0").body())
+                        .contains("endpoint=\"/v1/completions\",outcome=\"200\",route=\"aggregated\"} 1.0");
+                assertThat(change(fleet, "/mode/pd")).isEqualTo(200);
+                assertThat(fleet.complete(request).statusCode())
+                        .as("the mode says that prefillers answer nothing alone")
+                        .isEqualTo(503);
+            }
         }
     }
 

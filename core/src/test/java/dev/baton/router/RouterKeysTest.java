@@ -78,6 +78,44 @@ class RouterKeysTest {
     }
 
     @Test
+    void tokensOfAKeyAreCountedByWhatTheEngineSaysInTheEnd() throws Exception {
+        try (Fleet fleet = fleet(ApiKey.of("a", "sk-a").withTokensPerMinute(1000), ApiKey.of("b", "sk-b"))) {
+            fleet.decoder(0).script = call -> call.respond(
+                    200,
+                    "application/json",
+                    "{\"choices\":[],\"usage\":{\"prompt_tokens\":300,\"completion_tokens\":350}}");
+            for (int i = 0; i < 2; i++) {
+                assertThat(ask(fleet, "/v1/completions", "sk-a", "m").statusCode())
+                        .as("650 of 1000, then 1300")
+                        .isEqualTo(200);
+            }
+            HttpResponse<String> refused = ask(fleet, "/v1/completions", "sk-a", "m");
+            assertThat(refused.statusCode()).isEqualTo(429);
+            assertThat(refused.body()).contains("rate_limit_exceeded", "its limit is 1000 a minute");
+            assertThat(Integer.parseInt(
+                            refused.headers().firstValue("retry-after").orElseThrow()))
+                    .isBetween(10, 20);
+            assertThat(ask(fleet, "/v1/completions", "sk-b", "m").statusCode()).isEqualTo(200);
+            assertThat(fleet.get("/metrics").body()).contains("baton_router_api_key_over_rate_total{key=\"a\"} 1.0");
+        }
+    }
+
+    /// The estimate of a prompt that no engine computed is given back.
+    @Test
+    void refusedRequestCostsNoTokens() throws Exception {
+        try (Fleet fleet = fleet(ApiKey.of("a", "sk-a").withTokensPerMinute(60))) {
+            String body = "{\"prompt\":\"too long\",\"max_tokens\":2,\"user\":\"" + "x".repeat(150) + "\"}";
+            for (int i = 0; i < 5; i++) {
+                HttpResponse<String> refused = fleet.send(fleet.request("/v1/completions")
+                        .header("content-type", "application/json")
+                        .header("authorization", "Bearer sk-a")
+                        .POST(HttpRequest.BodyPublishers.ofString(body)));
+                assertThat(refused.statusCode()).as("the engine's own answer").isEqualTo(400);
+            }
+        }
+    }
+
+    @Test
     void metricsCountByTheKeysNameAndShowNoKey() throws Exception {
         try (Fleet fleet = fleet(ApiKey.of("team-a", "sk-a").withLimits(1, 0, Set.of()), ApiKey.of("team-b", "sk-b"))) {
             assertThat(ask(fleet, "/v1/completions", "sk-a", "m").statusCode()).isEqualTo(200);

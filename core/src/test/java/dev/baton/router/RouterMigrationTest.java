@@ -380,6 +380,64 @@ class RouterMigrationTest {
         }
     }
 
+    /// An engine that says no token ids, whatever it is asked.
+    private static void untold(StubEngine.Call call, int dieAfter) throws java.io.IOException {
+        JsonNode body = call.request.json();
+        if (!call.valid(body)) {
+            return;
+        }
+        String prompt = body.path("prompt").asString("");
+        int begin = prompt.split("\u00e9\"", -1).length - 1; // what the output so far looks like
+        String head = "{\"id\":\"cmpl-" + call.request.requestId() + "\",\"created\":" + System.nanoTime()
+                + ",\"model\":\"m\",\"choices\":[";
+        call.startEvents();
+        int total = body.path("max_tokens").asInt(16);
+        for (int i = 0; i < total; i++) {
+            if (i == dieAfter) {
+                Fleet.pause(Duration.ofMillis(30));
+                call.die();
+                return;
+            }
+            call.event(head + "{\"index\":0,\"text\":\" " + (begin + i) + "\u00e9\\\"\",\"finish_reason\":"
+                    + (i < total - 1 ? "null" : "\"length\"") + "}]}");
+        }
+        if (body.at("/stream_options/include_usage").asBoolean(false)) {
+            call.event(head + "],\"usage\":{\"prompt_tokens\":" + (2 + begin) + ",\"total_tokens\":" + (2 + begin + total)
+                    + ",\"completion_tokens\":" + total + "}}");
+        }
+        call.event("[DONE]");
+        call.endEvents();
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 3, 7})
+    void streamsOfEnginesThatSayNoTokensGoOnFromTheirText(int tokens) throws Exception {
+        for (String body : List.of(STREAM, WITH_USAGE)) {
+            try (Fleet fleet = new Fleet(1, 2)) {
+                AtomicInteger dieAfter = new AtomicInteger(-1);
+                fleet.decoders.forEach(decoder -> decoder.script = call -> untold(call, dieAfter.getAndSet(-1)));
+                fleet.complete(body);
+                fleet.complete(body);
+                String undisturbed = same(fleet.complete(body).body());
+                dieAfter.set(tokens);
+                assertThat(same(fleet.complete(body).body())).isEqualTo(undisturbed);
+                assertThat(fleet.get("/metrics").body()).contains("outcome=\"continued from text\"");
+            }
+        }
+    }
+
+    @Test
+    void fromTheirTextOnlyWhereThatIsWanted() throws Exception {
+        try (Fleet fleet = new Fleet(1, 2, config -> config.exactContinuation(true))) {
+            AtomicInteger dieAfter = new AtomicInteger(-1);
+            fleet.decoders.forEach(decoder -> decoder.script = call -> untold(call, dieAfter.getAndSet(-1)));
+            fleet.complete(STREAM);
+            fleet.complete(STREAM);
+            dieAfter.set(3);
+            assertThat(stream(fleet, STREAM).body()).doesNotContain("[DONE]").contains("\"error\"");
+        }
+    }
+
     /// Without what may differ: who said it when, and events without text, of which one may come again.
     private static String same(String stream) {
         return stream.replaceAll("data: [^\n]*\"(text|content)\":\"\"[^\n]*\"finish_reason\":null[^\n]*\n\n", "")

@@ -291,6 +291,19 @@ class RouterTest {
     }
 
     @Test
+    void reportOfTimesCanBeTurnedOff() throws Exception {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.statsInterval(Duration.ZERO))) {
+            assertThat(fleet.complete("{\"prompt\":\"x\",\"max_tokens\":2}").statusCode())
+                    .isEqualTo(200);
+            Thread.sleep(300);
+            assertThat(fleet.reports).isEmpty();
+            assertThat(fleet.get("/status").body())
+                    .as("the figures are there all the same")
+                    .contains("ttft_ms");
+        }
+    }
+
+    @Test
     void readyWaitsUntilEveryEngineIsSeenUp() throws Exception {
         try (Fleet fleet = new Fleet(2, 1)) {
             await().untilAsserted(
@@ -319,6 +332,12 @@ class RouterTest {
                 assertThat(client.send(ask, HttpResponse.BodyHandlers.ofString())
                                 .statusCode())
                         .isEqualTo(503);
+                HttpRequest status = HttpRequest.newBuilder(
+                                java.net.URI.create("http://127.0.0.1:" + router.port() + "/status"))
+                        .build();
+                assertThat(client.send(status, HttpResponse.BodyHandlers.ofString())
+                                .body())
+                        .contains("\"state\":\"unknown\",\"reason\":\"not probed yet\"");
             }
         }
     }

@@ -68,7 +68,7 @@ class RouterTraceTest {
                     .header("content-type", "application/json")
                     .header("traceparent", "00-" + TRACE + "-" + PARENT + "-01")
                     .POST(HttpRequest.BodyPublishers.ofString(BODY)));
-            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 3);
+            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 4);
             JsonNode request = span("POST /v1/completions");
             JsonNode prefill = span("prefill");
             JsonNode decode = span("decode");
@@ -76,6 +76,9 @@ class RouterTraceTest {
                     .allSatisfy(span ->
                             assertThat(span.path("traceId").asString("")).isEqualTo(TRACE));
             assertThat(request.path("parentSpanId").asString("")).isEqualTo(PARENT);
+            JsonNode route = span("route");
+            assertThat(route.path("parentSpanId")).isEqualTo(request.path("spanId"));
+            assertThat(time(route, "end")).isLessThanOrEqualTo(time(prefill, "start") + 1_000_000);
             for (JsonNode leg : List.of(prefill, decode)) {
                 assertThat(leg.path("parentSpanId")).isEqualTo(request.path("spanId"));
                 assertThat(time(leg, "start")).isGreaterThanOrEqualTo(time(request, "start") - 1_000_000);
@@ -101,9 +104,9 @@ class RouterTraceTest {
         try (Fleet fleet = new Fleet(1, 1, config -> config.tracesEndpoint(endpoint()))) {
             fleet.complete(BODY);
             fleet.complete(BODY);
-            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 6);
+            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 8);
             assertThat(spans.stream().map(span -> span.path("traceId").asString("")))
-                    .hasSize(6)
+                    .hasSize(8)
                     .doesNotContain("");
             assertThat(spans.stream()
                             .map(span -> span.path("traceId").asString(""))
@@ -132,7 +135,7 @@ class RouterTraceTest {
         try (Fleet fleet = new Fleet(1, 1, config -> config.tracesEndpoint(endpoint()))) {
             fleet.prefiller(0).script = call -> call.respond(500, "text/plain", "");
             fleet.complete(BODY);
-            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 3);
+            await().atMost(Duration.ofSeconds(20)).until(() -> spans.size() >= 4);
             assertThat(span("prefill").at("/status/code").asInt(0)).isEqualTo(2);
             assertThat(span("decode").at("/status").isEmpty()).isTrue();
         }

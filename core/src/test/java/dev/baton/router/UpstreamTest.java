@@ -38,10 +38,9 @@ class UpstreamTest {
                 .toList();
     }
 
-    private static Upstream engine(Duration startGrace) {
+    private static Upstream engine() {
         return new Upstream(
                 EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER),
-                startGrace,
                 HealthConfig.defaults(),
                 new RecordingWatcher());
     }
@@ -51,35 +50,54 @@ class UpstreamTest {
     }
 
     @Test
-    void engineThatIsStillLoadingIsNoNewsUntilItIsUp() {
-        Upstream engine = engine(Duration.ofMinutes(1));
-        failProbe(engine);
+    void engineThatIsNotUpAtTheFirstProbeIsSaidOnceUntilItIs() {
+        Upstream engine = engine();
+        assertThat(engine.state()).as("nothing is known before").isEqualTo(Upstream.State.UNKNOWN);
         failProbe(engine);
         assertThat(engine.state()).isEqualTo(Upstream.State.DOWN);
-        assertThat(said()).isEmpty();
+        assertThat(said()).containsExactly("WARN decoder h:1 is not up yet: no answer");
+        failProbe(engine);
         engine.probeSucceeded();
         engine.probeSucceeded();
         failProbe(engine);
         failProbe(engine);
         engine.probeSucceeded();
-        assertThat(said())
+        assertThat(said().subList(1, said().size()))
                 .containsExactly(
-                        "INFO decoder h:1 is UP: its health probe succeeded",
+                        "INFO decoder h:1 is UP, was DOWN: its health probe succeeded",
                         "WARN decoder h:1 is DOWN, was UP: no answer",
                         "INFO decoder h:1 is UP, was DOWN: its health probe succeeded");
     }
 
     @Test
-    void engineThatIsNotUpWhenTheGraceIsOverIsSaidOnce() {
-        Upstream engine = engine(Duration.ZERO);
-        failProbe(engine);
-        failProbe(engine);
-        assertThat(said()).containsExactly("WARN decoder h:1 is DOWN: no answer");
+    void engineThatDoesNotAnswerInTimeIsSaidToBeNotUpOnce() {
+        Upstream engine = engine();
+        for (int i = 0; i < 5; i++) {
+            engine.probeFailed(Upstream.Miss.LATE, 3, Duration.ofSeconds(3), "late");
+        }
+        assertThat(engine.state()).isEqualTo(Upstream.State.DOWN);
+        assertThat(said()).containsExactly("WARN decoder h:1 is not up yet: late");
+    }
+
+    @Test
+    void firstSignOfLifeMakesAnEngineUp() {
+        Upstream probed = engine();
+        probed.probeSucceeded();
+        Upstream asked = engine();
+        asked.succeeded();
+        for (Upstream engine : List.of(probed, asked)) {
+            assertThat(engine.state()).isEqualTo(Upstream.State.UP);
+            assertThat(engine.weight()).as("its weight rises").isLessThan(0.5);
+        }
+        assertThat(said())
+                .containsExactly(
+                        "INFO decoder h:1 is UP: its health probe succeeded",
+                        "INFO decoder h:1 is UP: a request succeeded");
     }
 
     @Test
     void engineIsDrainedWhenNoRequestIsBoundToIt() {
-        Upstream engine = engine(Duration.ZERO);
+        Upstream engine = engine();
         AtomicInteger drained = new AtomicInteger();
         engine.reserve();
         engine.reserve();
@@ -96,7 +114,7 @@ class UpstreamTest {
 
     @Test
     void missingHandoffIsSaidOnceUntilItChanges() {
-        Upstream engine = engine(Duration.ZERO);
+        Upstream engine = engine();
         engine.handedOff();
         engine.handedNothingOff("a");
         engine.handedNothingOff("b");

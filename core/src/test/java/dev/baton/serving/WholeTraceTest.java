@@ -93,7 +93,7 @@ class WholeTraceTest {
                     assertThat(answer.statusCode()).isEqualTo(200);
                 }
                 await().atMost(Duration.ofSeconds(20))
-                        .untilAsserted(() -> assertThat(spans).hasSizeGreaterThanOrEqualTo(5));
+                        .untilAsserted(() -> assertThat(spans).hasSizeGreaterThanOrEqualTo(12));
                 JsonNode request = spans.stream()
                         .filter(span -> !span.has("parentSpanId"))
                         .findFirst()
@@ -107,9 +107,35 @@ class WholeTraceTest {
                 assertThat(attribute(decode, "gen_ai.latency.time_to_first_token"))
                         .contains("doubleValue");
                 assertThat(decode.path("events").findValuesAsString("name")).contains("first token");
+                assertThat(names(prefill)).containsExactlyInAnyOrder("queue", "prefill");
+                assertThat(names(decode)).containsExactlyInAnyOrder("queue", "transfer", "prefill", "decode");
+                assertThat(names(request)).containsExactlyInAnyOrder("route", "prefill", "decode");
+                long end = time(decode, "start");
+                for (String part : List.of("queue", "transfer", "prefill", "decode")) {
+                    JsonNode span = child(decode, part);
+                    assertThat(time(span, "start")).as("%s follows", part).isGreaterThanOrEqualTo(end);
+                    end = time(span, "end");
+                    assertThat(end).isGreaterThanOrEqualTo(time(span, "start"));
+                }
+                assertThat(end).isLessThanOrEqualTo(time(decode, "end") + 1_000_000);
+                assertThat(time(child(decode, "transfer"), "end"))
+                        .as("blocks were fetched")
+                        .isGreaterThan(time(child(decode, "transfer"), "start"));
+                assertThat(attribute(decode, "gen_ai.latency.time_in_queue")).contains("doubleValue");
                 assertThat(spans.toString()).doesNotContain("quick brown");
             }
         }
+    }
+
+    private List<String> names(JsonNode parent) {
+        return spans.stream()
+                .filter(span -> span.path("parentSpanId").equals(parent.path("spanId")))
+                .map(span -> span.path("name").asString(""))
+                .toList();
+    }
+
+    private static long time(JsonNode span, String which) {
+        return Long.parseLong(span.path(which + "TimeUnixNano").asString(""));
     }
 
     private static String attribute(JsonNode span, String key) {

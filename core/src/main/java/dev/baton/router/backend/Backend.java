@@ -1,6 +1,7 @@
 package dev.baton.router.backend;
 
 import dev.baton.discovery.EngineInfo;
+import java.util.Optional;
 
 /// A kind of fleet: how its engines hand a prompt's KV cache over. One record per hand-over protocol; each rule
 /// is a pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and
@@ -15,6 +16,19 @@ public sealed interface Backend
     /// @param requestId of this request; whatever has to be unique to this try is drawn here
     /// @throws HandoffException if one of the engines lacks what the protocol needs of it
     Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId);
+
+    /// What hand-overs need of an engine and its description lacks, and how that is said: no request can be
+    /// handed over to or from it.
+    ///
+    /// @return a sentence without its end; empty if nothing lacks
+    default Optional<String> lacks(EngineInfo engine) {
+        return Optional.empty();
+    }
+
+    /// Whether what an engine lacks at first is asked of it while the router runs.
+    default boolean findsOutWhatLacks() {
+        return false;
+    }
 
     /// Whether requests with several prompts or sequences are handed over as well. Where a prefiller's answer
     /// describes one KV cache only, they are not.

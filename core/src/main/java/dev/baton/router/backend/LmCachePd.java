@@ -23,10 +23,22 @@ public record LmCachePd() implements Backend {
     @Override
     public Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId) {
         if (!(decoder.endpoint() instanceof ConnectorEndpoint.LmCacheReceiver receiver)) {
-            throw new HandoffException("decoder " + decoder.address()
-                    + " has no LMCache receiver: a prefiller has to be told its host, init ports and alloc ports");
+            throw new HandoffException(withoutReceiver(decoder));
         }
         return new Push(requestId, "baton-" + Bodies.randomHex(), receiver);
+    }
+
+    private static String withoutReceiver(EngineInfo decoder) {
+        return "decoder " + decoder.address()
+                + " has no LMCache receiver: a prefiller has to be told its host, init ports and alloc ports, as"
+                + " lmcache=HOST/INIT+INIT/ALLOC+ALLOC after its address";
+    }
+
+    @Override
+    public Optional<String> lacks(EngineInfo engine) {
+        return !engine.role().decodes() || engine.endpoint() instanceof ConnectorEndpoint.LmCacheReceiver
+                ? Optional.empty()
+                : Optional.of(withoutReceiver(engine));
     }
 
     private record Push(String requestId, String transferId, ConnectorEndpoint.LmCacheReceiver receiver)

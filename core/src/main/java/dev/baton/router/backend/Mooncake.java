@@ -22,12 +22,35 @@ public record Mooncake() implements Backend {
     @Override
     public Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId) {
         if (!(prefiller.endpoint() instanceof ConnectorEndpoint.Mooncake known)) {
-            throw new HandoffException("prefiller " + prefiller.address()
-                    + " has not said its engine ids at its bootstrap server: a decoder would wait for it for ever");
+            throw new HandoffException(withoutIds(prefiller));
         }
         List<ConnectorEndpoint.Mooncake.Rank> ranks = known.ranks();
         ConnectorEndpoint.Mooncake.Rank rank = ranks.get(Math.floorMod(requestId.hashCode(), ranks.size()));
         return new Ask(requestId, "xfer-" + Bodies.randomHex(), known.bootstrapAddress(), rank);
+    }
+
+    private static String withoutIds(EngineInfo prefiller) {
+        return "prefiller " + prefiller.address()
+                + " has not said its engine ids at its bootstrap server: a decoder would wait for it for ever";
+    }
+
+    @Override
+    public Optional<String> lacks(EngineInfo engine) {
+        return !engine.role().prefills() || engine.endpoint() instanceof ConnectorEndpoint.Mooncake
+                ? Optional.empty()
+                : Optional.of(withoutIds(engine));
+    }
+
+    /// [MooncakeBootstraps] asks, and says in the log what it is not told.
+    @Override
+    public boolean findsOutWhatLacks() {
+        return true;
+    }
+
+    /// A request without a transfer is one of its own to vLLM's connector (`request_finished` in vLLM 0.32).
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
     }
 
     private record Ask(

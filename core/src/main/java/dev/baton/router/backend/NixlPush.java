@@ -14,11 +14,28 @@ public record NixlPush() implements Backend {
     @Override
     public Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId) {
         if (!(prefiller.endpoint() instanceof ConnectorEndpoint.NixlSideChannel channel)) {
-            throw new HandoffException("prefiller " + prefiller.address()
-                    + " has no NIXL side channel: a decoder of NixlPushConnector has to be told its engine id, host,"
-                    + " port, and parallel sizes");
+            throw new HandoffException(withoutChannel(prefiller));
         }
         return new Push(requestId, "xfer-" + Bodies.randomHex(), channel);
+    }
+
+    private static String withoutChannel(EngineInfo prefiller) {
+        return "prefiller " + prefiller.address()
+                + " has no NIXL side channel: a decoder of NixlPushConnector has to be told its engine id, host, port, and"
+                + " parallel sizes, as nixl=ENGINE_ID@HOST:PORT,tp=1,pp=1 after its address";
+    }
+
+    @Override
+    public Optional<String> lacks(EngineInfo engine) {
+        return !engine.role().prefills() || engine.endpoint() instanceof ConnectorEndpoint.NixlSideChannel
+                ? Optional.empty()
+                : Optional.of(withoutChannel(engine));
+    }
+
+    /// A request without a transfer is one of its own to vLLM's connector (`request_finished` in vLLM 0.32).
+    @Override
+    public boolean prefillersServeAlone() {
+        return true;
     }
 
     private record Push(String requestId, String transferId, ConnectorEndpoint.NixlSideChannel channel)

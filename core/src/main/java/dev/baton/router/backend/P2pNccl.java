@@ -27,10 +27,18 @@ public record P2pNccl(boolean decodersServeAlone) implements Backend {
     }
 
     private static String zmqAddress(EngineInfo engine) {
-        return addressOf(engine)
-                .orElseThrow(() -> new HandoffException(engine.role().word() + " " + engine.address()
-                        + " has no ZMQ address: P2pNcclConnector needs one of each engine, by registration or as"
-                        + " zmq=IP:PORT"));
+        return addressOf(engine).orElseThrow(() -> new HandoffException(withoutAddress(engine)));
+    }
+
+    private static String withoutAddress(EngineInfo engine) {
+        return engine.role().word() + " " + engine.address()
+                + " has no ZMQ address: P2pNcclConnector needs one of each engine, by registration or as zmq=IP:PORT"
+                + " after its own";
+    }
+
+    @Override
+    public Optional<String> lacks(EngineInfo engine) {
+        return addressOf(engine).isPresent() ? Optional.empty() : Optional.of(withoutAddress(engine));
     }
 
     static Optional<String> addressOf(EngineInfo engine) {
