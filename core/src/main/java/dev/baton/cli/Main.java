@@ -36,6 +36,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             UpCommand.class,
             ServeCommand.class,
             RouterCommand.class,
+            CacheServerCommand.class,
             ChatCommand.class,
             BenchCommand.class,
             VersionCommand.class,

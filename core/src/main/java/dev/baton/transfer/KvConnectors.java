@@ -2,6 +2,7 @@ package dev.baton.transfer;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.lmcache.LmCacheConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
@@ -10,11 +11,11 @@ import java.util.function.Consumer;
 
 /// The connectors of this version, by the name that `kv_connector` gives them.
 public final class KvConnectors {
-    private static final Map<String, KvConnectorFactory> FACTORIES =
-            new TreeMap<>(Map.of(
-                    TcpConnector.NAME, TcpConnector::start,
-                    OffloadingConnector.NAME, OffloadingConnector::start,
-                    MultiConnector.NAME, MultiConnector::start));
+    private static final Map<String, KvConnectorFactory> FACTORIES = new TreeMap<>(Map.of(
+            TcpConnector.NAME, TcpConnector::start,
+            LmCacheConnector.NAME, LmCacheConnector::start,
+            OffloadingConnector.NAME, OffloadingConnector::start,
+            MultiConnector.NAME, MultiConnector::start));
 
     private KvConnectors() {}
 
@@ -42,7 +43,7 @@ public final class KvConnectors {
         if (factory == null) {
             throw new TransferException(
                     "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(connector)
-                            + " P2pNcclConnector, MooncakeConnector and LMCacheConnectorV1; set it to one of "
+                            + " P2pNcclConnector and MooncakeConnector; set it to one of "
                             + FACTORIES.keySet());
         }
         return factory;

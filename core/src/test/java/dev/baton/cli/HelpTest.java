@@ -63,7 +63,7 @@ class HelpTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"serve", "up", "router", "chat", "bench serve"})
+    @ValueSource(strings = {"serve", "up", "router", "cache-server", "chat", "bench serve"})
     void valuesAreNamedInCapitalsAndChoicesAsTheyAreTyped(String names) {
         String help = command(names).getUsageMessage(CommandLine.Help.Ansi.OFF);
         assertThat(help).doesNotContain("=<", "SCALAR", "NIXL,");
@@ -77,7 +77,7 @@ class HelpTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"serve", "up", "router", "chat", "bench serve"})
+    @ValueSource(strings = {"serve", "up", "router", "cache-server", "chat", "bench serve"})
     void everyFlagIsDocumented(String names) throws IOException {
         String page = Files.readString(FLAGS);
         assertThat(flags(command(names)).map(OptionSpec::longestName))

@@ -33,7 +33,8 @@ class KvConnectorsTest {
         assertThatThrownBy(() -> create("NixlConnector", SPEC, Map.of(), "e"))
                 .isInstanceOf(TransferException.class)
                 .hasMessageContaining("\"NixlConnector\" is not in this version")
-                .hasMessageContaining("[TcpConnector]");
+                .hasMessageContaining("[LMCacheConnectorV1, ")
+                .hasMessageContaining("TcpConnector]");
     }
 
     @Test

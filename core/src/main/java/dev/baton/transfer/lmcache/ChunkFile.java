@@ -1,0 +1,53 @@
+package dev.baton.transfer.lmcache;
+
+import java.io.EOFException;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.concurrent.atomic.AtomicLong;
+
+/// Reads and writes of whole files, as both tiers on disk need them: a file appears under its name only once it has
+/// been written in full.
+///
+/// Stateless but for a counter, thread-safe.
+final class ChunkFile {
+    static final String PARTIAL = ".tmp";
+
+    private static final AtomicLong NUMBER = new AtomicLong();
+
+    private ChunkFile() {}
+
+    /// Writes a file beside its place and moves it there.
+    static void write(Path file, ByteBuffer... contents) throws IOException {
+        Path partial = file.resolveSibling("%s.%d-%d%s"
+                .formatted(file.getFileName(), ProcessHandle.current().pid(), NUMBER.incrementAndGet(), PARTIAL));
+        try {
+            try (FileChannel out = FileChannel.open(partial, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+                for (ByteBuffer content : contents) {
+                    while (content.hasRemaining()) {
+                        int _ = out.write(content);
+                    }
+                }
+            }
+            Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            Files.deleteIfExists(partial);
+            throw e;
+        }
+    }
+
+    /// Fills a buffer.
+    ///
+    /// @throws EOFException if the file is too short
+    static void readFully(FileChannel in, ByteBuffer target) throws IOException {
+        while (target.hasRemaining()) {
+            if (in.read(target) < 0) {
+                throw new EOFException("the file is too short");
+            }
+        }
+    }
+}
