@@ -33,7 +33,7 @@ class KvConnectorsTest {
         assertThatThrownBy(() -> create("NixlConnector", SPEC, Map.of(), "e"))
                 .isInstanceOf(TransferException.class)
                 .hasMessageContaining("\"NixlConnector\" is not in this version")
-                .hasMessageContaining("[TcpConnector]");
+                .hasMessageContaining("MooncakeConnector, ");
     }
 
     @Test

@@ -7,13 +7,13 @@ import org.slf4j.LoggerFactory;
 
 /// What this room's threads have in common: who closes waits until they have ended, interrupted or not, since they
 /// write into memory that its owner frees next.
-final class Threads {
+public final class Threads {
     private static final Logger LOG = LoggerFactory.getLogger(Threads.class);
 
     private Threads() {}
 
     /// Waits for the end of a thread that was started.
-    static void awaitEnd(Thread thread) {
+    public static void awaitEnd(Thread thread) {
         await(() -> {
             thread.join();
             return true;
@@ -21,12 +21,12 @@ final class Threads {
     }
 
     /// Waits for the end of the threads of a pool that was shut down.
-    static void awaitEnd(ExecutorService pool) {
+    public static void awaitEnd(ExecutorService pool) {
         await(() -> pool.awaitTermination(1, TimeUnit.MINUTES));
     }
 
     /// A task that logs what it throws: an executor silently ends a periodic task that throws.
-    static Runnable surviving(String what, Runnable task) {
+    public static Runnable surviving(String what, Runnable task) {
         return () -> {
             try {
                 task.run();

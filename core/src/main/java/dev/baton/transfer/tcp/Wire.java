@@ -21,7 +21,7 @@ import java.time.Duration;
 /// channel is non-blocking with a selector of its own that waits only when the socket has nothing to give or take.
 ///
 /// Reads and writes of off-heap buffers go straight between the socket and that memory.
-final class Wire implements Closeable {
+public final class Wire implements Closeable {
     private final SocketChannel channel;
     private final Selector selector;
     private final SelectionKey key;
@@ -34,7 +34,7 @@ final class Wire implements Closeable {
     }
 
     /// Takes a channel over; it is closed if that fails.
-    static Wire over(SocketChannel channel) throws IOException {
+    public static Wire over(SocketChannel channel) throws IOException {
         try {
             Selector selector = Selector.open();
             try {
@@ -52,11 +52,12 @@ final class Wire implements Closeable {
     }
 
     /// A connection that is not open yet.
-    static Wire unconnected() throws IOException {
+    public static Wire unconnected() throws IOException {
         return over(SocketChannel.open());
     }
 
-    void connect(String host, int port, Duration timeout) throws IOException {
+    /// Connects, within the timeout.
+    public void connect(String host, int port, Duration timeout) throws IOException {
         long deadline = deadline(timeout);
         checkAborted();
         if (!channel.connect(new InetSocketAddress(InetAddress.getByName(host), port))) {
@@ -67,7 +68,7 @@ final class Wire implements Closeable {
     }
 
     /// Reads until the buffer is full, within the timeout as a whole.
-    void readFully(ByteBuffer target, Duration timeout) throws IOException {
+    public void readFully(ByteBuffer target, Duration timeout) throws IOException {
         long deadline = deadline(timeout);
         while (target.hasRemaining()) {
             checkAborted();
@@ -84,7 +85,7 @@ final class Wire implements Closeable {
     /// Reads into the buffers in order until the first is full; the timeout begins anew with every byte that comes.
     ///
     /// @param targets the first must be filled; the others take what follows it
-    void readSteadily(ByteBuffer[] targets, Duration timeout) throws IOException {
+    public void readSteadily(ByteBuffer[] targets, Duration timeout) throws IOException {
         long deadline = deadline(timeout);
         while (targets[0].hasRemaining()) {
             checkAborted();
@@ -101,7 +102,7 @@ final class Wire implements Closeable {
     }
 
     /// Writes all buffers in order; the timeout begins anew with every byte that is taken.
-    void writeSteadily(ByteBuffer[] sources, Duration timeout) throws IOException {
+    public void writeSteadily(ByteBuffer[] sources, Duration timeout) throws IOException {
         ByteBuffer last = sources[sources.length - 1];
         long deadline = deadline(timeout);
         while (last.hasRemaining()) {
@@ -115,8 +116,21 @@ final class Wire implements Closeable {
         }
     }
 
+    /// Writes a short message as a whole, from any thread, at once or not at all: a socket that does not take all of
+    /// it is closed to its owner, as half a message would be the end of sense.
+    public void writeNow(ByteBuffer message) throws IOException {
+        synchronized (channel) {
+            checkAborted();
+            channel.write(message);
+            if (message.hasRemaining()) {
+                abort();
+                throw new SocketTimeoutException("the peer does not take what is sent to it");
+            }
+        }
+    }
+
     /// Makes the owner stop: no byte moves in a call that begins after this one returns. From any thread.
-    void abort() {
+    public void abort() {
         aborted = true;
         selector.wakeup();
     }
