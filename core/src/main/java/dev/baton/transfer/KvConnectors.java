@@ -11,12 +11,11 @@ import java.util.function.Consumer;
 
 /// The connectors of this version, by the name that `kv_connector` gives them.
 public final class KvConnectors {
-    private static final Map<String, KvConnectorFactory> FACTORIES =
-            new TreeMap<>(Map.of(
-                    TcpConnector.NAME, TcpConnector::start,
-                    MooncakeConnector.NAME, MooncakeConnector::start,
-                    OffloadingConnector.NAME, OffloadingConnector::start,
-                    MultiConnector.NAME, MultiConnector::start));
+    private static final Map<String, KvConnectorFactory> FACTORIES = new TreeMap<>(Map.of(
+            TcpConnector.NAME, TcpConnector::start,
+            MooncakeConnector.NAME, MooncakeConnector::start,
+            OffloadingConnector.NAME, OffloadingConnector::start,
+            MultiConnector.NAME, MultiConnector::start));
 
     private KvConnectors() {}
 

@@ -12,8 +12,8 @@ import java.util.TreeMap;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Says where a prefiller's workers are: vLLM's `MooncakeBootstrapServer`. `GET /query` lists them, `POST /register`
-/// adds one, and is answered with 400 where another engine or address has that rank already.
+/// Says where a prefiller's workers are: vLLM's `MooncakeBootstrapServer`. `GET /query` lists them, `POST
+/// /register` adds one, and is answered with 400 where another engine or address has that rank already.
 ///
 /// Beside vLLM's members, an engine that registered with a `kv_cache_layout` is listed with it. Thread-safe.
 final class BootstrapServer implements Closeable {
@@ -125,8 +125,7 @@ final class BootstrapServer implements Closeable {
         @Override
         public void run() {
             try (wire) {
-                answer(HttpMessage.receive(wire, EXCHANGE_TIMEOUT))
-                        .send(wire, "Server: baton\r\n", EXCHANGE_TIMEOUT);
+                answer(HttpMessage.receive(wire, EXCHANGE_TIMEOUT)).send(wire, "Server: baton\r\n", EXCHANGE_TIMEOUT);
             } catch (IOException e) {
                 LOG.debug("a bootstrap exchange failed: {}", e.toString());
             }

@@ -61,8 +61,8 @@ final class LandingZone {
         int blocks = targets.getFirst().size();
         long first = nextBlock.getAndAdd(blocks);
         if (first < 0 || first + blocks > SPAN / blockBytes) {
-            throw new TransferException("all %d block numbers have been used; restart this instance"
-                    .formatted(SPAN / blockBytes));
+            throw new TransferException(
+                    "all %d block numbers have been used; restart this instance".formatted(SPAN / blockBytes));
         }
         Window window = new Window(first, targets);
         windows.put(first, window);

@@ -70,12 +70,11 @@ public final class MooncakeConnector implements KvConnector {
         Optional<Receiver> startedReceiver = Optional.empty();
         try {
             if (config.role() != KvRole.KV_CONSUMER) {
-                startedPusher = Optional.of(new Pusher(
-                        pool, compatibility, config.ip(), options, leases, counters, this::scheduleExpiry));
+                startedPusher = Optional.of(
+                        new Pusher(pool, compatibility, config.ip(), options, leases, counters, this::scheduleExpiry));
             }
             if (config.role() != KvRole.KV_PRODUCER) {
-                startedReceiver = Optional.of(
-                        new Receiver(pool, compatibility, config.ip(), options, counters, sink));
+                startedReceiver = Optional.of(new Receiver(pool, compatibility, config.ip(), options, counters, sink));
             }
             bootstrap = startedPusher.map(started -> startBootstrap(started.address()));
         } catch (RuntimeException e) {

@@ -124,7 +124,6 @@ record MooncakeOptions(
     }
 
     private static TransferException wrong(String name, String text, long most) {
-        return new TransferException(
-                "%s is \"%s\"; needed: a whole number from 1 to %d".formatted(name, text, most));
+        return new TransferException("%s is \"%s\"; needed: a whole number from 1 to %d".formatted(name, text, most));
     }
 }

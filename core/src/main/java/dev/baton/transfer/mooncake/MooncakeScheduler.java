@@ -122,8 +122,7 @@ final class MooncakeScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
-    public void updateStateAfterAlloc(
-            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+    public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
         if (!request.params().doRemotePrefill() || progress.containsKey(request.requestId())) {
             return;
         }

@@ -95,8 +95,7 @@ final class Pusher implements Closeable {
     private void received(byte[] message, Consumer<XferResponse> replies) {
         try {
             XferMetadata metadata = XferMetadata.read(message);
-            boolean wantsBlocks =
-                    metadata.wants().values().stream().anyMatch(want -> !want.isRelease());
+            boolean wantsBlocks = metadata.wants().values().stream().anyMatch(want -> !want.isRelease());
             List<Region> regions = wantsBlocks ? regions(metadata) : List.of();
             AtomicInteger left = new AtomicInteger(metadata.wants().size());
             long deadline = System.nanoTime() + options.abortTimeout().toNanos();
@@ -140,8 +139,8 @@ final class Pusher implements Closeable {
             String own = compatibility.getOrDefault(name, "nothing");
             String other = theirs.getOrDefault(name, "nothing");
             if (!own.equals(other)) {
-                throw new ProtocolException("%s differs: %s on the prefiller, %s on the decoder"
-                        .formatted(name, own, other));
+                throw new ProtocolException(
+                        "%s differs: %s on the prefiller, %s on the decoder".formatted(name, own, other));
             }
         }
     }
@@ -150,15 +149,15 @@ final class Pusher implements Closeable {
         List<Region> byLayer = new ArrayList<>(regions);
         byLayer.sort(Comparator.comparingInt(Region::layer));
         if (byLayer.size() != count) {
-            throw new ProtocolException("the decoder registered %d regions, needed are %d"
-                    .formatted(byLayer.size(), count));
+            throw new ProtocolException(
+                    "the decoder registered %d regions, needed are %d".formatted(byLayer.size(), count));
         }
         for (int i = 0; i < count; i++) {
             Region region = byLayer.get(i);
             if (region.layer() != i || region.payloadBytes() != payloadBytes) {
                 throw new ProtocolException(
                         "the decoder's region %d is layer %d with blocks of %d bytes; needed are layer %d and %d bytes"
-                                .formatted(i, region.layer(), region.payloadBytes(), i, payloadBytes)
+                                        .formatted(i, region.layer(), region.payloadBytes(), i, payloadBytes)
                                 + " (compare --block-size and the type of the cache)");
             }
         }
@@ -201,8 +200,7 @@ final class Pusher implements Closeable {
                     .formatted(held.lease().numBlocks(), blocks.length));
         }
         question.checkPrompt(held.promptDigest());
-        TePeers.Address peer =
-                new TePeers.Address(question.metadata.host(), question.metadata.port());
+        TePeers.Address peer = new TePeers.Address(question.metadata.host(), question.metadata.port());
         while (true) {
             TeConnection connection = peers.borrow(peer);
             boolean reused = connection.isOpen();
@@ -212,9 +210,8 @@ final class Pusher implements Closeable {
                     peers.open(connection, peer);
                 }
                 Transfer transfer = new Transfer(connection, held.lease(), question);
-                Optional<long[]> sums = question.metadata.baton().isPresent()
-                        ? Optional.of(transfer.wholeBlocks())
-                        : transfer.images();
+                Optional<long[]> sums =
+                        question.metadata.baton().isPresent() ? Optional.of(transfer.wholeBlocks()) : transfer.images();
                 connection.awaitWritten();
                 keep = true;
                 counters.bytesSent.add(blocks.length * pool.blockBytes());
@@ -308,8 +305,9 @@ final class Pusher implements Closeable {
             if (metadata.baton().isPresent()) {
                 String theirs = metadata.baton().get().prompts().getOrDefault(requestId, "nothing");
                 if (!theirs.equals(held)) {
-                    throw new ProtocolException("the prompt differs: its digest is %s on the prefiller, %s on the decoder"
-                            .formatted(held, theirs));
+                    throw new ProtocolException(
+                            "the prompt differs: its digest is %s on the prefiller, %s on the decoder"
+                                    .formatted(held, theirs));
                 }
             }
         }
@@ -344,8 +342,7 @@ final class Pusher implements Closeable {
                 try {
                     ByteBuffer[] pieces = new ByteBuffer[to - from];
                     for (int i = from; i < to; i++) {
-                        pieces[i - from] =
-                                pool.block(lease.blockId(first + i)).asByteBuffer();
+                        pieces[i - from] = pool.block(lease.blockId(first + i)).asByteBuffer();
                         sums[i] = sum.of(i, pieces[i - from]);
                     }
                     connection.write(address(region, from), pieces, (to - from) * region.payloadBytes());

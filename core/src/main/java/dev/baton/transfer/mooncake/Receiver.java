@@ -302,8 +302,8 @@ final class Receiver implements Closeable, TeMemory {
                 long deadline = System.nanoTime()
                         + options.abortTimeout().plus(EXTRA_PATIENCE).toNanos();
                 while (deadline - System.nanoTime() > 0) {
-                    Answer answer = answer(XferResponse.read(
-                            channel.receive(options.peerTimeout(), options.peerTimeout().dividedBy(4))));
+                    Answer answer = answer(XferResponse.read(channel.receive(
+                            options.peerTimeout(), options.peerTimeout().dividedBy(4))));
                     if (answer.isLast()) {
                         return answer.failure();
                     }
@@ -340,8 +340,7 @@ final class Receiver implements Closeable, TeMemory {
             List<Long> bases = vllmZone.bases();
             for (int layer = 0; layer < bases.size(); layer++) {
                 String name = options.vllmLayerName().replace("%d", Integer.toString(layer));
-                regions.add(
-                        new Region(bases.get(layer), vllmZone.blockBytes(), vllmZone.blockBytes(), name, layer));
+                regions.add(new Region(bases.get(layer), vllmZone.blockBytes(), vllmZone.blockBytes(), name, layer));
             }
             return regions;
         }
@@ -359,7 +358,8 @@ final class Receiver implements Closeable, TeMemory {
 
         private Answer answer(XferResponse response) {
             String id = decided.requestId();
-            if (response.status() == XferResponse.Status.ERROR || response.failed().contains(id)) {
+            if (response.status() == XferResponse.Status.ERROR
+                    || response.failed().contains(id)) {
                 String said = response.message().isEmpty() ? "no reason" : response.message();
                 return new Answer(true, Optional.of("the prefiller refused: " + said));
             }
@@ -408,8 +408,8 @@ final class Receiver implements Closeable, TeMemory {
             for (int i = 0; i < sums.length; i++) {
                 if (sum.of(i, pool.block(decided.blockIds()[i]).asByteBuffer()) != sums[i]) {
                     counters.checksumErrors.increment();
-                    return Optional.of("block %d of transfer %s arrived with a wrong checksum"
-                            .formatted(i, source.transferId()));
+                    return Optional.of(
+                            "block %d of transfer %s arrived with a wrong checksum".formatted(i, source.transferId()));
                 }
             }
             return Optional.empty();

@@ -74,7 +74,9 @@ final class Rendezvous {
             } else if (numWaiting >= MAX_WAITING) {
                 refusal = "%d questions wait for their prefill already".formatted(MAX_WAITING);
             } else {
-                meetings.computeIfAbsent(question.transferId(), _ -> new Meeting()).waiting.add(question);
+                meetings.computeIfAbsent(question.transferId(), _ -> new Meeting())
+                        .waiting
+                        .add(question);
                 numWaiting++;
             }
         }

@@ -47,8 +47,7 @@ final class TeConnection implements Closeable {
             throw new ProtocolException("the Transfer Engine speaks version %d of its framing, needed is %d"
                     .formatted(peer.version(), TeHandshake.ACKNOWLEDGED_VERSION));
         }
-        wire.connect(
-                peer.dataHost().isEmpty() ? handshakeHost : peer.dataHost(), peer.dataPort(), connectTimeout);
+        wire.connect(peer.dataHost().isEmpty() ? handshakeHost : peer.dataHost(), peer.dataPort(), connectTimeout);
         open = true;
     }
 

@@ -43,14 +43,13 @@ final class TeFraming {
         int opcode = header.get(OPCODE_OFFSET) & 0xff;
         long length = header.getLong(0);
         if ((opcode & ACKNOWLEDGED) == 0) {
-            throw new ProtocolException("a Transfer Engine that does not wait for acknowledgements (opcode %d): needed"
-                            .formatted(opcode)
-                    + " is tcp_proto_version 2 or newer");
+            throw new ProtocolException(
+                    "a Transfer Engine that does not wait for acknowledgements (opcode %d): needed".formatted(opcode)
+                            + " is tcp_proto_version 2 or newer");
         }
         int code = opcode & ~ACKNOWLEDGED;
         if (code != READ && code != WRITE || length < 0) {
-            throw new ProtocolException(
-                    "opcode %d with %s bytes".formatted(opcode, Long.toUnsignedString(length)));
+            throw new ProtocolException("opcode %d with %s bytes".formatted(opcode, Long.toUnsignedString(length)));
         }
         return new Request(code == WRITE ? Operation.WRITE : Operation.READ, header.getLong(8), length);
     }

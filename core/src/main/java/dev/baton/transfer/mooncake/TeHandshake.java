@@ -57,8 +57,8 @@ final class TeHandshake {
             fields.put(
                     "buffers",
                     ranges.stream()
-                            .<Object>map(range ->
-                                    Map.of("name", name, "addr", range.address(), "length", range.length()))
+                            .<Object>map(
+                                    range -> Map.of("name", name, "addr", range.address(), "length", range.length()))
                             .toList());
             fields.put("rdma_server_name", "");
             fields.put("timestamp", "1970-01-01 00:00:00.000000");

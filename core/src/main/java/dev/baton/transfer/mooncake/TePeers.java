@@ -63,9 +63,9 @@ final class TePeers implements Closeable {
         if (!descriptor.dataHost().isEmpty()
                 && !descriptor.dataHost().equals(peer.host())
                 && !options.allows(descriptor.dataHost())) {
-            throw new IOException("the Transfer Engine at %s takes data at another host, which is not among"
-                            .formatted(peer)
-                    + " kv_allowed_hosts");
+            throw new IOException(
+                    "the Transfer Engine at %s takes data at another host, which is not among".formatted(peer)
+                            + " kv_allowed_hosts");
         }
         connection.open(descriptor, peer.host(), options.connectTimeout());
     }

@@ -23,7 +23,8 @@ enum VllmLayout {
         }
     },
 
-    /// For each head `(headDim, blockTokens)` keys, then `(blockTokens, headDim)` values. CPU attention without AMX.
+    /// For each head `(headDim, blockTokens)` keys, then `(blockTokens, headDim)` values. CPU attention without
+    /// AMX.
     CPU {
         @Override
         void copyHead(PagedKv pool, long keys, long values, MemorySegment image, long at, boolean toImage) {

@@ -66,13 +66,14 @@ record XferMetadata(
         map.put("kv_caches_base_addr", regions.stream().map(Region::address).toList());
         map.put("block_lens", regions.stream().map(Region::strideBytes).toList());
         map.put("kv_block_lens", regions.stream().map(Region::payloadBytes).toList());
-        map.put("registered_layer_names", regions.stream().map(Region::layerName).toList());
+        map.put(
+                "registered_layer_names",
+                regions.stream().map(Region::layerName).toList());
         map.put("registered_layer_indices", regions.stream().map(Region::layer).toList());
         map.put("registered_group_indices", Collections.nCopies(regions.size(), 0));
         map.put("registered_shared_group_ids", Collections.nCopies(regions.size(), List.of(0)));
         map.put("registered_row_offsets", Collections.nCopies(regions.size(), -1));
-        baton.ifPresent(
-                it -> map.put("baton", Map.of("compatibility", it.compatibility(), "prompts", it.prompts())));
+        baton.ifPresent(it -> map.put("baton", Map.of("compatibility", it.compatibility(), "prompts", it.prompts())));
         return MsgPack.bytes(map);
     }
 
@@ -162,8 +163,6 @@ record XferMetadata(
 
     /// Whether a text may travel as an id.
     static boolean isId(String text) {
-        return !text.isEmpty()
-                && text.length() <= MAX_ID_CHARS
-                && text.chars().noneMatch(Character::isISOControl);
+        return !text.isEmpty() && text.length() <= MAX_ID_CHARS && text.chars().noneMatch(Character::isISOControl);
     }
 }

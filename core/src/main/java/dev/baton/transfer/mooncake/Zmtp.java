@@ -9,8 +9,8 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 
-/// One connection of the side channel: ZeroMQ's wire protocol, ZMTP 3.1, as far as a DEALER and a ROUTER need it that
-/// exchange messages of one frame, without security.
+/// One connection of the side channel: ZeroMQ's wire protocol, ZMTP 3.1, as far as a DEALER and a ROUTER need
+/// it that exchange messages of one frame, without security.
 ///
 /// Spoken here rather than through a ZeroMQ library because a load must end when its connection does, which a
 /// ZeroMQ socket hides: it reconnects, and keeps quiet about it. Specification: rfc.zeromq.org/spec/37.
@@ -49,7 +49,10 @@ final class Zmtp {
     /// @param timeout bound on each of the two steps
     void greet(Duration timeout) throws IOException {
         ByteBuffer greeting = ByteBuffer.allocate(GREETING_BYTES);
-        greeting.put(0, (byte) 0xff).put(9, (byte) 0x7f).put(VERSION_OFFSET, (byte) 3).put(VERSION_OFFSET + 1, (byte) 1);
+        greeting.put(0, (byte) 0xff)
+                .put(9, (byte) 0x7f)
+                .put(VERSION_OFFSET, (byte) 3)
+                .put(VERSION_OFFSET + 1, (byte) 1);
         greeting.put(MECHANISM_OFFSET, NULL_MECHANISM);
         write(greeting);
         ByteBuffer theirs = ByteBuffer.allocate(GREETING_BYTES);
@@ -59,8 +62,7 @@ final class Zmtp {
             throw new ProtocolException("a peer that does not speak ZMTP 3");
         }
         if (!Arrays.equals(
-                mechanism,
-                Arrays.copyOfRange(theirs.array(), MECHANISM_OFFSET, MECHANISM_OFFSET + MECHANISM_BYTES))) {
+                mechanism, Arrays.copyOfRange(theirs.array(), MECHANISM_OFFSET, MECHANISM_OFFSET + MECHANISM_BYTES))) {
             throw new ProtocolException("a ZeroMQ peer that wants another security mechanism than NULL");
         }
         ByteBuffer ready = ByteBuffer.allocate(MAX_SHORT_BYTES);
@@ -173,8 +175,8 @@ final class Zmtp {
         long bytes = (flags & LONG) != 0 ? length.getLong(0) : length.get(0) & 0xff;
         int most = (flags & COMMAND) != 0 ? MAX_COMMAND_BYTES : maxMessageBytes;
         if (bytes < 0 || bytes > most) {
-            throw new ProtocolException("a ZeroMQ frame of %s bytes; at most %d are allowed"
-                    .formatted(Long.toUnsignedString(bytes), most));
+            throw new ProtocolException(
+                    "a ZeroMQ frame of %s bytes; at most %d are allowed".formatted(Long.toUnsignedString(bytes), most));
         }
         ByteBuffer body = ByteBuffer.allocate((int) bytes);
         wire.readFully(body, timeout);

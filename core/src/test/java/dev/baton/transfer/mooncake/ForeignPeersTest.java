@@ -74,13 +74,7 @@ class ForeignPeersTest {
     private static TeConnection connect(XferMetadata question) throws IOException {
         TeConnection connection = new TeConnection(PATIENCE);
         connection.open(
-                TeHandshake.ask(
-                        question.host(),
-                        question.port(),
-                        PATIENCE,
-                        PATIENCE),
-                question.host(),
-                PATIENCE);
+                TeHandshake.ask(question.host(), question.port(), PATIENCE, PATIENCE), question.host(), PATIENCE);
         return connection;
     }
 
@@ -88,9 +82,10 @@ class ForeignPeersTest {
     @EnumSource
     void blocksOfVllmAreConverted(VllmLayout layout) throws IOException {
         try (ForeignPrefiller vllm = new ForeignPrefiller("");
-                MooncakeInstance theirs = MooncakeInstance.prefiller(16, 8, Map.of()).fill(1); // for its pool
-                MooncakeInstance decoder =
-                        MooncakeInstance.decoder(16, 8, Map.of("vllm_kv_layout", layout.name())).fill(2);
+                MooncakeInstance theirs =
+                        MooncakeInstance.prefiller(16, 8, Map.of()).fill(1); // for its pool
+                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of("vllm_kv_layout", layout.name()))
+                        .fill(2);
                 Arena arena = Arena.ofConfined()) {
             decoder.load(vllm.request(47), new int[] {7, 0, 3}, 16);
             XferMetadata question = vllm.question();
@@ -98,8 +93,12 @@ class ForeignPeersTest {
             Want want = question.wants().get("d");
             assertThat(want.transferId()).isEqualTo("x");
             assertThat(want.blocks()).hasSize(2);
-            assertThat(question.regions()).extracting(Region::layerName).containsExactly(
-                    "model.layers.0.self_attn.attn", "model.layers.1.self_attn.attn", "model.layers.2.self_attn.attn");
+            assertThat(question.regions())
+                    .extracting(Region::layerName)
+                    .containsExactly(
+                            "model.layers.0.self_attn.attn",
+                            "model.layers.1.self_attn.attn",
+                            "model.layers.2.self_attn.attn");
             try (TeConnection connection = connect(question)) {
                 MemorySegment image = arena.allocate(VllmLayout.imageBytes(theirs.pool));
                 for (Region region : question.regions()) {
@@ -113,7 +112,8 @@ class ForeignPeersTest {
                 }
                 connection.awaitWritten();
             }
-            vllm.answer(XferResponse.ok(XferResponse.Status.FINISH, "d", Optional.empty()).bytes());
+            vllm.answer(XferResponse.ok(XferResponse.Status.FINISH, "d", Optional.empty())
+                    .bytes());
             assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", 31, 2 * decoder.pool.blockBytes()));
             assertThat(decoder.block(0)).isEqualTo(theirs.block(4));
             assertThat(decoder.block(3)).isEqualTo(theirs.block(5));
@@ -132,8 +132,8 @@ class ForeignPeersTest {
     @Test
     void blocksThatWouldNeedTooMuchMemoryAreNotAskedFor() throws IOException {
         try (ForeignPrefiller vllm = new ForeignPrefiller("");
-                MooncakeInstance decoder = MooncakeInstance.decoder(
-                        16, 8, Map.of("vllm_kv_layout", "cpu", "max_staging_bytes", 20_000))) {
+                MooncakeInstance decoder =
+                        MooncakeInstance.decoder(16, 8, Map.of("vllm_kv_layout", "cpu", "max_staging_bytes", 20_000))) {
             decoder.load(vllm.request(32), new int[] {0, 1}, 0);
             assertThat(decoder.nextFailure("d")).contains("max_staging_bytes");
         }
@@ -143,8 +143,8 @@ class ForeignPeersTest {
     @ValueSource(strings = {"nothing", "zeros", "half", "no checksums", "wrong name", "garbage", "silence"})
     void prefillerThatSaysWhatIsNotSoIsNotBelieved(String lie) throws IOException {
         try (ForeignPrefiller liar = new ForeignPrefiller(MooncakeConnector.LAYOUT);
-                MooncakeInstance decoder =
-                        MooncakeInstance.decoder(16, 8, Map.of("abort_request_timeout", 60)).fill(2);
+                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of("abort_request_timeout", 60))
+                        .fill(2);
                 Arena arena = Arena.ofConfined()) {
             decoder.load(liar.request(32), new int[] {5, 6}, 0);
             XferMetadata question = liar.question();
@@ -156,7 +156,8 @@ class ForeignPeersTest {
                     Region region = question.regions().getFirst();
                     long address = region.address() + question.wants().get("d").blocks()[0] * region.strideBytes();
                     long bytes = lie.equals("half") ? blockBytes : 2 * blockBytes;
-                    connection.write(address, new ByteBuffer[] {zeros.asSlice(0, bytes).asByteBuffer()}, bytes);
+                    connection.write(
+                            address, new ByteBuffer[] {zeros.asSlice(0, bytes).asByteBuffer()}, bytes);
                     connection.awaitWritten();
                 }
             }
@@ -229,7 +230,8 @@ class ForeignPeersTest {
                 for (int i = 0; i < sources.length; i++) {
                     layout.toImage(prefiller.pool, sources[i], layer, image);
                     long offset = (layer * blocks + wanted[i]) * imageBytes;
-                    assertThat(memory.asSlice(offset, imageBytes).mismatch(image)).isEqualTo(-1);
+                    assertThat(memory.asSlice(offset, imageBytes).mismatch(image))
+                            .isEqualTo(-1);
                 }
                 for (int untouched : new int[] {0, 2, 3}) {
                     long offset = (layer * blocks + untouched) * imageBytes;

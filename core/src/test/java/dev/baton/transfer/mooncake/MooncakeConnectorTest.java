@@ -48,7 +48,8 @@ class MooncakeConnectorTest {
                 MooncakeInstance decoder =
                         MooncakeInstance.decoder(blockTokens, 50, Map.of()).fill(2)) {
             for (int round = 0; round < 40; round++) {
-                int tokens = round % 4 == 0 ? (1 + random.nextInt(39)) * blockTokens : 1 + random.nextInt(40 * blockTokens);
+                int tokens =
+                        round % 4 == 0 ? (1 + random.nextInt(39)) * blockTokens : 1 + random.nextInt(40 * blockTokens);
                 int blocks = Math.ceilDiv(tokens, blockTokens);
                 int cached = random.nextInt(blocks); // whole blocks, less than all
                 int[] remote = someBlocks(random, 40, blocks);
@@ -283,7 +284,8 @@ class MooncakeConnectorTest {
             awaitQuestion(prefiller);
             decoder.worker().cancelLoad("d");
             assertThat(decoder.nextFailure("d")).isEqualTo("cancelled");
-            await().atMost(Duration.ofSeconds(10)).until(() -> prefiller.connector.numQuestions() == 2); // the release too
+            await().atMost(Duration.ofSeconds(10))
+                    .until(() -> prefiller.connector.numQuestions() == 2); // the release too
             assertThat(prefiller.finish(MooncakeInstance.prefill("p", "x", 16), new int[] {1}, true))
                     .isInstanceOf(KvHold.FreeNow.class);
             assertThat(prefiller.connector.numQuestions()).isZero();
@@ -328,8 +330,7 @@ class MooncakeConnectorTest {
 
     @Test
     void leaseExpiresAndALateDecoderHearsItAtOnce() {
-        try (MooncakeInstance prefiller =
-                        MooncakeInstance.prefiller(16, 8, Map.of("abort_request_timeout", 0.2));
+        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of("abort_request_timeout", 0.2));
                 MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
             prefiller.hold("p", "x", new int[] {1}, 16);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseExpired("p"));
@@ -341,8 +342,7 @@ class MooncakeConnectorTest {
 
     @Test
     void questionWhosePrefillNeverComesIsAnswered() {
-        try (MooncakeInstance prefiller =
-                        MooncakeInstance.prefiller(16, 8, Map.of("abort_request_timeout", 0.2));
+        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of("abort_request_timeout", 0.2));
                 MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
             decoder.load(decoder.decodeFrom(prefiller, "d", "x", 16), new int[] {0}, 0);
             assertThat(decoder.nextFailure("d")).contains("Timeout waiting for P side ready");
@@ -400,8 +400,7 @@ class MooncakeConnectorTest {
                 MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of());
                 MooncakeInstance careful =
                         MooncakeInstance.decoder(16, 8, Map.of("kv_allowed_hosts", List.of("10.0.0.1")))) {
-            assertThat(careful.scheduler()
-                            .numNewMatchedTokens(careful.decodeFrom(prefiller, "d", "x", 16), 0))
+            assertThat(careful.scheduler().numNewMatchedTokens(careful.decodeFrom(prefiller, "d", "x", 16), 0))
                     .isZero();
             decoder.load(decoder.decodeFrom(prefiller, "d", "x", 16), new int[] {0}, 0);
             assertThat(decoder.nextFailure("d")).contains("kv_allowed_hosts");
@@ -425,8 +424,8 @@ class MooncakeConnectorTest {
     @ParameterizedTest
     @CsvSource({"1, 300", "10, 300"})
     void manyLoadsAtOnceAllArrive(int workers, int loads) {
-        try (MooncakeInstance prefiller =
-                        MooncakeInstance.prefiller(16, 64, Map.of("num_workers", workers)).fill(1);
+        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 64, Map.of("num_workers", workers))
+                        .fill(1);
                 MooncakeInstance decoder = MooncakeInstance.decoder(16, loads * 4, Map.of())) {
             Random random = new Random(7);
             List<int[]> remotes = new ArrayList<>();
@@ -447,7 +446,8 @@ class MooncakeConnectorTest {
             Set<String> arrived = new HashSet<>();
             Set<String> released = new HashSet<>();
             for (int i = 0; i < loads; i++) {
-                assertThat(decoder.nextEvent()).isInstanceOfSatisfying(KvArrived.class, it -> arrived.add(it.requestId()));
+                assertThat(decoder.nextEvent())
+                        .isInstanceOfSatisfying(KvArrived.class, it -> arrived.add(it.requestId()));
                 assertThat(prefiller.nextEvent())
                         .isInstanceOfSatisfying(LeaseReleased.class, it -> released.add(it.requestId()));
             }

@@ -56,9 +56,7 @@ class MooncakeFuzzTest {
         for (int i = random.nextInt(4); i >= 0; i--) {
             damaged[random.nextInt(damaged.length)] = (byte) random.nextInt(256);
         }
-        return random.nextInt(3) == 0
-                ? Arrays.copyOf(damaged, random.nextInt(damaged.length + 8))
-                : damaged;
+        return random.nextInt(3) == 0 ? Arrays.copyOf(damaged, random.nextInt(damaged.length + 8)) : damaged;
     }
 
     private static void fuzz(Parser parser, byte[] good, long seed) throws ProtocolException {
@@ -84,8 +82,7 @@ class MooncakeFuzzTest {
     @Test
     void questionsAreReadOrRefused() throws ProtocolException {
         fuzz(XferMetadata::read, question(), 1);
-        assertThat(XferMetadata.read(question()).wants().get("d").blocks())
-                .containsExactly(1, 300, 70_000, 1L << 40);
+        assertThat(XferMetadata.read(question()).wants().get("d").blocks()).containsExactly(1, 300, 70_000, 1L << 40);
     }
 
     @Test
@@ -99,16 +96,15 @@ class MooncakeFuzzTest {
 
     @Test
     void descriptorsAreReadOrRefused() throws ProtocolException {
-        TeHandshake.Descriptor descriptor = new TeHandshake.Descriptor(
-                "127.0.0.1:1", "127.0.0.1", 2, 2, List.of(new TeMemory.Range(1L << 60, -1)));
+        TeHandshake.Descriptor descriptor =
+                new TeHandshake.Descriptor("127.0.0.1:1", "127.0.0.1", 2, 2, List.of(new TeMemory.Range(1L << 60, -1)));
         fuzz(TeHandshake.Descriptor::read, descriptor.json(), 3);
     }
 
     @Test
     void registrationsAreReadOrRefused() throws ProtocolException {
         byte[] good = """
-                {"engine_id": "e\\u00e9x", "dp_rank": 0, "tp_rank": 0, "pp_rank": 0, "addr": "tcp://10.0.0.1:5"}"""
-                .getBytes(StandardCharsets.UTF_8);
+                {"engine_id": "e\\u00e9x", "dp_rank": 0, "tp_rank": 0, "pp_rank": 0, "addr": "tcp://10.0.0.1:5"}""".getBytes(StandardCharsets.UTF_8);
         fuzz(BootstrapServer.Registration::read, good, 4);
         assertThat(BootstrapServer.Registration.read(good).engineId()).isEqualTo("eéx");
     }
@@ -116,18 +112,34 @@ class MooncakeFuzzTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "", "{", "{\"a\":}", "{\"a\":1,}", "[1]", "{\"a\":01}", "{\"a\":1}x", "{\"a\":\"\\x\"}", "{\"a\":\"\u0001\"}",
-                "{'a':1}", "{\"a\":tru}", "{\"a\":1 \"b\":2}", "{\"a\":[1,]}", "{\"a\":1,\"a\":2}", "{\"a\":-}", "{\"a\":1e}",
+                "",
+                "{",
+                "{\"a\":}",
+                "{\"a\":1,}",
+                "[1]",
+                "{\"a\":01}",
+                "{\"a\":1}x",
+                "{\"a\":\"\\x\"}",
+                "{\"a\":\"\u0001\"}",
+                "{'a':1}",
+                "{\"a\":tru}",
+                "{\"a\":1 \"b\":2}",
+                "{\"a\":[1,]}",
+                "{\"a\":1,\"a\":2}",
+                "{\"a\":-}",
+                "{\"a\":1e}",
                 "{\"a\":99999999999999999999}"
             })
     void malformedJsonIsRefused(String json) {
-        assertThat(refused(() -> SmallJson.map("it", json.getBytes(StandardCharsets.UTF_8)))).isTrue();
+        assertThat(refused(() -> SmallJson.map("it", json.getBytes(StandardCharsets.UTF_8))))
+                .isTrue();
     }
 
     @Test
     void nestingIsBounded() {
         String json = "{\"a\":" + "[".repeat(100_000) + "]".repeat(100_000) + "}";
-        assertThat(refused(() -> SmallJson.map("it", json.getBytes(StandardCharsets.UTF_8)))).isTrue();
+        assertThat(refused(() -> SmallJson.map("it", json.getBytes(StandardCharsets.UTF_8))))
+                .isTrue();
         byte[] pack = new byte[100_000];
         Arrays.fill(pack, (byte) 0x91);
         assertThat(refused(() -> MsgPack.map("it", pack))).isTrue();
@@ -208,7 +220,10 @@ class MooncakeFuzzTest {
                     new Case(worker.formatted("f", 0, "tcp://a:1"), "400", "Engine ID mismatch"),
                     new Case("{}", "400", "engine_id"))) {
                 String answer = new String(
-                        exchange(server.port(), post.formatted(each.body().length(), each.body()).getBytes(StandardCharsets.UTF_8)),
+                        exchange(
+                                server.port(),
+                                post.formatted(each.body().length(), each.body())
+                                        .getBytes(StandardCharsets.UTF_8)),
                         StandardCharsets.UTF_8);
                 assertThat(answer).startsWith("HTTP/1.1 " + each.status()).contains(each.needed());
             }
@@ -224,15 +239,20 @@ class MooncakeFuzzTest {
                     "POST /register HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
                     "POST /register HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
                     "POST /register HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")) {
-                assertThat(exchange(server.port(), head.getBytes(StandardCharsets.US_ASCII))).isEmpty();
+                assertThat(exchange(server.port(), head.getBytes(StandardCharsets.US_ASCII)))
+                        .isEmpty();
             }
             String list = new String(
-                    exchange(server.port(), "GET /query HTTP/1.1\r\nHost: x\r\n\r\n".getBytes(StandardCharsets.US_ASCII)),
+                    exchange(
+                            server.port(),
+                            "GET /query HTTP/1.1\r\nHost: x\r\n\r\n".getBytes(StandardCharsets.US_ASCII)),
                     StandardCharsets.UTF_8);
             assertThat(list)
                     .startsWith("HTTP/1.1 200 OK\r\n")
-                    .endsWith("{\"0\":{\"engine_id\":\"e\",\"worker_addr\":{\"0\":{\"0\":\"tcp://a:1\",\"1\":\"tcp://a:2\"}}}}");
-            assertThat(new String(exchange(server.port(), "GET / HTTP/1.1\r\n\r\n".getBytes(StandardCharsets.US_ASCII)),
+                    .endsWith(
+                            "{\"0\":{\"engine_id\":\"e\",\"worker_addr\":{\"0\":{\"0\":\"tcp://a:1\",\"1\":\"tcp://a:2\"}}}}");
+            assertThat(new String(
+                            exchange(server.port(), "GET / HTTP/1.1\r\n\r\n".getBytes(StandardCharsets.US_ASCII)),
                             StandardCharsets.UTF_8))
                     .startsWith("HTTP/1.1 404");
         }
@@ -247,8 +267,8 @@ class MooncakeFuzzTest {
                         MooncakeInstance.decoder(16, 8, Map.of()).fill(2);
                 Asking asking = new Asking(prefiller)) {
             byte[] before = decoder.block(0);
-            int transferEngine = Integer.parseInt(
-                    decoder.connector.describe().replaceAll(".*Transfer Engine on [^:]*:", ""));
+            int transferEngine =
+                    Integer.parseInt(decoder.connector.describe().replaceAll(".*Transfer Engine on [^:]*:", ""));
             int sideChannel = new Bootstraps(PATIENCE, PATIENCE)
                     .find(Bootstraps.Address.of(prefiller.bootstrap()), prefiller.engineId)
                     .port();

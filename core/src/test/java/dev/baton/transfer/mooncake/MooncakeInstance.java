@@ -165,12 +165,7 @@ final class MooncakeInstance implements AutoCloseable {
     void done(KvRequest request, int[] blockIds) {
         assertThat(scheduler()
                         .requestFinished(new KvFinished(
-                                request,
-                                request.tokenIds(),
-                                request.numTokens(),
-                                blockIds,
-                                request.numTokens(),
-                                true)))
+                                request, request.tokenIds(), request.numTokens(), blockIds, request.numTokens(), true)))
                 .isInstanceOf(KvHold.FreeNow.class);
     }
 

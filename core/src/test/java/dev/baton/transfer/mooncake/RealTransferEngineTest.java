@@ -33,7 +33,8 @@ class RealTransferEngineTest {
     private static final int REGION_BYTES = 8 << 20;
     private static final Duration PATIENCE = Duration.ofSeconds(20);
 
-    /// Commands on stdin, one line of answer each: `write PORT ADDRESS OFFSET LENGTH [...]`, `fill SEED`, `sum FROM LENGTH`.
+    /// Commands on stdin, one line of answer each: `write PORT ADDRESS OFFSET LENGTH [...]`, `fill SEED`, `sum
+    /// FROM LENGTH`.
     private static final String SCRIPT = """
             import ctypes, sys, zlib, random
             from mooncake.engine import TransferEngine
@@ -124,8 +125,7 @@ class RealTransferEngineTest {
                 Arena arena = Arena.ofConfined();
                 TeConnection connection = new TeConnection(PATIENCE)) {
             assertThat(engine.ask("fill 1")).isEqualTo("filled");
-            connection.open(
-                    TeHandshake.ask("127.0.0.1", engine.port, PATIENCE, PATIENCE), "127.0.0.1", PATIENCE);
+            connection.open(TeHandshake.ask("127.0.0.1", engine.port, PATIENCE, PATIENCE), "127.0.0.1", PATIENCE);
             MemorySegment source = arena.allocate(1 << 20);
             for (int i = 0; i < source.byteSize(); i++) {
                 source.set(ValueLayout.JAVA_BYTE, i, (byte) (31 * i + i / 256));

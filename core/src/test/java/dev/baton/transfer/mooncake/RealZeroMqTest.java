@@ -143,8 +143,7 @@ class RealZeroMqTest {
                             1,
                             Optional.empty());
                     channel.send(question.bytes());
-                    XferResponse response =
-                            XferResponse.read(channel.receive(PATIENCE, Duration.ofMillis(20)));
+                    XferResponse response = XferResponse.read(channel.receive(PATIENCE, Duration.ofMillis(20)));
                     assertThat(response.status().ordinal()).isEqualTo(round % 3);
                     assertThat(response.ok()).containsExactly("d");
                 }

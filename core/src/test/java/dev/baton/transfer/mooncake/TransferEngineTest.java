@@ -126,7 +126,11 @@ class TransferEngineTest {
             try (Wire wire = Wire.unconnected()) {
                 wire.connect("127.0.0.1", descriptor.dataPort(), PATIENCE);
                 ByteBuffer header = TeFraming.buffer(TeFraming.HEADER_BYTES + 8);
-                header.putLong(8).putLong(memory.address()).putLong(1).putLong(-1).flip();
+                header.putLong(8)
+                        .putLong(memory.address())
+                        .putLong(1)
+                        .putLong(-1)
+                        .flip();
                 wire.writeSteadily(new ByteBuffer[] {header}, PATIENCE);
                 assertThatThrownBy(() -> wire.readFully(ByteBuffer.allocate(1), PATIENCE))
                         .isInstanceOfAny(EOFException.class, SocketException.class);
