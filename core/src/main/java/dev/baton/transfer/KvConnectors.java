@@ -3,6 +3,7 @@ package dev.baton.transfer;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.lmcache.LmCacheConnector;
+import dev.baton.transfer.mooncake.MooncakeConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
@@ -14,6 +15,7 @@ public final class KvConnectors {
     private static final Map<String, KvConnectorFactory> FACTORIES = new TreeMap<>(Map.of(
             TcpConnector.NAME, TcpConnector::start,
             LmCacheConnector.NAME, LmCacheConnector::start,
+            MooncakeConnector.NAME, MooncakeConnector::start,
             OffloadingConnector.NAME, OffloadingConnector::start,
             MultiConnector.NAME, MultiConnector::start));
 
@@ -42,8 +44,7 @@ public final class KvConnectors {
         KvConnectorFactory factory = FACTORIES.get(connector);
         if (factory == null) {
             throw new TransferException(
-                    "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(connector)
-                            + " P2pNcclConnector and MooncakeConnector; set it to one of "
+                    "kv_connector \"%s\" is not in this version; set it to one of ".formatted(connector)
                             + FACTORIES.keySet());
         }
         return factory;

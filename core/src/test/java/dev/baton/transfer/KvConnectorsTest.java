@@ -30,9 +30,9 @@ class KvConnectorsTest {
 
     @Test
     void unknownNameIsRefusedWithTheKnownOnes() {
-        assertThatThrownBy(() -> create("NixlConnector", SPEC, Map.of(), "e"))
+        assertThatThrownBy(() -> create("HttpConnector", SPEC, Map.of(), "e"))
                 .isInstanceOf(TransferException.class)
-                .hasMessageContaining("\"NixlConnector\" is not in this version")
+                .hasMessageContaining("\"HttpConnector\" is not in this version")
                 .hasMessageContaining("[LMCacheConnectorV1, ")
                 .hasMessageContaining("TcpConnector]");
     }

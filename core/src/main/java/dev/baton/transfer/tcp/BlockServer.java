@@ -16,34 +16,62 @@ import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The listening end of the side channel: accepts decoders' connections, up to a bound, one platform thread each.
+/// The listening end of a protocol over TCP: accepts connections, up to a bound, one platform thread each.
 ///
 /// Thread-safe.
-final class BlockServer implements Closeable {
+public final class BlockServer implements Closeable {
+    /// One connection that was accepted, which owns its [Wire] and closes it at its end.
+    public interface Connection extends Runnable {
+        /// Ends the connection soon; from any thread.
+        void abort();
+    }
+
     private static final Logger LOG = LoggerFactory.getLogger(BlockServer.class);
 
     private static final long ACCEPT_PAUSE_MILLIS = 100;
 
     private final ServerSocketChannel listener;
-    private final Function<Wire, ServedConnection> connector;
+    private final Function<Wire, ? extends Connection> connector;
     private final int maxConnections;
-    private final Map<Thread, ServedConnection> connections = new ConcurrentHashMap<>();
-    private final ThreadFactory threads =
-            Thread.ofPlatform().daemon().name("baton-kv-serve-", 0).factory();
+    private final Map<Thread, Connection> connections = new ConcurrentHashMap<>();
+    private final ThreadFactory threads;
     private final Thread acceptor;
     private volatile boolean closed;
 
-    private BlockServer(ServerSocketChannel listener, Function<Wire, ServedConnection> connector, int maxConnections) {
+    private BlockServer(
+            ServerSocketChannel listener,
+            Function<Wire, ? extends Connection> connector,
+            int maxConnections,
+            String name) {
         this.listener = listener;
         this.connector = connector;
         this.maxConnections = maxConnections;
-        this.acceptor = Thread.ofPlatform().daemon().name("baton-kv-server").unstarted(this::acceptAll);
+        this.threads =
+                Thread.ofPlatform().daemon().name("baton-kv-" + name + "-", 0).factory();
+        this.acceptor = Thread.ofPlatform()
+                .daemon()
+                .name("baton-kv-" + name + "-acceptor")
+                .unstarted(this::acceptAll);
+    }
+
+    /// Binds and begins to accept decoders' connections.
+    static BlockServer start(String ip, int port, int maxConnections, Function<Wire, ? extends Connection> connector) {
+        return start("serve", ip, port, "kv_ip or kv_port", maxConnections, connector);
     }
 
     /// Binds and begins to accept.
     ///
+    /// @param name part of the threads' names
+    /// @param port to bind, 0 for any free one
+    /// @param settings names what to change if the address cannot be bound
     /// @throws TransferException if the address cannot be bound
-    static BlockServer start(String ip, int port, int maxConnections, Function<Wire, ServedConnection> connector) {
+    public static BlockServer start(
+            String name,
+            String ip,
+            int port,
+            String settings,
+            int maxConnections,
+            Function<Wire, ? extends Connection> connector) {
         try {
             ServerSocketChannel listener = ServerSocketChannel.open();
             try {
@@ -53,17 +81,17 @@ final class BlockServer implements Closeable {
                 listener.close();
                 throw e;
             }
-            BlockServer server = new BlockServer(listener, connector, maxConnections);
+            BlockServer server = new BlockServer(listener, connector, maxConnections, name);
             server.acceptor.start();
             return server;
         } catch (IOException e) {
             throw new TransferException(
-                    "cannot listen for KV peers on %s:%d (%s); change kv_ip or kv_port".formatted(ip, port, e), e);
+                    "cannot listen for KV peers on %s:%d (%s); change %s".formatted(ip, port, e, settings), e);
         }
     }
 
     /// The port bound.
-    int port() {
+    public int port() {
         return listener.socket().getLocalPort();
     }
 
@@ -98,7 +126,7 @@ final class BlockServer implements Closeable {
         }
     }
 
-    private void serve(ServedConnection connection) {
+    private void serve(Connection connection) {
         Thread thread = threads.newThread(() -> {
             try {
                 connection.run();

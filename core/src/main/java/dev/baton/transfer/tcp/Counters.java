@@ -4,17 +4,26 @@ import dev.baton.transfer.KvTransferStats;
 import java.util.concurrent.atomic.LongAdder;
 
 /// What the connector's threads count. Thread-safe.
-final class Counters {
-    final LongAdder transfers = new LongAdder();
-    final LongAdder failedTransfers = new LongAdder();
-    final LongAdder bytesTransferred = new LongAdder();
-    final LongAdder blocksTransferred = new LongAdder();
-    final LongAdder xferNanos = new LongAdder();
-    final LongAdder bytesSent = new LongAdder();
-    final LongAdder checksumErrors = new LongAdder();
-    final LongAdder failedNotifications = new LongAdder();
+public final class Counters {
+    /// Loads that ended well.
+    public final LongAdder transfers = new LongAdder();
+    /// Loads that failed or were cancelled.
+    public final LongAdder failedTransfers = new LongAdder();
+    /// Bytes of blocks received and verified.
+    public final LongAdder bytesTransferred = new LongAdder();
+    /// Blocks received and verified.
+    public final LongAdder blocksTransferred = new LongAdder();
+    /// Time of the loads that ended well, summed.
+    public final LongAdder xferNanos = new LongAdder();
+    /// Bytes of blocks sent.
+    public final LongAdder bytesSent = new LongAdder();
+    /// Blocks that arrived with a wrong checksum.
+    public final LongAdder checksumErrors = new LongAdder();
+    /// Releases and the like that could not be delivered.
+    public final LongAdder failedNotifications = new LongAdder();
 
-    KvTransferStats snapshot(long expiredLeases) {
+    /// The state now.
+    public KvTransferStats snapshot(long expiredLeases) {
         return new KvTransferStats(
                 transfers.sum(),
                 failedTransfers.sum(),

@@ -20,7 +20,7 @@ import org.slf4j.LoggerFactory;
 ///
 /// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing
 /// the connection) if the lease must end meanwhile.
-final class ServedConnection implements Runnable {
+final class ServedConnection implements BlockServer.Connection {
     private static final Logger LOG = LoggerFactory.getLogger(ServedConnection.class);
 
     /// How long the rest of a frame may take once it has begun; a handshake too.
@@ -49,8 +49,8 @@ final class ServedConnection implements Runnable {
         this.fence = wire::abort;
     }
 
-    /// Ends the connection soon; from any thread.
-    void abort() {
+    @Override
+    public void abort() {
         wire.abort();
     }
 

@@ -1,12 +1,9 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.TransferException;
+import dev.baton.transfer.ExtraConfig;
 import java.time.Duration;
-import java.util.Collections;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeSet;
 
 /// Settings of the TCP connector, from `kv_connector_extra_config`. Durations are given in seconds, fractions
 /// allowed.
@@ -43,7 +40,7 @@ record TcpOptions(
     private static final String CONNECTIONS_PER_PEER = "kv_connections_per_peer";
     private static final String MAX_CONNECTIONS = "kv_max_connections";
     private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
-    private static final Set<String> KEYS = new TreeSet<>(Set.of(
+    private static final Set<String> KEYS = Set.of(
             LEASE_DURATION,
             LEASE_EXTENSION,
             HEARTBEAT_INTERVAL,
@@ -53,86 +50,27 @@ record TcpOptions(
             IDLE_TIMEOUT,
             CONNECTIONS_PER_PEER,
             MAX_CONNECTIONS,
-            ALLOWED_HOSTS));
+            ALLOWED_HOSTS);
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
-    private static final int MAX_SECONDS = 86_400;
+    private static final int MAX_COUNT = 10_000;
 
     /// Reads the settings.
     ///
-    /// @throws TransferException if a key is unknown or a value is out of range
-    static TcpOptions from(Map<String, Object> extra) {
-        for (String key : extra.keySet()) {
-            if (!KEYS.contains(key)) {
-                throw new TransferException(
-                        "kv_connector_extra_config: TcpConnector has no \"%s\"; it has %s".formatted(key, KEYS));
-            }
-        }
-        Duration lease = seconds(extra, LEASE_DURATION, DEFAULT_LEASE);
+    /// @throws dev.baton.transfer.TransferException if a key is unknown or a value is out of range
+    static TcpOptions from(Map<String, Object> settings) {
+        ExtraConfig extra = new ExtraConfig(TcpConnector.NAME, settings, KEYS);
+        Duration lease = extra.seconds(LEASE_DURATION, DEFAULT_LEASE);
         return new TcpOptions(
                 lease,
-                seconds(extra, LEASE_EXTENSION, lease.multipliedBy(2).dividedBy(3)),
-                seconds(extra, HEARTBEAT_INTERVAL, lease.dividedBy(6)),
-                seconds(extra, CONNECT_TIMEOUT, Duration.ofSeconds(1)),
-                seconds(extra, PEER_TIMEOUT, Duration.ofSeconds(1)),
-                seconds(extra, SEND_TIMEOUT, Duration.ofSeconds(10)),
-                seconds(extra, IDLE_TIMEOUT, Duration.ofSeconds(120)),
-                count(extra, CONNECTIONS_PER_PEER, 4),
-                count(extra, MAX_CONNECTIONS, 256),
-                hosts(extra));
-    }
-
-    private static Set<String> hosts(Map<String, Object> extra) {
-        if (!extra.containsKey(ALLOWED_HOSTS)) {
-            return Set.of();
-        }
-        Set<String> hosts = new TreeSet<>();
-        if (extra.get(ALLOWED_HOSTS) instanceof List<?> list) {
-            for (Object host : list) {
-                hosts.add(host instanceof String name ? name : "");
-            }
-        }
-        if (hosts.isEmpty() || hosts.contains("")) {
-            throw new TransferException("kv_connector_extra_config: %s is %s; needed: a list of at least one host"
-                    .formatted(ALLOWED_HOSTS, extra.get(ALLOWED_HOSTS)));
-        }
-        return Collections.unmodifiableSet(hosts);
-    }
-
-    private static Duration seconds(Map<String, Object> extra, String key, Duration otherwise) {
-        if (!extra.containsKey(key)) {
-            return otherwise;
-        }
-        double value = number(extra, key);
-        if (!(value >= 0.001 && value <= MAX_SECONDS)) {
-            throw new TransferException("kv_connector_extra_config: %s is %s; needed: seconds from 0.001 to %d"
-                    .formatted(key, extra.get(key), MAX_SECONDS));
-        }
-        return Duration.ofNanos(Math.round(value * 1e9));
-    }
-
-    private static int count(Map<String, Object> extra, String key, int otherwise) {
-        if (!extra.containsKey(key)) {
-            return otherwise;
-        }
-        double value = number(extra, key);
-        if (!(value >= 1 && value <= 10_000 && value == Math.rint(value))) {
-            throw new TransferException("kv_connector_extra_config: %s is %s; needed: a whole number from 1 to 10000"
-                    .formatted(key, extra.get(key)));
-        }
-        return (int) value;
-    }
-
-    private static double number(Map<String, Object> extra, String key) {
-        Object value = extra.get(key);
-        if (value instanceof Number number) {
-            return number.doubleValue();
-        }
-        try {
-            return Double.parseDouble(String.valueOf(value));
-        } catch (NumberFormatException e) {
-            throw new TransferException(
-                    "kv_connector_extra_config: %s is \"%s\"; needed: a number".formatted(key, value), e);
-        }
+                extra.seconds(LEASE_EXTENSION, lease.multipliedBy(2).dividedBy(3)),
+                extra.seconds(HEARTBEAT_INTERVAL, lease.dividedBy(6)),
+                extra.seconds(CONNECT_TIMEOUT, Duration.ofSeconds(1)),
+                extra.seconds(PEER_TIMEOUT, Duration.ofSeconds(1)),
+                extra.seconds(SEND_TIMEOUT, Duration.ofSeconds(10)),
+                extra.seconds(IDLE_TIMEOUT, Duration.ofSeconds(120)),
+                (int) extra.count(CONNECTIONS_PER_PEER, 1, MAX_COUNT, 4),
+                (int) extra.count(MAX_CONNECTIONS, 1, MAX_COUNT, 256),
+                extra.hosts(ALLOWED_HOSTS));
     }
 }

@@ -56,7 +56,7 @@ public final class Wire implements Closeable {
         return over(SocketChannel.open());
     }
 
-    /// Opens the connection.
+    /// Connects, within the timeout.
     public void connect(String host, int port, Duration timeout) throws IOException {
         long deadline = deadline(timeout);
         checkAborted();
@@ -112,6 +112,19 @@ public final class Wire implements Closeable {
                 await(SelectionKey.OP_WRITE, deadline);
             } else {
                 deadline = deadline(timeout);
+            }
+        }
+    }
+
+    /// Writes a short message as a whole, from any thread, at once or not at all: a socket that does not take all of
+    /// it is closed to its owner, as half a message would be the end of sense.
+    public void writeNow(ByteBuffer message) throws IOException {
+        synchronized (channel) {
+            checkAborted();
+            channel.write(message);
+            if (message.hasRemaining()) {
+                abort();
+                throw new SocketTimeoutException("the peer does not take what is sent to it");
             }
         }
     }

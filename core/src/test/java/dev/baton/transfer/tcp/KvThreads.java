@@ -15,7 +15,7 @@ import org.junit.jupiter.api.extension.BeforeEachCallback;
 import org.junit.jupiter.api.extension.ExtensionContext;
 
 /// After each test: every thread of every connector has ended, and no more sockets are open than before.
-final class KvThreads implements BeforeEachCallback, AfterEachCallback {
+public final class KvThreads implements BeforeEachCallback, AfterEachCallback {
     private static final Path DESCRIPTORS = Path.of("/proc/self/fd");
 
     private long socketsBefore;
