@@ -2,6 +2,7 @@ package dev.baton.transfer;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.nixl.NixlConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
@@ -13,6 +14,7 @@ public final class KvConnectors {
     private static final Map<String, KvConnectorFactory> FACTORIES =
             new TreeMap<>(Map.of(
                     TcpConnector.NAME, TcpConnector::start,
+                    NixlConnector.NAME, NixlConnector::start,
                     OffloadingConnector.NAME, OffloadingConnector::start,
                     MultiConnector.NAME, MultiConnector::start));
 
@@ -41,8 +43,8 @@ public final class KvConnectors {
         KvConnectorFactory factory = FACTORIES.get(connector);
         if (factory == null) {
             throw new TransferException(
-                    "kv_connector \"%s\" is not in this version, nor are NixlConnector,".formatted(connector)
-                            + " P2pNcclConnector, MooncakeConnector and LMCacheConnectorV1; set it to one of "
+                    "kv_connector \"%s\" is not in this version, nor are ".formatted(connector)
+                            + "P2pNcclConnector, MooncakeConnector and LMCacheConnectorV1; set it to one of "
                             + FACTORIES.keySet());
         }
         return factory;

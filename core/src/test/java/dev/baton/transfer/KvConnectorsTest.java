@@ -30,10 +30,10 @@ class KvConnectorsTest {
 
     @Test
     void unknownNameIsRefusedWithTheKnownOnes() {
-        assertThatThrownBy(() -> create("NixlConnector", SPEC, Map.of(), "e"))
+        assertThatThrownBy(() -> create("NoConnector", SPEC, Map.of(), "e"))
                 .isInstanceOf(TransferException.class)
-                .hasMessageContaining("\"NixlConnector\" is not in this version")
-                .hasMessageContaining("[TcpConnector]");
+                .hasMessageContaining("\"NoConnector\" is not in this version")
+                .hasMessageContaining("TcpConnector]");
     }
 
     @Test

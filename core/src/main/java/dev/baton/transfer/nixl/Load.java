@@ -108,22 +108,22 @@ final class Load {
     }
 
     /// The prefiller's memory is known: reading may begin.
-    void begin(RemotePool pool, String agent) {
-        remote = pool;
+    void begin(RemotePool from, String agent) {
+        remote = from;
         agentName = agent;
-        Optional<VllmBlock> vllm = pool.vllm();
+        Optional<VllmBlock> vllm = from.vllm();
         if (vllm.isPresent()) {
-            beginVllm(pool.metadata(), vllm.get());
+            beginVllm(from.metadata(), vllm.get());
         } else {
             next = firstBlock;
-            int existing = pool.metadata().baton().orElseThrow().numBlocks();
+            int existing = from.metadata().baton().orElseThrow().numBlocks();
             checkIds(source.poolBlockIds(), firstBlock + blockIds.length, existing);
         }
     }
 
     private void beginVllm(AgentMetadata peer, VllmBlock part) {
         int perLogical = peer.blocksPerLogical();
-        next = firstBlock * this.pool.blockTokens() / part.blockTokens();
+        next = firstBlock * pool.blockTokens() / part.blockTokens();
         int logical = Math.ceilDiv(Math.ceilDiv(endToken, part.blockTokens()), perLogical);
         checkIds(source.blockIds(), logical, peer.numBlocks() / perLogical);
     }

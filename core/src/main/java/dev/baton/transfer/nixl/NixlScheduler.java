@@ -125,8 +125,11 @@ final class NixlScheduler implements KvConnector.SchedulerSide {
     @Override
     public void updateStateAfterAlloc(
             KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
-        Progress reached = progress.get(request.requestId());
-        if (reached == null || reached.stage() != Stage.WATCHED) {
+        if (!request.params().doRemotePrefill()) {
+            return;
+        }
+        Progress reached = progress.computeIfAbsent(request.requestId(), _ -> begin(request));
+        if (reached.stage() != Stage.WATCHED) {
             return;
         }
         NixlSource source = reached.source().orElseThrow();
