@@ -104,7 +104,7 @@ final class Mirror implements AutoCloseable {
         int[] blocks = held.remove(requestId);
         if (blocks != null) {
             for (int block : blocks) {
-                free.add(block);
+                free.addFirst(block); // the next to be used, so that memory that was never used stays that
             }
         }
     }

@@ -134,11 +134,10 @@ public final class NixlConnector implements KvConnector {
         return fields;
     }
 
-    /// As many blocks as the pool's tokens need, within `vllm_mirror_bytes`.
+    /// As many blocks as the pool has, because each prompt begins one, within `vllm_mirror_bytes`.
     private static Mirror mirror(PagedKv pool, NixlOptions options) {
         long blockBytes = Mirror.blockBytes(pool, options.vllmBlockTokens());
-        long wanted = Math.ceilDiv((long) pool.numBlocks() * pool.blockTokens(), options.vllmBlockTokens());
-        long blocks = Math.min(wanted, options.mirrorBytes() / blockBytes);
+        long blocks = Math.min(pool.numBlocks(), options.mirrorBytes() / blockBytes);
         if (blocks == 0) {
             throw new TransferException("kv_connector_extra_config: %s is %d; needed: a block's %d at least"
                     .formatted(NixlOptions.MIRROR_BYTES, options.mirrorBytes(), blockBytes));

@@ -76,7 +76,9 @@ record NixlSource(
         fields.put("pp_size", 1);
         numTokens.ifPresent(tokens -> fields.put("remote_num_tokens", tokens));
         fields.put("transfer_mode", "pull");
-        fields.put(POOL_BLOCK_IDS, poolBlockIds);
+        if (!poolBlockIds.isEmpty()) {
+            fields.put(POOL_BLOCK_IDS, poolBlockIds);
+        }
         return new KvTransferParams(fields);
     }
 }

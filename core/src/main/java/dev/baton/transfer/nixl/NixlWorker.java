@@ -50,6 +50,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(1);
     private static final long CLOSE_NANOS = Duration.ofSeconds(10).toNanos();
     private static final int MAX_PEERS = 1_024;
+    /// How often a peer is asked in vain before it is not told any more that nobody comes for its blocks.
+    private static final int MAX_GREETINGS = 3;
 
     private final String engineId;
     private final NixlOptions options;
@@ -86,6 +88,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         boolean asked;
         boolean lost; // to be greeted anew once nothing is read from it
         int numReading;
+        int failedGreetings;
         String agent = "";
         @Nullable RemotePool pool;
 
@@ -335,6 +338,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
 
     private void greeted(Peer peer, RemotePool found) {
         peer.asked = false;
+        peer.failedGreetings = 0;
         peer.pool = found;
         peer.agent = ""; // tend() loads its metadata, and begins what waits
     }
@@ -351,8 +355,11 @@ final class NixlWorker implements KvConnector.WorkerSide {
         if (failed.isEmpty()) {
             LOG.debug("{}", reason);
         }
-        counters.failedNotifications.add(peer.releases.size());
-        peer.releases.clear(); // their leases run out
+        if (++peer.failedGreetings >= MAX_GREETINGS) {
+            peer.failedGreetings = 0;
+            counters.failedNotifications.add(peer.releases.size());
+            peer.releases.clear(); // their leases run out
+        }
     }
 
     /// Does what has become possible for a peer.

@@ -45,7 +45,7 @@ final class NixlInstance implements AutoCloseable {
             KvRole role, String engineId, int numBlocks, Map<String, Object> extra, Map<String, String> compatibility) {
         spec = new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, BLOCK_TOKENS, numBlocks);
         pool = new PagedKv(numBlocks, LAYERS, KV_HEADS, BLOCK_TOKENS, HEAD_DIM, DType.F32);
-        Map<String, Object> all = new HashMap<>(Map.of("vllm_block_size", 32));
+        Map<String, Object> all = new HashMap<>(Map.of("vllm_block_size", 32, "kv_peer_timeout", 20));
         all.putAll(extra);
         connector = NixlConnector.start(
                 new KvTransferConfig(
