@@ -38,7 +38,8 @@ final class Mirror implements AutoCloseable {
 
     /// Bytes of one block, all layers.
     static long blockBytes(PagedKv pool, int blockTokens) {
-        return pool.layers() * VllmBlock.of(VllmBlock.Order.HEAD_MAJOR, blockTokens, pool).bytes();
+        return pool.layers()
+                * VllmBlock.of(VllmBlock.Order.HEAD_MAJOR, blockTokens, pool).bytes();
     }
 
     MemorySegment segment() {

@@ -244,9 +244,7 @@ final class MsgPack {
             int bytes = value < 1 << 8 ? 1 : value < 1 << 16 ? 2 : value < 1L << 32 ? 4 : 8;
             integer(value, 0xcc, bytes, out);
         } else {
-            int bytes = value >= Byte.MIN_VALUE
-                    ? 1
-                    : value >= Short.MIN_VALUE ? 2 : value >= Integer.MIN_VALUE ? 4 : 8;
+            int bytes = value >= Byte.MIN_VALUE ? 1 : value >= Short.MIN_VALUE ? 2 : value >= Integer.MIN_VALUE ? 4 : 8;
             integer(value, 0xd0, bytes, out);
         }
     }

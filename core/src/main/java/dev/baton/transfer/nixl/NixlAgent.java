@@ -53,9 +53,8 @@ final class NixlAgent implements AutoCloseable {
             agent = out.get(ADDRESS, 0);
             check("create_params", (int) nixl.createParams.invokeExact(out));
             MemorySegment params = out.get(ADDRESS, 0);
-            check(
-                    "create_backend of UCX",
-                    (int) nixl.createBackend.invokeExact(agent, arena.allocateFrom("UCX"), params, out));
+            check("create_backend of UCX", (int)
+                    nixl.createBackend.invokeExact(agent, arena.allocateFrom("UCX"), params, out));
             backend = out.get(ADDRESS, 0);
             check("destroy_params", (int) nixl.destroyParams.invokeExact(params));
             check("create_opt_args", (int) nixl.createOptArgs.invokeExact(out));
@@ -73,10 +72,8 @@ final class NixlAgent implements AutoCloseable {
         try {
             check("create_reg_dlist", (int) nixl.createRegList.invokeExact(DRAM, out));
             MemorySegment list = out.get(ADDRESS, 0);
-            check(
-                    "reg_dlist_add_desc",
-                    (int) nixl.addRegion.invokeExact(
-                            list, memory.address(), memory.byteSize(), 0L, MemorySegment.NULL, 0L));
+            check("reg_dlist_add_desc", (int)
+                    nixl.addRegion.invokeExact(list, memory.address(), memory.byteSize(), 0L, MemorySegment.NULL, 0L));
             check("register_mem", (int) nixl.registerMemory.invokeExact(agent, list, options));
             registered.add(list);
         } catch (Throwable t) {
@@ -103,10 +100,8 @@ final class NixlAgent implements AutoCloseable {
     /// @throws TransferException if the metadata are not ones that this NIXL reads
     String load(byte[] metadata) {
         try (Arena call = Arena.ofConfined()) {
-            check(
-                    "load_remote_md",
-                    (int) nixl.loadRemoteMetadata.invokeExact(
-                            agent, call.allocateFrom(JAVA_BYTE, metadata), (long) metadata.length, out));
+            check("load_remote_md", (int) nixl.loadRemoteMetadata.invokeExact(
+                    agent, call.allocateFrom(JAVA_BYTE, metadata), (long) metadata.length, out));
             MemorySegment text = out.get(ADDRESS, 0);
             String name = text.reinterpret(MAX_NAME_BYTES).getString(0);
             nixl.free.invokeExact(text);
@@ -141,18 +136,13 @@ final class NixlAgent implements AutoCloseable {
                 check("create_xfer_dlist", (int) nixl.createTransferList.invokeExact(remoteMemory, out));
                 there = out.get(ADDRESS, 0);
                 for (int i = 0; i < pieces.size(); i++) {
-                    check(
-                            "xfer_dlist_add_desc",
-                            (int) nixl.addDescriptor.invokeExact(here, pieces.local(i), pieces.length(i), 0L));
-                    check(
-                            "xfer_dlist_add_desc",
-                            (int) nixl.addDescriptor.invokeExact(
-                                    there, pieces.remote(i), pieces.length(i), remoteDevice));
+                    check("xfer_dlist_add_desc", (int)
+                            nixl.addDescriptor.invokeExact(here, pieces.local(i), pieces.length(i), 0L));
+                    check("xfer_dlist_add_desc", (int)
+                            nixl.addDescriptor.invokeExact(there, pieces.remote(i), pieces.length(i), remoteDevice));
                 }
-                check(
-                        "create_xfer_req",
-                        (int) nixl.createTransfer.invokeExact(
-                                agent, READ, here, there, call.allocateFrom(remoteAgent), out, options));
+                check("create_xfer_req", (int) nixl.createTransfer.invokeExact(
+                        agent, READ, here, there, call.allocateFrom(remoteAgent), out, options));
             } finally {
                 destroyList(here);
                 destroyList(there);
@@ -222,14 +212,12 @@ final class NixlAgent implements AutoCloseable {
     /// @throws TransferException if it is known that it will not arrive
     void send(String remoteAgent, byte[] message) {
         try (Arena call = Arena.ofConfined()) {
-            check(
-                    "gen_notif",
-                    (int) nixl.sendNotification.invokeExact(
-                            agent,
-                            call.allocateFrom(remoteAgent),
-                            call.allocateFrom(JAVA_BYTE, message),
-                            (long) message.length,
-                            options));
+            check("gen_notif", (int) nixl.sendNotification.invokeExact(
+                    agent,
+                    call.allocateFrom(remoteAgent),
+                    call.allocateFrom(JAVA_BYTE, message),
+                    (long) message.length,
+                    options));
         } catch (Throwable t) {
             throw NixlLibrary.failed("gen_notif", t);
         }
@@ -252,11 +240,11 @@ final class NixlAgent implements AutoCloseable {
                 check("notif_map_get_notifs_size", (int) nixl.numNotifications.invokeExact(notifications, name, size));
                 long messages = size.get(JAVA_LONG, 0);
                 for (long j = 0; j < messages; j++) {
-                    check(
-                            "notif_map_get_notif",
-                            (int) nixl.notificationAt.invokeExact(notifications, name, j, out, size));
-                    byte[] message =
-                            out.get(ADDRESS, 0).reinterpret(size.get(JAVA_LONG, 0)).toArray(JAVA_BYTE);
+                    check("notif_map_get_notif", (int)
+                            nixl.notificationAt.invokeExact(notifications, name, j, out, size));
+                    byte[] message = out.get(ADDRESS, 0)
+                            .reinterpret(size.get(JAVA_LONG, 0))
+                            .toArray(JAVA_BYTE);
                     taken.add(new Notification(from, message));
                 }
             }

@@ -192,7 +192,8 @@ public final class NixlConnector implements KvConnector {
         Map<String, Object> payload = new LinkedHashMap<>();
         // Without a mirror no vLLM engine can read here: it refuses a hash that is not its own.
         payload.put(
-                "compatibility_hash", shown.isPresent() ? options.compatibility().hash() : "baton, vllm_peers is false");
+                "compatibility_hash",
+                shown.isPresent() ? options.compatibility().hash() : "baton, vllm_peers is false");
         payload.put("agent_metadata_bytes", metadata.encode());
         return MsgPack.write(payload);
     }
@@ -232,10 +233,12 @@ public final class NixlConnector implements KvConnector {
                         .formatted(
                                 host,
                                 it.port(),
-                                mirror.map(m -> ", mirror of %d MiB for vLLM".formatted(m.segment().byteSize() >> 20))
+                                mirror.map(m -> ", mirror of %d MiB for vLLM"
+                                                .formatted(m.segment().byteSize() >> 20))
                                         .orElse("")))
                 .orElse("reads only");
-        return "%s %s, %s, NIXL of %s".formatted(NAME, name, channel, home.library().getParent());
+        return "%s %s, %s, NIXL of %s"
+                .formatted(NAME, name, channel, home.library().getParent());
     }
 
     @Override

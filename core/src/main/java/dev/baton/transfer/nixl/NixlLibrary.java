@@ -134,9 +134,8 @@ final class NixlLibrary {
 
     private MethodHandle bind(String function, MemoryLayout... arguments) {
         MemorySegment address = symbols.find("nixl_capi_" + function)
-                .orElseThrow(() -> new TransferException(
-                        "%s: the NIXL library has no nixl_capi_%s; needed: nixl 1.5"
-                                .formatted(NixlConnector.NAME, function)));
+                .orElseThrow(() -> new TransferException("%s: the NIXL library has no nixl_capi_%s; needed: nixl 1.5"
+                        .formatted(NixlConnector.NAME, function)));
         return LINKER.downcallHandle(address, FunctionDescriptor.of(JAVA_INT, arguments));
     }
 

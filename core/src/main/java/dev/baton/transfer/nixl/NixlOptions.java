@@ -70,8 +70,8 @@ record NixlOptions(
             "vllm_cache_dtype",
             "vllm_is_hma_enabled");
     /// Keys of vLLM's connector that mean nothing here.
-    private static final Set<String> IGNORED = Set.of(
-            "backends", "num_threads", "engine_ttl", "kv_recompute_threshold", "decoder_kv_blocks_ttl");
+    private static final Set<String> IGNORED =
+            Set.of("backends", "num_threads", "engine_ttl", "kv_recompute_threshold", "decoder_kv_blocks_ttl");
 
     /// Reads the settings.
     ///

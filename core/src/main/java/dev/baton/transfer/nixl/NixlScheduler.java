@@ -123,8 +123,7 @@ final class NixlScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
-    public void updateStateAfterAlloc(
-            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+    public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
         if (!request.params().doRemotePrefill()) {
             return;
         }
@@ -146,11 +145,11 @@ final class NixlScheduler implements KvConnector.SchedulerSide {
         int endToken = numComputedTokens + numExternalTokens;
         int end = spec.blocksFor(endToken);
         if (end > blockIds.length) {
-            throw new TransferException("request %s: %d blocks needed, %d allocated"
-                    .formatted(request.requestId(), end, blockIds.length));
+            throw new TransferException(
+                    "request %s: %d blocks needed, %d allocated".formatted(request.requestId(), end, blockIds.length));
         }
-        Load load = loadMaker.make(
-                request.requestId(), source, first, Arrays.copyOfRange(blockIds, first, end), endToken);
+        Load load =
+                loadMaker.make(request.requestId(), source, first, Arrays.copyOfRange(blockIds, first, end), endToken);
         decided.add(new Decided(request.requestId(), () -> worker.start(load)));
     }
 

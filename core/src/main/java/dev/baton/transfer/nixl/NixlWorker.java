@@ -90,7 +90,9 @@ final class NixlWorker implements KvConnector.WorkerSide {
         int numReading;
         int failedGreetings;
         String agent = "";
-        @Nullable RemotePool pool;
+
+        @Nullable
+        RemotePool pool;
 
         Peer(PeerAddress address) {
             this.address = address;

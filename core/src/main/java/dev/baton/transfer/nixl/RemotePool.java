@@ -61,8 +61,7 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
                 metadata.memoryTypes().getFirst().equals("VRAM") ? NixlAgent.VRAM : NixlAgent.DRAM);
     }
 
-    private static void checkBaton(
-            BatonPool theirs, PeerAddress peer, PagedKv pool, SortedMap<String, String> fields)
+    private static void checkBaton(BatonPool theirs, PeerAddress peer, PagedKv pool, SortedMap<String, String> fields)
             throws ProtocolException {
         TreeSet<String> names = new TreeSet<>(fields.keySet());
         names.addAll(theirs.fields().keySet());
@@ -70,29 +69,28 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
             String here = fields.getOrDefault(name, "(absent)");
             String there = theirs.fields().getOrDefault(name, "(absent)");
             if (!here.equals(there)) {
-                throw new ProtocolException(
-                        "%s differs: \"%s\" here, \"%s\" on %s".formatted(name, here, there, peer));
+                throw new ProtocolException("%s differs: \"%s\" here, \"%s\" on %s".formatted(name, here, there, peer));
             }
         }
         if (theirs.blockBytes() != pool.blockBytes()) {
-            throw new ProtocolException("block_bytes differs: %d here, %d on %s"
-                    .formatted(pool.blockBytes(), theirs.blockBytes(), peer));
+            throw new ProtocolException(
+                    "block_bytes differs: %d here, %d on %s".formatted(pool.blockBytes(), theirs.blockBytes(), peer));
         }
     }
 
     /// The first thing in a vLLM engine's metadata that does not fit this pool.
     private static Optional<String> difference(AgentMetadata peer, NixlOptions options, PagedKv pool) {
         if (peer.bases().length != pool.layers()) {
-            return Optional.of("it has %d regions, the model here %d layers"
-                    .formatted(peer.bases().length, pool.layers()));
+            return Optional.of(
+                    "it has %d regions, the model here %d layers".formatted(peer.bases().length, pool.layers()));
         }
         if (peer.shards() != 1) {
             return Optional.of("it shards tokens over %d ranks".formatted(peer.shards()));
         }
         String backend = options.compatibility().attentionBackend();
         if (!peer.attentionBackend().equals(backend)) {
-            return Optional.of(
-                    "its attn_backend_name is %s, vllm_attn_backend here %s".formatted(peer.attentionBackend(), backend));
+            return Optional.of("its attn_backend_name is %s, vllm_attn_backend here %s"
+                    .formatted(peer.attentionBackend(), backend));
         }
         if (peer.memoryTypes().stream().distinct().count() != 1
                 || !(peer.memoryTypes().getFirst().equals("DRAM")

@@ -150,7 +150,10 @@ final class SideChannel implements AutoCloseable {
     /// @return empty if the lease has ended, or has no such blocks
     private byte[] sums(String handle, long first, long count) {
         Optional<KvLease> lease = leases.find(handle);
-        if (lease.isEmpty() || first < 0 || count < 1 || first + count > lease.get().numBlocks()) {
+        if (lease.isEmpty()
+                || first < 0
+                || count < 1
+                || first + count > lease.get().numBlocks()) {
             return new byte[0];
         }
         BlockSum sum = new BlockSum(handle);
@@ -214,8 +217,7 @@ final class SideChannel implements AutoCloseable {
             socket.connect("tcp://" + inUrl(peer.host()) + ":" + peer.port());
             byte[] answer = socket.send(question) ? socket.recv() : null;
             if (answer == null) {
-                throw new ProtocolException(
-                        "%s did not answer on its side channel within %s".formatted(peer, timeout));
+                throw new ProtocolException("%s did not answer on its side channel within %s".formatted(peer, timeout));
             }
             while (socket.hasReceiveMore()) {
                 socket.recv();

@@ -68,8 +68,7 @@ record VllmBlock(Order order, int blockTokens, int kvHeads, int headDim, int ele
     }
 
     /// Copies tokens from a block of the pool to here; not for [Order#CPU_VECTOR].
-    void write(
-            PagedKv pool, int block, int layer, int poolToken, int numTokens, MemorySegment to, long at, int token) {
+    void write(PagedKv pool, int block, int layer, int poolToken, int numTokens, MemorySegment to, long at, int token) {
         MemorySegment from = pool.segment();
         for (int head = 0; head < kvHeads; head++) {
             long keys = pool.keyOffsetBytes(block, layer, head) + poolToken * rowBytes();
@@ -92,8 +91,7 @@ record VllmBlock(Order order, int blockTokens, int kvHeads, int headDim, int ele
     }
 
     private long rowOffset(int head, int token) {
-        long row =
-                order == Order.HEAD_MAJOR ? (long) head * blockTokens + token : (long) token * kvHeads + head;
+        long row = order == Order.HEAD_MAJOR ? (long) head * blockTokens + token : (long) token * kvHeads + head;
         return 2 * row * rowBytes();
     }
 

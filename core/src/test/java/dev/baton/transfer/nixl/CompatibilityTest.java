@@ -14,8 +14,7 @@ class CompatibilityTest {
     void hashesAreVllms() {
         assertThat(of("/models/a \"b\" \u00e9", true).hash())
                 .isEqualTo("fabe582b11d739eb59ed81dd25e558be23787b422e755284eb2bcb4b15b5741d");
-        assertThat(of("m", false).hash())
-                .isEqualTo("bf8e9d09d39cc26c28d06ea387cb1ce371cb133b69e96bbd3dfd218e80d44ffa");
+        assertThat(of("m", false).hash()).isEqualTo("bf8e9d09d39cc26c28d06ea387cb1ce371cb133b69e96bbd3dfd218e80d44ffa");
     }
 
     @Test

@@ -87,7 +87,9 @@ class NixlConnectorTest {
             for (long i = 0; i < vllm.memory.byteSize(); i += 4) {
                 vllm.memory.set(ValueLayout.JAVA_INT, i, random.nextInt());
             }
-            int[] theirs = IntStream.range(0, Math.ceilDiv(tokens, 32)).map(i -> 15 - 2 * i).toArray();
+            int[] theirs = IntStream.range(0, Math.ceilDiv(tokens, 32))
+                    .map(i -> 15 - 2 * i)
+                    .toArray();
             int[] here = range(20, 20 + decoder.spec.blocksFor(tokens));
             NixlSource source = vllm.source("v-req", tokens, theirs);
             decoder.load("d", without(source.toParams(), "baton_block_ids"), tokens, here, computed);
@@ -113,9 +115,13 @@ class NixlConnectorTest {
         int block = here[token / 16];
         for (int d = 0; d < dim; d++) {
             long at = 4L * (token % 16 * dim + d);
-            assertThat(decoder.pool.segment().get(ValueLayout.JAVA_INT, decoder.pool.keyOffsetBytes(block, layer, head) + at))
+            assertThat(decoder.pool
+                            .segment()
+                            .get(ValueLayout.JAVA_INT, decoder.pool.keyOffsetBytes(block, layer, head) + at))
                     .isEqualTo(vllm.memory.get(ValueLayout.JAVA_INT, part + 4L * (d * 32 + token % 32)));
-            assertThat(decoder.pool.segment().get(ValueLayout.JAVA_INT, decoder.pool.valueOffsetBytes(block, layer, head) + at))
+            assertThat(decoder.pool
+                            .segment()
+                            .get(ValueLayout.JAVA_INT, decoder.pool.valueOffsetBytes(block, layer, head) + at))
                     .isEqualTo(vllm.memory.get(ValueLayout.JAVA_INT, part + 4L * ((32 + token % 32) * dim + d)));
         }
     }
@@ -128,8 +134,16 @@ class NixlConnectorTest {
 
     private static String hash(String model) {
         return new Compatibility(
-                        "0.32.0", 14, model, "torch.float32", NixlInstance.KV_HEADS, NixlInstance.HEAD_DIM,
-                        NixlInstance.LAYERS, "CPU_ATTN", "auto", true)
+                        "0.32.0",
+                        14,
+                        model,
+                        "torch.float32",
+                        NixlInstance.KV_HEADS,
+                        NixlInstance.HEAD_DIM,
+                        NixlInstance.LAYERS,
+                        "CPU_ATTN",
+                        "auto",
+                        true)
                 .hash();
     }
 
@@ -165,7 +179,8 @@ class NixlConnectorTest {
 
     @Test
     void aVllmEngineReadsTheMirrorAsItsMetadataSay() throws Exception {
-        try (NixlInstance prefiller = NixlInstance.prefiller(Map.of("vllm_model", "x")).fill(4);
+        try (NixlInstance prefiller =
+                        NixlInstance.prefiller(Map.of("vllm_model", "x")).fill(4);
                 NixlAgent reader = new NixlAgent(NixlLibrary.load(NixlInstance.home()), "reader");
                 ZContext context = new ZContext(1)) {
             NixlSource source = NixlSource.of(prefiller.hold("p", range(3, 8), 70));
@@ -198,7 +213,8 @@ class NixlConnectorTest {
                     int block = 3 + token / 16;
                     long row = part.bytes() * (token / 32 * NixlInstance.LAYERS + 2) + (32 + token % 32) * 2 * 16 * 4L;
                     long key = prefiller.pool.keyOffsetBytes(block, 2, 1) + token % 16 * 64L;
-                    assertThat(copy.asSlice(row, 64).mismatch(prefiller.pool.segment().asSlice(key, 64)))
+                    assertThat(copy.asSlice(row, 64)
+                                    .mismatch(prefiller.pool.segment().asSlice(key, 64)))
                             .isEqualTo(-1);
                 }
                 reader.send(metadata.engineId(), (source.requestId() + ":2").getBytes());
@@ -213,8 +229,8 @@ class NixlConnectorTest {
     @Test
     void aBatonOfOtherFieldsIsRefusedByName() {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of());
-                NixlInstance decoder = new NixlInstance(
-                        KvRole.KV_CONSUMER, "decoder-1", 64, Map.of(), Map.of("tokenizer", "t2"))) {
+                NixlInstance decoder =
+                        new NixlInstance(KvRole.KV_CONSUMER, "decoder-1", 64, Map.of(), Map.of("tokenizer", "t2"))) {
             decoder.load("d", prefiller.hold("p", range(0, 2), 32), 32, range(0, 2), 0);
             assertThat(decoder.nextFailure("d")).contains("tokenizer differs", "\"t2\" here", "\"t1\" on prefiller-1");
             prefiller.connector.worker().dropLease("p");
@@ -271,7 +287,8 @@ class NixlConnectorTest {
             KvTransferParams kept = prefiller.hold("kept", range(0, 2), 32);
             prefiller.hold("lost", range(2, 4), 32);
             KvRequest waiting = NixlInstance.request("d", kept, 32);
-            assertThat(decoder.connector.scheduler().numNewMatchedTokens(waiting, 0)).isEqualTo(32);
+            assertThat(decoder.connector.scheduler().numNewMatchedTokens(waiting, 0))
+                    .isEqualTo(32);
             assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseExpired("lost"));
             Thread.sleep(5_000); // longer than a lease
             assertThat(prefiller.connector.worker().numLeases()).isEqualTo(1);
@@ -319,7 +336,8 @@ class NixlConnectorTest {
     @Test
     void nothingIsHeldForARequestThatWasAborted() {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of())) {
-            assertThat(prefiller.finished("p", NOT_FOR_HERE, range(0, 2), 32, false)).isInstanceOf(KvHold.FreeNow.class);
+            assertThat(prefiller.finished("p", NOT_FOR_HERE, range(0, 2), 32, false))
+                    .isInstanceOf(KvHold.FreeNow.class);
         }
     }
 
@@ -328,7 +346,8 @@ class NixlConnectorTest {
         Map<String, Object> tiny = Map.of("vllm_mirror_bytes", 2 * 32 * 2 * 16 * 2 * 4 * 3);
         try (NixlInstance prefiller = NixlInstance.prefiller(tiny)) {
             prefiller.hold("p", range(0, 3), 40);
-            assertThat(prefiller.finished("q", NOT_FOR_HERE, range(3, 4), 1, true)).isInstanceOf(KvHold.FreeNow.class);
+            assertThat(prefiller.finished("q", NOT_FOR_HERE, range(3, 4), 1, true))
+                    .isInstanceOf(KvHold.FreeNow.class);
             prefiller.connector.worker().dropLease("p");
             assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
             prefiller.hold("q", range(3, 4), 1);
@@ -371,8 +390,10 @@ class NixlConnectorTest {
                 }
                 socket.send(noise);
             }
-            assertThat(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(10))).isNotEmpty();
-            assertThat(SideChannel.askSums(context, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5))).isEmpty();
+            assertThat(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(10)))
+                    .isNotEmpty();
+            assertThat(SideChannel.askSums(context, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
+                    .isEmpty();
             assertThat(SideChannel.askSums(
                             context, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
                     .isEmpty();

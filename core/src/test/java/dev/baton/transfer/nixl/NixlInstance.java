@@ -112,7 +112,8 @@ final class NixlInstance implements AutoCloseable {
 
     KvHold finished(
             String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
-        return connector.scheduler()
+        return connector
+                .scheduler()
                 .requestFinished(new KvFinished(
                         request(requestId, params, numComputedTokens),
                         new int[numComputedTokens],

@@ -88,7 +88,8 @@ class VllmBlockTest {
             VllmBlock part = VllmBlock.of(VllmBlock.Order.HEAD_MAJOR, mirrorTokens, pool);
             for (int layer = 0; layer < LAYERS; layer++) {
                 for (int token = 0; token < numTokens; token++) {
-                    long at = mirror.base(layer) - mirror.segment().address()
+                    long at = mirror.base(layer)
+                            - mirror.segment().address()
                             + shown[token / mirrorTokens] * mirror.partBytes();
                     part.read(
                             mirror.segment(),
@@ -107,7 +108,8 @@ class VllmBlockTest {
                         long value = pool.valueOffsetBytes(blocks[token / poolTokens], layer, head)
                                 + token % poolTokens * pool.headTokenBytes();
                         for (long at : new long[] {key, value}) {
-                            assertThat(copy.segment().asSlice(at, pool.headTokenBytes())
+                            assertThat(copy.segment()
+                                            .asSlice(at, pool.headTokenBytes())
                                             .mismatch(pool.segment().asSlice(at, pool.headTokenBytes())))
                                     .isEqualTo(-1);
                         }
