@@ -241,7 +241,7 @@ final class Load {
             reading = (int) Math.min(room, end(from) - next);
             addParts(from.metadata(), part, staging, pieces);
         } else {
-            reading = (int) Math.clamp(BYTES_PER_READ / pool.blockBytes(), 1, end(from) - next);
+            reading = Math.clamp(BYTES_PER_READ / pool.blockBytes(), 1, end(from) - next);
             AgentMetadata.BatonPool there = from.metadata().baton().orElseThrow();
             for (int i = next; i < next + reading; i++) {
                 pieces.add(

@@ -6,11 +6,8 @@ import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
-import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.net.InetSocketAddress;
 import java.net.ProtocolException;
-import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -47,7 +44,6 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private static final long BUSY_NANOS = 50_000;
     private static final long LEASED_NANOS = 1_000_000;
     private static final long IDLE_NANOS = 20_000_000;
-    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(1);
     private static final long CLOSE_NANOS = Duration.ofSeconds(10).toNanos();
     private static final int MAX_PEERS = 1_024;
     /// How often a peer is asked in vain before it is not told any more that nobody comes for its blocks.
@@ -319,7 +315,6 @@ final class NixlWorker implements KvConnector.WorkerSide {
         peer.asked = true;
         ask(() -> {
             try {
-                reach(peer.address);
                 byte[] payload = SideChannel.askMetadata(context, peer.address, options.peerTimeout());
                 RemotePool found = RemotePool.check(payload, peer.address, options, pool, fields);
                 post(() -> greeted(peer, found));
@@ -327,15 +322,6 @@ final class NixlWorker implements KvConnector.WorkerSide {
                 post(() -> refused(peer, String.valueOf(e.getMessage())));
             }
         });
-    }
-
-    /// ZeroMQ would try to connect until the answer is overdue; a closed port is known at once.
-    private static void reach(PeerAddress peer) throws ProtocolException {
-        try (Socket socket = new Socket()) {
-            socket.connect(new InetSocketAddress(peer.host(), peer.port()), (int) CONNECT_TIMEOUT.toMillis());
-        } catch (IOException e) {
-            throw new ProtocolException("%s cannot be reached: %s".formatted(peer, e.getMessage()));
-        }
     }
 
     private void greeted(Peer peer, RemotePool found) {

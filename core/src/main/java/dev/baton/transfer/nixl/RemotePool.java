@@ -42,7 +42,7 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
         Optional<String> difference = difference(metadata, options, pool);
         if (options.enforceHandshake() && !theirHash.equals(ourHash)) {
             throw new ProtocolException(
-                    "%s has compatibility hash %s, here it is %s: %s; here the factors are %s (vllm_... keys change them)"
+                    "%s has compatibility hash %s, here it is %s: %s; factors here (vllm_... keys change them): %s"
                             .formatted(
                                     peer,
                                     theirHash,

@@ -4,7 +4,10 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.TransferException;
+import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.net.ProtocolException;
+import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -34,6 +37,7 @@ final class SideChannel implements AutoCloseable {
     private static final int MAX_REQUEST_BYTES = 4_096;
     private static final int MAX_ANSWER_BYTES = 16 << 20;
     private static final int TURN_MILLIS = 100;
+    private static final int CONNECT_MILLIS = 1_000;
     private static final long NANOS_PER_SECOND = 1_000_000_000;
 
     private final byte[] payload;
@@ -93,7 +97,7 @@ final class SideChannel implements AutoCloseable {
                 LOG.error("the NIXL side channel has ended: no decoder can begin to read here", e);
             }
         } finally {
-            context.destroySocket(socket);
+            socket.close();
         }
     }
 
@@ -207,6 +211,7 @@ final class SideChannel implements AutoCloseable {
 
     private static byte[] ask(ZContext context, PeerAddress peer, byte[] question, Duration timeout)
             throws ProtocolException {
+        reach(peer);
         ZMQ.Socket socket = context.createSocket(SocketType.REQ);
         try {
             socket.setLinger(0);
@@ -226,7 +231,16 @@ final class SideChannel implements AutoCloseable {
         } catch (ZMQException | IllegalArgumentException | UnsupportedOperationException e) {
             throw new ProtocolException("%s cannot be asked: %s".formatted(peer, e.getMessage()));
         } finally {
-            context.destroySocket(socket);
+            socket.close();
+        }
+    }
+
+    /// ZeroMQ would try to connect until the answer is overdue; a closed port is known at once.
+    private static void reach(PeerAddress peer) throws ProtocolException {
+        try (Socket socket = new Socket()) {
+            socket.connect(new InetSocketAddress(peer.host(), peer.port()), CONNECT_MILLIS);
+        } catch (IOException e) {
+            throw new ProtocolException("%s cannot be reached: %s".formatted(peer, e.getMessage()));
         }
     }
 
