@@ -4,6 +4,7 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.lmcache.LmCacheConnector;
 import dev.baton.transfer.mooncake.MooncakeConnector;
+import dev.baton.transfer.nixl.NixlConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
@@ -15,6 +16,7 @@ public final class KvConnectors {
     private static final Map<String, KvConnectorFactory> FACTORIES = new TreeMap<>(Map.of(
             TcpConnector.NAME, TcpConnector::start,
             LmCacheConnector.NAME, LmCacheConnector::start,
+            NixlConnector.NAME, NixlConnector::start,
             MooncakeConnector.NAME, MooncakeConnector::start,
             OffloadingConnector.NAME, OffloadingConnector::start,
             MultiConnector.NAME, MultiConnector::start));
