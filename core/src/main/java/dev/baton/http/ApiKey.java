@@ -239,7 +239,7 @@ public final class ApiKey {
         synchronized (usage) {
             double needed = Math.min(tokens, tokensPerMinute);
             if (usage.tokensLeft.left(tokensPerMinute, nowNanos) >= needed) {
-                usage.tokensLeft.take(tokens);
+                usage.tokensLeft.take((double) tokens);
                 return Optional.empty();
             }
             usage.overRate.increment();

@@ -109,6 +109,7 @@ class AccessLogTest {
             fleet.decoder(0).script = call -> call.awaitUnlessGone(() -> lines.size() == 1);
             try (Socket held = fleet.startRaw(BODY)) {
                 await().until(() -> fleet.router.numInFlight() == 1);
+                assertThat(held.isConnected()).isTrue();
                 assertThat(fleet.complete(BODY).statusCode()).isEqualTo(503);
                 awaitLine("/v1/completions 503 ", "refused=\"Too many requests are in flight");
             }
