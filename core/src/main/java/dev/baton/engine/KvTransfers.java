@@ -79,10 +79,13 @@ final class KvTransfers {
         return true;
     }
 
+    /// Whom the parameters name, as far as they do.
     private static String peer(KvTransferParams params) {
         Map<String, Object> fields = params.fields();
-        return "%s (%s:%s)"
-                .formatted(fields.get("remote_engine_id"), fields.get("remote_host"), fields.get("remote_port"));
+        String engine = fields.getOrDefault("remote_engine_id", "").toString();
+        return fields.containsKey("remote_host")
+                ? "%s (%s:%s)".formatted(engine, fields.get("remote_host"), fields.get("remote_port"))
+                : engine;
     }
 
     /// Whether the local prefix cache holds all that a prefix cache can hold of this prompt: what is left, at

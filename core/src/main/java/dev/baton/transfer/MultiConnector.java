@@ -28,7 +28,7 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     private static final int HIGHEST_PORT = 65_535;
 
     private final List<KvConnector> parts = new ArrayList<>();
-    private final Map<String, KvConnector> chosen = new HashMap<>(); // engine thread; who loads for a request
+    private final Map<String, Integer> chosen = new HashMap<>(); // engine thread; which part loads for a request
     private final Map<String, Holds> holds = new HashMap<>(); // guarded by itself
     private final Consumer<KvEvent> sink;
 
@@ -186,12 +186,12 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     @Override
     public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
         int matched = 0;
-        for (KvConnector part : parts) {
+        for (int i = 0; i < parts.size(); i++) {
             // All are asked: one that names a prefiller's blocks keeps their lease alive by this.
-            int tokens = part.scheduler().numNewMatchedTokens(request, numComputedTokens);
+            int tokens = parts.get(i).scheduler().numNewMatchedTokens(request, numComputedTokens);
             if (matched == 0 && tokens > 0) {
                 matched = tokens;
-                chosen.put(request.requestId(), part);
+                chosen.put(request.requestId(), i);
             }
         }
         return matched;
@@ -200,11 +200,10 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     @Override
     public void updateStateAfterAlloc(
             KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
-        KvConnector loads = chosen.remove(request.requestId());
-        for (KvConnector part : parts) {
-            part.scheduler()
-                    .updateStateAfterAlloc(
-                            request, blockIds, numComputedTokens, part == loads ? numExternalTokens : 0);
+        Integer loads = chosen.remove(request.requestId());
+        for (int i = 0; i < parts.size(); i++) {
+            int external = loads != null && loads == i ? numExternalTokens : 0;
+            parts.get(i).scheduler().updateStateAfterAlloc(request, blockIds, numComputedTokens, external);
         }
     }
 
