@@ -22,6 +22,8 @@ import java.time.Duration;
 ///
 /// Reads and writes of off-heap buffers go straight between the socket and that memory.
 public final class Wire implements Closeable {
+    private static final long LONGEST_SELECT_MILLIS = 1_000;
+
     private final SocketChannel channel;
     private final Selector selector;
     private final SelectionKey key;
@@ -166,7 +168,8 @@ public final class Wire implements Closeable {
             throw new SocketTimeoutException("no progress in time");
         }
         key.interestOps(operation);
-        selector.select(millis);
+        // Looked at anew once a second: on a loaded machine a selector has been seen to sleep on beside bytes.
+        selector.select(Math.min(millis, LONGEST_SELECT_MILLIS));
         selector.selectedKeys().clear();
         checkAborted();
     }
