@@ -178,8 +178,8 @@ public final class TransferBenchmark {
         long start = System.nanoTime();
         for (int i = 0; i < parallel; i++) {
             int[] local = Arrays.copyOfRange(targets, i * each, (i + 1) * each);
-            KvRequest request = new KvRequest(
-                    round + "-" + i, "", new int[each * spec.blockTokens()], sources[i].toParams());
+            KvRequest request =
+                    new KvRequest(round + "-" + i, "", new int[each * spec.blockTokens()], sources[i].toParams());
             int matched = connector.scheduler().numNewMatchedTokens(request, 0);
             connector.scheduler().updateStateAfterAlloc(request, local, 0, matched);
             connector.scheduler().takeLoads().forEach(KvLoad::start);

@@ -118,8 +118,9 @@ final class RouterCommand implements Callable<Integer> {
 
     @Option(
             names = "--exact-continuation",
-            description = "Lets a stream whose decoder fails go on at another one only where the tokens so far are known;"
-                    + " without it also from its text.")
+            description =
+                    "Lets a stream whose decoder fails go on at another one only where the tokens so far are known;"
+                            + " without it also from its text.")
     boolean exactContinuation;
 
     @Option(

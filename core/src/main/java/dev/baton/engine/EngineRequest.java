@@ -49,10 +49,7 @@ public record EngineRequest(
 
     /// A request of priority 0 and of no tenant.
     public EngineRequest(
-            String requestId,
-            int[] promptTokenIds,
-            SamplingParams sampling,
-            KvTransferParams kvTransferParams) {
+            String requestId, int[] promptTokenIds, SamplingParams sampling, KvTransferParams kvTransferParams) {
         this(requestId, promptTokenIds, sampling, 0, NO_TENANT, kvTransferParams);
     }
 

@@ -10,7 +10,6 @@ import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvTransferParams;
 import java.util.HashMap;
 import java.util.Map;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// The scheduler's dealings with the connector: which requests load blocks, and which finished ones hold theirs
@@ -132,9 +131,7 @@ final class KvTransfers {
     void computed(Request request) {
         if (connector != null && connector.scheduler().saves()) {
             int numTokens = Math.min(request.numComputedTokens, request.givenTokens);
-            connector
-                    .scheduler()
-                    .computed(request.kv, request.blocks.copyOf(spec.blocksFor(numTokens)), numTokens);
+            connector.scheduler().computed(request.kv, request.blocks.copyOf(spec.blocksFor(numTokens)), numTokens);
         }
     }
 
@@ -170,8 +167,8 @@ final class KvTransfers {
             case KvHold.UnderLease lease -> {
                 held.put(request.id, request);
                 yield lease.answer().doRemotePrefill()
-                        ? new KvHold.UnderLease(lease.answer()
-                                .with(PROMPT_DIGEST, BlockHasher.digest(request.tokens(), numTokens)))
+                        ? new KvHold.UnderLease(
+                                lease.answer().with(PROMPT_DIGEST, BlockHasher.digest(request.tokens(), numTokens)))
                         : lease;
             }
         };

@@ -308,8 +308,7 @@ final class Request {
     }
 
     /// The end of this request as its client is told.
-    RequestOutput.Finish finish(
-            FinishReason reason, KvHold hold, @Nullable String error) {
+    RequestOutput.Finish finish(FinishReason reason, KvHold hold, @Nullable String error) {
         return new RequestOutput.Finish(
                 reason,
                 stopTokenId(reason),

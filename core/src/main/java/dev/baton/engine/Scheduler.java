@@ -297,8 +297,8 @@ final class Scheduler {
         } else {
             retire(request, false);
         }
-        RequestOutput last = new RequestOutput(
-                tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
+        RequestOutput last =
+                new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
         if (!request.emit(last) && held) {
             transfers.dropLease(request);
         }
@@ -320,7 +320,10 @@ final class Scheduler {
     private void answer(Request request, FinishReason reason, @Nullable String error) {
         if (!request.answered) {
             request.emit(new RequestOutput(
-                    new int[0], List.of(), List.of(), Optional.of(request.finish(reason, new KvHold.FreeNow(), error))));
+                    new int[0],
+                    List.of(),
+                    List.of(),
+                    Optional.of(request.finish(reason, new KvHold.FreeNow(), error))));
         }
     }
 

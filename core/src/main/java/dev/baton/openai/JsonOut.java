@@ -81,7 +81,9 @@ final class JsonOut {
                 });
                 json.writeEndObject();
             }
-            default -> throw new IllegalArgumentException("no JSON for a " + value.getClass().getSimpleName());
+            default ->
+                throw new IllegalArgumentException(
+                        "no JSON for a " + value.getClass().getSimpleName());
         }
     }
 }

@@ -12,9 +12,9 @@ import tools.jackson.databind.node.ObjectNode;
 /// a completion whose prompt is the first one's tokens and what came out of them. Its events are rewritten to
 /// those that the client has been getting.
 ///
-/// An engine that says no token ids is given the text so far behind the text of the prompt instead, unless only exact
-/// continuations are wanted ([RouterConfig#exactContinuation]): where text and tokens do not match one to one, the rest
-/// may be another one than that engine would have sent.
+/// An engine that says no token ids is given the text so far behind the text of the prompt instead, unless only
+/// exact continuations are wanted ([RouterConfig#exactContinuation]): where text and tokens do not match one to
+/// one, the rest may be another one than that engine would have sent.
 ///
 /// Tokens that were output are prompt then, so it serves only requests to which that makes no difference.
 final class PromptContinuation {
@@ -132,8 +132,8 @@ final class PromptContinuation {
     /// @param text the output so far
     /// @param limit most tokens that are left
     ObjectNode body(ObjectNode request, String text, int limit) {
-        JsonNode prompt = JsonNodeFactory.instance.stringNode(
-                request.path("prompt").asString("") + text);
+        JsonNode prompt =
+                JsonNodeFactory.instance.stringNode(request.path("prompt").asString("") + text);
         return body(request, prompt, limit);
     }
 

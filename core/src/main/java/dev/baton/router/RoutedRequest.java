@@ -461,8 +461,7 @@ final class RoutedRequest implements Attempt.Request {
         }
         PromptContinuation next = new PromptContinuation(request, after.head(), after.numTokens());
         rest = next;
-        legs = request.afterPrompt(
-                next.body(request.tree(), after.text(), limit.getAsInt() - after.numTokens()));
+        legs = request.afterPrompt(next.body(request.tree(), after.text(), limit.getAsInt() - after.numTokens()));
         LOG.warn(
                 "request {}: its engine says no token ids, so it goes on from its text, which need not be what that"
                         + " engine would have sent",

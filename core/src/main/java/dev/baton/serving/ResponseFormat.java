@@ -41,8 +41,7 @@ sealed interface ResponseFormat {
         }
 
         @Override
-        public byte[] full(
-                ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
+        public byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
             return CompletionResponses.full(head, choices, usage, kvTransferParams);
         }
 
@@ -74,8 +73,7 @@ sealed interface ResponseFormat {
         }
 
         @Override
-        public byte[] full(
-                ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
+        public byte[] full(ResponseHead head, List<Choice> choices, Usage usage, Map<String, Object> kvTransferParams) {
             return ChatCompletionResponses.full(head, role, promptText, choices, usage, kvTransferParams);
         }
 

@@ -1,6 +1,5 @@
 package dev.baton.serving;
 
-import dev.baton.engine.RequestOutput;
 import dev.baton.http.HttpExchange;
 import dev.baton.openai.ApiError;
 import dev.baton.openai.Choice;

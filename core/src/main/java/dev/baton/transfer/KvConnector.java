@@ -2,8 +2,8 @@ package dev.baton.transfer;
 
 import java.util.List;
 
-/// A way to exchange KV blocks with other instances or with stores, in vLLM's division: a scheduler side that decides
-/// and a worker side that moves bytes.
+/// A way to exchange KV blocks with other instances or with stores, in vLLM's division: a scheduler side that
+/// decides and a worker side that moves bytes.
 public interface KvConnector extends AutoCloseable {
     /// The deciding side; engine thread only.
     SchedulerSide scheduler();
@@ -23,14 +23,15 @@ public interface KvConnector extends AutoCloseable {
     @Override
     void close();
 
-    /// Decides, per request, what to load, what to save and what to keep. Called by the engine's thread only; does no
-    /// I/O. Is asked about every request, whether or not it says anything about a hand-off.
+    /// Decides, per request, what to load, what to save and what to keep. Called by the engine's thread only;
+    /// does no I/O. Is asked about every request, whether or not it says anything about a hand-off.
     interface SchedulerSide {
         /// Tokens that might be loaded beyond those that are cached here already. The load may bring fewer
-        /// ([KvEvent.KvArrived#numTokens]), so a connector that would have to ask a store first says the most that
-        /// there can be.
+        /// ([KvEvent.KvArrived#numTokens]), so a connector that would have to ask a store first says the most
+        /// that there can be.
         ///
-        /// Asked when a request has to wait (with 0 computed tokens), and once more when blocks are there for it.
+        /// Asked when a request has to wait (with 0 computed tokens), and once more when blocks are there for
+        /// it.
         ///
         /// @param numComputedTokens tokens of the request that the local prefix cache holds
         /// @return 0 if there is nothing to load
@@ -67,15 +68,15 @@ public interface KvConnector extends AutoCloseable {
         KvHold requestFinished(KvFinished finished);
     }
 
-    /// Moves bytes between the pool and elsewhere, on threads of its own, and reports through the event sink that it
-    /// was created with. Thread-safe.
+    /// Moves bytes between the pool and elsewhere, on threads of its own, and reports through the event sink
+    /// that it was created with. Thread-safe.
     interface WorkerSide {
         /// Ends a load early; its [KvEvent.KvFailed] comes once nothing writes into its blocks any more. Tells the
         /// prefiller to release its lease.
         void cancelLoad(String requestId);
 
-        /// Tells a prefiller that nobody will come for the blocks that these parameters name, for a request that was
-        /// refused before the engine had it. Does nothing if they name none.
+        /// Tells a prefiller that nobody will come for the blocks that these parameters name, for a request
+        /// that was refused before the engine had it. Does nothing if they name none.
         void release(KvTransferParams params);
 
         /// Ends the lease on a request that this instance holds, because its client is gone. Ends in a

@@ -7,8 +7,8 @@ public sealed interface KvEvent {
 
     /// A load has ended, and every block of it that counts was right.
     ///
-    /// @param numTokens tokens that arrived, beyond those that were computed before: as many as were wanted, or fewer
-    ///     if a store held no more
+    /// @param numTokens tokens that arrived, beyond those that were computed before: as many as were wanted, or
+    ///     fewer if a store held no more
     /// @param numBytes bytes received
     record KvArrived(String requestId, int numTokens, long numBytes) implements KvEvent {}
 

@@ -7,8 +7,8 @@ import java.util.function.Consumer;
 
 /// The reading of blocks that are saved elsewhere while their request goes on.
 ///
-/// Who saves opens a [Save] a batch, asks it before each block, and closes it. Whoever takes the blocks away fences the
-/// request's saves first, or, at the request's end, learns that they are under way and waits for the
+/// Who saves opens a [Save] a batch, asks it before each block, and closes it. Whoever takes the blocks away
+/// fences the request's saves first, or, at the request's end, learns that they are under way and waits for the
 /// [KvEvent.LeaseReleased] that follows.
 ///
 /// Thread-safe.

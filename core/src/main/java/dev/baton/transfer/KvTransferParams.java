@@ -8,8 +8,8 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
-/// What a request says about its hand-off: the `kv_transfer_params` of its body, as they came. Every connector reads
-/// the keys that are its own; the router passes all of them on unread.
+/// What a request says about its hand-off: the `kv_transfer_params` of its body, as they came. Every connector
+/// reads the keys that are its own; the router passes all of them on unread.
 ///
 /// Immutable, thread-safe.
 ///

@@ -12,12 +12,12 @@ import java.util.TreeSet;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
 
-/// Several connectors in one engine, in order: vLLM's `MultiConnector`. The first that has something to load loads it;
-/// all save; blocks of a finished request stay until the last that wants them has let go; at most one answers with
-/// `kv_transfer_params`.
+/// Several connectors in one engine, in order: vLLM's `MultiConnector`. The first that has something to load
+/// loads it; all save; blocks of a finished request stay until the last that wants them has let go; at most one
+/// answers with `kv_transfer_params`.
 ///
-/// Configured by `kv_connector_extra_config.connectors`, a list of objects like `--kv-transfer-config` itself, whose
-/// keys default to the outer ones. Thread-safe as its interfaces say.
+/// Configured by `kv_connector_extra_config.connectors`, a list of objects like `--kv-transfer-config` itself,
+/// whose keys default to the outer ones. Thread-safe as its interfaces say.
 public final class MultiConnector implements KvConnector, KvConnector.SchedulerSide, KvConnector.WorkerSide {
     /// Its `kv_connector`.
     public static final String NAME = "MultiConnector";
@@ -125,10 +125,7 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
             }
         }
         throw new TransferException("kv_connector_extra_config: kv_role of an entry of %s is \"%s\"; choose from %s"
-                .formatted(
-                        CONNECTORS,
-                        name,
-                        List.of(KvRole.values()).toString().toLowerCase(Locale.ROOT)));
+                .formatted(CONNECTORS, name, List.of(KvRole.values()).toString().toLowerCase(Locale.ROOT)));
     }
 
     /// Any free one unless given: two connectors cannot share the outer one.
@@ -198,8 +195,7 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     }
 
     @Override
-    public void updateStateAfterAlloc(
-            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+    public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
         Integer loads = chosen.remove(request.requestId());
         for (int i = 0; i < parts.size(); i++) {
             int external = loads != null && loads == i ? numExternalTokens : 0;

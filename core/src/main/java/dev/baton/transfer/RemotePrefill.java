@@ -15,13 +15,7 @@ import java.util.Map;
 /// @param tpSize tensor-parallel size of the prefiller (`tp_size`)
 /// @param numTokens tokens that the blocks hold; the last block may be partial (`remote_num_tokens`)
 public record RemotePrefill(
-        String engineId,
-        String requestId,
-        List<Integer> blockIds,
-        String host,
-        int port,
-        int tpSize,
-        int numTokens) {
+        String engineId, String requestId, List<Integer> blockIds, String host, int port, int tpSize, int numTokens) {
 
     /// Reads a request's parameters.
     ///

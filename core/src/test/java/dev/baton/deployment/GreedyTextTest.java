@@ -2,7 +2,6 @@ package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.baton.transfer.KvTransferParams;
 import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
 import dev.baton.engine.EngineRequest;
@@ -10,13 +9,13 @@ import dev.baton.engine.SamplingParams;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelLoader;
 import dev.baton.tokenizer.Tokenizer;
+import dev.baton.transfer.KvTransferParams;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;

@@ -141,8 +141,10 @@ class ZmqRegistrationsTest {
     void engineThatSaysThatItLeavesIsGoneAtOnceAndMayComeBack() {
         ZMQ.Socket dealer = dealer("a");
         say(dealer, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
-        say(dealer, message(
-                "{'type':'P','http_address':'10.0.0.1:1','zmq_address':'10.0.0.1:2','leaving':true,'more':[1]}"));
+        say(
+                dealer,
+                message(
+                        "{'type':'P','http_address':'10.0.0.1:1','zmq_address':'10.0.0.1:2','leaving':true,'more':[1]}"));
         say(dealer, ping("D", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
         assertThat(fleet.engine("10.0.0.1:1").role()).isEqualTo(EngineRole.DECODER);
     }

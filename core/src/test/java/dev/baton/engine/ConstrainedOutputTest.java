@@ -160,13 +160,7 @@ class ConstrainedOutputTest {
             Finish prefilled = first.await();
             assertThat(prefilled.held()).isTrue();
             Collected rest = new Collected();
-            decoder.submit(
-                    new EngineRequest(
-                            "a",
-                            prompt(5, 10),
-                            sampling,
-                            prefilled.kvTransferParams()),
-                    rest);
+            decoder.submit(new EngineRequest("a", prompt(5, 10), sampling, prefilled.kvTransferParams()), rest);
             assertThat(rest.await().externalTokens()).isEqualTo(10);
             Collected one = submit(alone, "one", prompt(5, 10), sampling);
             one.await();

@@ -114,7 +114,8 @@ class EngineOverOffloadTest {
                         Map.of("kv_connector", "TcpConnector"),
                         Map.of("kv_connector", "OffloadingConnector", "kv_connector_extra_config", files())));
         try (Engine prefiller = start(multi("P", both));
-                Engine decoder = start(multi("D", Map.of("connectors", List.of(Map.of("kv_connector", "TcpConnector")))))) {
+                Engine decoder =
+                        start(multi("D", Map.of("connectors", List.of(Map.of("kv_connector", "TcpConnector")))))) {
             Collected first = new Collected();
             prefiller.submit(
                     new EngineRequest("a", prompt(3), SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), first);

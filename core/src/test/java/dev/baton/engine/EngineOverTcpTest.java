@@ -6,7 +6,6 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.RemotePrefill;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
@@ -52,9 +51,7 @@ class EngineOverTcpTest {
                 Collected first = new Collected();
                 String id = "r" + length;
                 prefiller.submit(
-                        new EngineRequest(
-                                id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
-                        first);
+                        new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), first);
                 KvTransferParams params = first.await().kvTransferParams();
                 Collected answer = new Collected();
                 long rows = decodeModel.rows;

@@ -105,7 +105,9 @@ class EngineScenarioTest {
             extra.put("eviction_policy", random.nextBoolean() ? "lru" : "arc");
         }
         if (kind != 1) {
-            extra.put("secondary_tiers", List.of(Map.of("type", "fs", "root_dir", directory.toString(), "max_bytes", 50_000)));
+            extra.put(
+                    "secondary_tiers",
+                    List.of(Map.of("type", "fs", "root_dir", directory.toString(), "max_bytes", 50_000)));
         }
         EngineConfig config = config(random, Optional.of(offload(extra)));
         for (int start = 0; start < 2; start++) { // the second finds the files of the first
@@ -162,13 +164,9 @@ class EngineScenarioTest {
         /// What a router does: one token on the prefiller, then the whole request on the decoder with what it
         /// returned.
         void prefillThenDecode(Engine prefiller, Engine decoder) {
-            EngineRequest leg = new EngineRequest(
-                    id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE);
+            EngineRequest leg = new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE);
             prefiller.submit(
-                    leg,
-                    output -> output.finish()
-                            .ifPresent(finish ->
-                                    submit(decoder, finish.kvTransferParams())));
+                    leg, output -> output.finish().ifPresent(finish -> submit(decoder, finish.kvTransferParams())));
         }
 
         void verify(MemoryLm model, EngineConfig config) {

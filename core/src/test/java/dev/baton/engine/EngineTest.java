@@ -132,7 +132,8 @@ class EngineTest {
         try (Engine engine = start(model)) {
             Collected answer = new Collected();
             engine.submit(
-                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), KvTransferParams.NONE), answer);
+                    new EngineRequest("a", prompt(9), with(greedy, List.of(stop), 0, 0), KvTransferParams.NONE),
+                    answer);
             Finish finish = answer.await();
             assertThat(finish.reason()).isEqualTo(FinishReason.STOP);
             assertThat(finish.stopTokenId()).isEqualTo(OptionalInt.of(stop));
@@ -530,9 +531,7 @@ class EngineTest {
     private static Collected prefill(Engine prefiller, String id, int[] prompt) {
         Collected answer = new Collected();
         prefiller.submit(
-                new EngineRequest(
-                        id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
-                answer);
+                new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), answer);
         return answer;
     }
 
@@ -628,8 +627,7 @@ class EngineTest {
                 Engine decoder = node(network, "D", KvLoadFailurePolicy.RECOMPUTE, new MemoryLm(1))) {
             Finish first = prefill(prefiller, "a", prompt(10)).await();
             assertThat(first.reason()).isEqualTo(FinishReason.STOP);
-            Collected answer =
-                    decode(decoder, "a", prompt(10), 9, first.kvTransferParams());
+            Collected answer = decode(decoder, "a", prompt(10), 9, first.kvTransferParams());
             assertThat(answer.await().reason()).isEqualTo(FinishReason.STOP);
             assertThat(answer.tokens()).containsExactly(MemoryLm.EOS);
             EngineScenarioTest.quiet(prefiller);

@@ -115,10 +115,7 @@ class FlightRecorderTest {
             Collected first = new Collected();
             prefiller.submit(
                     new EngineRequest(
-                            "handed over",
-                            prompt(7, 11),
-                            SamplingParams.greedy(1),
-                            KvTransferParams.REMOTE_DECODE),
+                            "handed over", prompt(7, 11), SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
                     first);
             Collected rest = new Collected();
             decoder.submit(

@@ -64,9 +64,7 @@ class KvCacheDtypeHandOffTest {
     private static KvTransferParams prefill(Engine prefiller, String id, int[] prompt) {
         Collected first = new Collected();
         prefiller.submit(
-                new EngineRequest(
-                        id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
-                first);
+                new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), first);
         return first.await().kvTransferParams();
     }
 

@@ -150,9 +150,8 @@ final class MemoryNetwork implements AutoCloseable {
             }
             int first = numComputedTokens / pool.blockTokens();
             int[] targets = numExternalTokens == 0 ? new int[0] : Arrays.copyOfRange(blockIds, first, blockIds.length);
-            decided.add(
-                    new Copy(
-                            this, request.requestId(), RemotePrefill.of(request.params()), first, targets, numExternalTokens));
+            decided.add(new Copy(
+                    this, request.requestId(), RemotePrefill.of(request.params()), first, targets, numExternalTokens));
         }
 
         @Override
@@ -182,7 +181,13 @@ final class MemoryNetwork implements AutoCloseable {
             thread.schedule(
                     () -> endLease(requestId, new KvEvent.LeaseExpired(requestId)), leaseMillis, TimeUnit.MILLISECONDS);
             return new KvHold.UnderLease(new RemotePrefill(
-                    engineId, requestId, Arrays.stream(blockIds).boxed().toList(), "memory", 1, 1, numComputedTokens)
+                            engineId,
+                            requestId,
+                            Arrays.stream(blockIds).boxed().toList(),
+                            "memory",
+                            1,
+                            1,
+                            numComputedTokens)
                     .toParams());
         }
 

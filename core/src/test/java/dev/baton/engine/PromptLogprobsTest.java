@@ -151,20 +151,11 @@ class PromptLogprobsTest {
                         model,
                         network.factory())) {
             Collected first = new Collected();
-            prefiller.submit(
-                    new EngineRequest(
-                            "a", prompt(22), sampling(1, 1), KvTransferParams.REMOTE_DECODE),
-                    first);
+            prefiller.submit(new EngineRequest("a", prompt(22), sampling(1, 1), KvTransferParams.REMOTE_DECODE), first);
             Finish prefilled = first.await();
             verify(first, prompt(22), 1);
             Collected answer = new Collected();
-            decoder.submit(
-                    new EngineRequest(
-                            "a",
-                            prompt(22),
-                            sampling(4, 1),
-                            prefilled.kvTransferParams()),
-                    answer);
+            decoder.submit(new EngineRequest("a", prompt(22), sampling(4, 1), prefilled.kvTransferParams()), answer);
             assertThat(answer.await().externalTokens()).isZero();
             verify(answer, prompt(22), 1);
             assertThat(answer.tokens()).isEqualTo(model.reference(prompt(22), 4, 64));

@@ -2,13 +2,12 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.baton.transfer.KvTransferParams;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.KvTransferParams;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;

@@ -264,11 +264,7 @@ class SameBitsTest {
                         new EngineRequest(id, one.prompt(), first, KvTransferParams.REMOTE_DECODE),
                         output -> output.finish()
                                 .ifPresent(finish -> decoder.submit(
-                                        new EngineRequest(
-                                                id,
-                                                one.prompt(),
-                                                one.sampling(),
-                                                finish.kvTransferParams()),
+                                        new EngineRequest(id, one.prompt(), one.sampling(), finish.kvTransferParams()),
                                         answer)));
             }
             for (int i = 0; i < traffic.size(); i++) {

@@ -3,10 +3,10 @@ package dev.baton.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import dev.baton.transfer.KvTransferParams;
 import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.KvTransferParams;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;

@@ -402,8 +402,8 @@ class RouterMigrationTest {
                     + (i < total - 1 ? "null" : "\"length\"") + "}]}");
         }
         if (body.at("/stream_options/include_usage").asBoolean(false)) {
-            call.event(head + "],\"usage\":{\"prompt_tokens\":" + (2 + begin) + ",\"total_tokens\":" + (2 + begin + total)
-                    + ",\"completion_tokens\":" + total + "}}");
+            call.event(head + "],\"usage\":{\"prompt_tokens\":" + (2 + begin) + ",\"total_tokens\":"
+                    + (2 + begin + total) + ",\"completion_tokens\":" + total + "}}");
         }
         call.event("[DONE]");
         call.endEvents();

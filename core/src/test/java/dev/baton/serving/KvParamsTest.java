@@ -37,16 +37,34 @@ class KvParamsTest {
 
     @Test
     void everyKindOfValueIsKeptAndNullIsAbsent() {
-        assertThat(parse("{\"a\":1,\"b\":10000000000,\"c\":0.5,\"d\":\"x\",\"e\":true,\"f\":[1,[2],{\"g\":null}],\"h\":null}")
+        assertThat(parse(
+                                "{\"a\":1,\"b\":10000000000,\"c\":0.5,\"d\":\"x\",\"e\":true,\"f\":[1,[2],{\"g\":null}],\"h\":null}")
                         .fields())
                 .isEqualTo(Map.of(
-                        "a", 1, "b", 10_000_000_000L, "c", 0.5, "d", "x", "e", true, "f", List.of(1, List.of(2), Map.of())));
+                        "a",
+                        1,
+                        "b",
+                        10_000_000_000L,
+                        "c",
+                        0.5,
+                        "d",
+                        "x",
+                        "e",
+                        true,
+                        "f",
+                        List.of(1, List.of(2), Map.of())));
     }
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"null", "5", "[]", "{}", "{\"do_remote_prefill\":false,\"do_remote_decode\":false}",
-                "{\"do_remote_prefill\":\"yes\"}"})
+            strings = {
+                "null",
+                "5",
+                "[]",
+                "{}",
+                "{\"do_remote_prefill\":false,\"do_remote_decode\":false}",
+                "{\"do_remote_prefill\":\"yes\"}"
+            })
     void whatAsksForNothingAsksForNothing(String params) {
         assertThat(parse(params).doRemotePrefill()).isFalse();
         assertThat(parse(params).doRemoteDecode()).isFalse();

@@ -81,8 +81,7 @@ class RequestStreamTest {
         assertThat(registry.size()).isZero();
     }
 
-    private HttpResponse<String> post(boolean stream, ResponseFormat format, KvTransferParams kv)
-            throws Exception {
+    private HttpResponse<String> post(boolean stream, ResponseFormat format, KvTransferParams kv) throws Exception {
         String body = "{\"prompt\":\"go on\\n\",\"max_tokens\":90,\"n\":2,\"stream\":" + stream + "}";
         try (HttpRuntime runtime = HttpRuntime.start(1);
                 HttpClient client = HttpClient.newHttpClient()) {

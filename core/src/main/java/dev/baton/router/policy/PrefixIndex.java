@@ -9,9 +9,8 @@ import java.util.Arrays;
 /// holds a block holds all before it, so blocks vanish from a prompt's end. The beginning that an engine holds is
 /// therefore found by halving intervals instead of walking: for a prompt of 500 blocks some ten or twenty look-ups.
 ///
-/// Eight blocks that follow each other lie side by side in memory, for memory that is not in the processor's cache
-/// is
-/// what takes the time here: [#key] makes their keys alike.
+/// Eight blocks that follow each other lie side by side in memory, for memory that is not in the processor's
+/// cache is what takes the time here: [#key] makes their keys alike.
 ///
 /// Engines are numbers from 0; each 64 of them share the entries of a key. Not thread-safe: used under the
 /// policy's lock.

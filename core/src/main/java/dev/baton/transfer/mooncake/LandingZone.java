@@ -116,7 +116,7 @@ final class LandingZone {
         }
 
         long numBytes() {
-            return regions * numBlocks() * blockBytes;
+            return (long) regions * numBlocks() * blockBytes;
         }
 
         /// Whether every byte is there.

@@ -240,7 +240,7 @@ final class Pusher implements Closeable {
     }
 
     /// A decoder's question about one request.
-    private final class Question implements Rendezvous.Question {
+    private static final class Question implements Rendezvous.Question {
         private final Consumer<XferResponse> replies;
         private final XferMetadata metadata;
         private final List<Region> regions;

@@ -48,7 +48,7 @@ final class TeFraming {
                             + " is tcp_proto_version 2 or newer");
         }
         int code = opcode & ~ACKNOWLEDGED;
-        if (code != READ && code != WRITE || length < 0) {
+        if ((code != READ && code != WRITE) || length < 0) {
             throw new ProtocolException("opcode %d with %s bytes".formatted(opcode, Long.toUnsignedString(length)));
         }
         return new Request(code == WRITE ? Operation.WRITE : Operation.READ, header.getLong(8), length);

@@ -17,8 +17,8 @@ enum VllmLayout {
         void copyHead(PagedKv pool, long keys, long values, MemorySegment image, long at, boolean toImage) {
             long row = pool.headTokenBytes();
             for (int token = 0; token < pool.blockTokens(); token++) {
-                copy(pool, keys + token * row, image, at + 2 * token * row, row, toImage);
-                copy(pool, values + token * row, image, at + (2 * token + 1) * row, row, toImage);
+                copy(pool, keys + token * row, image, at + 2L * token * row, row, toImage);
+                copy(pool, values + token * row, image, at + (2L * token + 1) * row, row, toImage);
             }
         }
     },

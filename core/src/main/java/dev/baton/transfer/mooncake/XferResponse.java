@@ -23,11 +23,17 @@ record XferResponse(
     /// What follows an answer.
     enum Status {
         /// Nothing: this is the last one.
-        FINISH,
+        FINISH(0),
         /// Answers about other requests of the question.
-        CONTINUE,
+        CONTINUE(1),
         /// Nothing: none of the requests is served.
-        ERROR
+        ERROR(2);
+
+        private final int code;
+
+        Status(int code) {
+            this.code = code;
+        }
     }
 
     static XferResponse ok(Status status, String requestId, Optional<long[]> checksums) {
@@ -50,7 +56,7 @@ record XferResponse(
 
     byte[] bytes() {
         Map<String, Object> map = new LinkedHashMap<>();
-        map.put("status", status.ordinal());
+        map.put("status", status.code);
         if (!ok.isEmpty()) {
             map.put("ok_reqs", ok);
         }

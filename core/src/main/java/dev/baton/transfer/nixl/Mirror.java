@@ -30,7 +30,7 @@ final class Mirror implements AutoCloseable {
         this.pool = pool;
         this.part = VllmBlock.of(VllmBlock.Order.HEAD_MAJOR, blockTokens, pool);
         this.numBlocks = numBlocks;
-        this.segment = OffHeap.allocate(arena, pool.layers() * numBlocks * part.bytes());
+        this.segment = OffHeap.allocate(arena, (long) pool.layers() * numBlocks * part.bytes());
         for (int i = 0; i < numBlocks; i++) {
             free.add(i);
         }

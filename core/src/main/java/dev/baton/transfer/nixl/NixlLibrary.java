@@ -111,7 +111,8 @@ final class NixlLibrary {
         // UCX would take over the signals by which the Java machine finds null pointers and safepoints.
         setenv("UCX_ERROR_SIGNALS", "");
         setenv("UCX_HANDLE_ERRORS", "none");
-        // It would also hear of every munmap of the process; what is registered here stays until it is deregistered.
+        // It would also hear of every munmap of the process; what is registered here stays until it is
+        // deregistered.
         setenv("UCX_MEM_EVENTS", "n");
         setenv("UCX_MEM_MMAP_HOOK_MODE", "none");
         setenv("UCX_RCACHE_MAX_UNRELEASED", "1024"); // vLLM's setting against a leak in UCX

@@ -3,11 +3,12 @@ package dev.baton.transfer.offload;
 import dev.baton.kvcache.BlockHash;
 import java.util.LinkedHashSet;
 import java.util.Optional;
+import java.util.SequencedSet;
 import java.util.function.Predicate;
 
-/// The adaptive replacement cache (N. Megiddo, D. S. Modha, FAST 2003): blocks that were asked for once and blocks that
-/// were asked for again have a share each, and what was evicted lately tells which share was too small. A scan of
-/// prompts that never come back does not push out those that do.
+/// The adaptive replacement cache (N. Megiddo, D. S. Modha, FAST 2003): blocks that were asked for once and
+/// blocks that were asked for again have a share each, and what was evicted lately tells which share was too
+/// small. A scan of prompts that never come back does not push out those that do.
 final class ArcPolicy implements EvictionPolicy {
     private final int capacity;
     private final LinkedHashSet<BlockHash> once = new LinkedHashSet<>();
@@ -49,7 +50,7 @@ final class ArcPolicy implements EvictionPolicy {
         trim(goneOften, 2 * capacity - once.size() - often.size() - goneOnce.size());
     }
 
-    private static void trim(LinkedHashSet<BlockHash> ghosts, int most) {
+    private static void trim(SequencedSet<BlockHash> ghosts, int most) {
         while (ghosts.size() > Math.max(0, most)) {
             ghosts.removeFirst();
         }
@@ -57,14 +58,14 @@ final class ArcPolicy implements EvictionPolicy {
 
     @Override
     public Optional<BlockHash> evict(Predicate<BlockHash> evictable) {
-        boolean fromOnce =
-                !once.isEmpty() && (once.size() > target || (returnsToOften && once.size() == target) || often.isEmpty());
+        boolean fromOnce = !once.isEmpty()
+                && (once.size() > target || (returnsToOften && once.size() == target) || often.isEmpty());
         Optional<BlockHash> gone = fromOnce ? evict(once, goneOnce, evictable) : evict(often, goneOften, evictable);
         return gone.or(() -> fromOnce ? evict(often, goneOften, evictable) : evict(once, goneOnce, evictable));
     }
 
     private static Optional<BlockHash> evict(
-            LinkedHashSet<BlockHash> from, LinkedHashSet<BlockHash> ghosts, Predicate<BlockHash> evictable) {
+            SequencedSet<BlockHash> from, SequencedSet<BlockHash> ghosts, Predicate<BlockHash> evictable) {
         Optional<BlockHash> oldest = from.stream().filter(evictable).findFirst();
         oldest.ifPresent(block -> {
             from.remove(block);

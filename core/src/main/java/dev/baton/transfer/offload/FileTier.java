@@ -24,9 +24,9 @@ import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Blocks in files, one each: `ROOT/MODEL_DIGEST_r0/hhh/hh_g0/HASH.bin`, vLLM's layout of directories. A file is
-/// written under another name and then renamed, so that a crash leaves no half block; each bears the hash, the length
-/// and a CRC-32C of its block, and one that does not fit is deleted and was a miss.
+/// Blocks in files, one each: `ROOT/MODEL_DIGEST_r0/hhh/hh_g0/HASH.bin`, vLLM's layout of directories. A file
+/// is written under another name and then renamed, so that a crash leaves no half block; each bears the hash,
+/// the length and a CRC-32C of its block, and one that does not fit is deleted and was a miss.
 ///
 /// Several instances of the same model may share a directory: what one writes, the others find. The least recently
 /// used files of this instance's knowledge go first when `max_bytes` is reached.
@@ -108,7 +108,8 @@ final class FileTier {
 
     private Path path(BlockHash hash) {
         String digits = hash.toString();
-        return directory.resolve(digits.substring(0, 3))
+        return directory
+                .resolve(digits.substring(0, 3))
                 .resolve(digits.substring(3, 5) + "_g0")
                 .resolve(digits + SUFFIX);
     }
@@ -136,8 +137,7 @@ final class FileTier {
         ByteBuffer bytes = block.asByteBuffer();
         try {
             Files.createDirectories(target.getParent());
-            try (FileChannel file =
-                    FileChannel.open(half, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+            try (FileChannel file = FileChannel.open(half, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
                 for (ByteBuffer part : List.of(header(hash, bytes), bytes)) {
                     while (part.hasRemaining()) {
                         int _ = file.write(part);

@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 
 /// Blocks in memory beside the pool, as many as fit. Owns its memory.
@@ -80,7 +81,7 @@ final class MemoryTier implements AutoCloseable {
                 policy.remove(hash);
                 return Optional.empty();
             }
-            free.add(entries.remove(gone.get()).slot);
+            free.add(Objects.requireNonNull(entries.remove(gone.get())).slot);
         }
         int slot = free.remove();
         reserved.put(hash, slot);
@@ -94,12 +95,12 @@ final class MemoryTier implements AutoCloseable {
 
     /// The block has been written.
     synchronized void publish(BlockHash hash) {
-        entries.put(hash, new Entry(reserved.remove(hash)));
+        entries.put(hash, new Entry(Objects.requireNonNull(reserved.remove(hash))));
     }
 
     /// The block will not be written.
     synchronized void giveUp(BlockHash hash) {
-        free.add(reserved.remove(hash));
+        free.add(Objects.requireNonNull(reserved.remove(hash)));
         policy.remove(hash);
     }
 

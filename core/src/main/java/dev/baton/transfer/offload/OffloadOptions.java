@@ -26,7 +26,8 @@ record OffloadOptions(long cpuBytes, String evictionPolicy, Optional<Files> file
     /// A tier of files.
     ///
     /// @param root `root_dir`
-    /// @param maxBytes `max_bytes`: what the files may take; no limit if it is [Long#MAX_VALUE]. Not a key of vLLM's
+    /// @param maxBytes `max_bytes`: what the files may take; no limit if it is [Long#MAX_VALUE]. Not a key of
+    ///     vLLM's
     /// @param readThreads `n_read_threads`
     /// @param writeThreads `n_write_threads`
     record Files(Path root, long maxBytes, int readThreads, int writeThreads) {}

@@ -19,8 +19,8 @@ import java.util.Optional;
 
 /// Decides which blocks are loaded from the tiers and which are saved to them. Engine thread only.
 ///
-/// Of blocks in files it does not know for sure: other instances write and delete there. Where there are files, all of a
-/// prompt's full blocks may be there, and the load finds out.
+/// Of blocks in files it does not know for sure: other instances write and delete there. Where there are files,
+/// all of a prompt's full blocks may be there, and the load finds out.
 final class OffloadScheduler implements KvConnector.SchedulerSide {
     private final KvCacheSpec spec;
     private final BlockHasher hasher;
@@ -79,8 +79,7 @@ final class OffloadScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
-    public void updateStateAfterAlloc(
-            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+    public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
         if (numExternalTokens == 0) {
             return;
         }

@@ -65,9 +65,11 @@ final class OffloadWorker implements KvConnector.WorkerSide {
         this.saves = saves;
         this.sink = sink;
         this.readers = threads(
-                "baton-kv-offload-read-", options.files().map(OffloadOptions.Files::readThreads).orElse(1));
+                "baton-kv-offload-read-",
+                options.files().map(OffloadOptions.Files::readThreads).orElse(1));
         this.writers = threads(
-                "baton-kv-offload-write-", options.files().map(OffloadOptions.Files::writeThreads).orElse(1));
+                "baton-kv-offload-write-",
+                options.files().map(OffloadOptions.Files::writeThreads).orElse(1));
     }
 
     private static ExecutorService threads(String name, int count) {
@@ -116,8 +118,7 @@ final class OffloadWorker implements KvConnector.WorkerSide {
         blocksLoaded.add(arrived);
         bytesLoaded.add(arrived * pool.blockBytes());
         loadNanos.add(System.nanoTime() - start);
-        sink.accept(new KvEvent.KvArrived(
-                load.requestId(), arrived * pool.blockTokens(), arrived * pool.blockBytes()));
+        sink.accept(new KvEvent.KvArrived(load.requestId(), arrived * pool.blockTokens(), arrived * pool.blockBytes()));
     }
 
     private void fail(OffloadLoad load, String reason) {

@@ -19,12 +19,12 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 
-/// Keeps the blocks of prompts in memory and in files beside the pool, so that they come back when the pool has long
-/// evicted them, also after a restart: vLLM's `OffloadingConnector`.
+/// Keeps the blocks of prompts in memory and in files beside the pool, so that they come back when the pool has
+/// long evicted them, also after a restart: vLLM's `OffloadingConnector`.
 ///
-/// Full blocks are saved while their request still runs, each once, and loaded as a request's longest known prefix. It
-/// speaks to no other instance, and reads no `kv_transfer_params`. Thread-safe as its interfaces say; its threads are
-/// named `baton-kv-offload-...`.
+/// Full blocks are saved while their request still runs, each once, and loaded as a request's longest known
+/// prefix. It speaks to no other instance, and reads no `kv_transfer_params`. Thread-safe as its interfaces
+/// say; its threads are named `baton-kv-offload-...`.
 public final class OffloadingConnector implements KvConnector {
     /// Its `kv_connector`.
     public static final String NAME = "OffloadingConnector";
@@ -45,8 +45,8 @@ public final class OffloadingConnector implements KvConnector {
             throw new TransferException("kv_connector_extra_config: cpu_bytes_to_use is %d, a block has %d bytes"
                     .formatted(options.cpuBytes(), pool.blockBytes()));
         }
-        this.files = options.files()
-                .map(tier -> new FileTier(tier.root(), directory, pool.blockBytes(), tier.maxBytes()));
+        this.files =
+                options.files().map(tier -> new FileTier(tier.root(), directory, pool.blockBytes(), tier.maxBytes()));
         this.memory = slots == 0
                 ? Optional.empty()
                 : Optional.of(new MemoryTier(
@@ -55,8 +55,8 @@ public final class OffloadingConnector implements KvConnector {
                         EvictionPolicy.of(options.evictionPolicy(), (int) slots).orElseThrow()));
         KvSaves saves = new KvSaves(sink);
         this.worker = new OffloadWorker(options, pool, memory, files, saves, sink);
-        this.scheduler =
-                new OffloadScheduler(spec, new BlockHasher(spec, BlockHasher.DEFAULT_SEED), memory, files, saves, worker);
+        this.scheduler = new OffloadScheduler(
+                spec, new BlockHasher(spec, BlockHasher.DEFAULT_SEED), memory, files, saves, worker);
     }
 
     /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
@@ -73,11 +73,13 @@ public final class OffloadingConnector implements KvConnector {
     /// Blocks of models, shapes or tokenizers that differ never lie in one directory.
     private static String directory(KvCacheSpec spec, Map<String, String> compatibility) {
         Map<String, String> facts = new TreeMap<>(compatibility);
-        facts.put("spec", "%s %d %d %d %d".formatted(
-                spec.dtype(), spec.layers(), spec.kvHeads(), spec.headDim(), spec.blockTokens()));
+        facts.put(
+                "spec",
+                "%s %d %d %d %d"
+                        .formatted(spec.dtype(), spec.layers(), spec.kvHeads(), spec.headDim(), spec.blockTokens()));
         try {
-            byte[] digest = MessageDigest.getInstance("SHA-256")
-                    .digest(facts.toString().getBytes(StandardCharsets.UTF_8));
+            byte[] digest =
+                    MessageDigest.getInstance("SHA-256").digest(facts.toString().getBytes(StandardCharsets.UTF_8));
             String name = spec.modelId().replaceAll("[^A-Za-z0-9._-]+", "_");
             return "%s_%s_r0"
                     .formatted(

@@ -6,7 +6,8 @@ import dev.baton.transfer.RemotePrefill;
 /// Blocks to pull from a prefiller.
 ///
 /// @param source where they lie
-/// @param firstBlock index, in the request's block list, of the first block to load; the ones before are cached here
+/// @param firstBlock index, in the request's block list, of the first block to load; the ones before are cached
+///     here
 /// @param localBlockIds blocks to fill, for `source.blockIds()[firstBlock ...]`, in order; empty if everything is
 ///     cached here: the prefiller's lease is only released then
 /// @param numTokens tokens that they hold

@@ -122,8 +122,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
-    public void updateStateAfterAlloc(
-            KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+    public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
         Optional<RemotePrefill> named = reached(request) == Progress.WATCHED ? source(request) : Optional.empty();
         if (named.isEmpty()) {
             return;
@@ -146,12 +145,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         }
         entries.put(requestId, new Entry(source, Progress.DECIDED));
         decided.add(new TcpLoad(
-                requestId,
-                source,
-                first,
-                Arrays.copyOfRange(blockIds, first, end),
-                numExternalTokens,
-                worker));
+                requestId, source, first, Arrays.copyOfRange(blockIds, first, end), numExternalTokens, worker));
     }
 
     /// Where the request's blocks lie, if it says so in a way that can be understood.
@@ -223,6 +217,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         onLease.run();
         List<Integer> ids = Arrays.stream(held).boxed().toList();
         return new KvHold.UnderLease(
-                new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens).toParams());
+                new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens)
+                        .toParams());
     }
 }

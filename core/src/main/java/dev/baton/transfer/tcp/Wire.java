@@ -118,8 +118,8 @@ public final class Wire implements Closeable {
         }
     }
 
-    /// Writes a short message as a whole, from any thread, at once or not at all: a socket that does not take all of
-    /// it is closed to its owner, as half a message would be the end of sense.
+    /// Writes a short message as a whole, from any thread, at once or not at all: a socket that does not take
+    /// all of it is closed to its owner, as half a message would be the end of sense.
     public void writeNow(ByteBuffer message) throws IOException {
         synchronized (channel) {
             checkAborted();

@@ -174,6 +174,7 @@ class LmCacheServerTest {
     }
 
     @Test
+    @SuppressWarnings("try") // that a client closes is what it is about
     void clientsBeyondTheBoundAreTurnedAway() throws IOException {
         try (LmCacheServer server = LmCacheServer.start("127.0.0.1", 0, 1 << 20, 2);
                 Socket first = connect(server);

@@ -86,10 +86,14 @@ class TiersTest {
         }
 
         @Override
-        public void close() throws Exception {
+        public void close() {
             tier.close();
-            if (server.isPresent()) {
-                server.get().close();
+            try {
+                if (server.isPresent()) {
+                    server.get().close();
+                }
+            } catch (Exception e) {
+                throw new IllegalStateException(e);
             }
         }
     }

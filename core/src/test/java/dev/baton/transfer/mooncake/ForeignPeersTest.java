@@ -139,6 +139,7 @@ class ForeignPeersTest {
         }
     }
 
+    @SuppressWarnings("try") // a peer that closes is one of the cases
     @ParameterizedTest
     @ValueSource(strings = {"nothing", "zeros", "half", "no checksums", "wrong name", "garbage", "silence"})
     void prefillerThatSaysWhatIsNotSoIsNotBelieved(String lie) throws IOException {

@@ -39,9 +39,8 @@ class NixlProcessTest {
             decoder.load("d", source.toParams(), TOKENS, here, 0);
             assertThat(decoder.nextEvent())
                     .isEqualTo(new KvEvent.KvArrived("d", TOKENS, 64 * decoder.pool.blockBytes()));
-            try (NixlInstance same = new NixlInstance(
-                            KvRole.KV_CONSUMER, "reference", 64, Map.of())
-                    .fill(NixlPrefillerMain.SEED)) {
+            try (NixlInstance same =
+                    new NixlInstance(KvRole.KV_CONSUMER, "reference", 64, Map.of()).fill(NixlPrefillerMain.SEED)) {
                 for (int i = 0; i < 64; i++) {
                     assertThat(decoder.block(here[i])).as("block %d", i).isEqualTo(same.block(i));
                 }

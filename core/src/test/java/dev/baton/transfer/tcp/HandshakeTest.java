@@ -192,8 +192,7 @@ class HandshakeTest {
     void parametersThatCannotWorkAreNotUsed(String host, int port, int tpSize, int numTokens) {
         try (TestInstance decoder = TestInstance.decoder(16, 4, Map.of())) {
             RemotePrefill params = new RemotePrefill("p", "r", List.of(0), host, port, tpSize, numTokens);
-            assertThat(decoder.matched("d", params, 16, 0))
-                    .isZero();
+            assertThat(decoder.matched("d", params, 16, 0)).isZero();
             // what the engine does next must not trouble the connector either
             decoder.allocated("d", params, new int[] {0}, 0, 0);
             decoder.startLoads();

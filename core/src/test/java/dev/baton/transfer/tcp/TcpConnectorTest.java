@@ -60,7 +60,10 @@ class TcpConnectorTest {
                         IntStream.range(0, 50).mapToObj(decoder::block).toList();
                 decoder.load("d-" + id, params, local, cached * blockTokens);
                 assertThat(decoder.nextEvent())
-                        .isEqualTo(new KvArrived("d-" + id, tokens - blockTokens * cached, (blocks - cached) * decoder.pool.blockBytes()));
+                        .isEqualTo(new KvArrived(
+                                "d-" + id,
+                                tokens - blockTokens * cached,
+                                (blocks - cached) * decoder.pool.blockBytes()));
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased(id));
 
                 Set<Integer> loaded = new HashSet<>();
@@ -87,8 +90,7 @@ class TcpConnectorTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             RemotePrefill params = prefiller.hold("r", new int[] {1, 2}, 32);
-            assertThat(decoder.matched("d", params, 32, 32))
-                    .isZero();
+            assertThat(decoder.matched("d", params, 32, 32)).isZero();
             decoder.allocated("d", params, new int[] {3, 4}, 32, 0);
             decoder.startLoads();
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
@@ -102,8 +104,7 @@ class TcpConnectorTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             RemotePrefill params = prefiller.hold("r", new int[] {1, 2}, 32);
-            assertThat(decoder.matched("d", params, promptTokens, 0))
-                    .isZero();
+            assertThat(decoder.matched("d", params, promptTokens, 0)).isZero();
             decoder.allocated("d", params, new int[] {3, 4, 5}, 0, 0);
             decoder.startLoads();
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
@@ -118,8 +119,7 @@ class TcpConnectorTest {
                         TestInstance.decoder(16, 8, Map.of("kv_allowed_hosts", List.of("10.0.0.1", "prefiller")))) {
             RemotePrefill params =
                     new RemotePrefill("p", "r", List.of(0), "127.0.0.1", elsewhere.getLocalPort(), 1, 16);
-            assertThat(decoder.matched("d", params, 16, 0))
-                    .isZero();
+            assertThat(decoder.matched("d", params, 16, 0)).isZero();
             decoder.allocated("d", params, new int[] {3}, 0, 0);
             decoder.startLoads();
             decoder.finished("d", params, new int[] {3}, 16, true);
@@ -149,8 +149,7 @@ class TcpConnectorTest {
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("queued"));
 
             RemotePrefill allocated = prefiller.hold("allocated", new int[] {2}, 16);
-            assertThat(decoder.matched("d2", allocated, 16, 0))
-                    .isEqualTo(16);
+            assertThat(decoder.matched("d2", allocated, 16, 0)).isEqualTo(16);
             decoder.allocated("d2", allocated, new int[] {5}, 0, 16);
             decoder.finished("d2", allocated, new int[] {5}, 0, false);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("allocated"));
@@ -166,8 +165,7 @@ class TcpConnectorTest {
             decoder.load("d", params, new int[] {0}, 0);
             assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-            assertThat(decoder.matched("d", params, 16, 0))
-                    .isZero();
+            assertThat(decoder.matched("d", params, 16, 0)).isZero();
         }
     }
 

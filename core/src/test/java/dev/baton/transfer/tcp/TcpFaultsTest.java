@@ -77,7 +77,8 @@ class TcpFaultsTest {
                 return List.of(block);
             })) {
                 decoder.load("d", proxy.through(params), ALL, 0);
-                assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", TOKENS, BLOCKS * decoder.pool.blockBytes()));
+                assertThat(decoder.nextEvent())
+                        .isEqualTo(new KvArrived("d", TOKENS, BLOCKS * decoder.pool.blockBytes()));
                 assertSamePools(decoder, prefiller);
                 if (payload) {
                     assertThat(proxy.blocksPassed()).isEqualTo(BLOCKS + 1);
@@ -235,8 +236,7 @@ class TcpFaultsTest {
                 TestInstance decoder = decoder(shortLease)) {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             RemotePrefill unwatched = prefiller.hold("unwatched", ALL, TOKENS);
-            assertThat(decoder.matched("d", params, TOKENS, 0))
-                    .isEqualTo(TOKENS);
+            assertThat(decoder.matched("d", params, TOKENS, 0)).isEqualTo(TOKENS);
             Thread.sleep(3_000);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseExpired("unwatched"));
             assertThat(prefiller.worker().numLeases()).isEqualTo(1);

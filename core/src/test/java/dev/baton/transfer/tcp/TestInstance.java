@@ -159,8 +159,7 @@ final class TestInstance implements AutoCloseable {
     }
 
     /// Ends a request that took blocks from elsewhere.
-    KvHold finished(
-            String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens, boolean completed) {
+    KvHold finished(String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens, boolean completed) {
         return finished(requestId, source.toParams(), blockIds, numComputedTokens, completed);
     }
 
