@@ -10,23 +10,34 @@ import tools.jackson.databind.node.ObjectNode;
 
 /// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing tells whether anybody
 /// listens.
+///
+/// About one in a hundred connections that JeroMQ 0.6.0 opens never comes about, whoever listens (its listening side
+/// is sound): what is sent over it stays where it is. So a message that finds the one before still waiting goes over a
+/// new connection.
 final class ZmqRegistry implements Registry {
     private static final Duration LINGER = Duration.ofMillis(500);
 
     private final EngineInfo engine;
     private final ZContext context = new ZContext(1);
-    private final ZMQ.Socket socket;
+    private final EngineAddress router;
+    private ZMQ.Socket socket;
 
     /// @param router `host:port`
     ZmqRegistry(EngineAddress router, EngineInfo engine) {
+        this.router = router;
         this.engine = engine;
-        socket = context.createSocket(SocketType.DEALER);
+        socket = connect();
+    }
+
+    private ZMQ.Socket connect() {
+        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
         socket.setIdentity(zmqAddress().getBytes(StandardCharsets.UTF_8));
         socket.setSndHWM(1); // what a router that is away has missed is of no use to it
         socket.setSendTimeOut(0);
         socket.setLinger((int) LINGER.toMillis());
         socket.setIPv6(router.host().contains(":"));
         socket.connect("tcp://" + router);
+        return socket;
     }
 
     private String zmqAddress() {
@@ -37,13 +48,22 @@ final class ZmqRegistry implements Registry {
 
     @Override
     public void announce() {
-        // Refused while an earlier one waits for a router: that one says the same.
-        boolean ignored = socket.send(MsgPackBytes.of(message()));
+        send(message());
     }
 
     @Override
     public void withdraw() {
-        boolean ignored = socket.send(MsgPackBytes.of(message().put("leaving", true)));
+        send(message().put("leaving", true));
+    }
+
+    /// Refused while an earlier one waits: nobody listens, or the connection is one that never comes about.
+    private void send(ObjectNode message) {
+        if (!socket.send(MsgPackBytes.of(message))) {
+            socket.setLinger(0);
+            socket.close();
+            socket = connect();
+            boolean ignored = socket.send(MsgPackBytes.of(message));
+        }
     }
 
     private ObjectNode message() {

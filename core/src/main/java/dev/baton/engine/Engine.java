@@ -253,6 +253,9 @@ public final class Engine implements AutoCloseable {
             state.blocks.hashes().extend(request.promptTokenIds(), promptTokens);
         } catch (RuntimeException | Error e) {
             counters.gaveUp(promptTokens); // the request's constraint is the caller's code
+            if (e instanceof IllegalArgumentException) {
+                releaseRemote(request.kvTransferParams());
+            }
             throw e;
         }
         if (requests.putIfAbsent(state.id, state) != null) {

@@ -240,7 +240,9 @@ final class Scheduler {
             }
             request.numComputedTokens += step.numScheduledTokens(i);
             kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
-            if (request.isFresh()) {
+            // Not before logits have been seen to be finite: what is saved is found by others, also after a restart.
+            if (token != StepOutput.NO_TOKEN
+                    && request.numComputedTokens - step.numScheduledTokens(i) < request.givenTokens) {
                 transfers.computed(request);
             }
             if (token != StepOutput.NO_TOKEN) {
@@ -295,7 +297,7 @@ final class Scheduler {
         if (held) {
             request.status = Request.Status.HELD;
         } else {
-            retire(request, false);
+            retire(request);
         }
         RequestOutput last =
                 new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.of(request.finish(reason, hold, null)));
@@ -308,11 +310,14 @@ final class Scheduler {
     ///
     /// @param distrust whether its blocks must not be found by others
     private void end(Request request, FinishReason reason, @Nullable String error, boolean distrust) {
+        if (distrust) {
+            kv.distrust(request.blocks);
+        }
         if (transfers.finish(request, false) instanceof KvHold.UnderLease) {
             transfers.dropLease(request);
             request.status = Request.Status.HELD;
         } else {
-            retire(request, distrust);
+            retire(request);
         }
         answer(request, reason, error);
     }
@@ -329,12 +334,8 @@ final class Scheduler {
 
     /// Gives a request's blocks back and forgets it. Nobody may be reading or writing them: not the model
     /// (between steps), not a load (ended), not a decoder (lease ended).
-    private void retire(Request request, boolean distrust) {
-        if (distrust) {
-            kv.discard(request.blocks);
-        } else {
-            kv.free(request.blocks);
-        }
+    private void retire(Request request) {
+        kv.free(request.blocks);
         request.status = Request.Status.FINISHED;
         if (request.queued) {
             request.queued = false;
@@ -425,7 +426,7 @@ final class Scheduler {
     private void leaseEnded(String requestId) {
         Request request = transfers.leaseEnded(requestId);
         if (request != null) {
-            retire(request, false);
+            retire(request);
         }
     }
 

@@ -112,12 +112,11 @@ public final class KvCacheManager {
         tables.remove(table);
     }
 
-    /// As [#free], but lets none of the table's blocks be found again: their content is not to be trusted.
-    public void discard(BlockTable table) {
+    /// Lets none of a table's blocks be found again: their content is not to be trusted.
+    public void distrust(BlockTable table) {
         for (int i = 0; i < table.size(); i++) {
             pool.unpublish(table.id(i));
         }
-        free(table);
     }
 
     /// Forgets every cached block that no sequence uses.

@@ -47,6 +47,11 @@ public interface KvConnector extends AutoCloseable {
         /// The loads decided on since the last call; the engine starts each.
         List<KvLoad> takeLoads();
 
+        /// Whether [#numNewMatchedTokens] says the most that there can be, and a load finds out.
+        default boolean asksStores() {
+            return false;
+        }
+
         /// Whether [#computed] is to be called.
         default boolean saves() {
             return false;

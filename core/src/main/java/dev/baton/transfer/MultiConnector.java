@@ -183,12 +183,18 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     @Override
     public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
         int matched = 0;
+        boolean stores = false; // whether what was chosen is a store
         for (int i = 0; i < parts.size(); i++) {
             // All are asked: one that names a prefiller's blocks keeps their lease alive by this.
             int tokens = parts.get(i).scheduler().numNewMatchedTokens(request, numComputedTokens);
-            if (matched == 0 && tokens > 0) {
+            // What a prefiller holds for this very request is there; what a store may have, may not be.
+            boolean surer = stores
+                    && !parts.get(i).scheduler().asksStores()
+                    && request.params().doRemotePrefill();
+            if (tokens > 0 && (matched == 0 || surer)) {
                 matched = tokens;
                 chosen.put(request.requestId(), i);
+                stores = parts.get(i).scheduler().asksStores();
             }
         }
         return matched;
@@ -208,6 +214,11 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
         List<KvLoad> loads = new ArrayList<>();
         parts.forEach(part -> loads.addAll(part.scheduler().takeLoads()));
         return loads;
+    }
+
+    @Override
+    public boolean asksStores() {
+        return parts.stream().anyMatch(part -> part.scheduler().asksStores());
     }
 
     @Override

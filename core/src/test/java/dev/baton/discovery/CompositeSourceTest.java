@@ -3,12 +3,16 @@ package dev.baton.discovery;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /// Several sources as one, and what an operator sets over them.
 class CompositeSourceTest {
@@ -55,7 +59,7 @@ class CompositeSourceTest {
     }
 
     @Test
-    void sourcesThatHaveStartedAreClosedIfOneCannotStart() {
+    void sourcesThatHaveStartedAreClosedIfOneCannotStart(@TempDir Path folder) throws IOException {
         List<String> closed = new ArrayList<>();
         EngineSource good = new EngineSource() {
             @Override
@@ -71,10 +75,11 @@ class CompositeSourceTest {
                 closed.add("good");
             }
         };
-        EngineSource missing = new FileEngines(java.nio.file.Path.of("there-is-no-such-file.yaml"));
+        Path file = Files.writeString(folder.resolve("wrong.yaml"), "prefilers: []");
+        EngineSource wrong = new FileEngines(file);
         assertThatExceptionOfType(DiscoveryException.class)
-                .isThrownBy(() -> new CompositeSource(List.of(good, missing)).start(fleet))
-                .withMessageContaining("there-is-no-such-file.yaml");
+                .isThrownBy(() -> new CompositeSource(List.of(good, wrong)).start(fleet))
+                .withMessageContaining("wrong.yaml");
         assertThat(closed).containsExactly("good");
     }
 

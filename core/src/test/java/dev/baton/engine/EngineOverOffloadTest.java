@@ -45,7 +45,11 @@ class EngineOverOffloadTest {
     }
 
     private Map<String, Object> files() {
-        return Map.of("secondary_tiers", List.of(Map.of("type", "fs", "root_dir", directory.toString())));
+        return files(directory);
+    }
+
+    private static Map<String, Object> files(Path root) {
+        return Map.of("secondary_tiers", List.of(Map.of("type", "fs", "root_dir", root.toString())));
     }
 
     private static int[] prompt(int seed) {
@@ -107,15 +111,20 @@ class EngineOverOffloadTest {
 
     /// A prefiller that also keeps its blocks, and a decoder that takes them over.
     @Test
-    void severalConnectorsWorkTogether() {
+    void severalConnectorsWorkTogether(@TempDir Path other) {
         Map<String, Object> both = Map.of(
                 "connectors",
                 List.of(
                         Map.of("kv_connector", "TcpConnector"),
                         Map.of("kv_connector", "OffloadingConnector", "kv_connector_extra_config", files())));
+        // What the prefiller holds comes before what a store may have, in either order.
+        Map<String, Object> storeFirst = Map.of(
+                "connectors",
+                List.of(
+                        Map.of("kv_connector", "OffloadingConnector", "kv_connector_extra_config", files(other)),
+                        Map.of("kv_connector", "TcpConnector")));
         try (Engine prefiller = start(multi("P", both));
-                Engine decoder =
-                        start(multi("D", Map.of("connectors", List.of(Map.of("kv_connector", "TcpConnector")))))) {
+                Engine decoder = start(multi("D", storeFirst))) {
             Collected first = new Collected();
             prefiller.submit(
                     new EngineRequest("a", prompt(3), SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), first);

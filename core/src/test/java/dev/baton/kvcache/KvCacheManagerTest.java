@@ -101,7 +101,8 @@ class KvCacheManagerTest {
         BlockTable table = manager.newTable();
         manager.allocateSlots(table, 9);
         manager.cacheFullBlocks(table, tokens(9), 9);
-        manager.discard(table);
+        manager.distrust(table);
+        manager.free(table);
         assertThat(manager.numCached()).isZero();
         assertThat(manager.computedBlocks(table, tokens(9), 9)).isZero();
         manager.checkIntegrity();
@@ -160,7 +161,8 @@ class KvCacheManagerTest {
             } else {
                 BlockTable table = live.remove(random.nextInt(live.size()));
                 if (random.nextInt(5) == 0) {
-                    cache.discard(table);
+                    cache.distrust(table);
+                    cache.free(table);
                 } else {
                     cache.free(table);
                 }

@@ -80,6 +80,11 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
+    public boolean asksStores() {
+        return true;
+    }
+
+    @Override
     public boolean saves() {
         return role != KvRole.KV_CONSUMER;
     }

@@ -281,7 +281,7 @@ final class Receiver implements Closeable, TeMemory {
             Optional<String> failure;
             try {
                 failure = cancelled().or(this::transfer);
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | OutOfMemoryError e) {
                 LOG.error("load of {} failed", decided.requestId(), e);
                 failure = Optional.of("internal error: " + e);
             }
@@ -377,7 +377,7 @@ final class Receiver implements Closeable, TeMemory {
             if (window != null) {
                 window.close();
                 if (outcome.isEmpty()) {
-                    outcome = arrived(window);
+                    outcome = checked(window);
                 }
             }
             if (staging != null) {
@@ -387,6 +387,15 @@ final class Receiver implements Closeable, TeMemory {
             report(outcome);
             if (failure.equals(Optional.of(CANCELLED))) {
                 release(source); // else it has been tried, or the prefiller is gone, or its lease runs out
+            }
+        }
+
+        private Optional<String> checked(Window full) {
+            try {
+                return arrived(full);
+            } catch (RuntimeException | OutOfMemoryError e) {
+                LOG.error("load of {} failed", decided.requestId(), e);
+                return Optional.of("internal error: " + e);
             }
         }
 

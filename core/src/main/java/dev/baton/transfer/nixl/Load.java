@@ -29,6 +29,7 @@ final class Load {
     private final long startNanos = System.nanoTime();
 
     private Optional<String> failure = Optional.empty();
+    private boolean readFailed; // not only cancelled, or refused by what was read
     private @Nullable RemotePool remote;
     private String agentName = "";
     private NixlAgent.@Nullable Read read;
@@ -152,6 +153,7 @@ final class Load {
         try {
             return advance(agent, remote, stagings, timeoutNanos);
         } catch (TransferException e) {
+            readFailed = true;
             fail("reading from %s failed: %s".formatted(source.peer(), e.getMessage()));
             return ended(stagings);
         }
@@ -175,10 +177,14 @@ final class Load {
         switch (current.status()) {
             case IN_PROGRESS -> {
                 if (System.nanoTime() - readSinceNanos > timeoutNanos) {
+                    readFailed = true;
                     fail("%s was silent for %d ms".formatted(source.peer(), timeoutNanos / 1_000_000));
                 }
             }
-            case FAILED -> fail("reading from %s failed".formatted(source.peer()));
+            case FAILED -> {
+                readFailed = true;
+                fail("reading from %s failed".formatted(source.peer()));
+            }
             case DONE -> {
                 if (current.end()) {
                     read = null;
@@ -193,7 +199,7 @@ final class Load {
 
     /// Whether the last read failed, so that the prefiller is to be greeted anew.
     boolean lostPeer() {
-        return failure.isPresent() && reading > 0;
+        return readFailed;
     }
 
     /// Whether a read is under way.

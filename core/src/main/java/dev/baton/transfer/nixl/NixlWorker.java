@@ -230,7 +230,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
                             load.numBlocks(),
                             options.peerTimeout());
                     post(() -> load.sums(sums));
-                } catch (ProtocolException e) {
+                } catch (ProtocolException | RuntimeException e) {
                     post(() -> load.fail(String.valueOf(e.getMessage())));
                 }
             });
@@ -318,7 +318,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
                 byte[] payload = SideChannel.askMetadata(context, peer.address, options.peerTimeout());
                 RemotePool found = RemotePool.check(payload, peer.address, options, pool, fields);
                 post(() -> greeted(peer, found));
-            } catch (ProtocolException e) {
+            } catch (ProtocolException | RuntimeException e) {
                 post(() -> refused(peer, String.valueOf(e.getMessage())));
             }
         });

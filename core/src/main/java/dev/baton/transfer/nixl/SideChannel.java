@@ -212,7 +212,12 @@ final class SideChannel implements AutoCloseable {
     private static byte[] ask(ZContext context, PeerAddress peer, byte[] question, Duration timeout)
             throws ProtocolException {
         reach(peer);
-        ZMQ.Socket socket = context.createSocket(SocketType.REQ);
+        ZMQ.Socket socket;
+        try {
+            socket = context.createSocket(SocketType.REQ);
+        } catch (ZMQException | IllegalStateException e) {
+            throw new ProtocolException("%s cannot be asked: %s".formatted(peer, e.getMessage()));
+        }
         try {
             socket.setLinger(0);
             socket.setMaxMsgSize(MAX_ANSWER_BYTES);

@@ -8,18 +8,22 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileSystemException;
+import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -36,6 +40,8 @@ final class FileTier {
     private static final Logger LOG = LoggerFactory.getLogger(FileTier.class);
 
     private static final String SUFFIX = ".bin";
+    private static final String HALF = ".tmp";
+    private static final Duration LEFT_BEHIND = Duration.ofHours(1);
     private static final long MAGIC = 0x4261746f6e4b5632L; // "BatonKV2"
     private static final int HEADER_BYTES = 4 * Long.BYTES + 2 * Integer.BYTES;
     private static final int HASH_DIGITS = 32;
@@ -55,9 +61,23 @@ final class FileTier {
         this.maxBlocks = Math.max(1, maxBytes / (blockBytes + HEADER_BYTES));
         try {
             Files.createDirectories(directory);
-            try (Stream<Path> files = Files.walk(directory)) {
-                files.forEach(file -> hash(file).ifPresent(this::learn));
-            }
+            Files.walkFileTree(directory, new SimpleFileVisitor<>() {
+                @Override
+                public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
+                    hash(file).ifPresent(FileTier.this::learn);
+                    Duration age =
+                            Duration.between(attributes.lastModifiedTime().toInstant(), Instant.now());
+                    if (file.toString().endsWith(HALF) && age.compareTo(LEFT_BEHIND) > 0) {
+                        boolean _ = Files.deleteIfExists(file); // an instance that crashed
+                    }
+                    return FileVisitResult.CONTINUE;
+                }
+
+                @Override
+                public FileVisitResult visitFileFailed(Path file, IOException e) {
+                    return FileVisitResult.CONTINUE; // other instances write and delete here
+                }
+            });
         } catch (IOException e) {
             throw new TransferException("secondary_tiers: root_dir %s cannot be used: %s".formatted(root, say(e)), e);
         }
@@ -133,7 +153,7 @@ final class FileTier {
     /// @throws IOException if the file system does not take it; nothing is left of it then
     void write(BlockHash hash, MemorySegment block) throws IOException {
         Path target = path(hash);
-        Path half = directory.resolve(hash + "." + Long.toHexString(temporary.incrementAndGet()) + ".tmp");
+        Path half = directory.resolve(hash + "." + Long.toHexString(temporary.incrementAndGet()) + HALF);
         ByteBuffer bytes = block.asByteBuffer();
         try {
             Files.createDirectories(target.getParent());

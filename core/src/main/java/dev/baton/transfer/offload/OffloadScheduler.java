@@ -103,6 +103,11 @@ final class OffloadScheduler implements KvConnector.SchedulerSide {
     }
 
     @Override
+    public boolean asksStores() {
+        return files.isPresent();
+    }
+
+    @Override
     public boolean saves() {
         return true;
     }
@@ -118,7 +123,7 @@ final class OffloadScheduler implements KvConnector.SchedulerSide {
             }
         }
         state.numSaved = Math.max(state.numSaved, full);
-        if (!missing.isEmpty()) {
+        if (!missing.isEmpty() && !worker.isBehind()) {
             worker.save(saves.open(request.requestId()), missing);
         }
     }
@@ -137,6 +142,10 @@ final class OffloadScheduler implements KvConnector.SchedulerSide {
         String requestId = finished.request().requestId();
         states.remove(requestId);
         decided.removeIf(load -> load.requestId().equals(requestId));
-        return saves.finish(requestId) ? new KvHold.UnderLease(KvTransferParams.NONE) : new KvHold.FreeNow();
+        if (!saves.finish(requestId)) {
+            return new KvHold.FreeNow();
+        }
+        worker.limitHold(requestId);
+        return new KvHold.UnderLease(KvTransferParams.NONE);
     }
 }

@@ -18,9 +18,12 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -29,6 +32,11 @@ import org.slf4j.LoggerFactory;
 final class OffloadWorker implements KvConnector.WorkerSide {
     private static final Logger LOG = LoggerFactory.getLogger(OffloadWorker.class);
 
+    private static final String CLOSED = "the connector was closed";
+    /// Longest that a load takes, or that blocks are held to be saved.
+    private static final Duration LIMIT = Duration.ofSeconds(10);
+    /// Blocks that may wait to be written.
+    private static final int MAX_WAITING_BLOCKS = 4_096;
     /// Between two lines of the log about a file system that does not do what it should.
     private static final long COMPLAINT_NANOS = Duration.ofSeconds(10).toNanos();
 
@@ -39,7 +47,10 @@ final class OffloadWorker implements KvConnector.WorkerSide {
     private final KvSaves saves;
     private final ExecutorService readers;
     private final ExecutorService writers;
-    private final Map<String, AtomicBoolean> cancelled = new ConcurrentHashMap<>(); // one entry a load in flight
+    private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
+            1, Thread.ofPlatform().daemon().name("baton-kv-offload-timer").factory());
+    private final Map<String, Running> loads = new ConcurrentHashMap<>();
+    private final AtomicInteger waitingBlocks = new AtomicInteger();
     private final LongAdder transfers = new LongAdder();
     private final LongAdder failedTransfers = new LongAdder();
     private final LongAdder bytesLoaded = new LongAdder();
@@ -84,71 +95,121 @@ final class OffloadWorker implements KvConnector.WorkerSide {
                 : memory.map(tier -> tier.contains(hash)).orElse(false);
     }
 
-    void startLoad(OffloadLoad load) {
-        AtomicBoolean stop = new AtomicBoolean();
-        cancelled.put(load.requestId(), stop);
-        try {
-            readers.execute(() -> run(load, stop));
-        } catch (RejectedExecutionException e) {
-            fail(load, "the connector was closed");
-        }
-    }
+    /// A load in flight. It ends once: by itself, by being cancelled, or by its deadline, whatever a file system does.
+    private final class Running {
+        private final OffloadLoad load;
+        private final long startNanos = System.nanoTime();
+        private final ReentrantLock lock = new ReentrantLock();
+        private boolean over; // guarded by lock
 
-    private void run(OffloadLoad load, AtomicBoolean stop) {
-        long start = System.nanoTime();
-        int arrived = 0;
-        try {
-            while (arrived < load.hashes().length && !stop.get() && !closed) {
-                if (!bring(load.hashes()[arrived], pool.block(load.blockIds()[arrived]))) {
-                    break;
+        Running(OffloadLoad load) {
+            this.load = load;
+        }
+
+        /// Writes a block of the pool, unless the load is over.
+        boolean fill(int index, MemorySegment block) {
+            lock.lock();
+            try {
+                if (!over) {
+                    pool.block(load.blockIds()[index]).copyFrom(block);
                 }
-                arrived++;
+                return !over;
+            } finally {
+                lock.unlock();
             }
-        } catch (RuntimeException e) {
-            LOG.error("load of {} failed", load.requestId(), e);
-            fail(load, "internal error: " + e);
-            return;
         }
-        if (stop.get() || closed) {
-            fail(load, closed ? "the connector was closed" : "cancelled");
-            return;
+
+        /// @return whether this call ended it
+        private boolean end() {
+            lock.lock();
+            try {
+                boolean first = !over;
+                over = true;
+                return first;
+            } finally {
+                lock.unlock();
+            }
         }
-        cancelled.remove(load.requestId());
-        transfers.increment();
-        blocksLoaded.add(arrived);
-        bytesLoaded.add(arrived * pool.blockBytes());
-        loadNanos.add(System.nanoTime() - start);
-        sink.accept(new KvEvent.KvArrived(load.requestId(), arrived * pool.blockTokens(), arrived * pool.blockBytes()));
+
+        void fail(String reason) {
+            if (end()) {
+                loads.remove(load.requestId(), this);
+                failedTransfers.increment();
+                sink.accept(new KvEvent.KvFailed(load.requestId(), reason));
+            }
+        }
+
+        void arrived(int blocks) {
+            if (end()) {
+                loads.remove(load.requestId(), this);
+                transfers.increment();
+                blocksLoaded.add(blocks);
+                bytesLoaded.add(blocks * pool.blockBytes());
+                loadNanos.add(System.nanoTime() - startNanos);
+                sink.accept(new KvEvent.KvArrived(
+                        load.requestId(), blocks * pool.blockTokens(), blocks * pool.blockBytes()));
+            }
+        }
+
+        void run() {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment staging = files.isPresent() ? arena.allocate(pool.blockBytes(), 64) : MemorySegment.NULL;
+                int arrived = 0;
+                while (arrived < load.hashes().length && !closed && bring(this, arrived, staging)) {
+                    arrived++;
+                }
+                if (closed) {
+                    fail(CLOSED);
+                } else {
+                    arrived(arrived);
+                }
+            } catch (RuntimeException | OutOfMemoryError e) {
+                LOG.error("load of {} failed", load.requestId(), e);
+                fail("internal error: " + e);
+            }
+        }
     }
 
-    private void fail(OffloadLoad load, String reason) {
-        cancelled.remove(load.requestId());
-        failedTransfers.increment();
-        sink.accept(new KvEvent.KvFailed(load.requestId(), reason));
+    void startLoad(OffloadLoad load) {
+        Running running = new Running(load);
+        loads.put(load.requestId(), running);
+        try {
+            readers.execute(running::run);
+            ScheduledFuture<?> _ = timer.schedule(
+                    () -> running.fail("the file system did not answer within %d s".formatted(LIMIT.toSeconds())),
+                    LIMIT.toNanos(),
+                    TimeUnit.NANOSECONDS);
+        } catch (RejectedExecutionException e) {
+            running.fail(CLOSED);
+        }
     }
 
-    private boolean bring(BlockHash hash, MemorySegment target) {
+    /// @return false if the block is not to be had
+    private boolean bring(Running load, int index, MemorySegment staging) {
+        BlockHash hash = load.load.hashes()[index];
         if (memory.isPresent()) {
             Optional<MemorySegment> kept = memory.get().pin(hash);
             if (kept.isPresent()) {
-                target.copyFrom(kept.get());
-                memory.get().unpin(hash);
-                return true;
+                try {
+                    return load.fill(index, kept.get());
+                } finally {
+                    memory.get().unpin(hash);
+                }
             }
         }
         if (files.isEmpty()) {
             return false;
         }
         try {
-            if (!files.get().read(hash, target)) {
+            if (!files.get().read(hash, staging)) {
                 return false;
             }
         } catch (IOException e) {
             complain("read", e);
             return false;
         }
-        keep(hash, target);
-        return true;
+        keep(hash, staging);
+        return load.fill(index, staging);
     }
 
     /// Puts a block into the memory, if there is room for it.
@@ -161,19 +222,37 @@ final class OffloadWorker implements KvConnector.WorkerSide {
         }
     }
 
+    /// Whether blocks come faster than they are written: further ones are not kept then, so that no request waits for
+    /// its blocks to be.
+    boolean isBehind() {
+        return waitingBlocks.get() > MAX_WAITING_BLOCKS;
+    }
+
+    /// Sees to it that a request that is over does not keep its blocks for long, whatever a file system does.
+    void limitHold(String requestId) {
+        try {
+            ScheduledFuture<?> _ = timer.schedule(() -> saves.drop(requestId), LIMIT.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (RejectedExecutionException e) {
+            saves.drop(requestId);
+        }
+    }
+
     /// Saves blocks of a request; closes the save.
     void save(KvSaves.Save save, List<BlockToSave> blocks) {
+        waitingBlocks.addAndGet(blocks.size());
         try {
             writers.execute(() -> {
                 try {
                     write(save, blocks);
-                } catch (RuntimeException e) {
+                } catch (RuntimeException | OutOfMemoryError e) {
                     LOG.error("blocks were not kept", e);
                 } finally {
+                    waitingBlocks.addAndGet(-blocks.size());
                     save.close();
                 }
             });
         } catch (RejectedExecutionException e) {
+            waitingBlocks.addAndGet(-blocks.size());
             save.close();
         }
     }
@@ -223,9 +302,9 @@ final class OffloadWorker implements KvConnector.WorkerSide {
 
     @Override
     public void cancelLoad(String requestId) {
-        AtomicBoolean stop = cancelled.get(requestId);
-        if (stop != null) {
-            stop.set(true);
+        Running load = loads.get(requestId);
+        if (load != null) {
+            load.fail("cancelled");
         }
     }
 
@@ -246,7 +325,7 @@ final class OffloadWorker implements KvConnector.WorkerSide {
 
     @Override
     public int numLoads() {
-        return cancelled.size();
+        return loads.size();
     }
 
     KvTransferStats stats() {
@@ -262,23 +341,24 @@ final class OffloadWorker implements KvConnector.WorkerSide {
                 0);
     }
 
-    /// Ends the threads; saves and loads under way end after the block that they are at.
+    /// Ends what is under way. A thread that a file system holds is left behind: it writes into nothing any more.
     void close() {
         closed = true;
+        timer.shutdownNow().clear();
+        loads.values().forEach(load -> load.fail(CLOSED));
+        boolean interrupted = false;
         for (ExecutorService threads : List.of(readers, writers)) {
             threads.shutdown();
-            boolean interrupted = false;
-            boolean ended = false;
-            while (!ended) {
-                try {
-                    ended = threads.awaitTermination(1, TimeUnit.MINUTES);
-                } catch (InterruptedException e) {
-                    interrupted = true;
+            try {
+                if (!threads.awaitTermination(LIMIT.toSeconds(), TimeUnit.SECONDS)) {
+                    LOG.warn("secondary_tiers: the file system does not answer; its threads are left behind");
                 }
+            } catch (InterruptedException e) {
+                interrupted = true;
             }
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 }

@@ -48,10 +48,8 @@ public final class BlockServer implements Closeable {
         this.maxConnections = maxConnections;
         this.threads =
                 Thread.ofPlatform().daemon().name("baton-kv-" + name + "-", 0).factory();
-        this.acceptor = Thread.ofPlatform()
-                .daemon()
-                .name("baton-kv-" + name + "-acceptor")
-                .unstarted(this::acceptAll);
+        this.acceptor =
+                Thread.ofPlatform().daemon().name("baton-kv-acceptor-" + name).unstarted(this::acceptAll);
     }
 
     /// Binds and begins to accept decoders' connections.

@@ -203,7 +203,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             Optional<String> failure;
             try {
                 failure = load.run(peer);
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | OutOfMemoryError e) {
                 LOG.error("load of {} failed", load.requestId(), e);
                 failure = Optional.of("internal error: " + e);
             }

@@ -403,10 +403,15 @@ class NixlConnectorTest {
     }
 
     @Test
-    void anUnknownKeyAndAMissingLibraryAreNamed() {
+    void anUnknownKeyIsNamed() {
+        NixlInstance.home(); // skipped without one
         assertThatThrownBy(() -> NixlInstance.prefiller(Map.of("kv_lease_durations", 1)))
                 .isInstanceOf(TransferException.class)
                 .hasMessageContaining("kv_lease_durations");
+    }
+
+    @Test
+    void aMissingLibraryIsNamed() {
         assertThatThrownBy(() -> NixlHome.find(Optional.of(Path.of("/nowhere")), Map.of()))
                 .hasMessageContaining("libnixl_capi.so")
                 .hasMessageContaining("/nowhere");
