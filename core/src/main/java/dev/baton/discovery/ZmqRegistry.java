@@ -11,9 +11,9 @@ import tools.jackson.databind.node.ObjectNode;
 /// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing tells whether anybody
 /// listens.
 ///
-/// About one in a hundred connections that JeroMQ 0.6.0 opens never comes about, whoever listens (its listening side
-/// is sound): what is sent over it stays where it is. So a message that finds the one before still waiting goes over a
-/// new connection.
+/// About one in a hundred connections that JeroMQ 0.6.0 opens never comes about, whoever listens (its listening
+/// side is sound): what is sent over it stays where it is. So a message that finds the one before still waiting
+/// goes over a new connection.
 final class ZmqRegistry implements Registry {
     private static final Duration LINGER = Duration.ofMillis(500);
 

@@ -240,7 +240,8 @@ final class Scheduler {
             }
             request.numComputedTokens += step.numScheduledTokens(i);
             kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
-            // Not before logits have been seen to be finite: what is saved is found by others, also after a restart.
+            // Not before logits have been seen to be finite: what is saved is found by others, also after a
+            // restart.
             if (token != StepOutput.NO_TOKEN
                     && request.numComputedTokens - step.numScheduledTokens(i) < request.givenTokens) {
                 transfers.computed(request);

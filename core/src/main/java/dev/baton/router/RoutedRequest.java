@@ -20,9 +20,12 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// One generation request on its way: which routes are tried ([Attempt]), and what the client gets.
 ///
@@ -34,6 +37,7 @@ import org.slf4j.LoggerFactory;
 /// Everything here runs on the event loop of its exchange.
 final class RoutedRequest implements Attempt.Request {
     private static final Logger LOG = LoggerFactory.getLogger(RoutedRequest.class);
+    private static final String CONTINUED = "continued";
     private static final Logger ACCESS = LoggerFactory.getLogger(AccessLog.NAME);
 
     private static final String STREAM_ERROR = "stream_error";
@@ -428,54 +432,62 @@ final class RoutedRequest implements Attempt.Request {
             }
             case StreamProgress.Rest.From(Continuation continuation) -> {
                 legs = request.continued(continuation);
-                goOn(continuation.outputTokenIds().length, ifNoneLeft);
+                goOn(continuation.outputTokenIds().length, CONTINUED, ifNoneLeft);
             }
-            case StreamProgress.Rest.After after -> goOnAfter(after, ifNoneLeft);
+            case StreamProgress.Rest.After after ->
+                goOnBehind(
+                        after.head(),
+                        after.numOutputTokens(),
+                        (next, limit) -> next.body(request.tree(), after.tokens(), limit),
+                        CONTINUED,
+                        ifNoneLeft);
             case StreamProgress.Rest.AfterText after -> goOnAfterText(after, ifNoneLeft);
             case StreamProgress.Rest.Unknown() -> breakOff(ifNoneLeft, "its tokens are not known");
         }
     }
 
-    private void goOnAfter(StreamProgress.Rest.After after, Attempt.IfNoneLeft ifNoneLeft) {
-        OptionalInt limit = PromptContinuation.limit(request);
-        if (limit.isEmpty() || limit.getAsInt() <= after.numOutputTokens()) {
-            breakOff(ifNoneLeft, "how long it may become is not known");
-            return;
-        }
-        PromptContinuation next = new PromptContinuation(request, after.head(), after.numOutputTokens());
-        rest = next;
-        legs = request.afterPrompt(
-                next.body(request.tree(), after.tokens(), limit.getAsInt() - after.numOutputTokens()));
-        goOn(after.numOutputTokens(), ifNoneLeft);
-    }
-
     private void goOnAfterText(StreamProgress.Rest.AfterText after, Attempt.IfNoneLeft ifNoneLeft) {
-        OptionalInt limit = PromptContinuation.limit(request);
         if (router.config().exactContinuation() || !PromptContinuation.servesText(request)) {
             breakOff(ifNoneLeft, "its tokens are not known");
             return;
         }
-        if (limit.isEmpty() || limit.getAsInt() <= after.numTokens()) {
+        goOnBehind(
+                after.head(),
+                after.numTokens(),
+                (next, limit) -> next.body(request.tree(), after.text(), limit),
+                "continued from text",
+                ifNoneLeft);
+    }
+
+    /// @param head an event of the stream so far
+    /// @param numTokens that the client has
+    /// @param body makes the body of the rest, for so many tokens more
+    private void goOnBehind(
+            JsonNode head,
+            int numTokens,
+            BiFunction<PromptContinuation, Integer, ObjectNode> body,
+            String outcome,
+            Attempt.IfNoneLeft ifNoneLeft) {
+        OptionalInt limit = PromptContinuation.limit(request);
+        if (limit.isEmpty() || limit.getAsInt() <= numTokens) {
             breakOff(ifNoneLeft, "how long it may become is not known");
             return;
         }
-        PromptContinuation next = new PromptContinuation(request, after.head(), after.numTokens());
+        PromptContinuation next = new PromptContinuation(request, head, numTokens);
         rest = next;
-        legs = request.afterPrompt(next.body(request.tree(), after.text(), limit.getAsInt() - after.numTokens()));
-        LOG.warn(
-                "request {}: its engine says no token ids, so it goes on from its text, which need not be what that"
-                        + " engine would have sent",
-                id.upstream());
-        router.metrics().migrated("continued from text");
-        route(() -> breakOff(ifNoneLeft, "no decoder is left"));
+        legs = request.afterPrompt(body.apply(next, limit.getAsInt() - numTokens));
+        goOn(numTokens, outcome, ifNoneLeft);
     }
 
-    private void goOn(int numTokens, Attempt.IfNoneLeft ifNoneLeft) {
+    /// @param outcome what happens, in the metrics' words: one that is "from text" need not be what the engine that
+    ///     failed would have sent
+    private void goOn(int numTokens, String outcome, Attempt.IfNoneLeft ifNoneLeft) {
         LOG.warn(
-                "request {}: its stream broke off after {} tokens, another decoder is to go on",
+                "request {}: its stream broke off after {} tokens, another decoder is to go on: {}",
                 id.upstream(),
-                numTokens);
-        router.metrics().migrated("continued");
+                numTokens,
+                outcome);
+        router.metrics().migrated(outcome);
         route(() -> breakOff(ifNoneLeft, "no decoder is left"));
     }
 

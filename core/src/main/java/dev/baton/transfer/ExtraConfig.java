@@ -5,6 +5,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 
@@ -20,8 +21,14 @@ public final class ExtraConfig {
     /// @param keys those that the connector has
     /// @throws TransferException if a key is unknown
     public ExtraConfig(String connector, Map<String, Object> extra, Set<String> keys) {
+        this(connector, extra, keys, Set.of());
+    }
+
+    /// @param ignored keys that are taken, for other people's configurations, and mean nothing
+    /// @throws TransferException if a key is unknown
+    public ExtraConfig(String connector, Map<String, Object> extra, Set<String> keys, Set<String> ignored) {
         for (String key : extra.keySet()) {
-            if (!keys.contains(key)) {
+            if (!keys.contains(key) && !ignored.contains(key)) {
                 throw new TransferException("kv_connector_extra_config: %s has no \"%s\"; it has %s"
                         .formatted(connector, key, new TreeSet<>(keys)));
             }
@@ -60,6 +67,28 @@ public final class ExtraConfig {
             return text;
         }
         throw wrong(key, "a text");
+    }
+
+    /// A text that is not blank; empty if it is not set.
+    public Optional<String> text(String key) {
+        if (!extra.containsKey(key)) {
+            return Optional.empty();
+        }
+        if (!(extra.get(key) instanceof String text) || text.isBlank()) {
+            throw wrong(key, "a text");
+        }
+        return Optional.of(text);
+    }
+
+    /// A truth value.
+    public boolean truth(String key, boolean otherwise) {
+        if (!extra.containsKey(key)) {
+            return otherwise;
+        }
+        if (!(extra.get(key) instanceof Boolean value)) {
+            throw wrong(key, "true or false");
+        }
+        return value;
     }
 
     /// A list of at least one host; empty if it is not set.

@@ -65,9 +65,8 @@ class ZmqRegistrationsTest {
         return socket;
     }
 
-    /// Says it until the fleet is this one, after two seconds in vain over another connection: about one in a hundred
-    /// of
-    /// JeroMQ's never comes about; see [ZmqRegistry].
+    /// Says it until the fleet is this one, after two seconds in vain over another connection: about one in a
+    /// hundred of JeroMQ's never comes about; see [ZmqRegistry].
     private void say(ZMQ.Socket dealer, byte[] message, String... addresses) {
         say(dealer, message, recorder -> recorder.addresses().equals(List.of(addresses)));
     }

@@ -19,7 +19,6 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
@@ -37,17 +36,7 @@ class EngineOverLmCacheTest {
             String engineId, KvRole role, int blockTokens, MemoryLm model, Map<String, Object> extra) {
         KvTransferConfig transfer = new KvTransferConfig(
                 "LMCacheConnectorV1", role, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, extra);
-        EngineConfig config = EngineConfig.builder("memory", 200)
-                .blockTokens(blockTokens)
-                .numBlocks(600 / blockTokens)
-                .maxNumSeqs(8)
-                .maxNumBatchedTokens(32)
-                .maxWaiting(100)
-                .stepDeadline(Duration.ofSeconds(10))
-                .kvTransfer(Optional.of(transfer))
-                .compatibility(Map.of("tokenizer", "none"))
-                .build();
-        return Engine.start(config, model);
+        return EngineOverTcpTest.start(transfer, blockTokens, model);
     }
 
     private static Map<String, Object> remote(int port, int chunkTokens) {

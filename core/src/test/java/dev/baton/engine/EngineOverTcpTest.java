@@ -19,8 +19,14 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(value = 60, unit = TimeUnit.SECONDS)
 class EngineOverTcpTest {
     private static Engine start(String engineId, KvRole role, int blockTokens, MemoryLm model) {
-        KvTransferConfig transfer = new KvTransferConfig(
-                "TcpConnector", role, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, Map.of());
+        return start(
+                new KvTransferConfig(
+                        "TcpConnector", role, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, Map.of()),
+                blockTokens,
+                model);
+    }
+
+    static Engine start(KvTransferConfig transfer, int blockTokens, MemoryLm model) {
         EngineConfig config = EngineConfig.builder("memory", 200)
                 .blockTokens(blockTokens)
                 .numBlocks(600 / blockTokens)

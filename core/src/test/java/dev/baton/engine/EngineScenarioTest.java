@@ -38,23 +38,29 @@ class EngineScenarioTest {
         MemoryLm model = new MemoryLm(random.nextDouble() * 0.05);
         EngineConfig config = config(random, Optional.empty());
         try (Engine engine = Engine.start(config, model)) {
-            List<Traffic> traffic = new ArrayList<>();
             int[] shared = prompt(random, 0, capacity(config) / 2);
-            for (int i = 0; i < 40; i++) {
-                Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
-                traffic.add(one);
-                one.submit(engine, KvTransferParams.NONE);
-                if (random.nextInt(6) == 0) {
-                    pause(random);
-                    engine.abort("r" + random.nextInt(i + 1));
-                }
-            }
-            for (Traffic one : traffic) {
-                one.verify(model, config);
-            }
-            quiet(engine);
+            drive(engine, random, 40, shared, model, config);
         }
         assertThat(model.closed).isTrue();
+    }
+
+    /// Sends random requests, some of which are aborted, and looks at every answer.
+    private static void drive(
+            Engine engine, Random random, int requests, int[] shared, MemoryLm model, EngineConfig config) {
+        List<Traffic> traffic = new ArrayList<>();
+        for (int i = 0; i < requests; i++) {
+            Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
+            traffic.add(one);
+            one.submit(engine, KvTransferParams.NONE);
+            if (random.nextInt(6) == 0) {
+                pause(random);
+                engine.abort("r" + random.nextInt(i + 1));
+            }
+        }
+        for (Traffic one : traffic) {
+            one.verify(model, config);
+        }
+        quiet(engine);
     }
 
     @ParameterizedTest
@@ -112,21 +118,8 @@ class EngineScenarioTest {
         EngineConfig config = config(random, Optional.of(offload(extra)));
         for (int start = 0; start < 2; start++) { // the second finds the files of the first
             try (Engine engine = Engine.start(config, new MemoryLm(0))) {
-                List<Traffic> traffic = new ArrayList<>();
                 int[] shared = prompt(new Random(seed), 0, capacity(config) / 2);
-                for (int i = 0; i < 30; i++) {
-                    Traffic one = Traffic.random(random, "r" + i, shared, capacity(config));
-                    traffic.add(one);
-                    one.submit(engine, KvTransferParams.NONE);
-                    if (random.nextInt(6) == 0) {
-                        pause(random);
-                        engine.abort("r" + random.nextInt(i + 1));
-                    }
-                }
-                for (Traffic one : traffic) {
-                    one.verify(new MemoryLm(0), config);
-                }
-                quiet(engine);
+                drive(engine, random, 30, shared, new MemoryLm(0), config);
             }
         }
     }

@@ -2,6 +2,7 @@ package dev.baton.transfer.mooncake;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -12,16 +13,14 @@ import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.mooncake.BootstrapServer.Registration;
 import dev.baton.transfer.tcp.Counters;
+import dev.baton.transfer.tcp.ExpiryTimer;
 import dev.baton.transfer.tcp.Threads;
 import java.net.ProtocolException;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
-import java.util.TreeMap;
-import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -37,7 +36,7 @@ public final class MooncakeConnector implements KvConnector {
     public static final String NAME = "MooncakeConnector";
 
     /// Names blocks that travel as Baton has them.
-    static final String LAYOUT = "baton(layers, 2, kvHeads, blockTokens, headDim)";
+    static final String LAYOUT = "baton" + BlockShape.LAYOUT;
 
     private static final Logger LOG = LoggerFactory.getLogger(MooncakeConnector.class);
 
@@ -52,7 +51,7 @@ public final class MooncakeConnector implements KvConnector {
     private final Worker worker = new Worker();
     private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
             1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
-    private boolean expiryScheduled; // guarded by this
+    private final ExpiryTimer expiry = new ExpiryTimer(timer, this::expireDue);
 
     private MooncakeConnector(
             KvTransferConfig config,
@@ -71,7 +70,7 @@ public final class MooncakeConnector implements KvConnector {
         try {
             if (config.role() != KvRole.KV_CONSUMER) {
                 startedPusher = Optional.of(
-                        new Pusher(pool, compatibility, config.ip(), options, leases, counters, this::scheduleExpiry));
+                        new Pusher(pool, compatibility, config.ip(), options, leases, counters, expiry::schedule));
             }
             if (config.role() != KvRole.KV_PRODUCER) {
                 startedReceiver = Optional.of(new Receiver(pool, compatibility, config.ip(), options, counters, sink));
@@ -94,7 +93,7 @@ public final class MooncakeConnector implements KvConnector {
                 pusher.map(Pusher::rendezvous),
                 load -> receiver.ifPresent(it -> it.start(load)),
                 source -> receiver.ifPresent(it -> it.release(source)),
-                this::scheduleExpiry);
+                expiry::schedule);
     }
 
     /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
@@ -104,14 +103,7 @@ public final class MooncakeConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        if (spec.blockBytes() != pool.blockBytes() || spec.blockTokens() != pool.blockTokens()) {
-            throw new TransferException("the pool's blocks have %d bytes and %d tokens, those of the spec %d and %d"
-                    .formatted(pool.blockBytes(), pool.blockTokens(), spec.blockBytes(), spec.blockTokens()));
-        }
-        if (pool.blockBytes() > Integer.MAX_VALUE) {
-            throw new TransferException("blocks of %d bytes are too long for one transfer; lower --block-size"
-                    .formatted(pool.blockBytes()));
-        }
+        BlockShape.checkForMessages(spec, pool);
         if (!XferMetadata.isId(config.engineId())) {
             throw new TransferException("engine_id is empty, too long or has control characters");
         }
@@ -120,19 +112,9 @@ public final class MooncakeConnector implements KvConnector {
             throw new TransferException("vllm_kv_layout: at most %d layers can be exchanged with vLLM, the model has %d"
                     .formatted(Receiver.MAX_VLLM_LAYERS, pool.layers()));
         }
-        return new MooncakeConnector(config, spec, pool, fields(spec, compatibility), options, sink);
-    }
-
-    /// Everything that two Batons must share, by vLLM's names where it has them.
-    private static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
-        SortedMap<String, String> fields = new TreeMap<>(compatibility);
-        fields.put("cache_dtype", spec.dtype());
-        fields.put("num_hidden_layers", Integer.toString(spec.layers()));
-        fields.put("num_kv_heads", Integer.toString(spec.kvHeads()));
-        fields.put("head_size", Integer.toString(spec.headDim()));
-        fields.put("block_size", Integer.toString(spec.blockTokens()));
+        SortedMap<String, String> fields = BlockShape.fields(spec, compatibility);
         fields.put("kv_cache_layout", LAYOUT);
-        return fields;
+        return new MooncakeConnector(config, spec, pool, fields, options, sink);
     }
 
     private BootstrapServer startBootstrap(String workerAddress) {
@@ -154,27 +136,11 @@ public final class MooncakeConnector implements KvConnector {
         sink.accept(event);
     }
 
-    /// Sees to it that the timer looks at leases and questions when the next one runs out.
-    private synchronized void scheduleExpiry() {
-        if (expiryScheduled || timer.isShutdown()) {
-            return;
-        }
+    /// Ends leases and questions that have run out.
+    private long expireDue() {
         long next = leases.expireDue();
-        if (pusher.isPresent()) {
-            next = Math.min(next, pusher.get().rendezvous().expireDue(System.nanoTime()));
-        }
-        if (next != Long.MAX_VALUE) {
-            expiryScheduled = true;
-            ScheduledFuture<?> _ =
-                    timer.schedule(Threads.surviving("expiry", this::expire), next, TimeUnit.NANOSECONDS);
-        }
-    }
-
-    private void expire() {
-        synchronized (this) {
-            expiryScheduled = false;
-        }
-        scheduleExpiry();
+        return pusher.map(it -> Math.min(next, it.rendezvous().expireDue(System.nanoTime())))
+                .orElse(next);
     }
 
     @Override

@@ -2,6 +2,7 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -9,6 +10,7 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.tcp.Counters;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -19,7 +21,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
-import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
@@ -114,24 +115,10 @@ public final class NixlConnector implements KvConnector {
             Map<String, String> compatibility,
             Consumer<KvEvent> sink,
             Map<String, String> environment) {
-        if (spec.blockBytes() != pool.blockBytes() || spec.blockTokens() != pool.blockTokens()) {
-            throw new TransferException("the pool's blocks have %d bytes and %d tokens, those of the spec %d and %d"
-                    .formatted(pool.blockBytes(), pool.blockTokens(), spec.blockBytes(), spec.blockTokens()));
-        }
+        BlockShape.check(spec, pool);
         NixlOptions options = NixlOptions.from(config.extra(), spec);
-        return new NixlConnector(config, spec, pool, fields(spec, compatibility), options, environment, sink);
-    }
-
-    /// Everything that two Batons must share, by vLLM's names where it has them.
-    private static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
-        SortedMap<String, String> fields = new TreeMap<>(compatibility);
-        fields.put("cache_dtype", spec.dtype());
-        fields.put("num_hidden_layers", Integer.toString(spec.layers()));
-        fields.put("num_kv_heads", Integer.toString(spec.kvHeads()));
-        fields.put("head_size", Integer.toString(spec.headDim()));
-        fields.put("block_size", Integer.toString(spec.blockTokens()));
-        fields.put("kv_cache_layout", "(layers, 2, kvHeads, blockTokens, headDim)");
-        return fields;
+        return new NixlConnector(
+                config, spec, pool, BlockShape.fields(spec, compatibility), options, environment, sink);
     }
 
     /// As many blocks as the pool has, because each prompt begins one, within `vllm_mirror_bytes`.
@@ -238,7 +225,7 @@ public final class NixlConnector implements KvConnector {
                                         .orElse("")))
                 .orElse("reads only");
         return "%s %s, %s, NIXL of %s"
-                .formatted(NAME, name, channel, home.library().getParent());
+                .formatted(NAME, name, channel, home.sharedObject().getParent());
     }
 
     @Override

@@ -15,9 +15,9 @@ import java.util.concurrent.TimeUnit;
 
 /// Where the NIXL library was found.
 ///
-/// @param library `libnixl_capi.so`
+/// @param sharedObject `libnixl_capi.so`
 /// @param plugins the folder of its plugins
-record NixlHome(Path library, Path plugins) {
+record NixlHome(Path sharedObject, Path plugins) {
     private static final String LIBRARY = "libnixl_capi.so";
     private static final long PYTHON_SECONDS = 10;
 

@@ -1,5 +1,6 @@
 package dev.baton.transfer.nixl;
 
+import static java.lang.foreign.SymbolLookup.libraryLookup;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -117,10 +118,11 @@ final class NixlLibrary {
         setenv("UCX_MEM_MMAP_HOOK_MODE", "none");
         setenv("UCX_RCACHE_MAX_UNRELEASED", "1024"); // vLLM's setting against a leak in UCX
         try {
-            return new NixlLibrary(SymbolLookup.libraryLookup(home.library(), Arena.global()));
+            return new NixlLibrary(libraryLookup(home.sharedObject(), Arena.global()));
         } catch (IllegalArgumentException e) {
             throw new TransferException(
-                    "%s: %s cannot be loaded: %s".formatted(NixlConnector.NAME, home.library(), e.getMessage()), e);
+                    "%s: %s cannot be loaded: %s".formatted(NixlConnector.NAME, home.sharedObject(), e.getMessage()),
+                    e);
         }
     }
 

@@ -1,7 +1,7 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.kvcache.KvCacheSpec;
-import dev.baton.transfer.TransferException;
+import dev.baton.transfer.ExtraConfig;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -77,8 +77,7 @@ record NixlOptions(
     ///
     /// @throws TransferException if a key is unknown or a value is out of range
     static NixlOptions from(Map<String, Object> fields, KvCacheSpec spec) {
-        ExtraConfig extra = new ExtraConfig(fields);
-        extra.checkKeys(USED, IGNORED);
+        ExtraConfig extra = new ExtraConfig(NixlConnector.NAME, fields, USED, IGNORED);
         Duration lease = extra.seconds("kv_lease_duration", Duration.ofSeconds(30));
         return new NixlOptions(
                 extra.text("nixl_home").map(Path::of),
@@ -86,24 +85,24 @@ record NixlOptions(
                 extra.seconds("kv_lease_extension", lease.multipliedBy(2).dividedBy(3)),
                 extra.seconds("kv_heartbeat_interval", lease.dividedBy(6)),
                 extra.seconds("kv_peer_timeout", Duration.ofSeconds(5)),
-                extra.texts("kv_allowed_hosts"),
+                extra.hosts("kv_allowed_hosts"),
                 extra.truth("kv_checksum", true),
                 extra.truth("enforce_handshake_compat", true),
                 extra.truth("vllm_peers", true),
-                (int) extra.integer(VLLM_BLOCK_SIZE, 128, 1, 1 << 16),
-                extra.integer(MIRROR_BYTES, 1L << 30, 1, 1L << 50),
-                extra.integer(STAGING_BYTES, 64L << 20, 1, 1L << 40),
-                extra.text(CPU_ISA, cpuIsa(spec.dtype())),
+                (int) extra.count(VLLM_BLOCK_SIZE, 1, 1 << 16, 128),
+                extra.count(MIRROR_BYTES, 1, 1L << 50, 1L << 30),
+                extra.count(STAGING_BYTES, 1, 1L << 40, 64L << 20),
+                extra.text(CPU_ISA).orElse(cpuIsa(spec.dtype())),
                 new Compatibility(
-                        extra.text("vllm_version", "0.32.0"),
-                        (int) extra.integer("vllm_nixl_connector_version", 14, 1, 1 << 16),
-                        extra.text("vllm_model", spec.modelId()),
-                        "torch." + extra.text("vllm_dtype", spec.dtype()),
+                        extra.text("vllm_version").orElse("0.32.0"),
+                        (int) extra.count("vllm_nixl_connector_version", 1, 1 << 16, 14),
+                        extra.text("vllm_model").orElse(spec.modelId()),
+                        "torch." + extra.text("vllm_dtype").orElse(spec.dtype()),
                         spec.kvHeads(),
                         spec.headDim(),
                         spec.layers(),
-                        extra.text("vllm_attn_backend", "CPU_ATTN"),
-                        extra.text("vllm_cache_dtype", "auto"),
+                        extra.text("vllm_attn_backend").orElse("CPU_ATTN"),
+                        extra.text("vllm_cache_dtype").orElse("auto"),
                         extra.truth("vllm_is_hma_enabled", true)));
     }
 

@@ -6,6 +6,8 @@ import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.tcp.Counters;
+import dev.baton.transfer.tcp.Threads;
 import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
@@ -270,7 +272,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         } else {
             counters.transfers.increment();
             counters.bytesTransferred.add(load.numBytes());
-            counters.descriptors.add(load.numDescriptors());
+            counters.blocksTransferred.add(load.numDescriptors());
             counters.xferNanos.add(load.elapsedNanos());
             sink.accept(new KvEvent.KvArrived(load.requestId, load.numTokens, load.numBytes()));
         }

@@ -4,6 +4,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.tcp.Threads;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ProtocolException;

@@ -1,12 +1,13 @@
 package dev.baton.transfer.offload;
 
+import dev.baton.transfer.ExtraConfig;
 import dev.baton.transfer.TransferException;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /// Settings of the offloading connector, from `kv_connector_extra_config`, by vLLM's keys.
@@ -19,9 +20,12 @@ record OffloadOptions(long cpuBytes, String evictionPolicy, Optional<Files> file
     private static final String EVICTION = "eviction_policy";
     private static final String TIERS = "secondary_tiers";
     private static final String PROMPT_ONLY = "offload_prompt_only";
-    private static final Set<String> KEYS = new TreeSet<>(Set.of(CPU_BYTES, EVICTION, TIERS, PROMPT_ONLY));
+    private static final Set<String> KEYS = Set.of(CPU_BYTES, EVICTION, TIERS, PROMPT_ONLY);
     private static final Set<String> TIER_KEYS =
-            new TreeSet<>(Set.of("type", "root_dir", "max_bytes", "n_read_threads", "n_write_threads"));
+            Set.of("type", "root_dir", "max_bytes", "n_read_threads", "n_write_threads");
+
+    private static final long MAX_BYTES = 1_000_000_000_000_000L;
+    private static final int MAX_THREADS = 256;
 
     /// A tier of files.
     ///
@@ -35,24 +39,23 @@ record OffloadOptions(long cpuBytes, String evictionPolicy, Optional<Files> file
     /// Reads the settings.
     ///
     /// @throws TransferException if a key is unknown, missing or out of range
-    static OffloadOptions from(Map<String, Object> extra) {
-        check("kv_connector_extra_config: OffloadingConnector", extra, KEYS);
-        if (Boolean.FALSE.equals(extra.get(PROMPT_ONLY))) {
+    static OffloadOptions from(Map<String, Object> settings) {
+        ExtraConfig extra = new ExtraConfig(OffloadingConnector.NAME, settings, KEYS);
+        if (!extra.truth(PROMPT_ONLY, true)) {
             throw new TransferException("kv_connector_extra_config: " + PROMPT_ONLY
                     + " false is not built: blocks of the output are not kept; leave the key out");
         }
-        Optional<Files> files = files(extra.get(TIERS));
-        Object bytes = extra.get(CPU_BYTES);
-        if (bytes == null && files.isEmpty()) {
+        Optional<Files> files = files(settings.get(TIERS));
+        if (!settings.containsKey(CPU_BYTES) && files.isEmpty()) {
             throw new TransferException("kv_connector_extra_config: OffloadingConnector needs " + CPU_BYTES
                     + ", the memory for blocks in bytes, or " + TIERS);
         }
-        Object policy = extra.getOrDefault(EVICTION, "lru");
-        if (EvictionPolicy.of(policy.toString(), 1).isEmpty()) {
+        String policy = extra.text(EVICTION).orElse("lru");
+        if (EvictionPolicy.of(policy, 1).isEmpty()) {
             throw new TransferException(
                     "kv_connector_extra_config: %s is \"%s\"; choose lru or arc".formatted(EVICTION, policy));
         }
-        return new OffloadOptions(bytes == null ? 0 : number(CPU_BYTES, bytes, 0), policy.toString(), files);
+        return new OffloadOptions(extra.count(CPU_BYTES, 0, MAX_BYTES, 0), policy, files);
     }
 
     private static Optional<Files> files(@Nullable Object tiers) {
@@ -66,41 +69,17 @@ record OffloadOptions(long cpuBytes, String evictionPolicy, Optional<Files> file
             throw new TransferException("kv_connector_extra_config: " + TIERS
                     + " may have one tier, [{\"type\": \"fs\", \"root_dir\": DIR}]; others are not built");
         }
-        check("kv_connector_extra_config: a tier of type fs", tier, TIER_KEYS);
-        if (!(tier.get("root_dir") instanceof String root) || root.isBlank()) {
-            throw new TransferException("kv_connector_extra_config: a tier of type fs needs root_dir, a directory");
-        }
+        Map<String, Object> settings = new HashMap<>();
+        tier.forEach((key, value) -> settings.put(key.toString(), value));
+        ExtraConfig extra = new ExtraConfig("a tier of type fs", settings, TIER_KEYS);
+        Path root = extra.text("root_dir")
+                .map(Path::of)
+                .orElseThrow(() -> new TransferException(
+                        "kv_connector_extra_config: a tier of type fs needs root_dir, a directory"));
         return Optional.of(new Files(
-                Path.of(root),
-                value(tier, "max_bytes", Long.MAX_VALUE),
-                (int) Math.min(256, value(tier, "n_read_threads", 4)),
-                (int) Math.min(256, value(tier, "n_write_threads", 2))));
-    }
-
-    private static long value(Map<?, ?> tier, String key, long otherwise) {
-        Object value = tier.get(key);
-        return value == null ? otherwise : number(key, value, 1);
-    }
-
-    private static void check(String who, Map<?, ?> given, Set<String> known) {
-        for (Object key : given.keySet()) {
-            if (!known.contains(key.toString())) {
-                throw new TransferException("%s has no \"%s\"; it has %s".formatted(who, key, known));
-            }
-        }
-    }
-
-    /// As vLLM does, also from text such as `"1e9"`.
-    private static long number(String key, Object value, long least) {
-        try {
-            double number = Double.parseDouble(value.toString());
-            if (number >= least && number <= 1e15 && number == Math.rint(number)) {
-                return (long) number;
-            }
-        } catch (NumberFormatException e) {
-            // said below
-        }
-        throw new TransferException("kv_connector_extra_config: %s must be a whole number of at least %d, got %s"
-                .formatted(key, least, value));
+                root,
+                extra.count("max_bytes", 1, MAX_BYTES, Long.MAX_VALUE),
+                (int) Math.min(MAX_THREADS, extra.count("n_read_threads", 1, MAX_BYTES, 4)),
+                (int) Math.min(MAX_THREADS, extra.count("n_write_threads", 1, MAX_BYTES, 2))));
     }
 }

@@ -95,7 +95,8 @@ final class OffloadWorker implements KvConnector.WorkerSide {
                 : memory.map(tier -> tier.contains(hash)).orElse(false);
     }
 
-    /// A load in flight. It ends once: by itself, by being cancelled, or by its deadline, whatever a file system does.
+    /// A load in flight. It ends once: by itself, by being cancelled, or by its deadline, whatever a file
+    /// system does.
     private final class Running {
         private final OffloadLoad load;
         private final long startNanos = System.nanoTime();
@@ -222,8 +223,8 @@ final class OffloadWorker implements KvConnector.WorkerSide {
         }
     }
 
-    /// Whether blocks come faster than they are written: further ones are not kept then, so that no request waits for
-    /// its blocks to be.
+    /// Whether blocks come faster than they are written: further ones are not kept then, so that no request
+    /// waits for its blocks to be.
     boolean isBehind() {
         return waitingBlocks.get() > MAX_WAITING_BLOCKS;
     }

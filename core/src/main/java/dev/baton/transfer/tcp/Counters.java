@@ -11,7 +11,7 @@ public final class Counters {
     public final LongAdder failedTransfers = new LongAdder();
     /// Bytes of blocks received and verified.
     public final LongAdder bytesTransferred = new LongAdder();
-    /// Blocks received and verified.
+    /// Pieces received and verified: blocks, but for NIXL, which counts its descriptors.
     public final LongAdder blocksTransferred = new LongAdder();
     /// Time of the loads that ended well, summed.
     public final LongAdder xferNanos = new LongAdder();

@@ -2,6 +2,7 @@ package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -13,8 +14,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import java.util.SortedMap;
-import java.util.TreeMap;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -37,7 +36,6 @@ public final class TcpConnector implements KvConnector {
     private final Optional<BlockServer> server;
     private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
             1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
-    private boolean expiryScheduled; // guarded by this
 
     private TcpConnector(
             KvTransferConfig config,
@@ -57,8 +55,9 @@ public final class TcpConnector implements KvConnector {
                         options.maxConnections(),
                         wire -> new ServedConnection(wire, self, pool, leases, options, counters)));
         int port = server.map(BlockServer::port).orElse(0);
+        ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
         this.scheduler =
-                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, this::scheduleExpiry);
+                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, expiry::schedule);
         this.timer.setRemoveOnCancelPolicy(true);
     }
 
@@ -81,32 +80,12 @@ public final class TcpConnector implements KvConnector {
             Consumer<KvEvent> sink,
             int minVersion,
             int maxVersion) {
-        if (spec.blockBytes() != pool.blockBytes() || spec.blockTokens() != pool.blockTokens()) {
-            throw new TransferException("the pool's blocks have %d bytes and %d tokens, those of the spec %d and %d"
-                    .formatted(pool.blockBytes(), pool.blockTokens(), spec.blockBytes(), spec.blockTokens()));
-        }
-        if (pool.blockBytes() > Integer.MAX_VALUE) {
-            throw new TransferException("blocks of %d bytes are too long for one transfer; lower --block-size"
-                    .formatted(pool.blockBytes()));
-        }
-        Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", fields(spec, compatibility));
+        BlockShape.checkForMessages(spec, pool);
+        Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", BlockShape.fields(spec, compatibility));
         checkLengths(self);
         TcpConnector connector = new TcpConnector(config, spec, pool, self, TcpOptions.from(config.extra()), sink);
         connector.startHeartbeats(TcpOptions.from(config.extra()));
         return connector;
-    }
-
-    /// Everything that two instances must share, by vLLM's names where it has them. Not the model's id: that may be
-    /// a path, and the same weights may lie under different ones; their digest is among what the engine adds.
-    static SortedMap<String, String> fields(KvCacheSpec spec, Map<String, String> compatibility) {
-        SortedMap<String, String> fields = new TreeMap<>(compatibility);
-        fields.put("cache_dtype", spec.dtype());
-        fields.put("num_hidden_layers", Integer.toString(spec.layers()));
-        fields.put("num_kv_heads", Integer.toString(spec.kvHeads()));
-        fields.put("head_size", Integer.toString(spec.headDim()));
-        fields.put("block_size", Integer.toString(spec.blockTokens()));
-        fields.put("kv_cache_layout", "(layers, 2, kvHeads, blockTokens, headDim)");
-        return fields;
     }
 
     private static void checkLengths(Hello self) {
@@ -145,24 +124,6 @@ public final class TcpConnector implements KvConnector {
         long interval = options.heartbeatInterval().toNanos();
         ScheduledFuture<?> _ = timer.scheduleWithFixedDelay(
                 Threads.surviving("heartbeats", worker::tick), interval, interval, TimeUnit.NANOSECONDS);
-    }
-
-    /// Sees to it that the timer looks at the leases when the next one runs out.
-    private synchronized void scheduleExpiry() {
-        if (!expiryScheduled && !timer.isShutdown()) {
-            long next = leases.expireDue();
-            if (next != Long.MAX_VALUE) {
-                expiryScheduled = true;
-                ScheduledFuture<?> _ = timer.schedule(this::expire, next, TimeUnit.NANOSECONDS);
-            }
-        }
-    }
-
-    private void expire() {
-        synchronized (this) {
-            expiryScheduled = false;
-        }
-        scheduleExpiry();
     }
 
     @Override

@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.ConnectorInstance;
+import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
@@ -29,7 +31,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
@@ -47,12 +48,11 @@ class LmCacheConnectorTest {
     private static final int BLOCKS = 64;
 
     /// A pool, a connector over it and the events that it reported: an instance without an engine.
-    private static final class Instance implements AutoCloseable {
-        final PagedKv pool = new PagedKv(BLOCKS, 2, 2, BLOCK_TOKENS, 4, DType.F32);
-        final LinkedBlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
+    private static final class Instance extends ConnectorInstance {
         final LmCacheConnector connector;
 
         Instance(KvRole role, Map<String, Object> settings) {
+            super(new PagedKv(BLOCKS, 2, 2, BLOCK_TOKENS, 4, DType.F32));
             Map<String, Object> extra = new HashMap<>();
             extra.put("lmcache.chunk_size", CHUNK_TOKENS);
             extra.put("lmcache.max_local_cpu_size", 0.001);
@@ -64,21 +64,13 @@ class LmCacheConnectorTest {
         }
 
         Instance fill(int seed) {
-            Random random = new Random(seed);
-            for (long i = 0; i < pool.segment().byteSize() / 4; i++) {
-                pool.segment().setAtIndex(ValueLayout.JAVA_INT, i, random.nextInt());
-            }
+            fillWithNoise(seed);
             return this;
         }
 
-        KvEvent event() {
-            try {
-                KvEvent event = events.poll(20, TimeUnit.SECONDS);
-                assertThat(event).isNotNull();
-                return event;
-            } catch (InterruptedException e) {
-                throw new IllegalStateException(e);
-            }
+        @Override
+        protected KvConnector connector() {
+            return connector;
         }
 
         /// As the engine does with a prompt whose first tokens are in its prefix cache.
@@ -86,7 +78,7 @@ class LmCacheConnectorTest {
             int external = connector.scheduler().numNewMatchedTokens(request, numComputed);
             connector.scheduler().updateStateAfterAlloc(request, blocks, numComputed, external);
             connector.scheduler().takeLoads().forEach(KvLoad::start);
-            return event();
+            return nextEvent();
         }
 
         /// As the engine does with a request that computed all of its prompt.
@@ -100,7 +92,7 @@ class LmCacheConnectorTest {
                     .scheduler()
                     .requestFinished(new KvFinished(request, tokens, tokens.length, blocks, numComputed, true));
             if (hold instanceof KvHold.UnderLease) {
-                assertThat(event()).isEqualTo(new KvEvent.LeaseReleased(request.requestId()));
+                assertThat(nextEvent()).isEqualTo(new KvEvent.LeaseReleased(request.requestId()));
             }
             assertThat(connector.worker().numLeases()).isZero();
             return hold;
@@ -114,8 +106,7 @@ class LmCacheConnectorTest {
 
         @Override
         public void close() {
-            connector.close();
-            pool.close();
+            closeAbruptly();
         }
     }
 
@@ -345,13 +336,11 @@ class LmCacheConnectorTest {
                 Instance instance = new Instance(KvRole.KV_BOTH, over(server, 1))) {
             KvRequest request = request("a", tokens(1, 16));
             instance.connector.scheduler().computed(request, blocks(0, 16), 16);
-            KvHold hold = instance.connector
-                    .scheduler()
-                    .requestFinished(new KvFinished(request, request.tokenIds(), 16, blocks(0, 16), 16, true));
+            KvHold hold = instance.finished(request, blocks(0, 16), 16, true);
             assertThat(hold).isInstanceOf(KvHold.UnderLease.class);
             assertThat(instance.connector.worker().numLeases()).isEqualTo(1);
             long start = System.nanoTime();
-            assertThat(instance.event()).isEqualTo(new KvEvent.LeaseReleased("a"));
+            assertThat(instance.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("a"));
             assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
             assertThat(instance.connector.worker().numLeases()).isZero();
             assertThat(instance.events).isEmpty();
@@ -364,14 +353,11 @@ class LmCacheConnectorTest {
                 Instance instance = new Instance(KvRole.KV_BOTH, over(server, 30))) {
             KvRequest request = request("a", tokens(1, 16));
             instance.connector.scheduler().computed(request, blocks(0, 16), 16);
-            assertThat(instance.connector
-                            .scheduler()
-                            .requestFinished(new KvFinished(request, request.tokenIds(), 16, blocks(0, 16), 16, true)))
-                    .isInstanceOf(KvHold.UnderLease.class);
+            assertThat(instance.finished(request, blocks(0, 16), 16, true)).isInstanceOf(KvHold.UnderLease.class);
             instance.connector.worker().dropLease("a");
             instance.connector.worker().dropLease("a");
             instance.connector.worker().dropLease("nobody");
-            assertThat(instance.event()).isEqualTo(new KvEvent.LeaseReleased("a"));
+            assertThat(instance.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("a"));
             assertThat(instance.events).isEmpty();
         }
     }
@@ -382,10 +368,7 @@ class LmCacheConnectorTest {
                 Instance instance = new Instance(KvRole.KV_BOTH, over(server, 30))) {
             KvRequest aborted = request("a", tokens(1, 16));
             instance.connector.scheduler().computed(aborted, blocks(0, 16), 16);
-            assertThat(instance.connector
-                            .scheduler()
-                            .requestFinished(new KvFinished(aborted, aborted.tokenIds(), 16, blocks(0, 16), 16, false)))
-                    .isEqualTo(new KvHold.FreeNow());
+            assertThat(instance.finished(aborted, blocks(0, 16), 16, false)).isEqualTo(new KvHold.FreeNow());
             KvRequest preempted = request("b", tokens(2, 16));
             instance.connector.scheduler().computed(preempted, blocks(4, 16), 16);
             instance.connector.scheduler().preempted(preempted);
@@ -424,7 +407,7 @@ class LmCacheConnectorTest {
             assertThat(instance.connector.worker().numLoads()).isEqualTo(1);
             instance.connector.worker().cancelLoad("a");
             instance.connector.worker().cancelLoad("a");
-            assertThat(instance.event()).isEqualTo(new KvEvent.KvFailed("a", "cancelled"));
+            assertThat(instance.nextEvent()).isEqualTo(new KvEvent.KvFailed("a", "cancelled"));
             assertThat(instance.connector.worker().numLoads()).isZero();
             assertThat(instance.events).isEmpty();
             assertThat(holdsOnly77(instance.pool.segment())).isTrue();
@@ -440,9 +423,7 @@ class LmCacheConnectorTest {
             KvHold hold = new KvHold.FreeNow();
             if (instance.connector.scheduler().saves()) {
                 instance.connector.scheduler().computed(saved, blocks(8, 16), 16);
-                hold = instance.connector
-                        .scheduler()
-                        .requestFinished(new KvFinished(saved, saved.tokenIds(), 16, blocks(8, 16), 16, true));
+                hold = instance.finished(saved, blocks(8, 16), 16, true);
             }
             for (int i = 0; i < 5; i++) {
                 KvRequest request = request("load" + i, tokens(i, 16));

@@ -5,9 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.ConnectorInstance;
 import dev.baton.transfer.KvConnector;
-import dev.baton.transfer.KvEvent;
-import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvLoadFailurePolicy;
@@ -15,18 +14,13 @@ import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
-import java.util.concurrent.LinkedBlockingQueue;
-import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 
 /// A pool, a connector over it and the events that it reported: an instance without an engine.
-final class MooncakeInstance implements AutoCloseable {
+final class MooncakeInstance extends ConnectorInstance {
     static final int LAYERS = 3;
     static final int KV_HEADS = 2;
     static final int HEAD_DIM = 16;
@@ -37,9 +31,7 @@ final class MooncakeInstance implements AutoCloseable {
 
     final KvRole role;
     final String engineId;
-    final PagedKv pool;
     final MooncakeConnector connector;
-    final LinkedBlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
 
     MooncakeInstance(
             KvRole role,
@@ -48,12 +40,12 @@ final class MooncakeInstance implements AutoCloseable {
             int numBlocks,
             Map<String, Object> extra,
             Map<String, String> compatibility) {
+        super(new PagedKv(numBlocks, LAYERS, KV_HEADS, blockTokens, HEAD_DIM, DType.F32));
         this.role = role;
         this.engineId = engineId;
         KvCacheSpec spec = new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, blockTokens, numBlocks);
         Map<String, Object> settings = new HashMap<>(PATIENT);
         settings.putAll(extra);
-        this.pool = new PagedKv(numBlocks, LAYERS, KV_HEADS, blockTokens, HEAD_DIM, DType.F32);
         this.connector = MooncakeConnector.start(
                 new KvTransferConfig(
                         MooncakeConnector.NAME,
@@ -81,16 +73,8 @@ final class MooncakeInstance implements AutoCloseable {
 
     /// Fills the pool with noise that differs everywhere.
     MooncakeInstance fill(long seed) {
-        Random random = new Random(seed);
-        MemorySegment segment = pool.segment();
-        for (long offset = 0; offset < segment.byteSize(); offset += Integer.BYTES) {
-            segment.set(ValueLayout.JAVA_INT, offset, random.nextInt());
-        }
+        fillWithNoise(seed);
         return this;
-    }
-
-    byte[] block(int id) {
-        return pool.block(id).toArray(ValueLayout.JAVA_BYTE);
     }
 
     String bootstrap() {
@@ -139,10 +123,7 @@ final class MooncakeInstance implements AutoCloseable {
 
     /// Ends a prefill of one output token.
     KvHold finish(KvRequest request, int[] blockIds, boolean completed) {
-        int computed = completed ? request.numTokens() : 0;
-        return scheduler()
-                .requestFinished(new KvFinished(
-                        request, request.tokenIds(), request.numTokens(), blockIds, computed, completed));
+        return finished(request, blockIds, completed ? request.numTokens() : 0, completed);
     }
 
     /// Holds blocks for a decoder, as after a prefill.
@@ -163,55 +144,11 @@ final class MooncakeInstance implements AutoCloseable {
 
     /// Ends a decoder's request, as after its last token.
     void done(KvRequest request, int[] blockIds) {
-        assertThat(scheduler()
-                        .requestFinished(new KvFinished(
-                                request, request.tokenIds(), request.numTokens(), blockIds, request.numTokens(), true)))
-                .isInstanceOf(KvHold.FreeNow.class);
+        assertThat(finished(request, blockIds, request.numTokens(), true)).isInstanceOf(KvHold.FreeNow.class);
     }
 
-    KvConnector.SchedulerSide scheduler() {
-        return connector.scheduler();
-    }
-
-    KvConnector.WorkerSide worker() {
-        return connector.worker();
-    }
-
-    KvEvent nextEvent() {
-        return nextEvent(20_000);
-    }
-
-    KvEvent nextEvent(long millis) {
-        try {
-            KvEvent event = events.poll(millis, TimeUnit.MILLISECONDS);
-            assertThat(event).as("event within %d ms", millis).isNotNull();
-            return event;
-        } catch (InterruptedException e) {
-            throw new IllegalStateException(e);
-        }
-    }
-
-    String nextFailure(String requestId) {
-        KvEvent event = nextEvent();
-        assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
-        assertThat(event.requestId()).isEqualTo(requestId);
-        return ((KvEvent.KvFailed) event).reason();
-    }
-
-    /// Closes without complaint about leases and loads that the test means to leave.
-    void closeAbruptly() {
-        connector.close();
-        pool.close();
-    }
-
-    /// Closes, and checks that nothing was left over.
     @Override
-    public void close() {
-        int leases = worker().numLeases();
-        int loads = worker().numLoads();
-        closeAbruptly();
-        assertThat(leases).as("leases left").isZero();
-        assertThat(loads).as("loads left").isZero();
-        assertThat(events).as("events that no test expected").isEmpty();
+    protected KvConnector connector() {
+        return connector;
     }
 }

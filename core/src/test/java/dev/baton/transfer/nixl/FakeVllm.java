@@ -2,6 +2,7 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.tcp.Threads;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;

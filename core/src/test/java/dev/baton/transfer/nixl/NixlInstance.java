@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
-import dev.baton.transfer.KvEvent;
-import dev.baton.transfer.KvFinished;
+import dev.baton.transfer.ConnectorInstance;
+import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvLoadFailurePolicy;
@@ -15,27 +15,20 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Random;
-import java.util.concurrent.LinkedBlockingQueue;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Assumptions;
 
 /// A pool, a NIXL connector over it and the events that it reported: an instance without an engine.
-final class NixlInstance implements AutoCloseable {
+final class NixlInstance extends ConnectorInstance {
     static final int LAYERS = 3;
     static final int KV_HEADS = 2;
     static final int HEAD_DIM = 16;
     static final int BLOCK_TOKENS = 16;
 
     final KvCacheSpec spec;
-    final PagedKv pool;
     final NixlConnector connector;
-    final LinkedBlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
 
     NixlInstance(KvRole role, String engineId, int numBlocks, Map<String, Object> extra) {
         this(role, engineId, numBlocks, extra, Map.of("tokenizer", "t1"));
@@ -43,8 +36,8 @@ final class NixlInstance implements AutoCloseable {
 
     NixlInstance(
             KvRole role, String engineId, int numBlocks, Map<String, Object> extra, Map<String, String> compatibility) {
+        super(new PagedKv(numBlocks, LAYERS, KV_HEADS, BLOCK_TOKENS, HEAD_DIM, DType.F32));
         spec = new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, BLOCK_TOKENS, numBlocks);
-        pool = new PagedKv(numBlocks, LAYERS, KV_HEADS, BLOCK_TOKENS, HEAD_DIM, DType.F32);
         Map<String, Object> all = new HashMap<>(Map.of("vllm_block_size", 32, "kv_peer_timeout", 20));
         all.putAll(extra);
         connector = NixlConnector.start(
@@ -86,16 +79,8 @@ final class NixlInstance implements AutoCloseable {
 
     /// Fills the pool with noise that differs everywhere.
     NixlInstance fill(long seed) {
-        Random random = new Random(seed);
-        MemorySegment segment = pool.segment();
-        for (long offset = 0; offset < segment.byteSize(); offset += Integer.BYTES) {
-            segment.set(ValueLayout.JAVA_INT, offset, random.nextInt());
-        }
+        fillWithNoise(seed);
         return this;
-    }
-
-    byte[] block(int id) {
-        return pool.block(id).toArray(ValueLayout.JAVA_BYTE);
     }
 
     static KvRequest request(String requestId, KvTransferParams params, int promptTokens) {
@@ -112,15 +97,7 @@ final class NixlInstance implements AutoCloseable {
 
     KvHold finished(
             String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
-        return connector
-                .scheduler()
-                .requestFinished(new KvFinished(
-                        request(requestId, params, numComputedTokens),
-                        new int[numComputedTokens],
-                        numComputedTokens,
-                        blockIds,
-                        numComputedTokens,
-                        completed));
+        return finished(request(requestId, params, numComputedTokens), blockIds, numComputedTokens, completed);
     }
 
     /// Decides on a load and starts it.
@@ -131,32 +108,8 @@ final class NixlInstance implements AutoCloseable {
         connector.scheduler().takeLoads().forEach(KvLoad::start);
     }
 
-    KvEvent nextEvent() {
-        try {
-            KvEvent event = events.poll(20, TimeUnit.SECONDS);
-            assertThat(event).as("an event within 20 s").isNotNull();
-            return event;
-        } catch (InterruptedException e) {
-            throw new IllegalStateException(e);
-        }
-    }
-
-    String nextFailure(String requestId) {
-        KvEvent event = nextEvent();
-        assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
-        assertThat(event.requestId()).isEqualTo(requestId);
-        return ((KvEvent.KvFailed) event).reason();
-    }
-
-    /// Closes, and checks that nothing was left over.
     @Override
-    public void close() {
-        int leases = connector.worker().numLeases();
-        int loads = connector.worker().numLoads();
-        connector.close();
-        pool.close();
-        assertThat(leases).as("leases left").isZero();
-        assertThat(loads).as("loads left").isZero();
-        assertThat(events).as("events that no test expected").isEmpty();
+    protected KvConnector connector() {
+        return connector;
     }
 }

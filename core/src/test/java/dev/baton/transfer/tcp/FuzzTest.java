@@ -3,6 +3,7 @@ package dev.baton.transfer.tcp;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
@@ -115,7 +116,7 @@ class FuzzTest {
         ByteBuffer body = buffer().putLong(Hello.MAGIC).putShort((short) 1).putShort((short) 1);
         FrameChannel.putString(body, "attacker");
         FrameChannel.putString(body, "p");
-        Map<String, String> fields = new TreeMap<>(TcpConnector.fields(prefiller.spec, Map.of("tokenizer", "t1")));
+        Map<String, String> fields = new TreeMap<>(BlockShape.fields(prefiller.spec, Map.of("tokenizer", "t1")));
         body.putShort((short) fields.size());
         fields.forEach((name, value) -> {
             FrameChannel.putString(body, name);

@@ -5,9 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.ConnectorInstance;
 import dev.baton.transfer.KvConnector;
-import dev.baton.transfer.KvEvent;
-import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvLoadFailurePolicy;
@@ -21,12 +20,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
-import java.util.concurrent.LinkedBlockingQueue;
-import java.util.concurrent.TimeUnit;
 
 /// A pool, a connector over it and the events that it reported: an instance without an engine.
-final class TestInstance implements AutoCloseable {
+final class TestInstance extends ConnectorInstance {
     static final int LAYERS = 2;
     static final int KV_HEADS = 2;
     static final int HEAD_DIM = 16;
@@ -35,9 +31,7 @@ final class TestInstance implements AutoCloseable {
     static final Map<String, Object> PATIENT = Map.of("kv_peer_timeout", 10, "kv_connect_timeout", 10);
 
     final KvCacheSpec spec;
-    final PagedKv pool;
     final TcpConnector connector;
-    final LinkedBlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
 
     TestInstance(KvRole role, String engineId, int blockTokens, int numBlocks, Map<String, Object> extra) {
         this(role, engineId, blockTokens, numBlocks, extra, Map.of("tokenizer", "t1"), 1, 1);
@@ -67,9 +61,9 @@ final class TestInstance implements AutoCloseable {
             Map<String, String> compatibility,
             int minVersion,
             int maxVersion) {
+        super(new PagedKv(
+                spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), DType.F32));
         this.spec = spec;
-        this.pool = new PagedKv(
-                spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), DType.F32);
         this.connector = TcpConnector.start(config, spec, pool, compatibility, events::add, minVersion, maxVersion);
     }
 
@@ -89,11 +83,7 @@ final class TestInstance implements AutoCloseable {
 
     /// Fills the pool with noise that differs everywhere.
     TestInstance fill(long seed) {
-        Random random = new Random(seed);
-        MemorySegment segment = pool.segment();
-        for (long offset = 0; offset < segment.byteSize(); offset += Integer.BYTES) {
-            segment.set(ValueLayout.JAVA_INT, offset, random.nextInt());
-        }
+        fillWithNoise(seed);
         return this;
     }
 
@@ -107,10 +97,6 @@ final class TestInstance implements AutoCloseable {
         MemorySegment segment = pool.segment();
         return segment.get(ValueLayout.JAVA_BYTE, 0) == (byte) value
                 && segment.asSlice(1).mismatch(segment.asSlice(0, segment.byteSize() - 1)) == -1;
-    }
-
-    byte[] block(int id) {
-        return pool.block(id).toArray(ValueLayout.JAVA_BYTE);
     }
 
     /// Holds blocks for a decoder, as after a prefill.
@@ -148,14 +134,7 @@ final class TestInstance implements AutoCloseable {
     /// Ends a request.
     KvHold finished(
             String requestId, KvTransferParams params, int[] blockIds, int numComputedTokens, boolean completed) {
-        return scheduler()
-                .requestFinished(new KvFinished(
-                        request(requestId, params, numComputedTokens),
-                        new int[numComputedTokens],
-                        numComputedTokens,
-                        blockIds,
-                        numComputedTokens,
-                        completed));
+        return finished(request(requestId, params, numComputedTokens), blockIds, numComputedTokens, completed);
     }
 
     /// Ends a request that took blocks from elsewhere.
@@ -172,49 +151,8 @@ final class TestInstance implements AutoCloseable {
         loads.forEach(KvLoad::start);
     }
 
-    KvConnector.SchedulerSide scheduler() {
-        return connector.scheduler();
-    }
-
-    KvConnector.WorkerSide worker() {
-        return connector.worker();
-    }
-
-    KvEvent nextEvent() {
-        return nextEvent(20_000);
-    }
-
-    KvEvent nextEvent(long millis) {
-        try {
-            KvEvent event = events.poll(millis, TimeUnit.MILLISECONDS);
-            assertThat(event).as("event within %d ms", millis).isNotNull();
-            return event;
-        } catch (InterruptedException e) {
-            throw new IllegalStateException(e);
-        }
-    }
-
-    String nextFailure(String requestId) {
-        KvEvent event = nextEvent();
-        assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
-        assertThat(event.requestId()).isEqualTo(requestId);
-        return ((KvEvent.KvFailed) event).reason();
-    }
-
-    /// Closes without complaint about leases and loads that the test means to leave.
-    void closeAbruptly() {
-        connector.close();
-        pool.close();
-    }
-
-    /// Closes, and checks that nothing was left over.
     @Override
-    public void close() {
-        int leases = worker().numLeases();
-        int loads = worker().numLoads();
-        closeAbruptly();
-        assertThat(leases).as("leases left").isZero();
-        assertThat(loads).as("loads left").isZero();
-        assertThat(events).as("events that no test expected").isEmpty();
+    protected KvConnector connector() {
+        return connector;
     }
 }
