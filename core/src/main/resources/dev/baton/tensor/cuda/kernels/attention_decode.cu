@@ -8,10 +8,15 @@
 // looked at, if window > 0. A sequence without context gets zeros. An item's bounds depend on its sequence alone and
 // every sum runs in a fixed order: a row's result does not depend on what else is in the batch, nor on the grid.
 //
-// Launch: any grid (a few blocks a multiprocessor; the items are dealt out in turn), block 128, shared memory
-// STAGES * WARPS * 2 * TILE * (HEAD_DIM + 8) * 2 bytes. heads / kvHeads <= 16, sequences <= 1024, blockTokens a multiple
-// of 16. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32 with a slot for each split of
-// each sequence; counters, (sequences * kvHeads) int32, are zero before and after. These three belong to one stream.
+// Launch: any grid, best as many blocks as the chip holds at once; block 128, shared memory
+// STAGES * WARPS * 2 * TILE * (HEAD_DIM + 8) * 2 bytes. heads / kvHeads <= 16, sequences <= 512, blockTokens a multiple of
+// 16. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32 with a slot for each split of each
+// sequence; counters, (2 + sequences * kvHeads) int32, are zero before and after. These three belong to one stream. With
+// programmatic dependent launch the predecessor may write the last token of the contexts and the queries, nothing else
+// that is read here.
+//
+// A block takes its first two items by its number and the others from a counter, and copies the first tiles of the next
+// item while it merges: the memory never waits.
 //
 // Sources: splitting the context, T. Dao et al., "Flash-Decoding" (2023); online softmax, M. Milakov, N. Gimelshein
 // (2018); the query heads of a group as rows of one tile and work laid out over a fixed grid for CUDA graphs,
@@ -26,9 +31,10 @@
 #define TILE 16             // tokens a warp looks at together
 #define PITCH (HEAD_DIM + 8) // elements between rows in shared memory: an odd number of 16-byte pieces, no bank conflict
 #define TILE_ELEMENTS (TILE * PITCH)
+#define STAGE_BYTES (2 * TILE_ELEMENTS * 2) // keys and values of a tile
 #define STEPS (HEAD_DIM / 16)  // of the product over a head
 #define COLUMNS (HEAD_DIM / 8) // tiles of 8 output columns
-#define MAX_SEQUENCES 1024
+#define MAX_SEQUENCES 512
 #define TILES_PER_WARP (SPLIT_TOKENS / TILE / WARPS)
 #define CHUNKS (TILE * COLUMNS / 32) // of 16 bytes a lane copies of a tile
 
@@ -67,14 +73,14 @@ __device__ __forceinline__ int countSplits(int context, int window) {
 }
 
 // Merges the softmaxes of the four warps and writes the rows of the group, either as a part or as the result.
-// `scratch` is room for 16 rows of every warp, `stride` floats a warp.
+// `scratch` is room for 16 rows of the first warp, that of the next one is `stride` floats on.
 __device__ void mergeWarps(const Running& running, float* scratch, int stride, int group, float* part, float* partMeta,
         bf16* result) {
     __shared__ float highest[WARPS][16];
     __shared__ float sums[WARPS][16];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float* mine = scratch + warp * stride;
-    __syncthreads(); // all warps are done with the shared memory that becomes scratch
+    __syncwarp(); // all lanes are done with the tile that becomes scratch
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = lane / 4 + half * 8;
@@ -122,33 +128,73 @@ __device__ void mergeWarps(const Running& running, float* scratch, int stride, i
     }
 }
 
-// What one warp sees of an item: tiles warp, warp + 4, ... of its tokens.
-struct WarpTiles {
-    const bf16* keys; // of the key head in block 0
-    long long blockStride;
-    long long valueOffset;
-    int blockTokens;
-    int begin; // of the item, a multiple of SPLIT_TOKENS
-    int end;   // past the last token of the item
+// An item of work as one warp sees it, which looks at tiles warp, warp + 4, ... of its tokens.
+struct Item {
+    int sequence;
+    int slot;
+    int kvHead;
+    int context;
+    int begin;   // a multiple of SPLIT_TOKENS
+    int end;     // past the last token of the item; 0 for no item
     int myBlock; // lane t: the block of this warp's tile t
 };
 
-__device__ __forceinline__ void fetchTile(const WarpTiles& tiles, int tile, u32 target) {
+struct Pool {
+    const bf16* layer;
+    long long blockStride;
+    int kvHeads;
+    int blockTokens;
+};
+
+__device__ __forceinline__ Item describe(int number, int sequences, const int* firstSlot, const int* contexts,
+        const int* __restrict__ blockTables, int maxBlocks, const Pool& pool, int window) {
+    Item item;
+    item.slot = number / pool.kvHeads;
+    item.kvHead = number % pool.kvHeads;
+    item.sequence = 0;
+    item.context = item.begin = item.end = item.myBlock = 0;
+    if (item.slot >= firstSlot[sequences]) {
+        return item;
+    }
+    for (int low = 0, high = sequences; low < high;) { // the last sequence whose first slot is not above
+        int middle = (low + high) / 2;
+        if (firstSlot[middle] <= item.slot) {
+            item.sequence = middle;
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    item.context = contexts[item.sequence];
+    int split = windowStart(item.context, window) / SPLIT_TOKENS + item.slot - firstSlot[item.sequence];
+    item.begin = split * SPLIT_TOKENS;
+    item.end = min(item.context, item.begin + SPLIT_TOKENS);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    int token = tiles.begin + (tile * WARPS + warp) * TILE;
-    if (tile < TILES_PER_WARP && token < tiles.end) {
-        long long block = __shfl_sync(FULL_WARP, tiles.myBlock, tile);
-        const bf16* keys = tiles.keys + block * tiles.blockStride + (token % tiles.blockTokens) * HEAD_DIM;
+    int myToken = item.begin + (lane * WARPS + warp) * TILE;
+    item.myBlock = lane < TILES_PER_WARP && myToken < item.end
+            ? blockTables[(long long) item.sequence * maxBlocks + myToken / pool.blockTokens]
+            : 0;
+    return item;
+}
+
+__device__ __forceinline__ void fetchTile(const Pool& pool, const Item& item, int tile, u32 target) {
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int token = item.begin + (tile * WARPS + warp) * TILE;
+    if (token < item.end) {
+        long long block = __shfl_sync(FULL_WARP, item.myBlock, tile);
+        const bf16* keys = pool.layer + block * pool.blockStride
+                + (item.kvHead * pool.blockTokens + token % pool.blockTokens) * HEAD_DIM;
+        long long valueOffset = (long long) pool.kvHeads * pool.blockTokens * HEAD_DIM;
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             int chunk = i * 32 + lane;
             int row = chunk / COLUMNS, part = chunk % COLUMNS;
             // Rows behind the context are zeros: whatever lies in the block could be NaN.
-            bool valid = token + row < tiles.end;
+            bool valid = token + row < item.end;
             const bf16* source = keys + row * HEAD_DIM + part * 8;
             u32 place = target + (row * PITCH + part * 8) * 2;
             copyAsync16(place, source, valid);
-            copyAsync16(place + TILE_ELEMENTS * 2, source + tiles.valueOffset, valid);
+            copyAsync16(place + TILE_ELEMENTS * 2, source + valueOffset, valid);
         }
     }
     commitCopies(); // an empty group too: the count of groups is what is waited for
@@ -208,24 +254,59 @@ __device__ __forceinline__ void attendTile(Running& running, const u32 (&q)[STEP
     }
 }
 
+// Takes up splits warp, warp + 4, ... of some heads that other blocks have written.
+__device__ __forceinline__ void mergeSplits(Running& running, const float* partial, const float* partialMeta,
+        int firstSlot, int splits, int heads, int firstHead, int group) {
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    clear(running);
+#pragma unroll 2
+    for (int split = warp; split < splits; split += WARPS) {
+        long long from = (long long) (firstSlot + split) * heads + firstHead;
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int member = lane / 4 + half * 8;
+            if (member < group) {
+                float2 meta = __ldcg((const float2*) (partialMeta + (from + member) * 2));
+                float top = fmaxf(running.highest[half], meta.x);
+                float mine = rescale(running.highest[half], top);
+                float theirs = rescale(meta.x, top);
+                running.highest[half] = top;
+                // Only one thread of the four of a row counts the sum: they are added up later.
+                running.sum[half] = running.sum[half] * mine + (lane % 4 == 0 ? meta.y * theirs : 0.0f);
+                const float* part = partial + (from + member) * HEAD_DIM + lane % 4 * 2;
+#pragma unroll
+                for (int column = 0; column < COLUMNS; column++) {
+                    float2 values = __ldcg((const float2*) (part + column * 8));
+                    running.out[column][half * 2] = running.out[column][half * 2] * mine + values.x * theirs;
+                    running.out[column][half * 2 + 1] = running.out[column][half * 2 + 1] * mine + values.y * theirs;
+                }
+            }
+        }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(WARPS * 32)
-        paged_decode(const bf16* __restrict__ q, long long qStride, const bf16* __restrict__ kvLayer,
+        paged_decode(const bf16* q, long long qStride, const bf16* kvLayer,
                 long long blockStride, const int* __restrict__ blockTables, int maxBlocks,
                 const int* __restrict__ contextTokens, bf16* __restrict__ out, long long outStride, float* partial,
                 float* partialMeta, int* counters, int sequences, int heads, int kvHeads, int blockTokens, float scale,
                 int window) {
     extern __shared__ __align__(16) char shared[];
     __shared__ int firstSlot[MAX_SEQUENCES + 1];
+    __shared__ int contexts[MAX_SEQUENCES];
+    __shared__ int upcoming;
     __shared__ int isLast;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int group = heads / kvHeads;
-    waitForPredecessor();
-    releaseSuccessor();
+    int* taken = counters;
+    int* finished = counters + 1;
+    int* arrived = counters + 2;
 
     if (warp == 0) {
         int slots = 0;
         for (int base = 0; base < sequences; base += 32) {
-            int mine = base + lane < sequences ? countSplits(contextTokens[base + lane], window) : 0;
+            int context = base + lane < sequences ? contextTokens[base + lane] : 0;
+            int mine = countSplits(context, window);
             int upTo = mine;
 #pragma unroll
             for (int distance = 1; distance < 32; distance *= 2) {
@@ -234,6 +315,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
             }
             if (base + lane < sequences) {
                 firstSlot[base + lane] = slots + upTo - mine;
+                contexts[base + lane] = context;
             }
             slots += __shfl_sync(FULL_WARP, upTo, 31);
         }
@@ -242,48 +324,37 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
         }
     }
     __syncthreads();
+
+    Pool pool = {kvLayer, blockStride, kvHeads, blockTokens};
+    u32 stages = sharedAddress(shared) + warp * STAGES * STAGE_BYTES;
+    int items = firstSlot[sequences] * kvHeads;
+    int number = blockIdx.x, nextNumber = number + gridDim.x;
+    Item item = describe(number, sequences, firstSlot, contexts, blockTables, maxBlocks, pool, window);
+    bool early = item.end < item.context; // nothing of it is of the predecessor
+    if (!early) {
+        waitForPredecessor();
+    }
+#pragma unroll
+    for (int stage = 0; stage < STAGES - 1; stage++) {
+        fetchTile(pool, item, stage, stages + stage * STAGE_BYTES);
+    }
+    if (early) {
+        waitForPredecessor();
+    }
+    releaseSuccessor();
     for (int sequence = blockIdx.x; sequence < sequences; sequence += gridDim.x) {
-        if (contextTokens[sequence] <= 0) {
+        if (contexts[sequence] <= 0) {
             for (int at = threadIdx.x * 2; at < heads * HEAD_DIM; at += WARPS * 32 * 2) {
                 *(u32*) (out + sequence * outStride + at) = 0;
             }
         }
     }
 
-    u32 stages = sharedAddress(shared) + warp * STAGES * 2 * TILE_ELEMENTS * 2;
-    int items = firstSlot[sequences] * kvHeads;
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
-        int slot = item / kvHeads, kvHead = item % kvHeads;
-        int sequence = 0;
-        for (int low = 0, high = sequences; low < high;) { // the last sequence whose first slot is not above
-            int middle = (low + high) / 2;
-            if (firstSlot[middle] <= slot) {
-                sequence = middle;
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        int context = contextTokens[sequence];
-        int splits = firstSlot[sequence + 1] - firstSlot[sequence];
-        int firstToken = windowStart(context, window);
-        WarpTiles tiles;
-        tiles.begin = (firstToken / SPLIT_TOKENS + slot - firstSlot[sequence]) * SPLIT_TOKENS;
-        tiles.end = min(context, tiles.begin + SPLIT_TOKENS);
-        tiles.keys = kvLayer + (long long) kvHead * blockTokens * HEAD_DIM;
-        tiles.valueOffset = (long long) kvHeads * blockTokens * HEAD_DIM;
-        tiles.blockStride = blockStride;
-        tiles.blockTokens = blockTokens;
-        int myToken = tiles.begin + (lane * WARPS + warp) * TILE;
-        tiles.myBlock = lane < TILES_PER_WARP && myToken < tiles.end
-                ? blockTables[(long long) sequence * maxBlocks + myToken / blockTokens]
-                : 0;
-#pragma unroll
-        for (int stage = 0; stage < STAGES - 1; stage++) {
-            fetchTile(tiles, stage, stages + stage * 2 * TILE_ELEMENTS * 2);
-        }
-
-        const bf16* queries = q + sequence * qStride + (long long) kvHead * group * HEAD_DIM;
+    int stage = 0;
+    while (number < items) {
+        int claimed = threadIdx.x == 0 && nextNumber < items ? 2 * gridDim.x + atomicAdd(taken, 1) : items;
+        Item next = describe(nextNumber, sequences, firstSlot, contexts, blockTables, maxBlocks, pool, window);
+        const bf16* queries = q + item.sequence * qStride + (long long) item.kvHead * group * HEAD_DIM;
         u32 queryWords[STEPS][4];
 #pragma unroll
         for (int step = 0; step < STEPS; step++) {
@@ -297,69 +368,69 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
         }
         Running running;
         clear(running);
-        int stage = 0;
+        int firstToken = windowStart(item.context, window);
+        int last = 0;
+#pragma unroll 1
         for (int tile = 0; tile < TILES_PER_WARP; tile++) {
-            int token = tiles.begin + (tile * WARPS + warp) * TILE;
-            if (token >= tiles.end) {
-                break;
-            }
-            int next = stage == 0 ? STAGES - 1 : stage - 1; // read in the last round, free after this wait
+            int free = stage == 0 ? STAGES - 1 : stage - 1; // read in the last round, free after this wait
             waitForCopies<STAGES - 2>();
             __syncwarp();
-            fetchTile(tiles, tile + STAGES - 1, stages + next * 2 * TILE_ELEMENTS * 2);
-            attendTile(running, queryWords, stages + stage * 2 * TILE_ELEMENTS * 2, token, firstToken, tiles.end,
-                    scale * LOG2_E);
+            int ahead = tile + STAGES - 1;
+            if (ahead < TILES_PER_WARP) {
+                fetchTile(pool, item, ahead, stages + free * STAGE_BYTES);
+            } else {
+                fetchTile(pool, next, ahead - TILES_PER_WARP, stages + free * STAGE_BYTES);
+            }
+            int token = item.begin + (tile * WARPS + warp) * TILE;
+            if (token < item.end) {
+                attendTile(running, queryWords, stages + stage * STAGE_BYTES, token, firstToken, item.end,
+                        scale * LOG2_E);
+            }
+            last = stage;
             stage = stage == STAGES - 1 ? 0 : stage + 1;
         }
-        waitForCopies<0>();
 
-        float* scratch = (float*) shared;
-        int stride = STAGES * 2 * TILE_ELEMENTS / 2;
-        bf16* result = out + sequence * outStride + (long long) kvHead * group * HEAD_DIM;
-        long long row = (long long) slot * heads + kvHead * group;
-        bool whole = splits == 1;
-        mergeWarps(running, scratch, stride, group, whole ? 0 : partial + row * HEAD_DIM, partialMeta + row * 2, result);
-        if (!whole) {
-            __threadfence();
+        if (threadIdx.x == 0) {
+            upcoming = claimed; // not where it was asked for: nobody waits for the answer
+        }
+        // The stage of the last tile is free until the next item's first round.
+        float* scratch = (float*) (shared + last * STAGE_BYTES);
+        int stride = STAGES * STAGE_BYTES / 4;
+        int splits = firstSlot[item.sequence + 1] - firstSlot[item.sequence];
+        bf16* result = out + item.sequence * outStride + (long long) item.kvHead * group * HEAD_DIM;
+        if (splits == 1) {
+            mergeWarps(running, scratch, stride, group, 0, 0, result);
+        } else {
+            long long row = (long long) item.slot * heads + item.kvHead * group;
+            mergeWarps(running, scratch, stride, group, partial + row * HEAD_DIM, partialMeta + row * 2, result);
             __syncthreads();
             if (threadIdx.x == 0) {
-                isLast = atomicAdd(counters + sequence * kvHeads + kvHead, 1) == splits - 1;
+                int* counter = arrived + item.sequence * kvHeads + item.kvHead;
+                __threadfence();
+                isLast = atomicAdd(counter, 1) == splits - 1;
+                if (isLast) {
+                    *counter = 0;
+                }
+                __threadfence();
             }
             __syncthreads();
             if (isLast) {
-                __threadfence();
-                clear(running);
-                for (int split = warp; split < splits; split += WARPS) {
-                    long long from = (long long) (firstSlot[sequence] + split) * heads + kvHead * group;
-#pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        int member = lane / 4 + half * 8;
-                        if (member < group) {
-                            float2 meta = __ldcg((const float2*) (partialMeta + (from + member) * 2));
-                            float top = fmaxf(running.highest[half], meta.x);
-                            float mine = rescale(running.highest[half], top);
-                            float theirs = rescale(meta.x, top);
-                            running.highest[half] = top;
-                            // Only one thread of the four of a row counts the sum: they are added up later.
-                            running.sum[half] = running.sum[half] * mine + (lane % 4 == 0 ? meta.y * theirs : 0.0f);
-                            const float* part = partial + (from + member) * HEAD_DIM + lane % 4 * 2;
-#pragma unroll
-                            for (int column = 0; column < COLUMNS; column++) {
-                                float2 values = __ldcg((const float2*) (part + column * 8));
-                                running.out[column][half * 2] =
-                                        running.out[column][half * 2] * mine + values.x * theirs;
-                                running.out[column][half * 2 + 1] =
-                                        running.out[column][half * 2 + 1] * mine + values.y * theirs;
-                            }
-                        }
-                    }
-                }
+                mergeSplits(running, partial, partialMeta, firstSlot[item.sequence], splits, heads,
+                        item.kvHead * group, group);
                 mergeWarps(running, scratch, stride, group, 0, 0, result);
-                if (threadIdx.x == 0) {
-                    counters[sequence * kvHeads + kvHead] = 0;
-                }
             }
         }
-        __syncthreads(); // the scratch is read before the next item's copies land in it
+        number = nextNumber;
+        nextNumber = upcoming;
+        item = next;
+        __syncthreads(); // scratch and the next number are read before they are written again
+    }
+    waitForCopies<0>();
+    if (threadIdx.x == 0 && items > (int) gridDim.x) {
+        __threadfence();
+        if (atomicAdd(finished, 1) == (int) gridDim.x - 1) {
+            *taken = 0;
+            *finished = 0;
+        }
     }
 }

@@ -48,9 +48,9 @@ __device__ __forceinline__ void fetchKeys(const Pages& pages, int first, u32 tar
 }
 
 extern "C" __global__ void __launch_bounds__(WARPS * 32)
-        paged_prefill(const bf16* __restrict__ q, long long qStride, const bf16* __restrict__ kvLayer,
-                long long blockStride, const int* __restrict__ blockTables, int maxBlocks,
-                const int* __restrict__ queryStart, const int* __restrict__ contextTokens, bf16* __restrict__ out,
+        paged_prefill(const bf16* q, long long qStride, const bf16* kvLayer,
+                long long blockStride, const int* blockTables, int maxBlocks,
+                const int* queryStart, const int* contextTokens, bf16* __restrict__ out,
                 long long outStride, int heads, int kvHeads, int blockTokens, float scale, int window) {
     extern __shared__ __align__(16) char shared[];
     waitForPredecessor();

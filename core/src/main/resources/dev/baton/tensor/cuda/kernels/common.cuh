@@ -15,6 +15,9 @@ typedef unsigned long long u64;
 #define SPLIT_TOKENS 256
 #endif
 
+#ifndef COPY_HINT
+#define COPY_HINT ""
+#endif
 #define FULL_WARP 0xffffffffu
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 #define LOG2_E 1.4426950408889634f
@@ -56,7 +59,8 @@ __device__ __forceinline__ float exp2Fast(float x) {
 }
 
 // Programmatic dependent launch: a kernel may start before its predecessor in the stream has ended, and waits here
-// before it touches anything that one wrote. Does nothing where the launch did not ask for it.
+// before it touches anything that one wrote. Does nothing where the launch did not ask for it. What a predecessor may
+// have written must not be `const __restrict__`: the compiler could move such reads in front of the wait.
 __device__ __forceinline__ void waitForPredecessor() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -100,7 +104,7 @@ __device__ __forceinline__ u32 sharedAddress(const void* pointer) {
 
 // 16 bytes from device to shared memory past the L1; writes zeros and reads nothing if not `valid`.
 __device__ __forceinline__ void copyAsync16(u32 target, const void* source, bool valid) {
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(valid ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global" COPY_HINT " [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(valid ? 16 : 0)
                  : "memory");
 }
 

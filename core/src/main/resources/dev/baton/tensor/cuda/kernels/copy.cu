@@ -12,7 +12,7 @@
 #define SEGMENT (THREADS * UNROLL) // 16-byte vectors a block moves at once
 
 template <bool GATHER>
-__device__ __forceinline__ void copyPieces(char* pool, const int* __restrict__ blockIds, char* staging, int blocks,
+__device__ __forceinline__ void copyPieces(char* pool, const int* blockIds, char* staging, int blocks,
         long long blockStrideBytes, long long pieceOffsetBytes, long long pieceBytes) {
     waitForPredecessor();
     releaseSuccessor();
@@ -43,13 +43,13 @@ __device__ __forceinline__ void copyPieces(char* pool, const int* __restrict__ b
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-        gather_blocks(const void* pool, const int* __restrict__ blockIds, void* staging, int blocks,
+        gather_blocks(const void* pool, const int* blockIds, void* staging, int blocks,
                 long long blockStrideBytes, long long pieceOffsetBytes, long long pieceBytes) {
     copyPieces<true>((char*) pool, blockIds, (char*) staging, blocks, blockStrideBytes, pieceOffsetBytes, pieceBytes);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-        scatter_blocks(void* pool, const int* __restrict__ blockIds, const void* staging, int blocks,
+        scatter_blocks(void* pool, const int* blockIds, const void* staging, int blocks,
                 long long blockStrideBytes, long long pieceOffsetBytes, long long pieceBytes) {
     copyPieces<false>((char*) pool, blockIds, (char*) staging, blocks, blockStrideBytes, pieceOffsetBytes, pieceBytes);
 }

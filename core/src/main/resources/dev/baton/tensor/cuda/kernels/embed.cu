@@ -6,7 +6,7 @@
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
-        embed(const int* __restrict__ tokenIds, const bf16* __restrict__ table, bf16* __restrict__ out, int hidden,
+        embed(const int* tokenIds, const bf16* table, bf16* __restrict__ out, int hidden,
                 int vocab) {
     waitForPredecessor();
     releaseSuccessor();

@@ -44,7 +44,7 @@ __device__ __forceinline__ void normalise(const uint4 (&parts)[VECTORS], const b
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-        rms_norm(const bf16* __restrict__ x, const bf16* __restrict__ weight, bf16* __restrict__ out, int hidden,
+        rms_norm(const bf16* x, const bf16* __restrict__ weight, bf16* __restrict__ out, int hidden,
                 float eps) {
     waitForPredecessor();
     releaseSuccessor();
@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-        add_rms_norm(const bf16* __restrict__ delta, bf16* __restrict__ residual, const bf16* __restrict__ weight,
+        add_rms_norm(const bf16* delta, bf16* __restrict__ residual, const bf16* __restrict__ weight,
                 bf16* __restrict__ out, int hidden, float eps) {
     waitForPredecessor();
     releaseSuccessor();

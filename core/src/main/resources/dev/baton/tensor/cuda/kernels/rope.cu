@@ -19,8 +19,8 @@
 
 extern "C" __global__ void __launch_bounds__(256)
         rotate_and_store(bf16* __restrict__ qkv, const bf16* __restrict__ qNorm, const bf16* __restrict__ kNorm,
-                float eps, const float* __restrict__ cosSin, const int* __restrict__ positions,
-                const int* __restrict__ rowSequence, const int* __restrict__ blockTables, int maxBlocks,
+                float eps, const float* __restrict__ cosSin, const int* positions,
+                const int* rowSequence, const int* blockTables, int maxBlocks,
                 bf16* __restrict__ kvLayer, long long blockStride, int heads, int kvHeads, int blockTokens) {
     waitForPredecessor();
     releaseSuccessor();

@@ -25,7 +25,7 @@ __device__ __forceinline__ bool isFinite(float value) {
 //
 // Launch: grid (rows), block 1024. Stateless.
 extern "C" __global__ void __launch_bounds__(THREADS)
-        argmax(const float* __restrict__ logits, int* __restrict__ tokens, int vocab) {
+        argmax(const float* logits, int* __restrict__ tokens, int vocab) {
     __shared__ Best bests[THREADS / 32];
     waitForPredecessor();
     releaseSuccessor();
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 //
 // Launch: grid (ceil(rows / 128)), block 128. Stateless.
 extern "C" __global__ void __launch_bounds__(128)
-        advance(const int* __restrict__ sampled, int* __restrict__ tokenIds, int* __restrict__ positions,
+        advance(const int* sampled, int* __restrict__ tokenIds, int* __restrict__ positions,
                 int* __restrict__ contextTokens, int rows) {
     waitForPredecessor();
     releaseSuccessor();

@@ -6,7 +6,7 @@
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-        silu_multiply(const bf16* __restrict__ gateUp, bf16* __restrict__ out, int intermediate) {
+        silu_multiply(const bf16* gateUp, bf16* __restrict__ out, int intermediate) {
     waitForPredecessor();
     releaseSuccessor();
     int at = (blockIdx.x * 256 + threadIdx.x) * 8;
