@@ -14,7 +14,7 @@
 // counter.
 //
 // Launch: any grid, best as many blocks as the chip holds at once; block 160, shared memory STAGES * STAGE_BYTES * 4
-// + heads / kvHeads * (18 * HEAD_DIM + 16) bytes. heads / kvHeads <= 16, sequences <= 256, blockTokens a power of two from
+// + heads / kvHeads * (18 * HEAD_DIM + 16) bytes. heads / kvHeads <= 16, sequences <= 256, slots <= 65535, blockTokens a power of two from
 // 16 on. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32 with a slot for each split of each
 // sequence; counters, (2 + sequences * kvHeads) int32, are zero before and after. These three belong to one stream. With
 // programmatic dependent launch the predecessor may write the last token of the contexts and the queries, nothing else
@@ -98,7 +98,8 @@ struct Pool {
 struct Batch {
     const int* __restrict__ contextTokens;
     const int* __restrict__ blockTables;
-    const int* firstSlot; // (sequences + 1), shared
+    const unsigned short* firstSlot; // (sequences + 1), shared
+    const unsigned short* tail;      // (sequences), shared: tokens in the last split
     int maxBlocks;
     int sequences;
     int window;
@@ -131,7 +132,9 @@ __device__ __forceinline__ Item describe(int number, const Batch& batch, int kvH
             high = middle;
         }
     }
-    item.context = batch.contextTokens[item.sequence];
+    int splits = batch.firstSlot[item.sequence + 1] - batch.firstSlot[item.sequence];
+    item.context = batch.window > 0 ? batch.contextTokens[item.sequence]
+                                    : (splits - 1) * SPLIT_TOKENS + batch.tail[item.sequence];
     int split = windowStart(item.context, batch.window) / SPLIT_TOKENS + item.slot - batch.firstSlot[item.sequence];
     item.begin = split * SPLIT_TOKENS;
     item.end = min(item.context, item.begin + SPLIT_TOKENS);
@@ -344,8 +347,9 @@ __device__ __forceinline__ void mergeParts(const float* part, const float* meta,
 __device__ __forceinline__ void loadQueries(const bf16* q, long long qStride, const Item& item, int group, bf16* target) {
     const bf16* source = q + item.sequence * qStride + (long long) item.kvHead * group * HEAD_DIM;
     for (int chunk = threadIdx.x % 32; chunk < group * COLUMNS; chunk += 32) {
-        *(uint4*) (target + chunk / COLUMNS * PITCH + chunk % COLUMNS * 8) = *(const uint4*) (source + chunk * 8);
+        copyAsync16(sharedAddress(target + chunk / COLUMNS * PITCH + chunk % COLUMNS * 8), source + chunk * 8, true);
     }
+    commitCopies();
 }
 
 // Adds to a counter behind everything this warp wrote, as the others will see it, and sees what they wrote before theirs.
@@ -353,6 +357,38 @@ __device__ __forceinline__ int addAcquireRelease(int* counter, int amount) {
     int before;
     asm volatile("atom.add.acq_rel.gpu.global.s32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(amount) : "memory");
     return before;
+}
+
+// By one warp: counts an item whose parts this warp wrote, and says whether all of its key head's are there now.
+__device__ __forceinline__ bool isComplete(const Item& item, int* arrived, const unsigned short* firstSlot, int kvHeads) {
+    int complete = 0;
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+        int* counter = arrived + item.sequence * kvHeads + item.kvHead;
+        int splits = firstSlot[item.sequence + 1] - firstSlot[item.sequence];
+        complete = addAcquireRelease(counter, 1) == splits - 1;
+        if (complete) {
+            *counter = 0;
+        }
+    }
+    complete = __shfl_sync(FULL_WARP, complete, 0);
+    __syncwarp();
+    return complete;
+}
+
+// By one warp: merges the parts of one query head of an item's key head.
+__device__ __forceinline__ void mergeHead(const Item& item, int member, const float* partial, const float* partialMeta,
+        const unsigned short* firstSlot, int heads, int group, bf16* out, long long outStride) {
+    int head = item.kvHead * group + member;
+    long long first = (long long) firstSlot[item.sequence] * heads + head;
+    mergeParts(partial + first * HEAD_DIM, partialMeta + first * 2,
+            firstSlot[item.sequence + 1] - firstSlot[item.sequence], heads,
+            out + item.sequence * outStride + (long long) head * HEAD_DIM);
+}
+
+// In lane 0: the number of an item that no other block has; asked for, not waited for.
+__device__ __forceinline__ int claim(int* taken, bool wanted, int none) {
+    return threadIdx.x % 32 == 0 && wanted ? 2 * gridDim.x + atomicAdd(taken, 1) : none;
 }
 
 // Into the fragments of a tile of 16 rows; rows behind the group repeat its last one, and nobody looks at their results.
@@ -371,7 +407,8 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
                 bf16* __restrict__ out, long long outStride, float* partial, float* partialMeta, int* counters,
                 int sequences, int heads, int kvHeads, int blockTokens, float scale, int window) {
     extern __shared__ __align__(16) char shared[];
-    __shared__ int firstSlot[MAX_SEQUENCES + 1];
+    __shared__ unsigned short firstSlot[MAX_SEQUENCES + 1];
+    __shared__ unsigned short tail[MAX_SEQUENCES];
     __shared__ Scratch scratch;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int group = heads / kvHeads;
@@ -384,7 +421,8 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
     if (warp == 0) {
         int slots = 0;
         for (int base = 0; base < sequences; base += 32) {
-            int mine = base + lane < sequences ? countSplits(contextTokens[base + lane], window) : 0;
+            int context = base + lane < sequences ? contextTokens[base + lane] : 0;
+            int mine = countSplits(context, window);
             int upTo = mine;
 #pragma unroll
             for (int distance = 1; distance < 32; distance *= 2) {
@@ -393,6 +431,7 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
             }
             if (base + lane < sequences) {
                 firstSlot[base + lane] = slots + upTo - mine;
+                tail[base + lane] = (context - 1) % SPLIT_TOKENS + 1;
             }
             slots += __shfl_sync(FULL_WARP, upTo, 31);
         }
@@ -404,7 +443,7 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
     __syncthreads();
 
     Pool pool = {kvLayer, blockStride, kvHeads, blockTokens};
-    Batch batch = {contextTokens, blockTables, firstSlot, maxBlocks, sequences, window};
+    Batch batch = {contextTokens, blockTables, firstSlot, tail, maxBlocks, sequences, window};
     int items = firstSlot[sequences] * kvHeads;
     int number = blockIdx.x, nextNumber = number + gridDim.x;
     Item item = describe(number, batch, kvHeads);
@@ -428,6 +467,7 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
         nextBlocks = blockOfTile(next, batch, blockTokens, lane * WARPS + warp);
     } else if (number < items) {
         loadQueries(q, qStride, item, group, queries);
+        waitForCopies<0>();
     }
     __syncthreads();
     u32 queryWords[STEPS][4];
@@ -480,53 +520,54 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
                 }
             }
         }
+        // Everything from memory is asked for before anything is waited for: where the memory is busy, an answer takes
+        // microseconds.
+        int upcomingNumber = claim(taken, nextNumber < items, items);
+        Item pending;
+        pending.end = 0;
         while (number < items) {
-            int upcomingNumber = items;
-            if (nextNumber < items) {
-                loadQueries(q, qStride, next, group, queries);
-                upcomingNumber = lane == 0 ? 2 * gridDim.x + atomicAdd(taken, 1) : 0;
-                upcomingNumber = __shfl_sync(FULL_WARP, upcomingNumber, 0);
-            }
+            upcomingNumber = __shfl_sync(FULL_WARP, upcomingNumber, 0);
+            int claimed = claim(taken, upcomingNumber < items, items);
             Item upcoming = describe(upcomingNumber, batch, kvHeads);
-            scratch.upcoming = upcoming;
-            for (int tile = lane; tile < TILES; tile += 32) {
-                scratch.blocks[tile] = blockOfTile(upcoming, batch, blockTokens, tile);
+            int blocks[(TILES + 31) / 32];
+#pragma unroll
+            for (int i = 0; i < (TILES + 31) / 32; i++) {
+                blocks[i] = blockOfTile(upcoming, batch, blockTokens, i * 32 + lane);
             }
+            if (next.end > 0) {
+                loadQueries(q, qStride, next, group, queries);
+            }
+            if (pending.end > 0 && isComplete(pending, arrived, firstSlot, kvHeads)) {
+                for (int member = 0; member < group; member++) {
+                    mergeHead(pending, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
+                }
+            }
+            scratch.upcoming = upcoming;
+#pragma unroll
+            for (int i = 0; i < (TILES + 31) / 32; i++) {
+                if (i * 32 + lane < TILES) {
+                    scratch.blocks[i * 32 + lane] = blocks[i];
+                }
+            }
+            waitForCopies<0>();
             __syncwarp();
             announce(SCRATCH_FREE);
             meet(SCRATCH_FULL);
-            int splits = firstSlot[item.sequence + 1] - firstSlot[item.sequence];
-            int head = item.kvHead * group;
-            long long row = (long long) item.slot * heads + head;
-            bf16* result = out + item.sequence * outStride + (long long) head * HEAD_DIM;
-            combine(scratch, outs, group, splits == 1, partial + row * HEAD_DIM, partialMeta + row * 2, result);
-            if (splits > 1) {
-                int isLast = 0;
-                __syncwarp();
-                if (lane == 0) {
-                    int* counter = arrived + item.sequence * kvHeads + item.kvHead;
-                    isLast = addAcquireRelease(counter, 1) == splits - 1;
-                    if (isLast) {
-                        *counter = 0;
-                    }
-                }
-                isLast = __shfl_sync(FULL_WARP, isLast, 0);
-                __syncwarp();
-                if (nextNumber >= items) {
-                    scratch.isLast = isLast; // the four have nothing else to do and merge it
-                } else if (isLast) {
-                    long long first = (long long) firstSlot[item.sequence] * heads + head;
-                    for (int member = 0; member < group; member++) {
-                        mergeParts(partial + (first + member) * HEAD_DIM, partialMeta + (first + member) * 2, splits,
-                                heads, result + member * HEAD_DIM);
-                    }
-                }
-            }
+            bool whole = firstSlot[item.sequence + 1] - firstSlot[item.sequence] == 1;
+            long long row = (long long) item.slot * heads + item.kvHead * group;
+            bf16* result = out + item.sequence * outStride + (long long) item.kvHead * group * HEAD_DIM;
+            combine(scratch, outs, group, whole, partial + row * HEAD_DIM, partialMeta + row * 2, result);
             last = item;
+            pending = item;
+            pending.end = whole ? 0 : item.end;
             number = nextNumber;
             nextNumber = upcomingNumber;
+            upcomingNumber = claimed;
             item = next;
             next = upcoming;
+        }
+        if (pending.end > 0) {
+            scratch.isLast = isComplete(pending, arrived, firstSlot, kvHeads); // all have time to merge it
         }
         if (lane == 0 && items > (int) gridDim.x) {
             __threadfence();
@@ -538,13 +579,8 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
     }
     __syncthreads();
     if (scratch.isLast && warp < WARPS) {
-        int splits = firstSlot[last.sequence + 1] - firstSlot[last.sequence];
-        int head = last.kvHead * group;
-        long long first = (long long) firstSlot[last.sequence] * heads + head;
-        bf16* result = out + last.sequence * outStride + (long long) head * HEAD_DIM;
         for (int member = warp; member < group; member += WARPS) {
-            mergeParts(partial + (first + member) * HEAD_DIM, partialMeta + (first + member) * 2, splits, heads,
-                    result + member * HEAD_DIM);
+            mergeHead(last, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
         }
     }
 }

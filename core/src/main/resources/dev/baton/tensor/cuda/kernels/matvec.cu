@@ -17,7 +17,12 @@
 
 #include "common.cuh"
 
-#define WARPS 8
+#ifndef WARPS
+#define WARPS 4
+#endif
+#ifndef BLOCKS
+#define BLOCKS 4
+#endif
 #define STEP 32 // elements of `ins` a warp takes at once
 #ifndef AHEAD
 #define AHEAD 4 // tiles of 16 outputs x STEP a warp has under way while it works on as many
@@ -167,21 +172,21 @@ __device__ __forceinline__ void multiply(const bf16* x, const bf16* __restrict__
 }
 
 // out = [norm](x) * weights^T [+ residual]; out may be the residual.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)
         matvec(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights,
                 const bf16* residual, bf16* out, int rows, int outs, int ins) {
     multiply<1, PLAIN>(x, norm, eps, weights, residual, out, rows, outs, ins);
 }
 
 // out = silu([norm](x) * gate^T) * ([norm](x) * up^T); weights (2 * outs, ins), gate first.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)
         matvec_silu(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights, bf16* out,
                 int rows, int outs, int ins) {
     multiply<2, SILU>(x, norm, eps, weights, 0, out, rows, outs, ins);
 }
 
 // The same as matvec in f32, without a residual.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)
         matvec_logits(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights,
                 float* out, int rows, int outs, int ins) {
     multiply<1, LOGITS>(x, norm, eps, weights, 0, out, rows, outs, ins);
