@@ -73,7 +73,10 @@ final class GpuCheckCommand implements Callable<Integer> {
             print(KernelChecks.run(context, environment, chosen), results);
         }
         if (fixtures != null) {
-            print(ModelChecks.fixtures(fixtures, environment), results);
+            print(
+                    ModelChecks.fixtures(
+                            fixtures, environment, what -> System.out.println("skip   the kernels cannot do " + what)),
+                    results);
         }
         if (model != null) {
             print(greedy(model, environment, chosen), results);

@@ -18,6 +18,7 @@ import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceInfo;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Event;
 import dev.baton.tensor.cuda.owned.Graph;
 import dev.baton.tensor.cuda.owned.PinnedMemory;
 import java.lang.foreign.MemorySegment;
@@ -56,6 +57,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final long MEASURE_SEED = 7;
     private static final int WARM_UP_TOKENS = 512;
     private static final int WARM_UP_DECODES = 64;
+    private static final int MEASURED_RUNS = 20;
     private static final Duration WARM_UP = Duration.ofMillis(800);
 
     private final ModelConfig config;
@@ -72,6 +74,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final long finalNorm; // (hidden)
     private final Weight lmHead; // (vocab, hidden)
     private final long rotary; // f32 (maxModelLen, headDim)
+    private final boolean hasBias;
     private final Blas.Form qkvForm;
     private final Blas.Form outForm;
     private final Blas.Form gateUpForm;
@@ -178,6 +181,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             this.fingerprint = spec.fingerprint(config, DType.BF16, loader.digest(), Quantization.NONE);
         }
         long loaded = System.nanoTime();
+        this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
         this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias());
         this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias());
         this.gateUpForm = new Blas.Form(hiddenSize, 2 * config.intermediateSize(), false, spec.mlpBias());
@@ -387,11 +391,45 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         warmUp(new ForwardBatch(1, 1), new int[1], 1, kv);
         logits = stepLogits;
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
-            Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
-            graphs.put(size, graph);
-            graph.upload(ops.stream());
+            Graph wide = ops.stream().capture(() -> step(decodeStep(size), kv));
+            graphs.put(size, wide); // so that it has an owner from the start
+            if (size <= CudaOps.NARROW_ROWS && !hasBias) {
+                Graph narrow = ops.stream().capture(() -> narrowStep(decodeStep(size), kv));
+                graphs.put(size, faster(size, wide, narrow));
+            }
+            graphs.get(size).upload(ops.stream());
         }
         graphsOf = kv;
+    }
+
+    /// The faster of two graphs for steps of a size; the other one is ended.
+    private Graph faster(int size, Graph wide, Graph narrow) {
+        ForwardBatch batch = new ForwardBatch(size, size);
+        for (int i = 0; i < size; i++) {
+            batch.add(new int[1], 0, 1, new int[options.maxBlocks()], true);
+        }
+        inputs.write(batch, decodeStep(size).layout);
+        float wideMillis = millis(wide);
+        float narrowMillis = millis(narrow);
+        LOG.info("Decode steps of {}: products of cuBLAS {} ms, of few rows {} ms", size, wideMillis, narrowMillis);
+        boolean isWideFaster = wideMillis < narrowMillis;
+        (isWideFaster ? narrow : wide).close();
+        return isWideFaster ? wide : narrow;
+    }
+
+    /// The time that one run of a graph takes over the inputs that were written last.
+    private float millis(Graph graph) {
+        try (Event start = new Event(context);
+                Event end = new Event(context)) {
+            graph.launch(ops.stream());
+            start.record(ops.stream());
+            for (int i = 0; i < MEASURED_RUNS; i++) {
+                graph.launch(ops.stream());
+            }
+            end.record(ops.stream());
+            end.synchronize();
+            return end.millisSince(start) / MEASURED_RUNS;
+        }
     }
 
     private void dropGraphs() {
@@ -506,12 +544,50 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             ops.addRmsNorm(delta, residual, nextNorm, normed, rows, hiddenSize, epsilon);
         }
         multiply(logitsForm, rows, lmHead, normed, logits);
+        chooseTokens(rows);
+    }
+
+    /// A decode step of at most [CudaOps#NARROW_ROWS] rows by kernels that have norms, sums and activations inside.
+    private void narrowStep(Step step, PagedKv kv) {
+        StepLayout layout = step.layout;
+        ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
+        int rows = layout.rows();
+        int hiddenSize = config.hiddenSize();
+        int intermediate = config.intermediateSize();
+        float epsilon = config.rmsNormEps();
+        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, rows, hiddenSize, config.vocabSize());
+        for (int i = 0; i < layers.length; i++) {
+            CudaLayer layer = layers[i];
+            CudaOps.Norm inputNorm = new CudaOps.Norm(layer.inputNorm(), epsilon);
+            ops.narrowProduct(hidden, inputNorm, layer.qkv().matrix(), 0, qkv, rows, shape.rowSize(), hiddenSize);
+            rotateAndStore(layer, i, layout, kv);
+            attention(layer, i, step, kv);
+            long attentionOut = layer.attentionOut().matrix();
+            ops.narrowProduct(
+                    attended, CudaOps.Norm.NONE, attentionOut, hidden, hidden, rows, hiddenSize, shape.outSize());
+            CudaOps.Norm mlpNorm = new CudaOps.Norm(layer.mlpNorm(), epsilon);
+            ops.narrowSiluProduct(
+                    hidden, mlpNorm, layer.gateUp().matrix(), activated, rows, intermediate, hiddenSize);
+            long down = layer.down().matrix();
+            ops.narrowProduct(activated, CudaOps.Norm.NONE, down, hidden, hidden, rows, hiddenSize, intermediate);
+        }
+        CudaOps.Norm lastNorm = new CudaOps.Norm(finalNorm, epsilon);
+        ops.narrowLogits(hidden, lastNorm, lmHead.matrix(), logits, rows, config.vocabSize(), hiddenSize);
+        chooseTokens(rows);
+    }
+
+    /// The likeliest token of each row of logits, and these tokens to the host.
+    private void chooseTokens(int rows) {
         ops.argmax(logits, tokens, rows, config.vocabSize());
         ops.stream().copyToHost(hostTokens.segment(), tokens, (long) rows * Integer.BYTES);
     }
 
     private void keysAndValues(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
         multiply(qkvForm, layout.rows(), layer.qkv(), normed, qkv);
+        rotateAndStore(layer, index, layout, kv);
+    }
+
+    private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
         CudaOps.Rows rows = new CudaOps.Rows(
                 deviceInputs + layout.positions(),
                 deviceInputs + layout.rowSequence(),

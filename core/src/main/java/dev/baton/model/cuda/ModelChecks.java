@@ -4,10 +4,13 @@ import dev.baton.model.CausalLm;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.JsonFile;
 import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
 import dev.baton.model.ModelLoader;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.cpu.AttentionShape;
+import dev.baton.tensor.cuda.CudaOps;
 import dev.baton.tensor.cuda.check.CheckResult;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -17,6 +20,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import tools.jackson.databind.JsonNode;
 
@@ -41,12 +45,20 @@ public final class ModelChecks {
     /// a token a step, which is a graph.
     ///
     /// @param folder holds the checkpoints' folders
-    public static List<CheckResult> fixtures(Path folder, Map<String, String> environment) {
+    /// @param skipped is told in a line of each checkpoint that the GPU's kernels cannot do
+    public static List<CheckResult> fixtures(Path folder, Map<String, String> environment, Consumer<String> skipped) {
         List<CheckResult> results = new ArrayList<>();
         try (Stream<Path> folders = Files.list(folder)) {
             for (Path fixture :
                     folders.filter(it -> Files.exists(it.resolve("expected.json"))).sorted().toList()) {
-                results.addAll(fixture(fixture, environment));
+                ModelConfig config = ModelLoader.config(fixture);
+                if (CudaOps.supports(
+                        new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), 1))) {
+                    results.addAll(fixture(fixture, environment));
+                } else {
+                    skipped.accept(fixture.getFileName() + ", which has " + config.numHeads() + "/"
+                            + config.numKvHeads() + " heads of " + config.headDim());
+                }
             }
         } catch (IOException e) {
             throw new ModelException("the fixtures in " + folder + " cannot be listed: " + e, e);

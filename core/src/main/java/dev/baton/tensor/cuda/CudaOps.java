@@ -44,10 +44,16 @@ public final class CudaOps implements AutoCloseable {
     private static final int SILU_COLUMNS = 2048;
     private static final int ARGMAX_THREADS = 1024;
     private static final int ROPE_VECTOR = 8;
-    private static final int DECODE_THREADS = 128;
-    private static final int DECODE_STAGES = 3;
+    private static final int DECODE_THREADS = 160;
     private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
+    private static final int MAX_SLOTS = 65_535;
+
+    /// Most rows of [#narrowProduct] and its like.
+    public static final int NARROW_ROWS = 8;
+
+    private static final int NARROW_THREADS = 128;
+    private static final int NARROW_OUTPUTS = 16;
     /// Elements behind each row in shared memory, against bank conflicts.
     private static final int SHARED_PADDING = 8;
 
@@ -60,6 +66,7 @@ public final class CudaOps implements AutoCloseable {
             "silu.cu",
             "sample.cu",
             "fill.cu",
+            "matvec.cu",
             "attention_decode.cu");
 
     private final Context context;
@@ -79,6 +86,9 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel siluMultiply;
     private final Kernel argmax;
     private final Kernel fillDummy;
+    private final Kernel matvec;
+    private final Kernel matvecSilu;
+    private final Kernel matvecLogits;
     private final Kernel pagedDecode;
     private final Prefill prefill;
     private final Kernel pagedPrefill;
@@ -105,7 +115,10 @@ public final class CudaOps implements AutoCloseable {
                 new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
-        this.modules = compiler.load(files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens));
+        this.modules = compiler.load(
+                files,
+                Map.of(
+                        "HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", decodeStages(shape)));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -124,11 +137,16 @@ public final class CudaOps implements AutoCloseable {
         this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
         this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
         this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
+        this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, LONG, INT, INT, INT);
+        this.matvecSilu =
+                kernel("matvec.cu", "matvec_silu", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
+        this.matvecLogits =
+                kernel("matvec.cu", "matvec_logits", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
         this.pagedDecode = kernel(
                 "attention_decode.cu",
                 "paged_decode",
                 DECODE_THREADS,
-                DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES,
+                decodeSharedBytes(shape),
                 LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
@@ -137,6 +155,17 @@ public final class CudaOps implements AutoCloseable {
                 prefill.threads,
                 prefill.sharedBytes,
                 LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
+    }
+
+    /// Steps that decode attention copies ahead; wide heads leave room for fewer.
+    private static int decodeStages(AttentionShape shape) {
+        return shape.headDim() > 128 ? 2 : 3;
+    }
+
+    private static int decodeSharedBytes(AttentionShape shape) {
+        int group = shape.heads() / shape.kvHeads();
+        return decodeStages(shape) * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
+                + group * (18 * shape.headDim() + 16);
     }
 
     /// The kernel for prompts that suits a device and a head size.
@@ -162,6 +191,13 @@ public final class CudaOps implements AutoCloseable {
         }
     }
 
+    /// Whether the kernels can do these heads.
+    public static boolean supports(AttentionShape shape) {
+        return shape.headDim() % HEAD_DIM_STEP == 0
+                && shape.headDim() <= MAX_HEAD_DIM
+                && shape.heads() <= MAX_GROUP * shape.kvHeads();
+    }
+
     private static void check(AttentionShape shape) {
         if (shape.headDim() % HEAD_DIM_STEP != 0 || shape.headDim() > MAX_HEAD_DIM) {
             throw new TensorException("the GPU's kernels need heads of a multiple of " + HEAD_DIM_STEP
@@ -181,7 +217,8 @@ public final class CudaOps implements AutoCloseable {
     static int splitTokens(AttentionShape shape, int maxSequences, int maxTokens) {
         int split = SPLIT_TOKENS;
         while (split < maxTokens
-                && slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES) {
+                && (slots(maxSequences, maxTokens, split) > MAX_SLOTS
+                        || slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES)) {
             split *= 2;
         }
         return split;
@@ -374,6 +411,59 @@ public final class CudaOps implements AutoCloseable {
                 .add(out)
                 .add(intermediate)
                 .launch(stream, Math.ceilDiv(intermediate, SILU_COLUMNS), rows, 1);
+    }
+
+    /// A norm in front of a product of few rows.
+    ///
+    /// @param weight address, or 0 for no norm
+    public record Norm(long weight, float epsilon) {
+        /// No norm.
+        public static final Norm NONE = new Norm(0, 0);
+    }
+
+    /// `out = residual + norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(outputs, inputs)`
+    /// @param residual `(rows, outputs)`, may be `out`; 0 for none
+    public void narrowProduct(
+            long in, Norm norm, long weights, long residual, long out, int rows, int outputs, int inputs) {
+        matvec.begin()
+                .add(in)
+                .add(norm.weight)
+                .add(norm.epsilon)
+                .add(weights)
+                .add(residual)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
+    }
+
+    /// `out = silu(gate) * up` of `(gate, up) = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(2 outputs, inputs)`, those of the gates first
+    public void narrowSiluProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecSilu, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    /// `out = norm(in) weights^T` in f32 for at most [#NARROW_ROWS] rows.
+    public void narrowLogits(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecLogits, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    private void narrow(
+            Kernel kernel, long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        kernel.begin()
+                .add(in)
+                .add(norm.weight)
+                .add(norm.epsilon)
+                .add(weights)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
     }
 
     /// The likeliest token of each row, the lowest of several; -1 for a row with NaN or infinities.

@@ -41,6 +41,6 @@ class GpuTest {
         Path fixture = Path.of(Objects.requireNonNull(GpuTest.class.getResource("/fixtures/model/llama-bf16/expected.json"))
                 .toURI());
         assertPassed(ModelChecks.fixtures(
-                Objects.requireNonNull(Objects.requireNonNull(fixture.getParent()).getParent()), ENVIRONMENT));
+                Objects.requireNonNull(Objects.requireNonNull(fixture.getParent()).getParent()), ENVIRONMENT, _ -> {}));
     }
 }

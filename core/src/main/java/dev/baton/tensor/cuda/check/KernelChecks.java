@@ -75,6 +75,7 @@ public final class KernelChecks {
                 if (results.isEmpty()) {
                     checks.rowsOfEverySize();
                     checks.products();
+                    checks.narrowProducts();
                     checks.likeliest();
                 }
                 checks.attention(16);
@@ -200,6 +201,58 @@ public final class KernelChecks {
             return CheckResult.relativeError(
                     inFloats ? arrays.readFloats(out, expected.length) : arrays.readBf16(out, expected.length),
                     expected);
+        }
+    }
+
+    private void narrowProducts() {
+        for (int rows = 1; rows <= CudaOps.NARROW_ROWS; rows++) {
+            double[] errors = new double[3];
+            for (int[] sizes : new int[][] {{64, 72}, {4096, 1032}, {1096, 4096}, {8, 8}}) {
+                double[] found = narrowProduct(rows, sizes[0], sizes[1]);
+                for (int i = 0; i < errors.length; i++) {
+                    errors[i] = Math.max(errors[i], found[i]);
+                }
+            }
+            add("matvec with norm and residual, " + rows + " rows", errors[0]);
+            add("matvec_silu, " + rows + " rows", errors[1]);
+            add("matvec_logits, " + rows + " rows", errors[2]);
+        }
+    }
+
+    private double[] narrowProduct(int rows, int inputs, int outputs) {
+        float[] x = numbers(rows * inputs);
+        float[] norm = numbers(inputs);
+        float[] weights = numbers(2 * outputs * inputs);
+        float[] residual = numbers(rows * outputs);
+        float[] normed = new float[x.length];
+        cpu.rmsNorm(x, rows, inputs, norm, 1e-5f, normed);
+        float[] both = new float[rows * 2 * outputs];
+        float[] first = new float[rows * outputs];
+        float[] gated = new float[rows * outputs];
+        try (Arena arena = Arena.ofShared(); // the CPU computes on several threads
+                DeviceArrays arrays = new DeviceArrays(context, gpu.stream())) {
+            MemorySegment data = arena.allocateFrom(ValueLayout.JAVA_FLOAT, weights);
+            cpu.matmul(normed, rows, cpu.pack(arena, new Matrix(data, DType.F32, 2 * outputs, inputs)), both);
+            for (int row = 0; row < rows; row++) {
+                System.arraycopy(both, row * 2 * outputs, first, row * outputs, outputs);
+            }
+            cpu.siluMultiply(both, rows, outputs, gated);
+            long in = arrays.bf16(x);
+            CudaOps.Norm before = new CudaOps.Norm(arrays.bf16(norm), 1e-5f);
+            long matrix = arrays.bf16(weights);
+            long sum = arrays.bf16(residual);
+            gpu.narrowProduct(in, before, matrix, sum, sum, rows, outputs, inputs);
+            long silu = arrays.poisoned(first.length * 2L);
+            gpu.narrowSiluProduct(in, before, matrix, silu, rows, outputs, inputs);
+            long floats = arrays.poisoned(first.length * 4L);
+            gpu.narrowLogits(in, before, matrix, floats, rows, outputs, inputs);
+            float[] summed = residual.clone();
+            cpu.add(summed, first, rows, outputs);
+            return new double[] {
+                CheckResult.relativeError(arrays.readBf16(sum, first.length), summed),
+                CheckResult.relativeError(arrays.readBf16(silu, first.length), gated),
+                CheckResult.relativeError(arrays.readFloats(floats, first.length), first)
+            };
         }
     }
 
