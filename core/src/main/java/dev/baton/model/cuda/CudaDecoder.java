@@ -29,7 +29,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -57,7 +59,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final long MEASURE_SEED = 7;
     private static final int WARM_UP_TOKENS = 512;
     private static final int WARM_UP_DECODES = 64;
-    private static final int MEASURED_RUNS = 20;
+    private static final int MEASURED_RUNS = 5;
     private static final Duration WARM_UP = Duration.ofMillis(800);
 
     private final ModelConfig config;
@@ -98,6 +100,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final PinnedMemory hostTokens; // int (rows)
     private final PinnedMemory hostRow; // f32 (vocab)
 
+    private final Map<Integer, NarrowProducts> narrowProducts = new TreeMap<>(); // by rows
     private final Map<Integer, Graph> graphs = new TreeMap<>();
     private @Nullable PagedKv graphsOf;
     private @Nullable DeviceMemory promptLogits;
@@ -259,6 +262,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
 
     /// Finds the fastest product for each size, on numbers like those that will come.
     private void measureProducts() {
+        ops.fillDummy(hidden, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(normed, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(attended, (long) maxRows * shape.outSize(), MEASURE_SEED, 1);
         ops.fillDummy(activated, (long) maxRows * config.intermediateSize(), MEASURE_SEED, 1);
@@ -275,9 +279,58 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                             normed,
                             stepLogits);
         }
+        for (int rows : BatchSizes.allDecode(Math.min(options.maxNumSeqs(), CudaOps.NARROW_ROWS))) {
+            if (!hasBias) {
+                narrowProducts.put(rows, measureNarrow(rows));
+            }
+        }
         for (int rows : BatchSizes.measuredChunks(maxRows)) {
             measureLayerProducts(rows, MEASURED_LAYERS_OF_CHUNKS);
         }
+    }
+
+    /// Compares each product and what stands around it with the kernels for few rows.
+    private NarrowProducts measureNarrow(int rows) {
+        Residual settled = new Residual(hidden, rows);
+        Residual summed = new Residual(hidden, rows);
+        Predicate<Consumer<Boolean>> isFaster = work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
+        NarrowProducts faster = new NarrowProducts(
+                isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(outForm, layer.attentionOut(), attended, summed, narrow);
+                    summed.normalise(layer.mlpNorm());
+                })),
+                isFaster.test(narrow -> eachMeasured(layer -> activate(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(downForm, layer.down(), activated, summed, narrow);
+                    summed.normalise(layer.inputNorm());
+                })),
+                isFaster.test(narrow -> logits(settled, narrow)));
+        LOG.info("Steps of {}: faster than cuBLAS are {}", rows, faster);
+        return faster;
+    }
+
+    private void eachMeasured(Consumer<CudaLayer> work) {
+        for (int i = 0; i < Math.min(MEASURED_LAYERS, layers.length); i++) {
+            work.accept(layers[i]);
+        }
+    }
+
+    /// The shortest time that work on the device takes.
+    private float millis(Runnable work) {
+        float fastest = Float.POSITIVE_INFINITY;
+        try (Graph graph = ops.stream().capture(work);
+                Event start = new Event(context);
+                Event end = new Event(context)) {
+            for (int round = 0; round < MEASURED_RUNS; round++) {
+                start.record(ops.stream());
+                graph.launch(ops.stream());
+                end.record(ops.stream());
+                end.synchronize();
+                fastest = Math.min(fastest, end.millisSince(start));
+            }
+        }
+        return fastest;
     }
 
     private void measureLayerProducts(int rows, int numLayers) {
@@ -391,45 +444,11 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         warmUp(new ForwardBatch(1, 1), new int[1], 1, kv);
         logits = stepLogits;
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
-            Graph wide = ops.stream().capture(() -> step(decodeStep(size), kv));
-            graphs.put(size, wide); // so that it has an owner from the start
-            if (size <= CudaOps.NARROW_ROWS && !hasBias) {
-                Graph narrow = ops.stream().capture(() -> narrowStep(decodeStep(size), kv));
-                graphs.put(size, faster(size, wide, narrow));
-            }
-            graphs.get(size).upload(ops.stream());
+            Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
+            graphs.put(size, graph);
+            graph.upload(ops.stream());
         }
         graphsOf = kv;
-    }
-
-    /// The faster of two graphs for steps of a size; the other one is ended.
-    private Graph faster(int size, Graph wide, Graph narrow) {
-        ForwardBatch batch = new ForwardBatch(size, size);
-        for (int i = 0; i < size; i++) {
-            batch.add(new int[1], 0, 1, new int[options.maxBlocks()], true);
-        }
-        inputs.write(batch, decodeStep(size).layout);
-        float wideMillis = millis(wide);
-        float narrowMillis = millis(narrow);
-        LOG.info("Decode steps of {}: products of cuBLAS {} ms, of few rows {} ms", size, wideMillis, narrowMillis);
-        boolean isWideFaster = wideMillis < narrowMillis;
-        (isWideFaster ? narrow : wide).close();
-        return isWideFaster ? wide : narrow;
-    }
-
-    /// The time that one run of a graph takes over the inputs that were written last.
-    private float millis(Graph graph) {
-        try (Event start = new Event(context);
-                Event end = new Event(context)) {
-            graph.launch(ops.stream());
-            start.record(ops.stream());
-            for (int i = 0; i < MEASURED_RUNS; i++) {
-                graph.launch(ops.stream());
-            }
-            end.record(ops.stream());
-            end.synchronize();
-            return end.millisSince(start) / MEASURED_RUNS;
-        }
     }
 
     private void dropGraphs() {
@@ -442,10 +461,15 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     ///
     /// @param singles sequences with one row, which come first
     /// @param longest most rows of one of the others
-    private record Step(StepLayout layout, int singles, int longest) {}
+    /// @param narrow what the kernels for few rows do
+    private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
 
     private Step decodeStep(int size) {
-        return new Step(new StepLayout(size, size, size, options.maxBlocks()), size, 0);
+        return new Step(
+                new StepLayout(size, size, size, options.maxBlocks()),
+                size,
+                0,
+                narrowProducts.getOrDefault(size, NarrowProducts.NONE));
     }
 
     @Override
@@ -476,7 +500,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                     batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             inputs.write(batch, layout);
             logits = logitsOf(batch.numLogits());
-            step(new Step(layout, inputs.singles(), inputs.longest()), kv);
+            step(new Step(layout, inputs.singles(), inputs.longest(), NarrowProducts.NONE), kv);
         }
         ops.stream().synchronize();
     }
@@ -511,80 +535,131 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private void step(Step step, PagedKv kv) {
         StepLayout layout = step.layout;
         ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
-        int rows = layout.rows();
         int hiddenSize = config.hiddenSize();
-        float epsilon = config.rmsNormEps();
-        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, rows, hiddenSize, config.vocabSize());
-        ops.rmsNorm(hidden, layers[0].inputNorm(), normed, rows, hiddenSize, epsilon);
-        long residual = hidden;
+        ops.gather(
+                deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
+        Residual residual = new Residual(hidden, layout.rows());
         for (int i = 0; i < layers.length; i++) {
             CudaLayer layer = layers[i];
             boolean isLast = i == layers.length - 1;
-            keysAndValues(layer, i, layout, kv);
+            queriesKeysValues(layer, residual, step.narrow.qkv());
+            rotateAndStore(layer, i, layout, kv);
             if (isLast && layout.wanted() == 0) {
                 return;
             }
             attention(layer, i, step, kv);
             long attention = attended;
-            boolean areAllWantedInOrder = layout.wanted() == rows && step.singles == layout.sequences();
+            boolean areAllWantedInOrder =
+                    layout.wanted() == layout.rows() && step.singles == layout.sequences();
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
-                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), rows);
-                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, rows);
+                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
+                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
                 attention = qkv;
-                residual = attended;
-                rows = layout.wanted();
+                residual = new Residual(attended, layout.wanted());
             }
-            multiply(outForm, rows, layer.attentionOut(), attention, delta);
-            ops.addRmsNorm(delta, residual, layer.mlpNorm(), normed, rows, hiddenSize, epsilon);
-            multiply(gateUpForm, rows, layer.gateUp(), normed, gateUp);
-            ops.siluMultiply(gateUp, activated, rows, config.intermediateSize());
-            multiply(downForm, rows, layer.down(), activated, delta);
-            long nextNorm = isLast ? finalNorm : layers[i + 1].inputNorm();
-            ops.addRmsNorm(delta, residual, nextNorm, normed, rows, hiddenSize, epsilon);
+            add(outForm, layer.attentionOut(), attention, residual, step.narrow.attentionOut());
+            activate(layer, residual, step.narrow.gateUp());
+            add(downForm, layer.down(), activated, residual, step.narrow.down());
         }
-        multiply(logitsForm, rows, lmHead, normed, logits);
-        chooseTokens(rows);
+        logits(residual, step.narrow.logits());
+        chooseTokens(residual.rows);
     }
 
-    /// A decode step of at most [CudaOps#NARROW_ROWS] rows by kernels that have norms, sums and activations inside.
-    private void narrowStep(Step step, PagedKv kv) {
-        StepLayout layout = step.layout;
-        ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
-        int rows = layout.rows();
-        int hiddenSize = config.hiddenSize();
-        int intermediate = config.intermediateSize();
-        float epsilon = config.rmsNormEps();
-        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, rows, hiddenSize, config.vocabSize());
-        for (int i = 0; i < layers.length; i++) {
-            CudaLayer layer = layers[i];
-            CudaOps.Norm inputNorm = new CudaOps.Norm(layer.inputNorm(), epsilon);
-            ops.narrowProduct(hidden, inputNorm, layer.qkv().matrix(), 0, qkv, rows, shape.rowSize(), hiddenSize);
-            rotateAndStore(layer, i, layout, kv);
-            attention(layer, i, step, kv);
-            long attentionOut = layer.attentionOut().matrix();
-            ops.narrowProduct(
-                    attended, CudaOps.Norm.NONE, attentionOut, hidden, hidden, rows, hiddenSize, shape.outSize());
-            CudaOps.Norm mlpNorm = new CudaOps.Norm(layer.mlpNorm(), epsilon);
-            ops.narrowSiluProduct(
-                    hidden, mlpNorm, layer.gateUp().matrix(), activated, rows, intermediate, hiddenSize);
-            long down = layer.down().matrix();
-            ops.narrowProduct(activated, CudaOps.Norm.NONE, down, hidden, hidden, rows, hiddenSize, intermediate);
+    private void logits(Residual residual, boolean isNarrow) {
+        int vocab = config.vocabSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(finalNorm);
+            ops.narrowLogits(
+                    residual.address, norm, lmHead.matrix(), logits, residual.rows, vocab, config.hiddenSize());
+        } else {
+            residual.normalise(finalNorm);
+            multiply(logitsForm, residual.rows, lmHead, normed, logits);
         }
-        CudaOps.Norm lastNorm = new CudaOps.Norm(finalNorm, epsilon);
-        ops.narrowLogits(hidden, lastNorm, lmHead.matrix(), logits, rows, config.vocabSize(), hiddenSize);
-        chooseTokens(rows);
+    }
+
+    /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them.
+    private final class Residual {
+        private final long address;
+        private final int rows;
+        private boolean isDeltaDue;
+
+        Residual(long address, int rows) {
+            this.address = address;
+            this.rows = rows;
+        }
+
+        /// Writes the norm of the sum into [#normed].
+        void normalise(long norm) {
+            int columns = config.hiddenSize();
+            if (isDeltaDue) {
+                ops.addRmsNorm(delta, address, norm, normed, rows, columns, config.rmsNormEps());
+            } else {
+                ops.rmsNorm(address, norm, normed, rows, columns, config.rmsNormEps());
+            }
+            isDeltaDue = false;
+        }
+
+        /// Makes the rows the whole sum, for a product that normalises them itself.
+        CudaOps.Norm settled(long norm) {
+            if (isDeltaDue) {
+                normalise(norm);
+            }
+            return new CudaOps.Norm(norm, config.rmsNormEps());
+        }
+    }
+
+    private void queriesKeysValues(CudaLayer layer, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.inputNorm());
+            ops.narrowProduct(
+                    residual.address,
+                    norm,
+                    layer.qkv().matrix(),
+                    qkv,
+                    residual.rows,
+                    shape.rowSize(),
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.inputNorm());
+            multiply(qkvForm, residual.rows, layer.qkv(), normed, qkv);
+        }
+    }
+
+    private void activate(CudaLayer layer, Residual residual, boolean isNarrow) {
+        int intermediate = config.intermediateSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.mlpNorm());
+            ops.narrowSiluProduct(
+                    residual.address,
+                    norm,
+                    layer.gateUp().matrix(),
+                    activated,
+                    residual.rows,
+                    intermediate,
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.mlpNorm());
+            multiply(gateUpForm, residual.rows, layer.gateUp(), normed, gateUp);
+            ops.siluMultiply(gateUp, activated, residual.rows, intermediate);
+        }
+    }
+
+    /// Adds a product to the residual stream, or leaves it as the term that is due.
+    private void add(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            long sum = residual.address;
+            ops.narrowProduct(input, weight.matrix(), sum, sum, residual.rows, form.outputs(), form.inputs());
+        } else {
+            multiply(form, residual.rows, weight, input, delta);
+            residual.isDeltaDue = true;
+        }
     }
 
     /// The likeliest token of each row of logits, and these tokens to the host.
     private void chooseTokens(int rows) {
         ops.argmax(logits, tokens, rows, config.vocabSize());
         ops.stream().copyToHost(hostTokens.segment(), tokens, (long) rows * Integer.BYTES);
-    }
-
-    private void keysAndValues(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
-        multiply(qkvForm, layout.rows(), layer.qkv(), normed, qkv);
-        rotateAndStore(layer, index, layout, kv);
     }
 
     private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {

@@ -29,8 +29,12 @@ import java.util.Map;
 /// Allocates nothing on the heap once a product of the same size was made. Used from one thread at a time. Owns the
 /// kernels, the stream, and scratch memory; not the context.
 public final class CudaOps implements AutoCloseable {
-    /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
+    /// Tokens of context that a thread block of decode attention takes at a time with few sequences, so that they fill
+    /// the device; more where contexts are long.
     private static final int SPLIT_TOKENS = 512;
+
+    /// How many sequences are few. With more, blocks take twice as much at a time, which costs less for each token.
+    private static final int FEW_SEQUENCES = 2;
 
     /// What scratch memory of decode attention is kept below.
     private static final long MAX_PARTIAL_BYTES = 512L << 20;
@@ -44,6 +48,9 @@ public final class CudaOps implements AutoCloseable {
     private static final int SILU_COLUMNS = 2048;
     private static final int ARGMAX_THREADS = 1024;
     private static final int ROPE_VECTOR = 8;
+
+    /// From so many rows on, a row is one thread block's.
+    private static final int MANY_ROWS = 512;
     private static final int DECODE_THREADS = 160;
     private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
@@ -52,13 +59,15 @@ public final class CudaOps implements AutoCloseable {
     /// Most rows of [#narrowProduct] and its like.
     public static final int NARROW_ROWS = 8;
 
-    private static final int NARROW_THREADS = 128;
+    private static final int NARROW_THREADS = 256;
     private static final int NARROW_OUTPUTS = 16;
+    private static final int NARROW_GATES = 8;
     /// Elements behind each row in shared memory, against bank conflicts.
     private static final int SHARED_PADDING = 8;
 
     private static final int FILL_BLOCKS = 2048;
 
+    private static final String DECODE_FILE = "attention_decode.cu";
     private static final List<String> FILES = List.of(
             "embed.cu",
             "norm.cu",
@@ -67,7 +76,7 @@ public final class CudaOps implements AutoCloseable {
             "sample.cu",
             "fill.cu",
             "matvec.cu",
-            "attention_decode.cu");
+            DECODE_FILE);
 
     private final Context context;
     private final AttentionShape shape;
@@ -79,6 +88,7 @@ public final class CudaOps implements AutoCloseable {
     private final long partialMeta; // f32 (slots, heads, 2)
     private final long counters; // int (2 + sequences kvHeads), zero between launches
     private final Map<String, KernelModule> modules;
+    private final Map<String, KernelModule> wideModules; // with other macros
     private final Kernel embed;
     private final Kernel rmsNorm;
     private final Kernel addRmsNorm;
@@ -87,9 +97,11 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel argmax;
     private final Kernel fillDummy;
     private final Kernel matvec;
-    private final Kernel matvecSilu;
-    private final Kernel matvecLogits;
+    private final Kernel matvecNorm;
+    private final Kernel matvecNormSilu;
+    private final Kernel matvecNormLogits;
     private final Kernel pagedDecode;
+    private final Kernel widePagedDecode;
     private final Prefill prefill;
     private final Kernel pagedPrefill;
 
@@ -115,10 +127,8 @@ public final class CudaOps implements AutoCloseable {
                 new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
-        this.modules = compiler.load(
-                files,
-                Map.of(
-                        "HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", decodeStages(shape)));
+        this.modules = compiler.load(files, macros(shape, splitTokens));
+        this.wideModules = compiler.load(List.of(DECODE_FILE), macros(shape, 2 * splitTokens));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -137,17 +147,12 @@ public final class CudaOps implements AutoCloseable {
         this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
         this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
         this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
-        this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, LONG, INT, INT, INT);
-        this.matvecSilu =
-                kernel("matvec.cu", "matvec_silu", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
-        this.matvecLogits =
-                kernel("matvec.cu", "matvec_logits", NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
-        this.pagedDecode = kernel(
-                "attention_decode.cu",
-                "paged_decode",
-                DECODE_THREADS,
-                decodeSharedBytes(shape),
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+        this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT, INT);
+        this.matvecNorm = narrowWithNorm("matvec_norm");
+        this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
+        this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
+        this.pagedDecode = decodeKernel(modules, shape);
+        this.widePagedDecode = decodeKernel(wideModules, shape);
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
                 prefill.file,
@@ -225,11 +230,39 @@ public final class CudaOps implements AutoCloseable {
     }
 
     private Kernel kernel(String file, String name, int threads, int sharedBytes, Parameter... parameters) {
-        KernelModule module = modules.get(file);
+        return kernel(modules, file, name, threads, sharedBytes, parameters);
+    }
+
+    private static Kernel kernel(
+            Map<String, KernelModule> from,
+            String file,
+            String name,
+            int threads,
+            int sharedBytes,
+            Parameter... parameters) {
+        KernelModule module = from.get(file);
         if (module == null) {
             throw new TensorException("no module " + file);
         }
         return module.kernel(name, new Kernel.Shape(threads, sharedBytes, true), List.of(parameters));
+    }
+
+    private static Map<String, Integer> macros(AttentionShape shape, int splitTokens) {
+        return Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", decodeStages(shape));
+    }
+
+    private static Kernel decodeKernel(Map<String, KernelModule> from, AttentionShape shape) {
+        return kernel(
+                from,
+                DECODE_FILE,
+                "paged_decode",
+                DECODE_THREADS,
+                decodeSharedBytes(shape),
+                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+    }
+
+    private Kernel narrowWithNorm(String name) {
+        return kernel("matvec.cu", name, NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
     }
 
     /// What all work is given to.
@@ -310,7 +343,11 @@ public final class CudaOps implements AutoCloseable {
                 .add(shape.heads())
                 .add(shape.kvHeads())
                 .add(kv.blockTokens())
-                .launch(stream, numRows, Math.ceilDiv(shape.heads() + 2 * shape.kvHeads(), headsPerBlock), 1);
+                .launch(
+                        stream,
+                        numRows,
+                        numRows >= MANY_ROWS ? 1 : Math.ceilDiv(shape.heads() + 2 * shape.kvHeads(), headsPerBlock),
+                        1);
     }
 
     private static long layerAddress(PagedKv kv, int layer) {
@@ -338,7 +375,7 @@ public final class CudaOps implements AutoCloseable {
             long out,
             int sequences,
             int windowTokens) {
-        pagedDecode
+        (sequences <= FEW_SEQUENCES ? pagedDecode : widePagedDecode)
                 .begin()
                 .add(queries)
                 .add((long) shape.rowSize())
@@ -413,24 +450,13 @@ public final class CudaOps implements AutoCloseable {
                 .launch(stream, Math.ceilDiv(intermediate, SILU_COLUMNS), rows, 1);
     }
 
-    /// A norm in front of a product of few rows.
-    ///
-    /// @param weight address, or 0 for no norm
-    public record Norm(long weight, float epsilon) {
-        /// No norm.
-        public static final Norm NONE = new Norm(0, 0);
-    }
-
-    /// `out = residual + norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    /// `out = residual + in weights^T` for at most [#NARROW_ROWS] rows.
     ///
     /// @param weights `(outputs, inputs)`
     /// @param residual `(rows, outputs)`, may be `out`; 0 for none
-    public void narrowProduct(
-            long in, Norm norm, long weights, long residual, long out, int rows, int outputs, int inputs) {
+    public void narrowProduct(long in, long weights, long residual, long out, int rows, int outputs, int inputs) {
         matvec.begin()
                 .add(in)
-                .add(norm.weight)
-                .add(norm.epsilon)
                 .add(weights)
                 .add(residual)
                 .add(out)
@@ -440,20 +466,38 @@ public final class CudaOps implements AutoCloseable {
                 .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
     }
 
+    /// The root mean square normalisation in front of a product of few rows.
+    ///
+    /// @param weight address of `(inputs)`
+    public record Norm(long weight, float epsilon) {}
+
+    /// `out = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    public void narrowProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNorm, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
+    }
+
     /// `out = silu(gate) * up` of `(gate, up) = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
     ///
     /// @param weights `(2 outputs, inputs)`, those of the gates first
     public void narrowSiluProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
-        narrow(matvecSilu, in, norm, weights, out, rows, outputs, inputs);
+        narrow(matvecNormSilu, NARROW_GATES, in, norm, weights, out, rows, outputs, inputs);
     }
 
     /// `out = norm(in) weights^T` in f32 for at most [#NARROW_ROWS] rows.
     public void narrowLogits(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
-        narrow(matvecLogits, in, norm, weights, out, rows, outputs, inputs);
+        narrow(matvecNormLogits, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
     }
 
     private void narrow(
-            Kernel kernel, long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+            Kernel kernel,
+            int outputsPerBlock,
+            long in,
+            Norm norm,
+            long weights,
+            long out,
+            int rows,
+            int outputs,
+            int inputs) {
         kernel.begin()
                 .add(in)
                 .add(norm.weight)
@@ -463,7 +507,7 @@ public final class CudaOps implements AutoCloseable {
                 .add(rows)
                 .add(outputs)
                 .add(inputs)
-                .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
+                .launch(stream, Math.ceilDiv(outputs, outputsPerBlock), 1, 1);
     }
 
     /// The likeliest token of each row, the lowest of several; -1 for a row with NaN or infinities.
@@ -484,6 +528,7 @@ public final class CudaOps implements AutoCloseable {
         blas.close();
         memory.close();
         modules.values().forEach(KernelModule::close);
+        wideModules.values().forEach(KernelModule::close);
         stream.close();
     }
 }

@@ -28,16 +28,19 @@ public final class KernelChecks {
     private static final double TOLERANCE = 8e-3;
 
     private static final int MAX_SEQUENCES = 16;
-    private static final int MAX_TOKENS = 4096;
+    private static final int MAX_TOKENS = 1024;
     private static final int LAYERS = 2;
     private static final int LAYER = 1;
     private static final int[] COLUMNS = {8, 64, 72, 1016, 1024, 4096, 4104};
     private static final int[] ROWS = {1, 2, 7, 8, 64, 65};
-    private static final int[] CONTEXTS = {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 255, 256, 257, 1025};
+    private static final int[] CONTEXTS = {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 255, 256, 257, 513};
 
     /// Heads of the models that are served most, and of small ones.
     private static final List<AttentionShape> SHAPES = List.of(
             heads(32, 8, 128), heads(28, 4, 128), heads(16, 16, 128), heads(6, 2, 64), heads(4, 2, 16), heads(4, 2, 32));
+
+    /// Long enough for several splits of decode attention.
+    private static final int LONG_CONTEXT = 1023;
 
     private static final int[] WINDOWS = {AttentionShape.UNBOUNDED, 20, 300};
 
@@ -94,7 +97,7 @@ public final class KernelChecks {
     private float[] numbers(int count) {
         float[] values = new float[count];
         for (int i = 0; i < count; i++) {
-            values[i] = DType.bf16ToFloat(DType.floatToBf16((float) random.nextGaussian()));
+            values[i] = DType.bf16ToFloat(DType.floatToBf16(4 * random.nextFloat() - 2));
         }
         return values;
     }
@@ -206,16 +209,17 @@ public final class KernelChecks {
 
     private void narrowProducts() {
         for (int rows = 1; rows <= CudaOps.NARROW_ROWS; rows++) {
-            double[] errors = new double[3];
+            double[] errors = new double[4];
             for (int[] sizes : new int[][] {{64, 72}, {4096, 1032}, {1096, 4096}, {8, 8}}) {
                 double[] found = narrowProduct(rows, sizes[0], sizes[1]);
                 for (int i = 0; i < errors.length; i++) {
                     errors[i] = Math.max(errors[i], found[i]);
                 }
             }
-            add("matvec with norm and residual, " + rows + " rows", errors[0]);
-            add("matvec_silu, " + rows + " rows", errors[1]);
-            add("matvec_logits, " + rows + " rows", errors[2]);
+            add("matvec with residual, " + rows + " rows", errors[0]);
+            add("matvec_norm, " + rows + " rows", errors[1]);
+            add("matvec_norm_silu, " + rows + " rows", errors[2]);
+            add("matvec_norm_logits, " + rows + " rows", errors[3]);
         }
     }
 
@@ -241,7 +245,9 @@ public final class KernelChecks {
             CudaOps.Norm before = new CudaOps.Norm(arrays.bf16(norm), 1e-5f);
             long matrix = arrays.bf16(weights);
             long sum = arrays.bf16(residual);
-            gpu.narrowProduct(in, before, matrix, sum, sum, rows, outputs, inputs);
+            gpu.narrowProduct(arrays.bf16(normed), matrix, sum, sum, rows, outputs, inputs);
+            long plain = arrays.poisoned(first.length * 2L);
+            gpu.narrowProduct(in, before, matrix, plain, rows, outputs, inputs);
             long silu = arrays.poisoned(first.length * 2L);
             gpu.narrowSiluProduct(in, before, matrix, silu, rows, outputs, inputs);
             long floats = arrays.poisoned(first.length * 4L);
@@ -250,6 +256,7 @@ public final class KernelChecks {
             cpu.add(summed, first, rows, outputs);
             return new double[] {
                 CheckResult.relativeError(arrays.readBf16(sum, first.length), summed),
+                CheckResult.relativeError(arrays.readBf16(plain, first.length), first),
                 CheckResult.relativeError(arrays.readBf16(silu, first.length), gated),
                 CheckResult.relativeError(arrays.readFloats(floats, first.length), first)
             };
@@ -289,13 +296,9 @@ public final class KernelChecks {
             AttentionShape windowed = shape.withWindowTokens(window);
             String of = ", " + shape.heads() + "/" + shape.kvHeads() + " heads of " + shape.headDim() + ", blocks of "
                     + blockTokens + (window == AttentionShape.UNBOUNDED ? "" : ", window " + window);
-            double[] errors = new double[4];
-            for (int norms = 0; norms < 2; norms++) {
-                double[] found = attention(windowed, blockTokens, norms == 1);
-                for (int i = 0; i < errors.length; i++) {
-                    errors[i] = Math.max(errors[i], found[i]);
-                }
-            }
+            boolean hasNorms = random.nextBoolean();
+            double[] errors = attention(windowed, blockTokens, hasNorms);
+            of += hasNorms ? ", norms" : "";
             add("rotate_and_store: queries" + of, errors[0]);
             add("rotate_and_store: cache" + of, errors[1]);
             add("paged_decode" + of, errors[2]);
@@ -310,6 +313,7 @@ public final class KernelChecks {
         int[] starts = new int[MAX_SEQUENCES + 1];
         for (int s = 0; s < contexts.length; s++) {
             contexts[s] = CONTEXTS[random.nextInt(CONTEXTS.length)];
+            contexts[s] = s == 0 ? LONG_CONTEXT : contexts[s];
             int count = s < singles ? 1 : 1 + random.nextInt(contexts[s]);
             starts[s + 1] = starts[s] + count;
         }
