@@ -28,7 +28,7 @@
 
 #define WARPS 4 // that attend
 #ifndef STAGES
-#define STAGES 3
+#define STAGES 2
 #endif
 #define TILE 16              // tokens a warp looks at together
 #define PITCH (HEAD_DIM + 8) // elements between rows in shared memory: an odd number of 16-byte pieces, no bank conflict
