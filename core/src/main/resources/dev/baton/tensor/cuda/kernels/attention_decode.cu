@@ -28,7 +28,7 @@
 
 #define WARPS 4 // that attend
 #ifndef STAGES
-#define STAGES 3
+#define STAGES 2
 #endif
 #define TILE 16              // tokens a warp looks at together
 #define PITCH (HEAD_DIM + 8) // elements between rows in shared memory: an odd number of 16-byte pieces, no bank conflict
@@ -348,6 +348,7 @@ __device__ __forceinline__ void mergeHeads(const Item& item, int first, const fl
     int splits = firstSlot[item.sequence + 1] - firstSlot[item.sequence];
     long long place = (long long) firstSlot[item.sequence] * heads + item.kvHead * group + first;
     int members = min(MEMBERS, group - first);
+    constexpr int AT_ONCE = 16 / MEMBERS;
     for (int column = 0; column < HEAD_DIM; column += 128) {
         int at = column + lane * 4;
         bool inside = at < HEAD_DIM;
@@ -387,13 +388,23 @@ __device__ __forceinline__ void mergeHeads(const Item& item, int first, const fl
             }
             int count = min(32, splits - base);
             const float* from = partial + (place + (long long) base * heads) * HEAD_DIM + (inside ? at : 0);
-#pragma unroll(16 / MEMBERS)
-            for (int i = 0; i < count; i++) {
+            for (int i = 0; i < count; i += AT_ONCE) {
+                float4 values[AT_ONCE][MEMBERS];
 #pragma unroll
-                for (int member = 0; member < MEMBERS; member++) {
-                    if (member < members) {
-                        add(outs[member], __shfl_sync(FULL_WARP, factors[member], i),
-                                __ldcg((const float4*) (from + ((long long) i * heads + member) * HEAD_DIM)));
+                for (int j = 0; j < AT_ONCE; j++) { // behind the last one: that one again, with no weight
+#pragma unroll
+                    for (int member = 0; member < MEMBERS; member++) {
+                        values[j][member] = readNow(from
+                                + ((long long) min(i + j, count - 1) * heads + min(member, members - 1)) * HEAD_DIM);
+                    }
+                }
+                __syncwarp(); // no read sinks below
+#pragma unroll
+                for (int j = 0; j < AT_ONCE; j++) {
+#pragma unroll
+                    for (int member = 0; member < MEMBERS; member++) {
+                        float factor = __shfl_sync(FULL_WARP, factors[member], (i + j) % 32);
+                        add(outs[member], i + j < count ? factor : 0.0f, values[j][member]);
                     }
                 }
             }

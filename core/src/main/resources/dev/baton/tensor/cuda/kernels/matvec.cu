@@ -21,11 +21,6 @@
 #define WARPS 8
 #define STEP 32 // elements of `ins` a warp takes at once
 
-#ifndef NORM_AHEAD
-#define NORM_AHEAD 2
-#define NORM_BLOCKS 3
-#endif
-
 enum Epilogue { PLAIN, SILU, LOGITS };
 
 __device__ __forceinline__ uint4 streamed(const bf16* address) {
@@ -164,22 +159,22 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
 }
 
 // out = norm(x) * weights^T.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, NORM_BLOCKS)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 3)
         matvec_norm(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights, bf16* out,
                 int rows, int outs, int ins) {
-    multiply<NORM_AHEAD, PLAIN>(x, norm, eps, weights, 0, out, rows, outs, ins);
+    multiply<2, PLAIN>(x, norm, eps, weights, 0, out, rows, outs, ins);
 }
 
 // out = silu(norm(x) * gate^T) * (norm(x) * up^T); weights (2 * outs, ins), gate first.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, NORM_BLOCKS)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
         matvec_norm_silu(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights,
                 bf16* out, int rows, int outs, int ins) {
-    multiply<NORM_AHEAD, SILU>(x, norm, eps, weights, 0, out, rows, outs, ins);
+    multiply<4, SILU>(x, norm, eps, weights, 0, out, rows, outs, ins);
 }
 
 // The same as matvec_norm in f32.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, NORM_BLOCKS)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)
         matvec_norm_logits(const bf16* x, const bf16* __restrict__ norm, float eps, const bf16* __restrict__ weights,
                 float* out, int rows, int outs, int ins) {
-    multiply<NORM_AHEAD, LOGITS>(x, norm, eps, weights, 0, out, rows, outs, ins);
+    multiply<4, LOGITS>(x, norm, eps, weights, 0, out, rows, outs, ins);
 }
