@@ -29,12 +29,8 @@ import java.util.Map;
 /// Allocates nothing on the heap once a product of the same size was made. Used from one thread at a time. Owns the
 /// kernels, the stream, and scratch memory; not the context.
 public final class CudaOps implements AutoCloseable {
-    /// Tokens of context that a thread block of decode attention takes at a time with few sequences, so that they fill
-    /// the device; more where contexts are long.
+    /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
     private static final int SPLIT_TOKENS = 512;
-
-    /// How many sequences are few. With more, blocks take twice as much at a time, which costs less for each token.
-    private static final int FEW_SEQUENCES = 2;
 
     /// What scratch memory of decode attention is kept below.
     private static final long MAX_PARTIAL_BYTES = 512L << 20;
@@ -52,6 +48,7 @@ public final class CudaOps implements AutoCloseable {
     /// From so many rows on, a row is one thread block's.
     private static final int MANY_ROWS = 512;
     private static final int DECODE_THREADS = 160;
+    private static final int DECODE_STAGES = 2;
     private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
     private static final int MAX_SLOTS = 65_535;
@@ -67,7 +64,6 @@ public final class CudaOps implements AutoCloseable {
 
     private static final int FILL_BLOCKS = 2048;
 
-    private static final String DECODE_FILE = "attention_decode.cu";
     private static final List<String> FILES = List.of(
             "embed.cu",
             "norm.cu",
@@ -76,7 +72,7 @@ public final class CudaOps implements AutoCloseable {
             "sample.cu",
             "fill.cu",
             "matvec.cu",
-            DECODE_FILE);
+            "attention_decode.cu");
 
     private final Context context;
     private final AttentionShape shape;
@@ -88,7 +84,6 @@ public final class CudaOps implements AutoCloseable {
     private final long partialMeta; // f32 (slots, heads, 2)
     private final long counters; // int (2 + sequences kvHeads), zero between launches
     private final Map<String, KernelModule> modules;
-    private final Map<String, KernelModule> wideModules; // with other macros
     private final Kernel embed;
     private final Kernel rmsNorm;
     private final Kernel addRmsNorm;
@@ -101,7 +96,6 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel matvecNormSilu;
     private final Kernel matvecNormLogits;
     private final Kernel pagedDecode;
-    private final Kernel widePagedDecode;
     private final Prefill prefill;
     private final Kernel pagedPrefill;
 
@@ -127,8 +121,9 @@ public final class CudaOps implements AutoCloseable {
                 new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
-        this.modules = compiler.load(files, macros(shape, splitTokens));
-        this.wideModules = compiler.load(List.of(DECODE_FILE), macros(shape, 2 * splitTokens));
+        this.modules = compiler.load(
+                files,
+                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -151,8 +146,12 @@ public final class CudaOps implements AutoCloseable {
         this.matvecNorm = narrowWithNorm("matvec_norm");
         this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
         this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
-        this.pagedDecode = decodeKernel(modules, shape);
-        this.widePagedDecode = decodeKernel(wideModules, shape);
+        this.pagedDecode = kernel(
+                "attention_decode.cu",
+                "paged_decode",
+                DECODE_THREADS,
+                decodeSharedBytes(shape),
+                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
                 prefill.file,
@@ -162,14 +161,9 @@ public final class CudaOps implements AutoCloseable {
                 LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
     }
 
-    /// Steps that decode attention copies ahead; wide heads leave room for fewer.
-    private static int decodeStages(AttentionShape shape) {
-        return shape.headDim() > 128 ? 2 : 3;
-    }
-
     private static int decodeSharedBytes(AttentionShape shape) {
         int group = shape.heads() / shape.kvHeads();
-        return decodeStages(shape) * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
+        return DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
                 + group * (18 * shape.headDim() + 16);
     }
 
@@ -230,35 +224,11 @@ public final class CudaOps implements AutoCloseable {
     }
 
     private Kernel kernel(String file, String name, int threads, int sharedBytes, Parameter... parameters) {
-        return kernel(modules, file, name, threads, sharedBytes, parameters);
-    }
-
-    private static Kernel kernel(
-            Map<String, KernelModule> from,
-            String file,
-            String name,
-            int threads,
-            int sharedBytes,
-            Parameter... parameters) {
-        KernelModule module = from.get(file);
+        KernelModule module = modules.get(file);
         if (module == null) {
             throw new TensorException("no module " + file);
         }
         return module.kernel(name, new Kernel.Shape(threads, sharedBytes, true), List.of(parameters));
-    }
-
-    private static Map<String, Integer> macros(AttentionShape shape, int splitTokens) {
-        return Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", decodeStages(shape));
-    }
-
-    private static Kernel decodeKernel(Map<String, KernelModule> from, AttentionShape shape) {
-        return kernel(
-                from,
-                DECODE_FILE,
-                "paged_decode",
-                DECODE_THREADS,
-                decodeSharedBytes(shape),
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
     }
 
     private Kernel narrowWithNorm(String name) {
@@ -375,7 +345,7 @@ public final class CudaOps implements AutoCloseable {
             long out,
             int sequences,
             int windowTokens) {
-        (sequences <= FEW_SEQUENCES ? pagedDecode : widePagedDecode)
+        pagedDecode
                 .begin()
                 .add(queries)
                 .add((long) shape.rowSize())
@@ -528,7 +498,6 @@ public final class CudaOps implements AutoCloseable {
         blas.close();
         memory.close();
         modules.values().forEach(KernelModule::close);
-        wideModules.values().forEach(KernelModule::close);
         stream.close();
     }
 }
