@@ -66,7 +66,8 @@ class EngineOverMooncakeStoreTest {
                     RequestOutput.Finish finish = ask(second, "b" + length, prompt, 12, answer);
                     int blocks = length / blockTokens * blockTokens;
                     assertThat(answer.tokens()).isEqualTo(model.reference(prompt, 12, 200));
-                    assertThat(finish.externalTokens()).as("of %d tokens, %d bytes saved", length, saved)
+                    assertThat(finish.externalTokens())
+                            .as("of %d tokens, %d bytes saved", length, saved)
                             .isEqualTo(blocks);
                     assertThat(model.rows - rows).isEqualTo(11 + Math.max(1, length - blocks));
                 }
@@ -136,14 +137,16 @@ class EngineOverMooncakeStoreTest {
             cluster.put(key, new byte[value.length]);
             try (Engine engine = start("B", KvRole.KV_BOTH, 16, model, settings)) {
                 Collected answer = new Collected();
-                assertThat(ask(engine, "b", prompt, 12, answer).externalTokens()).isEqualTo(16);
+                assertThat(ask(engine, "b", prompt, 12, answer).externalTokens())
+                        .isEqualTo(16);
                 assertThat(answer.tokens()).isEqualTo(model.reference(prompt, 12, 200));
                 assertThat(engine.transferStats().numChecksumErrors()).isEqualTo(1);
             }
             cluster.remove(key + "@baton"); // now it is as if vLLM had stored zeros
             try (Engine engine = start("C", KvRole.KV_BOTH, 16, model, settings)) {
                 Collected answer = new Collected();
-                assertThat(ask(engine, "c", prompt, 12, answer).externalTokens()).isEqualTo(48);
+                assertThat(ask(engine, "c", prompt, 12, answer).externalTokens())
+                        .isEqualTo(48);
                 assertThat(answer.tokens()).isNotEqualTo(model.reference(prompt, 12, 200));
             }
         }
@@ -161,14 +164,16 @@ class EngineOverMooncakeStoreTest {
                 int[] prompt = EngineScenarioTest.prompt(new Random(1), 0, 60);
                 ask(first, "a", prompt, 1, new Collected());
                 EngineScenarioTest.quiet(first);
-                assertThat(ask(second, "b", prompt, 3, new Collected()).externalTokens()).isEqualTo(48);
+                assertThat(ask(second, "b", prompt, 3, new Collected()).externalTokens())
+                        .isEqualTo(48);
                 cluster.killMaster();
                 long start = System.nanoTime();
                 for (int i = 0; i < 10; i++) {
                     int[] other = EngineScenarioTest.prompt(new Random(2 + i), 0, 60);
                     ask(first, "c" + i, other, 1, new Collected());
                     Collected answer = new Collected();
-                    assertThat(ask(second, "d" + i, other, 5, answer).externalTokens()).isZero();
+                    assertThat(ask(second, "d" + i, other, 5, answer).externalTokens())
+                            .isZero();
                     assertThat(answer.tokens()).isEqualTo(model.reference(other, 5, 200));
                 }
                 assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(20));

@@ -8,11 +8,12 @@ import java.net.ProtocolException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
-/// Values of a Mooncake store, read without Mooncake's library: the master's HTTP port says where a value lies, and the
-/// Transfer Engine of that node gives its bytes.
+/// Values of a Mooncake store, read without Mooncake's library: the master's HTTP port says where a value lies,
+/// and the Transfer Engine of that node gives its bytes.
 ///
 /// Only values in memory are found, and only those of the default tenant. Thread-safe; its readers are not.
 public final class StoredValues {
@@ -58,15 +59,10 @@ public final class StoredValues {
         if (!status.equals("200")) {
             throw new ProtocolException("the master at %s:%d answers \"%s\"".formatted(host, port, answer.startLine()));
         }
-        // One line of JSON for each copy in memory.
-        int end = 0;
-        while (end < answer.body().length && answer.body()[end] != '\n') {
-            end++;
-        }
-        return end == 0
-                ? Optional.empty()
-                : Optional.of(place(SmallJson.map(
-                        "the master's answer", java.util.Arrays.copyOf(answer.body(), end))));
+        List<?> copies = SmallJson.map("the master's answer", answer.body()).list("data");
+        return copies.isEmpty()
+                ? Optional.empty() // it is on some disk
+                : Optional.of(place(Fields.of("the master's answer", copies.getFirst())));
     }
 
     private static Place place(Fields fields) throws ProtocolException {

@@ -12,8 +12,7 @@ final class BlockSum {
     static final int BYTES = 3 * Long.BYTES;
 
     private static final long MAGIC = 0x314d55536e746142L; // "BatnSUM1"
-    private static final ValueLayout.OfLong LONG =
-            ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     private BlockSum() {}
 

@@ -88,8 +88,7 @@ final class HelperStore implements ObjectStore {
                 ".kv",
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
         try {
-            try (FileChannel channel =
-                    FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+            try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
                 this.memory = channel.map(FileChannel.MapMode.READ_WRITE, 0, memoryBytes, arena);
             }
             this.process = new ProcessBuilder(command(opener, memoryBytes))
@@ -102,7 +101,8 @@ final class HelperStore implements ObjectStore {
         }
         this.commands = process.outputWriter(StandardCharsets.UTF_8);
         this.pending.put(READY, new CompletableFuture<>());
-        this.reader = Thread.ofPlatform().daemon().name("baton-kv-mooncake-answers").unstarted(this::readAnswers);
+        this.reader =
+                Thread.ofPlatform().daemon().name("baton-kv-mooncake-answers").unstarted(this::readAnswers);
         reader.start();
     }
 
@@ -198,8 +198,8 @@ final class HelperStore implements ObjectStore {
         pending.put(number, answer);
         try {
             // Writing waits, too, if the helper has stopped.
-            CompletableFuture<Void> deadline = new CompletableFuture<Void>()
-                    .completeOnTimeout(null, timeout.toNanos(), TimeUnit.NANOSECONDS);
+            CompletableFuture<Void> deadline =
+                    new CompletableFuture<Void>().completeOnTimeout(null, timeout.toNanos(), TimeUnit.NANOSECONDS);
             CompletableFuture<Void> _ = deadline.thenRun(this::abort);
             write(number + "\t" + what + "\t" + String.join("\t", words) + "\n");
             String results = await(what, answer, timeout);

@@ -18,9 +18,9 @@ final class MooncakeHome {
 
     private MooncakeHome() {}
 
-    /// Looks in `mooncake_home` or `MOONCAKE_HOME`, else in the packages of the `python3` on the PATH: first for
-    /// Mooncake's library, then for its Python package. The folder may be that of the library, the prefix that it was
-    /// installed under, or a virtual environment. An instance that only reads needs neither.
+    /// Looks in `mooncake_home` or `MOONCAKE_HOME`, else in the packages of the `python3` on the PATH: first
+    /// for Mooncake's library, then for its Python package. The folder may be that of the library, the prefix
+    /// that it was installed under, or a virtual environment. An instance that only reads needs neither.
     ///
     /// @param threads calls at a time
     /// @throws TransferException if there is nothing that can do what `kv_role` asks for
@@ -31,17 +31,16 @@ final class MooncakeHome {
             for (Path place : List.of(folder, folder.resolve("lib"), folder.resolve(PACKAGE))) {
                 Path library = place.resolve(LIBRARY);
                 if (Files.isRegularFile(library)) {
-                    return new NativeStore.Opener(
-                            new NativeStore.Library(library), options.cluster(), config.ip());
+                    return new NativeStore.Opener(new NativeStore.Library(library), options.cluster(), config.ip());
                 }
             }
         }
-        Optional<Path> python = options.home()
-                .map(home -> home.resolve("bin").resolve(PYTHON))
-                .filter(Files::isExecutable);
+        Optional<Path> python =
+                options.home().map(home -> home.resolve("bin").resolve(PYTHON)).filter(Files::isExecutable);
         if (options.home().isEmpty()
                 && folders.stream()
-                        .anyMatch(folder -> Files.isRegularFile(folder.resolve(PACKAGE).resolve("store.so")))) {
+                        .anyMatch(folder ->
+                                Files.isRegularFile(folder.resolve(PACKAGE).resolve("store.so")))) {
             python = Optional.of(PYTHON);
         }
         if (python.isPresent()) {

@@ -15,9 +15,10 @@ import org.slf4j.LoggerFactory;
 
 /// Blocks as values of a Mooncake cluster.
 ///
-/// Shared with vLLM, a value is the block as vLLM has it, all layers one behind the other, and Baton's checksum is a
-/// second value beside it, under `KEY@baton`; vLLM's own values have none. Otherwise a value is Baton's block and its
-/// checksum in one. A value of another length, or that its checksum does not fit, was a miss. Thread-safe.
+/// Shared with vLLM, a value is the block as vLLM has it, all layers one behind the other, and Baton's checksum
+/// is a second value beside it, under `KEY@baton`; vLLM's own values have none. Otherwise a value is Baton's
+/// block and its checksum in one. A value of another length, or that its checksum does not fit, was a miss.
+/// Thread-safe.
 final class MooncakeStore implements BlockStore<String>, AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(MooncakeStore.class);
 
@@ -162,8 +163,7 @@ final class MooncakeStore implements BlockStore<String>, AutoCloseable {
             return ""; // vLLM's own
         }
         MemorySegment sum = slot.asSlice(pool.blockBytes(), BlockSum.BYTES);
-        return sumLength == BlockSum.BYTES
-                        && BlockSum.matches(sum, model, key, slot.asSlice(0, pool.blockBytes()))
+        return sumLength == BlockSum.BYTES && BlockSum.matches(sum, model, key, slot.asSlice(0, pool.blockBytes()))
                 ? ""
                 : "its checksum is wrong, or it is of another model";
     }

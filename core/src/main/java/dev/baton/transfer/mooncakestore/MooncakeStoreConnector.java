@@ -23,9 +23,9 @@ import org.slf4j.LoggerFactory;
 /// Keeps the blocks of prompts in a Mooncake cluster, where other engines find them: vLLM's
 /// `MooncakeStoreConnector`.
 ///
-/// Full blocks are saved while their request still runs, unless `kv_role` is `kv_consumer`, and loaded as a request's
-/// longest known prefix. A cluster that fails costs what would have been saved or loaded, never a request.
-/// `docs/mooncake-store-connector.md` describes settings and formats.
+/// Full blocks are saved while their request still runs, unless `kv_role` is `kv_consumer`, and loaded as a
+/// request's longest known prefix. A cluster that fails costs what would have been saved or loaded, never a
+/// request. `docs/mooncake-store-connector.md` describes settings and formats.
 ///
 /// Thread-safe as its interfaces say; its threads are named `baton-kv-mooncake-...`.
 public final class MooncakeStoreConnector implements KvConnector {
@@ -97,14 +97,15 @@ public final class MooncakeStoreConnector implements KvConnector {
         BlockShape.checkForMessages(spec, pool);
         MooncakeStoreOptions options = MooncakeStoreOptions.from(config.extra(), spec.modelId(), System.getenv());
         CborHash facts = new CborHash();
-        BlockShape.fields(spec, compatibility).forEach((field, value) -> facts.text(field)
-                .text(value));
+        BlockShape.fields(spec, compatibility)
+                .forEach((field, value) -> facts.text(field).text(value));
         return new MooncakeStoreConnector(
                 config, options, spec, pool, ByteBuffer.wrap(facts.digest()).getLong(), sink);
     }
 
-    /// What stands before a block's hash: vLLM's words for one rank and one group of layers, and, if nothing is shared
-    /// with vLLM, behind the model's name, in the form that vLLM has for formats, that the blocks are Baton's.
+    /// What stands before a block's hash: vLLM's words for one rank and one group of layers, and, if nothing is
+    /// shared with vLLM, behind the model's name, in the form that vLLM has for formats, that the blocks are
+    /// Baton's.
     static String prefix(MooncakeStoreOptions options, long model) {
         String namespace = options.vllmLayout().isPresent() ? "" : "@store_format:baton_%016x".formatted(model);
         return (options.cachePrefix().isEmpty() ? "" : options.cachePrefix() + "@")

@@ -26,8 +26,8 @@ import java.util.regex.Pattern;
 /// @param cachePrefix `cache_prefix`: put before every key
 /// @param lookup `enable_lookup`: whether prompts are looked for
 /// @param saveDecodeCache `save_decode_cache`: whether blocks with tokens of the output are saved
-/// @param vllmLayout `vllm_kv_layout`: how the blocks of the vLLM engines are laid out that share the store; if it is
-///     not set, keys are Baton's own and nothing is shared with vLLM
+/// @param vllmLayout `vllm_kv_layout`: how the blocks of the vLLM engines are laid out that share the store; if
+///     it is not set, keys are Baton's own and nothing is shared with vLLM
 /// @param hashSeed `PYTHONHASHSEED`, else vLLM's text for none
 /// @param stagingBytes `staging_bytes`: memory that values go through
 /// @param operationTimeout `kv_peer_timeout`: how long the cluster may take for one call
@@ -69,7 +69,8 @@ record MooncakeStoreOptions(
             "kv_peer_timeout",
             "load_timeout",
             "master_metrics_port");
-    /// Keys of vLLM's whose outcome is the same here: it looks for prompts and loads beside the engine's steps anyway.
+    /// Keys of vLLM's whose outcome is the same here: it looks for prompts and loads beside the engine's steps
+    /// anyway.
     private static final Set<String> IGNORED =
             Set.of("load_async", "lookup_async", "lookup_rpc_port", "enable_group_semantics", "enable_offload");
 
@@ -117,8 +118,8 @@ record MooncakeStoreOptions(
 
     private static Map<String, Object> read(Path file) {
         try {
-            Map<String, Object> found =
-                    new HashMap<>(SmallJson.map(file.toString(), Files.readAllBytes(file)).map());
+            Map<String, Object> found = new HashMap<>(
+                    SmallJson.map(file.toString(), Files.readAllBytes(file)).map());
             found.keySet().retainAll(CLUSTER_KEYS); // others are Mooncake's, and not for this connector
             return found;
         } catch (ProtocolException e) {
@@ -145,9 +146,9 @@ record MooncakeStoreOptions(
                     .formatted(MooncakeStoreConnector.NAME, SEGMENT, segment, mode, EMBEDDED, STANDALONE));
         }
         String master = extra.text(MASTER)
-                .orElseThrow(() -> new TransferException("%s needs %s, host:port of mooncake_master, in "
-                                .formatted(MooncakeStoreConnector.NAME, MASTER)
-                        + "kv_connector_extra_config or in the file that %s names".formatted(CONFIG_PATH)));
+                .orElseThrow(() -> new TransferException(
+                        "%s needs %s, host:port of mooncake_master, in ".formatted(MooncakeStoreConnector.NAME, MASTER)
+                                + "kv_connector_extra_config or in the file that %s names".formatted(CONFIG_PATH)));
         if (!master.matches("[^\\s:/]{1,255}:[0-9]{1,5}")) {
             throw new TransferException("%s: %s is \"%s\"; needed: host:port of mooncake_master"
                     .formatted(MooncakeStoreConnector.NAME, MASTER, master));
@@ -187,8 +188,8 @@ record MooncakeStoreOptions(
                 return (long) bytes;
             }
         }
-        throw new TransferException("%s: %s is %s; needed: bytes, or a text like 4GB"
-                .formatted(MooncakeStoreConnector.NAME, key, value));
+        throw new TransferException(
+                "%s: %s is %s; needed: bytes, or a text like 4GB".formatted(MooncakeStoreConnector.NAME, key, value));
     }
 
     /// vLLM's name of a model in keys.

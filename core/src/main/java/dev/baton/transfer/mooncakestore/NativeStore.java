@@ -19,8 +19,8 @@ import java.util.List;
 
 /// Mooncake's client library in this process: `libmooncake_store.so`, whose header is `store_c.h`.
 ///
-/// Its memory is registered with the library as long as the client is open. Nobody can end a call into the library, so
-/// a client with one under way keeps its memory. Thread-safe.
+/// Its memory is registered with the library as long as the client is open. Nobody can end a call into the
+/// library, so a client with one under way keeps its memory. Thread-safe.
 final class NativeStore implements ObjectStore {
     private final Library library;
     private final Arena arena = Arena.ofShared();

@@ -75,7 +75,8 @@ final class PlainStore implements ObjectStore {
                 } else {
                     lengths[i] = place.get().length();
                     reader.read(
-                            place.get(), memory.asSlice(piece.offset(), lengths[i]).asByteBuffer());
+                            place.get(),
+                            memory.asSlice(piece.offset(), lengths[i]).asByteBuffer());
                 }
             }
         }

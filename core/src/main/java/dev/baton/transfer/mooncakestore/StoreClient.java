@@ -9,11 +9,12 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The connection to the cluster, opened anew when it has failed, after a pause that doubles from one second to half a
-/// minute: so requests do not wait for a master that is gone.
+/// The connection to the cluster, opened anew when it has failed, after a pause that doubles from one second to
+/// half a minute: so requests do not wait for a master that is gone.
 ///
-/// The memory is cut into areas, one for each thread that may use it. A client that has failed is closed when the last
-/// of its users has let go, for Mooncake may write into memory as long as a call is under way. Thread-safe.
+/// The memory is cut into areas, one for each thread that may use it. A client that has failed is closed when
+/// the last of its users has let go, for Mooncake may write into memory as long as a call is under way.
+/// Thread-safe.
 final class StoreClient implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(StoreClient.class);
 
@@ -118,8 +119,8 @@ final class StoreClient implements AutoCloseable {
                 throw new IOException("the connector was closed");
             }
             if (current.isEmpty() && System.nanoTime() - failedNanos < pause.toNanos()) {
-                throw new PausedException("it is left alone for %d s after a failure: %s"
-                        .formatted(pause.toSeconds(), failure));
+                throw new PausedException(
+                        "it is left alone for %d s after a failure: %s".formatted(pause.toSeconds(), failure));
             }
             current.ifPresent(session -> session.users++);
             return current;

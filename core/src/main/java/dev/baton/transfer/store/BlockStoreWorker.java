@@ -83,10 +83,7 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
     private ExecutorService threads(String name, int count) {
         return Executors.newFixedThreadPool(
                 count,
-                Thread.ofPlatform()
-                        .daemon()
-                        .name(settings.threads() + name, 0)
-                        .factory());
+                Thread.ofPlatform().daemon().name(settings.threads() + name, 0).factory());
     }
 
     /// A load. It ends once: by itself, by being cancelled, or by its deadline, whatever the store does; what had
@@ -177,8 +174,7 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
                 transfers.increment();
                 blocksLoaded.add(blocks);
                 loadNanos.add(System.nanoTime() - startNanos);
-                sink.accept(
-                        new KvEvent.KvArrived(requestId, blocks * pool.blockTokens(), blocks * pool.blockBytes()));
+                sink.accept(new KvEvent.KvArrived(requestId, blocks * pool.blockTokens(), blocks * pool.blockBytes()));
             }
         }
 
@@ -217,8 +213,8 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
     /// Sees to it that a request that is over does not keep its blocks for long, whatever the store does.
     void limitHold(String requestId) {
         try {
-            ScheduledFuture<?> _ = timer.schedule(
-                    () -> saves.drop(requestId), settings.limit().toNanos(), TimeUnit.NANOSECONDS);
+            ScheduledFuture<?> _ =
+                    timer.schedule(() -> saves.drop(requestId), settings.limit().toNanos(), TimeUnit.NANOSECONDS);
         } catch (RejectedExecutionException e) {
             saves.drop(requestId);
         }
@@ -232,9 +228,7 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
             writers.execute(() -> {
                 try {
                     if (!closed) {
-                        store.save(
-                                names,
-                                (index, copy) -> !closed && save.read(() -> copy.accept(blockIds[index])));
+                        store.save(names, (index, copy) -> !closed && save.read(() -> copy.accept(blockIds[index])));
                     }
                 } catch (IOException e) {
                     complain("does not take blocks: " + e.getMessage());

@@ -111,8 +111,7 @@ final class MemoryObjects implements ObjectStore.Opener {
                 } else if (value.length > piece.length()) {
                     results.add(-600L);
                 } else {
-                    MemorySegment.copy(
-                            value, 0, memory, ValueLayout.JAVA_BYTE, piece.offset(), value.length);
+                    MemorySegment.copy(value, 0, memory, ValueLayout.JAVA_BYTE, piece.offset(), value.length);
                     results.add((long) value.length);
                 }
             }

@@ -43,8 +43,7 @@ class MooncakeStoreOptionsTest {
     @Test
     void masterIsAllThatIsNeeded() {
         MooncakeStoreOptions options = options(LEAST, Map.of());
-        assertThat(options.cluster())
-                .isEqualTo(new Cluster("10.0.0.1:50051", "P2PHANDSHAKE", "tcp", "", 0, 64 << 20));
+        assertThat(options.cluster()).isEqualTo(new Cluster("10.0.0.1:50051", "P2PHANDSHAKE", "tcp", "", 0, 64 << 20));
         assertThat(options.masterHost()).isEqualTo("10.0.0.1");
         assertThat(options.modelName()).isEqualTo("Llama-3.1-8B");
         assertThat(options.cachePrefix()).isEmpty();
@@ -58,9 +57,7 @@ class MooncakeStoreOptionsTest {
     @Test
     void fileOfVllmIsRead() throws IOException {
         Path file = folder.resolve("mooncake.json");
-        Files.writeString(
-                file,
-                """
+        Files.writeString(file, """
                 {"mode": "embedded", "metadata_server": "http://10.0.0.2:8080/metadata",
                  "master_server_address": "10.0.0.2:50051", "protocol": "rdma", "device_name": "mlx5_0",
                  "global_segment_size": "1.5GB", "local_buffer_size": 1048576, "tenant_id": null, "other": [1]}
@@ -116,7 +113,8 @@ class MooncakeStoreOptionsTest {
     })
     void settingsThatMakeNoSenseAreRefused(String key, String value, String words) {
         if (words == null) { // and one that does, to see that the others are not refused for something else
-            assertThat(options(with(key, value), Map.of()).cluster().segmentBytes()).isEqualTo(4L << 30);
+            assertThat(options(with(key, value), Map.of()).cluster().segmentBytes())
+                    .isEqualTo(4L << 30);
             return;
         }
         assertThatThrownBy(() -> options(with(key, value), Map.of()))

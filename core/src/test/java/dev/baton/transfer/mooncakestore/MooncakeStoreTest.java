@@ -29,7 +29,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 class MooncakeStoreTest {
     private static final int BLOCKS = 40;
     private static final int BLOCK_TOKENS = 4;
-    private static final int[] TOKENS = new Random(1).ints(BLOCKS * BLOCK_TOKENS, 0, 1000).toArray();
+    private static final int[] TOKENS =
+            new Random(1).ints(BLOCKS * BLOCK_TOKENS, 0, 1000).toArray();
 
     private final MemoryObjects objects = new MemoryObjects();
     private final PagedKv from = pool();
@@ -108,7 +109,9 @@ class MooncakeStoreTest {
             assertThat(load(reader)).isZero();
             assertThat(save(writer, 9 * BLOCK_TOKENS + 1)).isEqualTo(9);
             assertThat(load(reader)).isEqualTo(9);
-            assertThat(save(writer, TOKENS.length)).as("those that are there are not read").isEqualTo(BLOCKS - 9);
+            assertThat(save(writer, TOKENS.length))
+                    .as("those that are there are not read")
+                    .isEqualTo(BLOCKS - 9);
             assertThat(load(reader)).isEqualTo(BLOCKS);
             assertThat(writer.bytesSaved()).isEqualTo(BLOCKS * from.blockBytes());
             assertThat(reader.numBadBlocks()).isZero();
@@ -119,7 +122,8 @@ class MooncakeStoreTest {
     void valueForVllmHasTheLayersOneBehindTheOther() throws IOException {
         try (MooncakeStore writer = shared(from)) {
             save(writer, TOKENS.length);
-            byte[] value = objects.values.get(writer.names(TOKENS, TOKENS.length).get(3));
+            byte[] value =
+                    objects.values.get(writer.names(TOKENS, TOKENS.length).get(3));
             assertThat(value).hasSize((int) from.blockBytes());
             long layerBytes = VllmLayout.imageBytes(from);
             byte[] image = new byte[(int) layerBytes];
@@ -133,8 +137,18 @@ class MooncakeStoreTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"false, flip", "false, short", "false, long", "false, swap", "true, flip", "true, short", "true, long",
-        "true, swap", "true, sum", "true, longSum"})
+    @CsvSource({
+        "false, flip",
+        "false, short",
+        "false, long",
+        "false, swap",
+        "true, flip",
+        "true, short",
+        "true, long",
+        "true, swap",
+        "true, sum",
+        "true, longSum"
+    })
     void valueThatIsNotWhatItShouldBeEndsThePrefix(boolean isShared, String damage) throws IOException {
         try (MooncakeStore writer = isShared ? shared(from) : own(from);
                 MooncakeStore reader = isShared ? shared(to) : own(to)) {

@@ -41,7 +41,14 @@ class VllmNamesTest {
                         + " 9ede84613e6b7120b7c1a1d80c1084a510780d4bdca8a7f15ce41a300a542294",
             })
     void keysAreThoseThatVllmWrites(
-            String seed, String prefix, String model, int blockTokens, int count, int blocks, String first, String last) {
+            String seed,
+            String prefix,
+            String model,
+            int blockTokens,
+            int count,
+            int blocks,
+            String first,
+            String last) {
         Map<String, Object> settings = new HashMap<>();
         settings.put("master_server_address", "h:1");
         settings.put("cache_prefix", prefix);
@@ -62,8 +69,7 @@ class VllmNamesTest {
 
     @Test
     void keysOfBatonsOwnValuesAreNotVllmsAndNameTheModel() {
-        MooncakeStoreOptions options =
-                MooncakeStoreOptions.from(Map.of("master_server_address", "h:1"), "m", Map.of());
+        MooncakeStoreOptions options = MooncakeStoreOptions.from(Map.of("master_server_address", "h:1"), "m", Map.of());
         assertThat(MooncakeStoreConnector.prefix(options, 0xabcL))
                 .isEqualTo("m@store_format:baton_0000000000000abc@tp_rank:0@pcp0@dcp0@pp_rank:0@group:0");
     }
