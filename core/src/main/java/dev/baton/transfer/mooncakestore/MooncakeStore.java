@@ -57,7 +57,7 @@ final class MooncakeStore implements BlockStore<String>, AutoCloseable {
         this.root = root;
         this.model = model;
         this.slotBytes = Math.ceilDiv(pool.blockBytes() + BlockSum.BYTES, ALIGNMENT) * ALIGNMENT;
-        this.slots = (int) Math.clamp(stagingBytes / areas / slotBytes, 1, MAX_KEYS / 2);
+        this.slots = Math.clamp(stagingBytes / areas / slotBytes, 1, MAX_KEYS / 2);
         this.client = new StoreClient(opener, areas, slots * slotBytes);
     }
 
