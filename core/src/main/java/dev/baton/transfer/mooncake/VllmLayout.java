@@ -34,6 +34,8 @@ public enum VllmLayout {
         }
     };
 
+    /// The layout of a name, in small letters or large ones.
+    ///
     /// @throws TransferException if there is none of that name
     public static VllmLayout of(String name) {
         return Arrays.stream(values())
