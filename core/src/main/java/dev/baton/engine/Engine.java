@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.metrics.SingleWriterHistogram;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
@@ -386,6 +387,13 @@ public final class Engine implements AutoCloseable {
     /// What the connector has counted; all zero if there is none.
     public KvTransferStats transferStats() {
         return connector == null ? KvTransferStats.ZERO : connector.stats();
+    }
+
+    /// Adds what the connector counts besides, under the names that the field has for it.
+    public void addTransferMetrics(Metrics metrics) {
+        if (connector != null) {
+            connector.addTo(metrics);
+        }
     }
 
     /// Checks, on the engine's thread, that every block is accounted for.

@@ -4,6 +4,7 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.lmcache.LmCacheConnector;
 import dev.baton.transfer.mooncake.MooncakeConnector;
+import dev.baton.transfer.mooncakestore.MooncakeStoreConnector;
 import dev.baton.transfer.nixl.NixlConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.tcp.TcpConnector;
@@ -18,6 +19,7 @@ public final class KvConnectors {
             LmCacheConnector.NAME, LmCacheConnector::start,
             NixlConnector.NAME, NixlConnector::start,
             MooncakeConnector.NAME, MooncakeConnector::start,
+            MooncakeStoreConnector.NAME, MooncakeStoreConnector::start,
             OffloadingConnector.NAME, OffloadingConnector::start,
             MultiConnector.NAME, MultiConnector::start));
 

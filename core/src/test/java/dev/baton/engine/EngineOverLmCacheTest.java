@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
@@ -14,6 +15,7 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -91,8 +93,22 @@ class EngineOverLmCacheTest {
             EngineScenarioTest.quiet(first);
             EngineScenarioTest.quiet(second);
             assertThat(second.transferStats().bytesSent()).isZero();
+            assertThat(metrics(second))
+                    .contains("lmcache:num_hit_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:num_requested_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:num_stored_tokens_total{engine=\"0\"} 0.0\n")
+                    .contains("lmcache:time_to_store_count{engine=\"0\"} 0\n");
+            assertThat(metrics(first))
+                    .contains("lmcache:num_stored_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:time_to_store_count{engine=\"0\"} %d\n".formatted(expected / chunkTokens));
             assertThat(first.transferStats().bytesSent()).isEqualTo((long) expected * 2 * 2 * 2 * 4);
         }
+    }
+
+    private static String metrics(Engine engine) {
+        Metrics metrics = new Metrics(Map.of("engine", "0"));
+        engine.addTransferMetrics(metrics);
+        return new String(metrics.text(), StandardCharsets.UTF_8);
     }
 
     private static void awaitChunks(LmCacheServer server, int chunks) {

@@ -1,6 +1,7 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.KvConnector;
@@ -211,6 +212,11 @@ public final class NixlConnector implements KvConnector {
     @Override
     public KvTransferStats stats() {
         return counters.snapshot(leases.numExpired());
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        worker.addTo(metrics);
     }
 
     @Override

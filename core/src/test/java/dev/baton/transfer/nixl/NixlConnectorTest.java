@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
@@ -23,6 +24,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
@@ -67,6 +69,14 @@ class NixlConnectorTest {
             }
             assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
             assertThat(decoder.connector.stats().bytesTransferred()).isEqualTo(bytes);
+            Metrics metrics = new Metrics(Map.of());
+            decoder.connector.addTo(metrics);
+            assertThat(new String(metrics.text(), StandardCharsets.UTF_8))
+                    .contains("vllm:nixl_xfer_time_seconds_count 1\n")
+                    .contains("vllm:nixl_post_time_seconds_bucket{le=\"5.0\"} 1\n")
+                    .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
+                    .contains("vllm:nixl_num_descriptors_sum %s\n"
+                            .formatted((double) decoder.connector.stats().numDescriptors()));
         }
     }
 
