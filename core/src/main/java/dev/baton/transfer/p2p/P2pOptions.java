@@ -96,7 +96,7 @@ record P2pOptions(
                 httpPort,
                 extra.count(BUFFER_SIZE, 0, MAX_BYTES, 1_000_000_000),
                 extra.count(POOL_SIZE, 0, MAX_GIB, 0) << 30,
-                extra.seconds(CONNECT_TIMEOUT, Duration.ofSeconds(1)),
+                extra.seconds(CONNECT_TIMEOUT, Duration.ofSeconds(3)),
                 extra.seconds(PEER_TIMEOUT, Duration.ofSeconds(2)),
                 extra.seconds(LOAD_TIMEOUT, Duration.ofSeconds(30)),
                 extra.seconds(LEASE_DURATION, Duration.ofSeconds(60)),
