@@ -29,8 +29,8 @@ public final class WireServer implements Closeable {
 
     private static final long ACCEPT_PAUSE_MILLIS = 100;
 
-    /// Connections that wait to be accepted. The JDK's 50 are fewer than a decoder opens at a time, and who finds no
-    /// room tries again only after a second.
+    /// Connections that wait to be accepted. The JDK's 50 are fewer than a decoder opens at a time, and who
+    /// finds no room tries again only after a second.
     private static final int BACKLOG = 1_024;
 
     private final ServerSocketChannel listener;

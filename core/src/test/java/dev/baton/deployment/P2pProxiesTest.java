@@ -25,8 +25,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// A pair of processes with P2pNcclConnector behind the proxies made for it, one after the other: vLLM's own and PPD's
-/// by their stand-ins, and vLLM's script itself, unmodified.
+/// A pair of processes with P2pNcclConnector behind the proxies made for it, one after the other: vLLM's own
+/// and PPD's by their stand-ins, and vLLM's script itself, unmodified.
 ///
 /// The script is `VLLM_P2P_PROXY` (disagg_proxy_p2p_nccl_xpyd.py of vLLM's examples), run by `P2P_PROXY_PYTHON`, a
 /// Python with quart, aiohttp, pyzmq and msgpack. Its ports are fixed.
@@ -66,8 +66,7 @@ class P2pProxiesTest {
         String transfer = """
                 {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_buffer_size": "%s",
                  "kv_load_failure_policy": "fail", "kv_connector_extra_config": {"proxy_ip": "127.0.0.1",
-                 "proxy_port": "%d", "http_port": "%d", "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}"""
-                .formatted(role, bufferSize, ZMQ_PORT, port);
+                 "proxy_port": "%d", "http_port": "%d", "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}""".formatted(role, bufferSize, ZMQ_PORT, port);
         return deployment.engineOnPort(
                 name, port, "--kv-transfer-config", transfer, "--no-enable-prefix-caching", "--block-size", "16");
     }
@@ -142,7 +141,10 @@ class P2pProxiesTest {
                 await().atMost(PATIENCE)
                         .pollInterval(Duration.ofMillis(500))
                         .ignoreExceptions()
-                        .until(() -> deployment.post(router, "/v1/completions", body(1)).status() == 200);
+                        .until(() -> deployment
+                                        .post(router, "/v1/completions", body(1))
+                                        .status()
+                                == 200);
                 for (int i = 0; i < 3; i++) {
                     Map<String, Object> body = body(2);
                     assertThat(textOf(router, body)).isEqualTo(textOf(prefiller, body));

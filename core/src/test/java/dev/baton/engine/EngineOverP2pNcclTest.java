@@ -28,8 +28,7 @@ class EngineOverP2pNcclTest {
         }
     }
 
-    private static Engine start(
-            KvRole role, int port, String sendType, KvLoadFailurePolicy policy, MemoryLm model) {
+    private static Engine start(KvRole role, int port, String sendType, KvLoadFailurePolicy policy, MemoryLm model) {
         return EngineOverTcpTest.start(
                 new KvTransferConfig(
                         "P2pNcclConnector",
@@ -68,13 +67,11 @@ class EngineOverP2pNcclTest {
                 System.arraycopy(shared, 0, prompt, 0, common);
                 String id = id(prefillerPort, decoderPort, length);
                 Collected first = new Collected();
-                prefiller.submit(
-                        new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.NONE), first);
+                prefiller.submit(new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.NONE), first);
                 assertThat(first.await().error()).isEmpty();
                 Collected answer = new Collected();
                 long rows = decodeModel.rows;
-                decoder.submit(
-                        new EngineRequest(id, prompt, SamplingParams.greedy(12), KvTransferParams.NONE), answer);
+                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), KvTransferParams.NONE), answer);
                 RequestOutput.Finish finish = answer.await();
                 assertThat(finish.error()).isEmpty();
                 assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
@@ -99,8 +96,7 @@ class EngineOverP2pNcclTest {
         int nobody = freePort();
         int[] prompt = EngineScenarioTest.prompt(new Random(3), 1, 40);
         MemoryLm model = new MemoryLm(0);
-        try (Engine decoder =
-                start(KvRole.KV_CONSUMER, decoderPort, "PUT", KvLoadFailurePolicy.RECOMPUTE, model)) {
+        try (Engine decoder = start(KvRole.KV_CONSUMER, decoderPort, "PUT", KvLoadFailurePolicy.RECOMPUTE, model)) {
             Collected answer = new Collected();
             decoder.submit(
                     new EngineRequest(

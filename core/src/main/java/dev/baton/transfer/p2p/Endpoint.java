@@ -30,8 +30,10 @@ record Endpoint(String host, int port) {
         try {
             return of(host, port);
         } catch (IllegalArgumentException e) {
-            throw new TransferException("kv_connector_extra_config: %s is \"%s\" and %s \"%s\"; needed: a host and a port"
-                    .formatted(hostKey, host, portKey, port), e);
+            throw new TransferException(
+                    "kv_connector_extra_config: %s is \"%s\" and %s \"%s\"; needed: a host and a port"
+                            .formatted(hostKey, host, portKey, port),
+                    e);
         }
     }
 

@@ -27,8 +27,8 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// A decoder's loads, a thread each: one that waits for a push holds a connection to the prefiller meanwhile, so that
-/// it ends when the prefiller does. Thread-safe.
+/// A decoder's loads, a thread each: one that waits for a push holds a connection to the prefiller meanwhile,
+/// so that it ends when the prefiller does. Thread-safe.
 final class Loads implements Closeable {
     private static final Logger LOG = LoggerFactory.getLogger(Loads.class);
 
@@ -199,7 +199,8 @@ final class Loads implements Closeable {
             } catch (EOFException e) {
                 return Optional.of("the prefiller %s has ended the connection".formatted(decided.prefiller()));
             } catch (IOException e) {
-                return Optional.of("%s: %s".formatted(decided.prefiller(), e.getMessage() == null ? e : e.getMessage()));
+                return Optional.of(
+                        "%s: %s".formatted(decided.prefiller(), e.getMessage() == null ? e : e.getMessage()));
             }
         }
 
@@ -248,8 +249,7 @@ final class Loads implements Closeable {
 
         private Optional<String> place(Tensor tensor) {
             numBytes = tensor.numBytes();
-            if (!tensor.promptDigest().equals(decided.promptDigest())
-                    || tensor.numTokens() != decided.promptTokens()) {
+            if (!tensor.promptDigest().equals(decided.promptDigest()) || tensor.numTokens() != decided.promptTokens()) {
                 return Optional.of("the prompt differs: %d tokens with digest %s on the prefiller, %d with %s here"
                         .formatted(
                                 tensor.numTokens(),
@@ -262,8 +262,7 @@ final class Loads implements Closeable {
                 if (cancelled().isPresent()) {
                     return cancelled();
                 }
-                MemorySegment.copy(
-                        tensor.block(decided.first() + i), 0, pool.block(blockIds[i]), 0, pool.blockBytes());
+                MemorySegment.copy(tensor.block(decided.first() + i), 0, pool.block(blockIds[i]), 0, pool.blockBytes());
             }
             return Optional.empty();
         }
@@ -297,8 +296,8 @@ final class Loads implements Closeable {
                         return Optional.empty();
                     }
                 }
-                return Optional.of("blocks came from %s with wrong checksums, %d times"
-                        .formatted(decided.prefiller(), TRIES));
+                return Optional.of(
+                        "blocks came from %s with wrong checksums, %d times".formatted(decided.prefiller(), TRIES));
             } finally {
                 use(null);
                 peers.giveBack(decided.prefiller(), peer, keep);

@@ -20,9 +20,9 @@ import java.util.SortedMap;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.function.Consumer;
 
-/// vLLM's `P2pNcclConnector` by its registration, its ids and its control messages: works behind vLLM's own proxy for
-/// it, behind that of PPD, and behind the router. Between Batons blocks go over TCP; a vLLM, whose tensors go over
-/// NCCL, is refused. `docs/p2p-nccl-connector.md` describes it.
+/// vLLM's `P2pNcclConnector` by its registration, its ids and its control messages: works behind vLLM's own
+/// proxy for it, behind that of PPD, and behind the router. Between Batons blocks go over TCP; a vLLM, whose
+/// tensors go over NCCL, is refused. `docs/p2p-nccl-connector.md` describes it.
 ///
 /// Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
 public final class P2pNcclConnector implements KvConnector {

@@ -108,8 +108,9 @@ record P2pOptions(
         return Arrays.stream(SendType.values())
                 .filter(each -> each.name().equals(name))
                 .findFirst()
-                .orElseThrow(() -> new TransferException("kv_connector_extra_config: %s is %s; needed: PUT, PUT_ASYNC or GET"
-                        .formatted(SEND_TYPE, name)));
+                .orElseThrow(
+                        () -> new TransferException("kv_connector_extra_config: %s is %s; needed: PUT, PUT_ASYNC or GET"
+                                .formatted(SEND_TYPE, name)));
     }
 
     private static String numberOrText(Map<String, Object> settings, String key) {

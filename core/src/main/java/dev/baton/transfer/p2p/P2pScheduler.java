@@ -68,7 +68,8 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
     /// Where a request's prompt comes from, if it is a decoder's leg.
     private Optional<Endpoint> source(KvRequest request) {
         return P2pRoute.of(request.externalId())
-                .filter(route -> role == KvRole.KV_CONSUMER || (role == KvRole.KV_BOTH && route.decoder().equals(self)))
+                .filter(route -> role == KvRole.KV_CONSUMER
+                        || (role == KvRole.KV_BOTH && route.decoder().equals(self)))
                 .map(P2pRoute::prefiller)
                 .filter(prefiller -> !prefiller.equals(self));
     }
@@ -76,8 +77,8 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
     /// Where a request's prompt goes, if it is a prefiller's leg.
     private Optional<Endpoint> target(KvRequest request) {
         return P2pRoute.of(request.externalId())
-                .filter(route ->
-                        role == KvRole.KV_PRODUCER || (role == KvRole.KV_BOTH && route.prefiller().equals(self)))
+                .filter(route -> role == KvRole.KV_PRODUCER
+                        || (role == KvRole.KV_BOTH && route.prefiller().equals(self)))
                 .map(P2pRoute::decoder)
                 .filter(decoder -> !decoder.equals(self));
     }
@@ -174,8 +175,8 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
                 || blocks > finished.blockIds().length) {
             return new KvHold.FreeNow();
         }
-        Optional<KvLease> lease = leases.register(
-                request.requestId(), Arrays.copyOf(finished.blockIds(), blocks), request.numTokens());
+        Optional<KvLease> lease =
+                leases.register(request.requestId(), Arrays.copyOf(finished.blockIds(), blocks), request.numTokens());
         if (lease.isEmpty()) {
             LOG.warn("request {}: not handed over: its id is held already", request.requestId());
             return new KvHold.FreeNow();
@@ -186,7 +187,8 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
             List<Offer> gone =
                     actions.offers().add(tensorId, new Offer(lease.get(), digest, blocks * spec.blockBytes()));
             gone.forEach(offer -> {
-                LOG.warn("request {}: not kept for its decoder any more: kv_buffer_size is reached",
+                LOG.warn(
+                        "request {}: not kept for its decoder any more: kv_buffer_size is reached",
                         offer.lease().requestId());
                 leases.release(offer.lease().handle());
             });

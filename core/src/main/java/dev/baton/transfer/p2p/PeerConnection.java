@@ -1,9 +1,9 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockSum;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
-import dev.baton.tensor.PagedKv;
 import dev.baton.wire.Fields;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Wire;
@@ -37,10 +37,7 @@ final class PeerConnection implements Closeable {
         this.compatibility = compatibility;
         this.options = options;
         this.channel = new Zmtp(
-                wire,
-                Zmtp.SocketType.DEALER,
-                self.toString().getBytes(StandardCharsets.UTF_8),
-                Control.MAX_BYTES);
+                wire, Zmtp.SocketType.DEALER, self.toString().getBytes(StandardCharsets.UTF_8), Control.MAX_BYTES);
     }
 
     /// Connects and compares what must be equal; does nothing if that is done and the peer is still there.
@@ -60,9 +57,10 @@ final class PeerConnection implements Closeable {
         try {
             answer = MsgPack.map("the answer of " + peer, Zmtp.single(channel.receive(options.peerTimeout())));
         } catch (SocketTimeoutException e) {
-            throw new ProtocolException(("%s did not answer %s: it is no Baton with %s, perhaps a vLLM, whose tensors go"
-                            + " over NCCL; here they go over TCP, between Batons")
-                    .formatted(peer, Control.NEW_TCP, P2pNcclConnector.NAME));
+            throw new ProtocolException(
+                    ("%s did not answer %s: it is no Baton with %s, perhaps a vLLM, whose tensors go"
+                                    + " over NCCL; here they go over TCP, between Batons")
+                            .formatted(peer, Control.NEW_TCP, P2pNcclConnector.NAME));
         }
         if (answer.number(Control.RET, 0, 1) != 0) {
             throw new ProtocolException("%s refuses: %s".formatted(peer, reason(answer)));
@@ -111,8 +109,9 @@ final class PeerConnection implements Closeable {
         message.put("is_last", isLast);
         channel.send(MsgPack.write(message));
         if (!isTaken()) {
-            throw new ProtocolException("%s does not take the tensor: it is out of memory for it (kv_buffer_size,"
-                    .formatted(peer) + " mem_pool_size_gb), or it is none for it");
+            throw new ProtocolException(
+                    "%s does not take the tensor: it is out of memory for it (kv_buffer_size,".formatted(peer)
+                            + " mem_pool_size_gb), or it is none for it");
         }
         send(channel, tensorId, pool, leases, lease, 0, lease.numBlocks(), wire::abort, options.peerTimeout());
         return isTaken();

@@ -23,8 +23,8 @@ import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Where other instances reach this one: a ROUTER that takes what is pushed and gives what is asked for, each peer's on
-/// a thread of its own. Thread-safe.
+/// Where other instances reach this one: a ROUTER that takes what is pushed and gives what is asked for, each
+/// peer's on a thread of its own. Thread-safe.
 final class PeerServer implements Closeable {
     private static final Logger LOG = LoggerFactory.getLogger(PeerServer.class);
 
@@ -131,7 +131,9 @@ final class PeerServer implements Closeable {
         synchronized (foreign) {
             foreign.put(name(from), true);
         }
-        LOG.warn("{} is refused: its tensors go over NCCL, as a vLLM's; here they go over TCP, between Batons", name(from));
+        LOG.warn(
+                "{} is refused: its tensors go over NCCL, as a vLLM's; here they go over TCP, between Batons",
+                name(from));
     }
 
     private static String tensorId(Fields message) throws ProtocolException {
@@ -226,21 +228,14 @@ final class PeerServer implements Closeable {
         answer.put("dtype", shape.dtype());
         from.send(MsgPack.write(answer));
         PeerConnection.send(
-                from,
-                id,
-                pool,
-                leases,
-                offer.get().lease(),
-                first,
-                first + count,
-                from::abort,
-                options.peerTimeout());
+                from, id, pool, leases, offer.get().lease(), first, first + count, from::abort, options.peerTimeout());
         counters.bytesSent.add(count * pool.blockBytes());
     }
 
     private void release(Fields message) throws ProtocolException {
         compatibility.check(message);
-        offers.find(tensorId(message)).ifPresent(offer -> leases.release(offer.lease().handle()));
+        offers.find(tensorId(message))
+                .ifPresent(offer -> leases.release(offer.lease().handle()));
     }
 
     @Override

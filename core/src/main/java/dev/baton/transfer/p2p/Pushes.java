@@ -15,8 +15,8 @@ import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// A prefiller's pushes of finished prompts: one after the other with PUT, several at a time with PUT_ASYNC. Whatever
-/// becomes of one, its lease ends. Thread-safe.
+/// A prefiller's pushes of finished prompts: one after the other with PUT, several at a time with PUT_ASYNC.
+/// Whatever becomes of one, its lease ends. Thread-safe.
 final class Pushes implements Closeable {
     private static final Logger LOG = LoggerFactory.getLogger(Pushes.class);
 

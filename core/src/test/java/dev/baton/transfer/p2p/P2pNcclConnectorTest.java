@@ -60,8 +60,16 @@ class P2pNcclConnectorTest {
 
     @ParameterizedTest
     @CsvSource({
-        "PUT, 1, 0", "PUT, 16, 0", "PUT_ASYNC, 50, 0", "PUT_ASYNC, 48, 16", "PUT_ASYNC, 50, 48", "GET, 1, 0",
-        "GET, 16, 0", "GET, 50, 0", "GET, 48, 16", "GET, 50, 48"
+        "PUT, 1, 0",
+        "PUT, 16, 0",
+        "PUT_ASYNC, 50, 0",
+        "PUT_ASYNC, 48, 16",
+        "PUT_ASYNC, 50, 48",
+        "GET, 1, 0",
+        "GET, 16, 0",
+        "GET, 50, 0",
+        "GET, 48, 16",
+        "GET, 50, 48"
     })
     void blocksArriveWhereTheyAreMissing(P2pOptions.SendType sendType, int numTokens, int numComputed) {
         int[] there = {5, 1, 9, 7};
@@ -73,7 +81,8 @@ class P2pNcclConnectorTest {
             List<byte[]> before = IntStream.of(here).mapToObj(decoder::block).toList();
             KvRequest prefill = P2pInstance.leg("p", id, numTokens);
             assertThat(prefiller.scheduler().numNewMatchedTokens(prefill, 0)).isZero();
-            assertThat(prefiller.prefilled(prefill, java.util.Arrays.copyOf(there, blocks))).isEqualTo(HELD);
+            assertThat(prefiller.prefilled(prefill, java.util.Arrays.copyOf(there, blocks)))
+                    .isEqualTo(HELD);
             KvRequest decode = P2pInstance.leg("d", id, numTokens);
             decoder.load(decode, java.util.Arrays.copyOf(here, blocks), numComputed);
             long block = decoder.pool.blockBytes();
@@ -137,7 +146,8 @@ class P2pNcclConnectorTest {
                 P2pInstance decoder = pair.getLast();
                 String id = P2pInstance.id(prefiller.address(), decoder.address(), "x" + prefiller.hashCode());
                 KvRequest prefill = P2pInstance.leg("p", id, 30);
-                assertThat(prefiller.scheduler().numNewMatchedTokens(prefill, 0)).isZero();
+                assertThat(prefiller.scheduler().numNewMatchedTokens(prefill, 0))
+                        .isZero();
                 assertThat(prefiller.prefilled(prefill, 1, 2)).isEqualTo(HELD);
                 KvRequest decode = P2pInstance.leg("d", id, 30);
                 decoder.load(decode, new int[] {10, 11}, 0);
@@ -172,7 +182,8 @@ class P2pNcclConnectorTest {
                 }
                 assertThat(released).allMatch(LeaseReleased.class::isInstance).doesNotHaveDuplicates();
                 for (int i = 0; i < 16; i++) {
-                    assertSameBlocks(prefiller, new int[] {2 * i, 2 * i + 1}, decoder, new int[] {31 - 2 * i, 30 - 2 * i});
+                    assertSameBlocks(
+                            prefiller, new int[] {2 * i, 2 * i + 1}, decoder, new int[] {31 - 2 * i, 30 - 2 * i});
                     String id = P2pInstance.id(prefiller.address(), decoder.address(), round + "x" + i);
                     decoder.done(P2pInstance.leg("d" + i, id, 20), 31 - 2 * i, 30 - 2 * i);
                 }
@@ -212,7 +223,8 @@ class P2pNcclConnectorTest {
         try (P2pInstance prefiller = P2pInstance.prefiller(with(sendType));
                 P2pInstance decoder = P2pInstance.decoder(with(sendType))) {
             String hit = P2pInstance.id(prefiller.address(), decoder.address(), "hit");
-            assertThat(prefiller.prefilled(P2pInstance.leg("p1", hit, 32), 1, 2)).isEqualTo(HELD);
+            assertThat(prefiller.prefilled(P2pInstance.leg("p1", hit, 32), 1, 2))
+                    .isEqualTo(HELD);
             KvRequest cached = P2pInstance.leg("d1", hit, 32);
             decoder.scheduler().updateStateAfterAlloc(cached, new int[] {1, 2}, 32, 0);
             decoder.scheduler().takeLoads().forEach(dev.baton.transfer.KvLoad::start);
@@ -220,8 +232,10 @@ class P2pNcclConnectorTest {
             decoder.done(cached, 1, 2);
 
             String aborted = P2pInstance.id(prefiller.address(), decoder.address(), "aborted");
-            assertThat(prefiller.prefilled(P2pInstance.leg("p2", aborted, 32), 1, 2)).isEqualTo(HELD);
-            assertThat(decoder.finished(P2pInstance.leg("d2", aborted, 32), new int[0], 0, false)).isEqualTo(FREE);
+            assertThat(prefiller.prefilled(P2pInstance.leg("p2", aborted, 32), 1, 2))
+                    .isEqualTo(HELD);
+            assertThat(decoder.finished(P2pInstance.leg("d2", aborted, 32), new int[0], 0, false))
+                    .isEqualTo(FREE);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p2"));
             await().atMost(PATIENCE).until(() -> decoder.connector.numArrivedBytes() == 0);
         }
@@ -276,8 +290,7 @@ class P2pNcclConnectorTest {
             for (int i = 0; i < 3; i++) {
                 String id = P2pInstance.id(prefiller.address(), decoder.address(), "x" + i);
                 int from = 4 * i;
-                assertThat(prefiller.prefilled(
-                                P2pInstance.leg("p" + i, id, 64), from, from + 1, from + 2, from + 3))
+                assertThat(prefiller.prefilled(P2pInstance.leg("p" + i, id, 64), from, from + 1, from + 2, from + 3))
                         .isEqualTo(HELD);
             }
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p0"));
@@ -332,8 +345,8 @@ class P2pNcclConnectorTest {
             assertThat(decoder.nextFailure("d")).contains("tokenizer differs", "t1", "other");
         }
         try (P2pInstance prefiller = P2pInstance.prefiller(with(sendType));
-                P2pInstance decoder = new P2pInstance(
-                        KvRole.KV_CONSUMER, 32, 32, with(sendType), Map.of("tokenizer", "t1"))) {
+                P2pInstance decoder =
+                        new P2pInstance(KvRole.KV_CONSUMER, 32, 32, with(sendType), Map.of("tokenizer", "t1"))) {
             String id = P2pInstance.id(prefiller.address(), decoder.address(), "abc");
             decoder.load(P2pInstance.leg("d", id, 32), new int[] {3}, 0);
             assertThat(decoder.nextFailure("d")).contains("block_size differs");
@@ -373,8 +386,7 @@ class P2pNcclConnectorTest {
                 .orElseThrow()
                 .decoder();
         wire.connect(address.host(), address.port(), PATIENCE);
-        Zmtp channel =
-                new Zmtp(wire, Zmtp.SocketType.DEALER, identity.getBytes(StandardCharsets.US_ASCII), 1 << 20);
+        Zmtp channel = new Zmtp(wire, Zmtp.SocketType.DEALER, identity.getBytes(StandardCharsets.US_ASCII), 1 << 20);
         channel.greet(PATIENCE);
         return channel;
     }
@@ -387,8 +399,8 @@ class P2pNcclConnectorTest {
                 Wire wire = Wire.unconnected()) {
             Zmtp channel = dealer(wire, decoder, vllm);
             channel.send(MsgPack.write(Map.of("cmd", "NEW", "unique_id", new byte[128])));
-            channel.send(MsgPack.write(Map.of(
-                    "cmd", "PUT", "tensor_id", "x#layer", "shape", List.of(2, 20, 32), "dtype", "float32")));
+            channel.send(MsgPack.write(
+                    Map.of("cmd", "PUT", "tensor_id", "x#layer", "shape", List.of(2, 20, 32), "dtype", "float32")));
             assertThat(Zmtp.single(channel.receive(PATIENCE))).isEqualTo(new byte[] {'1'}); // as if out of memory
             channel.send(MsgPack.write(Map.of("cmd", "GET", "tensor_id", "x#layer")));
             assertThat(MsgPack.map("it", Zmtp.single(channel.receive(PATIENCE))).map())
@@ -409,8 +421,8 @@ class P2pNcclConnectorTest {
                         "127.0.0.1",
                         0,
                         new ZmtpServer.Limits(10, 1 << 20, Duration.ofMinutes(1)),
-                        (_, message) ->
-                                heard.add(MsgPack.map("it", Zmtp.single(message)).map()));
+                        (_, message) -> heard.add(
+                                MsgPack.map("it", Zmtp.single(message)).map()));
                 P2pInstance prefiller = P2pInstance.prefiller(Map.of("kv_peer_timeout", 0.3))) {
             String id = P2pInstance.id(prefiller.address(), "127.0.0.1:" + vllm.port(), "abc");
             assertThat(prefiller.prefilled(P2pInstance.leg("p", id, 32), 1, 2)).isEqualTo(HELD);
@@ -523,8 +535,8 @@ class P2pNcclConnectorTest {
                 (from, message) -> heard.add(List.of(
                         new String(from.peerIdentity(), StandardCharsets.UTF_8),
                         MsgPack.map("it", Zmtp.single(message)).map().toString())))) {
-            Map<String, Object> settings = Map.of(
-                    "proxy_ip", "127.0.0.1", "proxy_port", Integer.toString(proxy.port()), "http_port", 20005);
+            Map<String, Object> settings =
+                    Map.of("proxy_ip", "127.0.0.1", "proxy_port", Integer.toString(proxy.port()), "http_port", 20005);
             try (P2pInstance decoder = P2pInstance.decoder(settings)) {
                 String said = "{type=D, http_address=127.0.0.1:20005, zmq_address=%s}".formatted(decoder.address());
                 assertThat(heard.poll(10, TimeUnit.SECONDS)).containsExactly(decoder.address(), said);
