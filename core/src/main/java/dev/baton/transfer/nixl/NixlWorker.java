@@ -215,8 +215,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     }
 
     private void begin(Peer peer, Load load) {
-        if (peer.pool == null || peer.lost) {
-            peer.waiting.add(load); // tend() asks the peer
+        if (peer.pool == null || peer.agent.isEmpty() || peer.lost) {
+            peer.waiting.add(load); // tend() asks the peer, or gives the agent what it answered
             return;
         }
         load.begin(peer.pool, peer.agent);
