@@ -48,39 +48,6 @@ class NixlConnectorTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"1,0", "15,0", "16,0", "17,0", "160,0", "160,48", "161,160"})
-    void aBatonReadsTheBlocksThatItMisses(int tokens, int computed) {
-        try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
-                NixlInstance decoder = NixlInstance.decoder(Map.of()).fill(2)) {
-            int blocks = prefiller.spec.blocksFor(tokens);
-            int[] there = range(7, 7 + blocks);
-            int[] here = range(30, 30 + blocks);
-            byte[] cached = decoder.block(30);
-            decoder.load("d", prefiller.hold("p", there, tokens), tokens, here, computed);
-            long bytes = (blocks - computed / 16) * prefiller.pool.blockBytes();
-            assertThat(decoder.nextEvent()).isEqualTo(new KvEvent.KvArrived("d", tokens - computed, bytes));
-            for (int i = computed / 16; i < blocks; i++) {
-                assertThat(decoder.block(here[i])).as("block %d", i).isEqualTo(prefiller.block(there[i]));
-            }
-            if (computed > 0) {
-                assertThat(decoder.block(30)).isEqualTo(cached);
-            }
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().bytesTransferred()).isEqualTo(bytes);
-        }
-    }
-
-    @Test
-    void aFullHitOnlyReleasesTheLease() {
-        try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
-                NixlInstance decoder = NixlInstance.decoder(Map.of())) {
-            decoder.load("d", prefiller.hold("p", range(0, 2), 32), 32, range(0, 2), 32);
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().numTransfers()).isZero();
-        }
-    }
-
-    @ParameterizedTest
     @CsvSource({"1,0", "31,0", "32,0", "33,0", "200,0", "200,48", "200,64", "96,80"})
     void blocksOfAVllmEngineAreConverted(int tokens, int computed) {
         try (NixlInstance decoder = NixlInstance.decoder(Map.of("vllm_model", "x", "vllm_cpu_isa", "vec"));
