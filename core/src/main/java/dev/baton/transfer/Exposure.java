@@ -21,8 +21,8 @@ public final class Exposure {
         }
     }
 
-    /// Refuses to listen beyond this machine with something that asks nobody who he is, unless the operator has said
-    /// that the network is trusted.
+    /// Refuses to listen beyond this machine with something that asks nobody who he is, unless the operator has
+    /// said that the network is trusted.
     ///
     /// @param what listens, for example `the side channel of NixlConnector`
     /// @param trusted whether the operator has said so

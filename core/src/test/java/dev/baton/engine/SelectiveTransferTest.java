@@ -16,8 +16,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/// A conversation over a prefiller and a decoder: each turn brings the whole conversation again, and only what is new
-/// travels.
+/// A conversation over a prefiller and a decoder: each turn brings the whole conversation again, and only what
+/// is new travels.
 @Timeout(value = 60, unit = TimeUnit.SECONDS)
 class SelectiveTransferTest {
     private static final int TURNS = 10;
@@ -38,9 +38,9 @@ class SelectiveTransferTest {
                 model);
     }
 
-    /// A block travels as a whole, and the last one of a turn, which was not full, once more in the next turn. So the
-    /// goal is met with small blocks whatever the answers are, and with blocks of 16 tokens by answers of some
-    /// length, which the decoder has made itself and therefore has.
+    /// A block travels as a whole, and the last one of a turn, which was not full, once more in the next turn.
+    /// So the goal is met with small blocks whatever the answers are, and with blocks of 16 tokens by answers
+    /// of some length, which the decoder has made itself and therefore has.
     @ParameterizedTest
     @CsvSource({"8, 1", "16, 25"})
     void tenTurnsMoveTheBytesOfTheirNewTokensOnce(int blockTokens, int answerTokens) {
@@ -81,7 +81,9 @@ class SelectiveTransferTest {
             assertThat(moved / (TURNS * TURN_TOKENS))
                     .as("bytes moved to those of the new tokens")
                     .isBetween(0.5, 1.05);
-            assertThat(repeatedTokens / moved).as("saving to moving every prompt").isGreaterThan(5);
+            assertThat(repeatedTokens / moved)
+                    .as("saving to moving every prompt")
+                    .isGreaterThan(5);
             assertThat(prefiller.transferStats().bytesSent())
                     .isEqualTo(decoder.transferStats().bytesTransferred());
         }

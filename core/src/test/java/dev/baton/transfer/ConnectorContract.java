@@ -98,7 +98,8 @@ public abstract class ConnectorContract {
 
     /// Waits until what a prefill saved can be loaded.
     ///
-    /// @param savedTokens [#loadable] tokens of all prefills since the pair was started, equal prefixes counted once
+    /// @param savedTokens [#loadable] tokens of all prefills since the pair was started, equal prefixes counted
+    ///     once
     protected void awaitSaved(EnginePair pair, int savedTokens) {}
 
     /// Ends whatever the decoder loads from, without a word to it.
@@ -217,8 +218,7 @@ public abstract class ConnectorContract {
                 assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(2));
             }
             int[] prompt = prompt(5, 77);
-            pair.verify(
-                    decode(pair, "after", prompt, MAX_TOKENS, prefill(pair, "after", prompt)), prompt, MAX_TOKENS);
+            pair.verify(decode(pair, "after", prompt, MAX_TOKENS, prefill(pair, "after", prompt)), prompt, MAX_TOKENS);
             pair.quiet();
         }
     }
@@ -350,8 +350,8 @@ public abstract class ConnectorContract {
             if (isStore()) {
                 pair.prefiller.quiet();
             } else { // its blocks are held
-                assertThatThrownBy(() -> pair.prefiller.engine.submit(
-                                prefillRequest(pair, "r", prompt(2, 50)), new Collected()))
+                assertThatThrownBy(() ->
+                                pair.prefiller.engine.submit(prefillRequest(pair, "r", prompt(2, 50)), new Collected()))
                         .isInstanceOf(IllegalArgumentException.class);
             }
             awaitSaved(pair, loadable(50));

@@ -233,7 +233,8 @@ public abstract class HandOffContract<I extends ConnectorInstance> {
             assertThat(arrived).hasSize(loads);
             for (int i = 0; i < loads; i++) {
                 for (int b = 0; b < 4; b++) {
-                    assertThat(decoder.block(4 * i + b)).isEqualTo((i % 2 == 0 ? first : second).block(remotes.get(i)[b]));
+                    assertThat(decoder.block(4 * i + b))
+                            .isEqualTo((i % 2 == 0 ? first : second).block(remotes.get(i)[b]));
                 }
             }
             for (I prefiller : List.of(first, second)) {

@@ -62,10 +62,7 @@ public final class MooncakeConnector implements KvConnector {
             MooncakeOptions options,
             Consumer<KvEvent> sink) {
         Exposure.check(
-                NAME,
-                config.ip(),
-                options.trustedNetwork(),
-                "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
         this.config = config;
         this.options = options;
         this.leases = new KvLeases(

@@ -94,7 +94,8 @@ final class Mirror implements AutoCloseable {
     /// Copies what is left of a request's tokens, for others to read.
     ///
     /// @param blockIds the pool's blocks that hold them
-    /// @return the mirror's blocks; empty if there are not enough free ones, or others may read the request's already
+    /// @return the mirror's blocks; empty if there are not enough free ones, or others may read the request's
+    ///     already
     Optional<int[]> fill(String requestId, int[] blockIds, int numTokens) {
         Optional<Copy> grown = grow(requestId, numTokens);
         if (grown.isEmpty()) {

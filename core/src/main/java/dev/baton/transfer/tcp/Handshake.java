@@ -7,8 +7,8 @@ import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.Optional;
 
-/// How a connection begins: each side says who it is and checks the other, and where they share a key each proves that
-/// it has it, by a code over what both have said and two numbers drawn by lot, one by each.
+/// How a connection begins: each side says who it is and checks the other, and where they share a key each
+/// proves that it has it, by a code over what both have said and two numbers drawn by lot, one by each.
 ///
 /// Stateless, thread-safe.
 final class Handshake {
@@ -56,8 +56,7 @@ final class Handshake {
     private static byte[] prove(FrameChannel frames, Hello mine, Hello peer, SharedKey key, byte[] nonce)
             throws IOException {
         if (!frames.body().hasRemaining()) {
-            throw new PeerRefusedException(
-                    ErrorCode.NOT_KNOWN, NOT_KNOWN.formatted(peer.engineId(), mine.engineId()));
+            throw new PeerRefusedException(ErrorCode.NOT_KNOWN, NOT_KNOWN.formatted(peer.engineId(), mine.engineId()));
         }
         byte[] theirs = frames.readBytes(SharedKey.NONCE_BYTES);
         byte[] proof = frames.readBytes(SharedKey.MAC_BYTES);
@@ -71,8 +70,7 @@ final class Handshake {
     ///
     /// @return what the other side said
     /// @throws PeerRefusedException if the two must not exchange blocks; the other side is still to be told
-    static Hello serve(FrameChannel frames, Hello self, Optional<SharedKey> key, Duration timeout)
-            throws IOException {
+    static Hello serve(FrameChannel frames, Hello self, Optional<SharedKey> key, Duration timeout) throws IOException {
         FrameType type = frames.receive(timeout, timeout);
         if (type != FrameType.HELLO) {
             throw new ProtocolException(type + " before HELLO");
@@ -83,8 +81,7 @@ final class Handshake {
             return peer;
         }
         if (!frames.body().hasRemaining()) {
-            throw new PeerRefusedException(
-                    ErrorCode.NOT_KNOWN, NOT_KNOWN.formatted(peer.engineId(), self.engineId()));
+            throw new PeerRefusedException(ErrorCode.NOT_KNOWN, NOT_KNOWN.formatted(peer.engineId(), self.engineId()));
         }
         byte[] theirs = frames.readBytes(SharedKey.NONCE_BYTES);
         byte[] nonce = SharedKey.nonce();

@@ -13,15 +13,16 @@ import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Which decoder asked for which lease last. A decoder that has lost all its connections and does not come back soon is
-/// gone, and with it the need for its leases, which would otherwise hold their blocks until they run out.
+/// Which decoder asked for which lease last. A decoder that has lost all its connections and does not come back
+/// soon is gone, and with it the need for its leases, which would otherwise hold their blocks until they run
+/// out.
 ///
 /// Thread-safe.
 final class LeaseHolders {
     private static final Logger LOG = LoggerFactory.getLogger(LeaseHolders.class);
 
-    /// A decoder whose connection broke connects again at once if it lives, and a router that knows that it does not
-    /// has another one come for the blocks.
+    /// A decoder whose connection broke connects again at once if it lives, and a router that knows that it
+    /// does not has another one come for the blocks.
     private static final Duration GRACE = Duration.ofSeconds(1);
 
     private static final int SLACK = 64;

@@ -113,8 +113,8 @@ final class Peer {
         connection.close();
     }
 
-    /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this decoder
-    /// would count as gone.
+    /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this
+    /// decoder would count as gone.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {

@@ -70,8 +70,12 @@ final class SharedKey {
             mac.update(label.getBytes(StandardCharsets.UTF_8));
             for (byte[] part : parts) {
                 mac.update((byte) 0);
-                mac.update(new byte[] {(byte) (part.length >> 24), (byte) (part.length >> 16), (byte) (part.length >> 8), (byte)
-                    part.length});
+                mac.update(new byte[] {
+                    (byte) (part.length >> 24),
+                    (byte) (part.length >> 16),
+                    (byte) (part.length >> 8),
+                    (byte) part.length
+                });
                 mac.update(part);
             }
             return mac.doFinal();

@@ -72,8 +72,7 @@ public final class TcpConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        return start(
-                config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION, Transport.SOCKETS);
+        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION, Transport.SOCKETS);
     }
 
     /// Starts a connector that speaks these protocol versions over that transport.
@@ -90,15 +89,16 @@ public final class TcpConnector implements KvConnector {
         Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", BlockShape.fields(spec, compatibility));
         checkLengths(self);
         TcpOptions options = TcpOptions.from(config.extra());
-        if (config.role() != KvRole.KV_CONSUMER && transport == Transport.SOCKETS && options.key().isEmpty()) {
+        if (config.role() != KvRole.KV_CONSUMER
+                && transport == Transport.SOCKETS
+                && options.key().isEmpty()) {
             Exposure.check(
                     NAME,
                     config.ip(),
                     options.trustedNetwork(),
                     "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
         }
-        TcpConnector connector = 
-                new TcpConnector(config, spec, pool, self, options, transport, sink);
+        TcpConnector connector = new TcpConnector(config, spec, pool, self, options, transport, sink);
         connector.startHeartbeats(options);
         return connector;
     }

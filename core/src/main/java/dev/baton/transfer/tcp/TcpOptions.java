@@ -13,8 +13,8 @@ import java.util.Set;
 ///
 /// @param leaseDuration `kv_lease_duration`: how long a prefiller keeps blocks that nobody asks for
 /// @param leaseExtension `kv_lease_extension`: what one heartbeat adds, two thirds of the duration unless set
-/// @param heartbeatInterval `kv_heartbeat_interval`: how often a decoder renews, a sixth of the duration and at most half a
-///     second unless set
+/// @param heartbeatInterval `kv_heartbeat_interval`: how often a decoder renews, a sixth of the duration and at
+///     most half a second unless set
 /// @param connectTimeout `kv_connect_timeout`: bound on opening a connection
 /// @param peerTimeout `kv_peer_timeout`: how long a peer that owes an answer or bytes may be silent
 /// @param sendTimeout `kv_send_timeout`: how long a decoder may take no bytes before its connection is closed

@@ -18,8 +18,7 @@ interface Transport {
         @Override
         public Listener listen(
                 String ip, int port, int maxConnections, Function<Link, ? extends WireServer.Connection> connections) {
-            return new Sockets(
-                    BlockServer.start(ip, port, maxConnections, wire -> connections.apply(Link.over(wire))));
+            return new Sockets(BlockServer.start(ip, port, maxConnections, wire -> connections.apply(Link.over(wire))));
         }
     };
 

@@ -18,12 +18,6 @@ class NixlContractTest extends ConnectorContract {
     protected KvTransferConfig config(Side side, KvLoadFailurePolicy policy) {
         KvRole role = side == Side.PREFILLER ? KvRole.KV_PRODUCER : KvRole.KV_CONSUMER;
         return new KvTransferConfig(
-                NixlConnector.NAME,
-                role,
-                side.name(),
-                "127.0.0.1",
-                0,
-                policy,
-                Map.of("vllm_block_size", BLOCK_TOKENS));
+                NixlConnector.NAME, role, side.name(), "127.0.0.1", 0, policy, Map.of("vllm_block_size", BLOCK_TOKENS));
     }
 }

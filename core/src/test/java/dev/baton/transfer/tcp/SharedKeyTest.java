@@ -247,8 +247,7 @@ class SharedKeyTest {
 
     private static TestInstance open(KvRole role, Map<String, Object> extra) {
         return new TestInstance(
-                new KvTransferConfig(
-                        TcpConnector.NAME, role, "e", "0.0.0.0", 0, KvLoadFailurePolicy.RECOMPUTE, extra),
+                new KvTransferConfig(TcpConnector.NAME, role, "e", "0.0.0.0", 0, KvLoadFailurePolicy.RECOMPUTE, extra),
                 new dev.baton.kvcache.KvCacheSpec("m", "float32", 4, 2, 2, 16, 16, 4),
                 Map.of(),
                 1,

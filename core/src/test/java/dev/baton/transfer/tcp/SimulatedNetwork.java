@@ -30,9 +30,9 @@ import org.jspecify.annotations.Nullable;
 /// Connections in memory that damage what they carry, as a seeded generator says. One write is one frame here,
 /// which is how the connector writes.
 ///
-/// Time passes on a connection when both of its ends wait for bytes and none are on their way: the end whose patience
-/// is shorter is told so at once. So nobody sleeps through a timeout, and a wait that ends neither way is a
-/// hang, which is counted.
+/// Time passes on a connection when both of its ends wait for bytes and none are on their way: the end whose
+/// patience is shorter is told so at once. So nobody sleeps through a timeout, and a wait that ends neither way
+/// is a hang, which is counted.
 final class SimulatedNetwork implements Transport {
     /// What may happen to a frame.
     enum Fault {

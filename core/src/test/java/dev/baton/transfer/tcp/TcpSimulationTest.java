@@ -35,8 +35,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/// Hand-offs over a network that damages, loses, repeats and mixes up what it carries, from prefillers that restart:
-/// whatever arrives is what was held, nothing waits for ever, and nothing is left.
+/// Hand-offs over a network that damages, loses, repeats and mixes up what it carries, from prefillers that
+/// restart: whatever arrives is what was held, nothing waits for ever, and nothing is left.
 ///
 /// The seed is `baton.faults.seed`, the number of faults `baton.faults`; `scripts/simulate-faults` sets both.
 @ExtendWith(KvThreads.class)
@@ -121,7 +121,9 @@ class TcpSimulationTest {
         void stop() throws InterruptedException {
             thread.interrupt();
             thread.join();
-            assertThat(byRequest.keySet()).as("requests of events that nobody expected").isEmpty();
+            assertThat(byRequest.keySet())
+                    .as("requests of events that nobody expected")
+                    .isEmpty();
         }
     }
 
@@ -204,7 +206,9 @@ class TcpSimulationTest {
                 arrived.incrementAndGet();
                 assertThat(arrivedTokens).isEqualTo(tokens - cached * BLOCK_TOKENS);
                 for (int i = cached; i < count; i++) {
-                    assertThat(decoder.block(mine[i])).as("block %d of %s", i, id).isEqualTo(held[i]);
+                    assertThat(decoder.block(mine[i]))
+                            .as("block %d of %s", i, id)
+                            .isEqualTo(held[i]);
                 }
             }
             case KvFailed _ -> failed.incrementAndGet();
@@ -230,7 +234,9 @@ class TcpSimulationTest {
             prefillerLock.readLock().unlock();
         }
         for (int block : blocks) {
-            assertThat(decoder.block(block)).as("written after the end of %s", id).containsOnly(UNTOUCHED);
+            assertThat(decoder.block(block))
+                    .as("written after the end of %s", id)
+                    .containsOnly(UNTOUCHED);
         }
         loads.forget(id);
         source.leases.forget(id);

@@ -74,8 +74,8 @@ final class TestInstance extends ConnectorInstance {
         super(new PagedKv(
                 spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), DType.F32));
         this.spec = spec;
-        this.connector = TcpConnector.start(
-                config, spec, pool, compatibility, events::add, minVersion, maxVersion, transport);
+        this.connector =
+                TcpConnector.start(config, spec, pool, compatibility, events::add, minVersion, maxVersion, transport);
     }
 
     static TestInstance prefiller(int blockTokens, int numBlocks, Map<String, Object> extra) {
