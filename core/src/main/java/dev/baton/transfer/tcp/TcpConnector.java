@@ -90,7 +90,7 @@ public final class TcpConnector implements KvConnector {
         checkLengths(self);
         TcpOptions options = TcpOptions.from(config.extra());
         if (config.role() != KvRole.KV_CONSUMER
-                && transport == Transport.SOCKETS
+                && transport.equals(Transport.SOCKETS)
                 && options.key().isEmpty()) {
             Exposure.check(
                     NAME,
