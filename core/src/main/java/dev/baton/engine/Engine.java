@@ -361,6 +361,13 @@ public final class Engine implements AutoCloseable {
         loop.post(new EngineMessage.Abort(requestId));
     }
 
+    /// Ends a request whose output is complete, as a stop text makes it: its listener gets a finish with
+    /// [FinishReason#STOP], and what was computed may be kept as that of any request that is complete. One that has
+    /// no output yet is aborted; one that has ended, and perhaps holds its blocks, is left as it is.
+    public void stop(String requestId) {
+        loop.post(new EngineMessage.Stop(requestId));
+    }
+
     /// Whether there is a request of this id: one in flight, or one whose blocks are held for a decoder.
     public boolean isKnown(String requestId) {
         return requests.containsKey(requestId);

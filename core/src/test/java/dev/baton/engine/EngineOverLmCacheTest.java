@@ -115,6 +115,38 @@ class EngineOverLmCacheTest {
         org.awaitility.Awaitility.await().atMost(Duration.ofSeconds(20)).until(() -> server.numChunks() == chunks);
     }
 
+    /// A stop text is a normal end, which the engine hears of from outside.
+    @Test
+    void outputOfARequestThatWasStoppedIsSavedAndThatOfAnAbortedOneIsNot() {
+        try (LmCacheServer server = LmCacheServer.start("127.0.0.1", 0, 64 << 20, 8)) {
+            Map<String, Object> extra = new java.util.HashMap<>(remote(server.port(), 16));
+            extra.put("lmcache.save_decode_cache", true);
+            try (Engine engine = start("A", KvRole.KV_BOTH, 16, new MemoryLm(0), extra)) {
+                for (boolean stop : new boolean[] {false, true}) {
+                    int[] prompt = EngineScenarioTest.prompt(new Random(stop ? 1 : 2), 0, 10);
+                    Collected answer = new Collected();
+                    engine.submit(
+                            new EngineRequest("a" + stop, prompt, SamplingParams.greedy(150), KvTransferParams.NONE),
+                            output -> {
+                                answer.onOutput(output);
+                                if (answer.numTokens() == 40 && stop) {
+                                    engine.stop("a" + stop);
+                                } else if (answer.numTokens() == 40) {
+                                    engine.abort("a" + stop);
+                                }
+                            });
+                    RequestOutput.Finish finish = answer.await();
+                    assertThat(finish.reason()).isEqualTo(stop ? FinishReason.STOP : FinishReason.ABORT);
+                    assertThat(answer.late()).isEmpty();
+                    EngineScenarioTest.quiet(engine);
+                    int chunks = stop ? (10 + answer.numTokens() - 1) / 16 : 0;
+                    awaitChunks(server, chunks);
+                    assertThat(chunks).isEqualTo(stop ? 3 : 0);
+                }
+            }
+        }
+    }
+
     @Test
     void outputThatWasSavedIsAHitOfTheNextTurn() {
         MemoryLm model = new MemoryLm(0);
