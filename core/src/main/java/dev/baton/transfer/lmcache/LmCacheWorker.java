@@ -4,7 +4,7 @@ import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
@@ -97,11 +97,8 @@ final class LmCacheWorker implements KvConnector.WorkerSide {
         @Override
         public void arrived(ChunkLoad load, int numTokens, long numBytes) {
             loads.remove(load.requestId(), load);
-            counters.loads.increment();
-            counters.hitTokens.add(numTokens);
-            counters.loadedBytes.add(numBytes);
-            counters.loadedBlocks.add(Math.ceilDiv(numTokens, layout.blockTokens()));
-            counters.loadNanos.add(load.elapsedNanos());
+            counters.loaded(
+                    numTokens, numBytes, Math.ceilDiv(numTokens, layout.blockTokens()), load.elapsedNanos());
             sink.accept(new KvEvent.KvArrived(load.requestId(), numTokens, numBytes));
         }
 

@@ -1,5 +1,6 @@
 package dev.baton.transfer.nixl;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
@@ -7,7 +8,8 @@ import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
+import dev.baton.wire.ZmtpRequests;
 import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
@@ -34,7 +36,6 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import org.zeromq.ZContext;
 
 /// The worker side: one thread, `baton-nixl`, that owns the NIXL agent and does everything with it: reads blocks,
 /// takes and sends notifications, ends leases that have run out. Others hand it tasks. Questions to side channels,
@@ -57,8 +58,9 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final SortedMap<String, String> fields;
     private final KvLeases leases;
     private final Counters counters;
+    private final LoadHistograms histograms = new LoadHistograms();
     private final Consumer<KvEvent> sink;
-    private final ZContext context = new ZContext(1);
+    private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
     private final Map<String, Load> loads = new ConcurrentHashMap<>();
     private final ThreadPoolExecutor askers = new ThreadPoolExecutor(
@@ -119,7 +121,6 @@ final class NixlWorker implements KvConnector.WorkerSide {
         this.leases = leases;
         this.counters = counters;
         this.sink = sink;
-        context.setLinger(0);
         thread = Thread.ofPlatform().daemon().name("baton-nixl").start(() -> run(library, memory, metadata));
     }
 
@@ -214,8 +215,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     }
 
     private void begin(Peer peer, Load load) {
-        if (peer.pool == null || peer.lost) {
-            peer.waiting.add(load); // tend() asks the peer
+        if (peer.pool == null || peer.agent.isEmpty() || peer.lost) {
+            peer.waiting.add(load); // tend() asks the peer, or gives the agent what it answered
             return;
         }
         load.begin(peer.pool, peer.agent);
@@ -225,7 +226,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
             ask(() -> {
                 try {
                     int[] sums = SideChannel.askSums(
-                            context,
+                            requests,
                             peer.address,
                             load.source.requestId(),
                             load.firstBlock(),
@@ -274,8 +275,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
             counters.bytesTransferred.add(load.numBytes());
             counters.blocksTransferred.add(load.numDescriptors());
             counters.xferNanos.add(load.elapsedNanos());
+            histograms.observe(load);
             sink.accept(new KvEvent.KvArrived(load.requestId, load.numTokens, load.numBytes()));
         }
+    }
+
+    /// Adds what loads take.
+    void addTo(Metrics metrics) {
+        histograms.addTo(metrics);
     }
 
     @Override
@@ -317,7 +324,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         peer.asked = true;
         ask(() -> {
             try {
-                byte[] payload = SideChannel.askMetadata(context, peer.address, options.peerTimeout());
+                byte[] payload = SideChannel.askMetadata(requests, peer.address, options.peerTimeout());
                 RemotePool found = RemotePool.check(payload, peer.address, options, pool, fields);
                 post(() -> greeted(peer, found));
             } catch (ProtocolException | RuntimeException e) {
@@ -533,9 +540,9 @@ final class NixlWorker implements KvConnector.WorkerSide {
     void close() {
         closed = true;
         post(() -> {}); // wakes it
+        requests.close();
         Threads.awaitEnd(thread);
         askers.shutdown();
         Threads.awaitEnd(askers);
-        context.close();
     }
 }

@@ -14,7 +14,9 @@ enum FrameType {
     OK(7, 0),
     LOST(8, Limits.MAX_BODY_BYTES),
     PING(9, 8),
-    PONG(10, 8);
+    PONG(10, 8),
+    /// Proves that the sender has the shared key.
+    AUTH(11, SharedKey.MAC_BYTES);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

@@ -5,7 +5,7 @@ import java.net.ProtocolException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Map;
-import java.util.OptionalInt;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -41,9 +41,26 @@ record Hello(
     }
 
     /// The newest version that both speak.
-    OptionalInt commonVersion(Hello other) {
+    private Optional<Integer> commonVersion(Hello other) {
         int newest = Math.min(maxVersion, other.maxVersion);
-        return newest >= Math.max(minVersion, other.minVersion) ? OptionalInt.of(newest) : OptionalInt.empty();
+        return newest >= Math.max(minVersion, other.minVersion) ? Optional.of(newest) : Optional.empty();
+    }
+
+    /// The protocol version to use with the peer.
+    ///
+    /// @throws PeerRefusedException if there is none
+    int version(Hello peer) throws PeerRefusedException {
+        return commonVersion(peer)
+                .orElseThrow(() -> new PeerRefusedException(
+                        ErrorCode.VERSION,
+                        "no common protocol version: %s speaks %d to %d, %s speaks %d to %d"
+                                .formatted(
+                                        engineId,
+                                        minVersion,
+                                        maxVersion,
+                                        peer.engineId,
+                                        peer.minVersion,
+                                        peer.maxVersion)));
     }
 
     /// Checks what the peer said.
@@ -51,14 +68,7 @@ record Hello(
     /// @return the protocol version to use
     /// @throws PeerRefusedException if the two must not exchange blocks; names the field and both values
     int agree(Hello peer) throws PeerRefusedException {
-        OptionalInt version = commonVersion(peer);
-        if (version.isEmpty()) {
-            throw new PeerRefusedException(
-                    ErrorCode.VERSION,
-                    "no common protocol version: %s speaks %d to %d, %s speaks %d to %d"
-                            .formatted(
-                                    engineId, minVersion, maxVersion, peer.engineId, peer.minVersion, peer.maxVersion));
-        }
+        int version = version(peer);
         if (!peer.expectedEngineId.isEmpty() && !peer.expectedEngineId.equals(engineId)) {
             throw new PeerRefusedException(
                     ErrorCode.WRONG_ENGINE,
@@ -77,10 +87,11 @@ record Hello(
                                 .formatted(field, mine, engineId, theirs, peer.engineId));
             }
         }
-        return version.getAsInt();
+        return version;
     }
 
-    void send(FrameChannel frames, Duration timeout) throws IOException {
+    /// @param proofs what follows the fields where a key is shared
+    void send(FrameChannel frames, Duration timeout, byte[]... proofs) throws IOException {
         ByteBuffer body = frames.begin(FrameType.HELLO)
                 .putLong(MAGIC)
                 .putShort((short) minVersion)
@@ -92,10 +103,14 @@ record Hello(
             FrameChannel.putString(body, field.getKey());
             FrameChannel.putString(body, field.getValue());
         }
+        for (byte[] proof : proofs) {
+            body.put(proof);
+        }
         frames.send(timeout);
     }
 
-    /// Reads the HELLO frame that was received. Bytes after the known fields are left to later versions.
+    /// Reads the HELLO frame that was received, up to its known fields. What follows them are proofs where a key is
+    /// shared, and left to later versions otherwise.
     static Hello read(FrameChannel frames) throws ProtocolException {
         if (frames.readI64() != MAGIC) {
             throw new ProtocolException("not a Baton KV peer: wrong magic");

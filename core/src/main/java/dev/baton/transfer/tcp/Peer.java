@@ -37,6 +37,7 @@ final class Peer {
     private int failedDeliveries;
     private boolean delivering;
     private boolean heartbeatDue;
+    private boolean unclaimed;
     private boolean closed;
 
     Peer(PeerAddress address, Dialler dialler, int maxRunning) {
@@ -112,12 +113,14 @@ final class Peer {
         connection.close();
     }
 
-    /// Closes connections that nobody used for that long.
+    /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this
+    /// decoder would count as gone.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {
             long now = System.nanoTime();
-            while (!idle.isEmpty() && idle.getFirst().idleFor(now).compareTo(longerThan) > 0) {
+            int kept = watched.isEmpty() ? 0 : 1;
+            while (idle.size() > kept && idle.getFirst().idleFor(now).compareTo(longerThan) > 0) {
                 old.add(idle.removeFirst());
             }
         }
@@ -127,9 +130,15 @@ final class Peer {
     // Leases: renewed while watched; releases are delivered by one thread at a time.
 
     synchronized void watch(String handle) {
-        if (!releases.contains(handle)) {
-            watched.add(handle);
+        if (!releases.contains(handle) && watched.add(handle)) {
+            unclaimed = true;
         }
+    }
+
+    /// Notes that it is time to renew if the prefiller has not heard of some lease that is watched.
+    synchronized void claimDue() {
+        heartbeatDue |= unclaimed && !watched.isEmpty();
+        unclaimed = false;
     }
 
     synchronized void unwatch(Collection<String> handles) {

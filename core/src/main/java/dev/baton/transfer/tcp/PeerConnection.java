@@ -12,7 +12,7 @@ import java.util.List;
 
 /// The decoder's end of one connection to a prefiller.
 ///
-/// Owned by one thread at a time, as its [Wire] is; any thread may [#abort()] it. After an exception other than a
+/// Owned by one thread at a time, as its [Link] is; any thread may [#abort()] it. After an exception other than a
 /// refusal that leaves it usable, it must be closed.
 final class PeerConnection implements Closeable {
     private static final int HEADER_BYTES = Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES;
@@ -29,7 +29,7 @@ final class PeerConnection implements Closeable {
     private final Hello self;
     private final TcpOptions options;
     private final PagedKv pool;
-    private final Wire wire;
+    private final Link link;
     private final FrameChannel frames;
     private final ByteBuffer header = header();
     private final ByteBuffer nextHeader = header();
@@ -37,13 +37,15 @@ final class PeerConnection implements Closeable {
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
-    PeerConnection(PeerAddress address, Hello self, TcpOptions options, PagedKv pool) throws IOException {
+    ///
+    /// @param link not connected yet
+    PeerConnection(PeerAddress address, Hello self, TcpOptions options, PagedKv pool, Link link) {
         this.address = address;
         this.self = self;
         this.options = options;
         this.pool = pool;
-        this.wire = Wire.unconnected();
-        this.frames = new FrameChannel(wire);
+        this.link = link;
+        this.frames = new FrameChannel(link);
     }
 
     private static ByteBuffer header() {
@@ -57,16 +59,8 @@ final class PeerConnection implements Closeable {
 
     /// Connects and shakes hands.
     void open() throws IOException {
-        wire.connect(address.host(), address.port(), options.connectTimeout());
-        self.to(address.engineId()).send(frames, options.peerTimeout());
-        expect(FrameType.HELLO);
-        Hello peer = Hello.read(frames);
-        if (!peer.engineId().equals(address.engineId())) {
-            throw new PeerRefusedException(
-                    ErrorCode.WRONG_ENGINE,
-                    "engine %s was expected there, but %s answered".formatted(address.engineId(), peer.engineId()));
-        }
-        self.agree(peer);
+        link.connect(address.host(), address.port(), options.connectTimeout());
+        Handshake.dial(frames, self, address.engineId(), options.key(), options.peerTimeout());
         open = true;
     }
 
@@ -148,7 +142,7 @@ final class PeerConnection implements Closeable {
             int expectedCrc = checkBlockHeader(current.flip(), epoch, indexes[i], expectedTokens, payload.remaining());
             // The header of the next block usually lies behind this one's bytes: one call fetches both.
             boolean last = i == indexes.length - 1;
-            wire.readSteadily(
+            link.readSteadily(
                     last ? new ByteBuffer[] {payload} : new ByteBuffer[] {payload, next.clear()},
                     options.peerTimeout());
             sink.block(indexes[i], checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc);
@@ -173,7 +167,7 @@ final class PeerConnection implements Closeable {
     }
 
     private void readUpTo(ByteBuffer buffer, int position) throws IOException {
-        wire.readSteadily(new ByteBuffer[] {buffer.limit(position)}, options.peerTimeout());
+        link.readSteadily(new ByteBuffer[] {buffer.limit(position)}, options.peerTimeout());
         buffer.limit(HEADER_BYTES);
     }
 
@@ -209,12 +203,12 @@ final class PeerConnection implements Closeable {
 
     /// Makes the owner stop; from any thread.
     void abort() {
-        wire.abort();
+        link.abort();
     }
 
     /// Owner only.
     @Override
     public void close() {
-        wire.close();
+        link.close();
     }
 }

@@ -3,9 +3,11 @@ package dev.baton.transfer.tcp;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
+import dev.baton.wire.WireServer;
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.ProtocolException;
+import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.AsynchronousCloseException;
@@ -20,47 +22,56 @@ import org.slf4j.LoggerFactory;
 ///
 /// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing
 /// the connection) if the lease must end meanwhile.
-final class ServedConnection implements BlockServer.Connection {
+final class ServedConnection implements WireServer.Connection {
     private static final Logger LOG = LoggerFactory.getLogger(ServedConnection.class);
 
     /// How long the rest of a frame may take once it has begun; a handshake too.
     private static final Duration FRAME_TIMEOUT = Duration.ofSeconds(5);
 
-    private final Wire wire;
+    private final Link link;
     private final FrameChannel frames;
     private final Hello self;
     private final PagedKv pool;
     private final KvLeases leases;
+    private final LeaseHolders holders;
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
     private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
                     Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
             .order(ByteOrder.LITTLE_ENDIAN);
+    private String decoder = ""; // known once hands are shaken
 
-    ServedConnection(Wire wire, Hello self, PagedKv pool, KvLeases leases, TcpOptions options, Counters counters) {
-        this.wire = wire;
-        this.frames = new FrameChannel(wire);
+    ServedConnection(
+            Link link,
+            Hello self,
+            PagedKv pool,
+            KvLeases leases,
+            LeaseHolders holders,
+            TcpOptions options,
+            Counters counters) {
+        this.link = link;
+        this.frames = new FrameChannel(link);
         this.self = self;
         this.pool = pool;
         this.leases = leases;
+        this.holders = holders;
         this.options = options;
         this.counters = counters;
-        this.fence = wire::abort;
+        this.fence = link::abort;
     }
 
     @Override
     public void abort() {
-        wire.abort();
+        link.abort();
     }
 
     @Override
     public void run() {
-        try (wire) {
-            shakeHands();
-            while (true) {
-                answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
-            }
+        try (link) {
+            decoder = shakeHands();
+            holders.connected(decoder);
+            serve();
         } catch (EOFException | AsynchronousCloseException e) {
             LOG.debug("KV connection ended: {}", e.getMessage());
         } catch (IOException e) {
@@ -68,19 +79,29 @@ final class ServedConnection implements BlockServer.Connection {
         }
     }
 
-    private void shakeHands() throws IOException {
+    private void serve() throws IOException {
+        boolean silent = false;
         try {
-            FrameType type = frames.receive(FRAME_TIMEOUT, FRAME_TIMEOUT);
-            if (type != FrameType.HELLO) {
-                throw new ProtocolException(type + " before HELLO");
+            while (true) {
+                answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
             }
-            int version = self.agree(Hello.read(frames));
-            self.answer(version).send(frames, FRAME_TIMEOUT);
+        } catch (SocketTimeoutException e) {
+            silent = true;
+            throw e;
+        } finally {
+            holders.disconnected(decoder, silent);
+        }
+    }
+
+    /// @return the decoder's engine id
+    private String shakeHands() throws IOException {
+        try {
+            return Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT).engineId();
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
-            refuseAndEnd(e);
+            throw refused(e);
         } catch (ProtocolException e) {
-            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+            throw refused(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
         }
     }
 
@@ -101,17 +122,18 @@ final class ServedConnection implements BlockServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, ERROR, BLOCK, OK, LOST, PONG ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
-            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+            throw refused(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
         }
     }
 
-    private void refuseAndEnd(PeerRefusedException refusal) throws IOException {
-        frames.sendError(refusal.code(), String.valueOf(refusal.getMessage()), FRAME_TIMEOUT);
-        throw refusal;
+    /// Tells the decoder, after which the connection is to end.
+    private PeerRefusedException refused(PeerRefusedException refusal) throws IOException {
+        refuse(refusal);
+        return refusal;
     }
 
     private void heartbeat() throws IOException {
@@ -123,7 +145,9 @@ final class ServedConnection implements BlockServer.Connection {
         List<String> lost = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             String handle = frames.readString(Limits.MAX_ID_BYTES);
-            if (!leases.renew(handle)) {
+            if (leases.renew(handle)) {
+                holders.asked(decoder, handle);
+            } else {
                 lost.add(handle);
             }
         }
@@ -147,7 +171,9 @@ final class ServedConnection implements BlockServer.Connection {
             refuse(gone(handle));
             return;
         }
-        leases.renew(handle);
+        if (leases.renew(handle)) {
+            holders.asked(decoder, handle);
+        }
         int[] indexes = new int[count];
         for (int i = 0; i < count; i++) {
             indexes[i] = frames.readI32();
@@ -216,7 +242,7 @@ final class ServedConnection implements BlockServer.Connection {
                 .putInt(bytes)
                 .putInt(checksum.of(epoch, index, tokens, payload))
                 .flip();
-        wire.writeSteadily(new ByteBuffer[] {blockHeader, payload}, options.sendTimeout());
+        link.writeSteadily(new ByteBuffer[] {blockHeader, payload}, options.sendTimeout());
         counters.bytesSent.add(bytes);
     }
 }

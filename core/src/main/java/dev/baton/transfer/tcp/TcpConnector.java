@@ -3,6 +3,7 @@ package dev.baton.transfer.tcp;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -10,6 +11,7 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.Threads;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Map;
@@ -33,7 +35,7 @@ public final class TcpConnector implements KvConnector {
     private final KvLeases leases;
     private final TcpWorker worker;
     private final TcpScheduler scheduler;
-    private final Optional<BlockServer> server;
+    private final Optional<Transport.Listener> server;
     private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
             1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
 
@@ -43,18 +45,20 @@ public final class TcpConnector implements KvConnector {
             PagedKv pool,
             Hello self,
             TcpOptions options,
+            Transport transport,
             Consumer<KvEvent> sink) {
         this.config = config;
         this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
-        this.worker = new TcpWorker(self, options, pool, leases, counters, sink);
+        this.worker = new TcpWorker(self, options, pool, leases, counters, transport, timer, sink);
+        LeaseHolders holders = new LeaseHolders(leases, timer);
         this.server = config.role() == KvRole.KV_CONSUMER
                 ? Optional.empty()
-                : Optional.of(BlockServer.start(
+                : Optional.of(transport.listen(
                         config.ip(),
                         config.port(),
                         options.maxConnections(),
-                        wire -> new ServedConnection(wire, self, pool, leases, options, counters)));
-        int port = server.map(BlockServer::port).orElse(0);
+                        wire -> new ServedConnection(wire, self, pool, leases, holders, options, counters)));
+        int port = server.map(Transport.Listener::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
         this.scheduler =
                 new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, expiry::schedule);
@@ -68,10 +72,10 @@ public final class TcpConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION);
+        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION, Transport.SOCKETS);
     }
 
-    /// Starts a connector that speaks these protocol versions.
+    /// Starts a connector that speaks these protocol versions over that transport.
     static TcpConnector start(
             KvTransferConfig config,
             KvCacheSpec spec,
@@ -79,12 +83,23 @@ public final class TcpConnector implements KvConnector {
             Map<String, String> compatibility,
             Consumer<KvEvent> sink,
             int minVersion,
-            int maxVersion) {
+            int maxVersion,
+            Transport transport) {
         BlockShape.checkForMessages(spec, pool);
         Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", BlockShape.fields(spec, compatibility));
         checkLengths(self);
-        TcpConnector connector = new TcpConnector(config, spec, pool, self, TcpOptions.from(config.extra()), sink);
-        connector.startHeartbeats(TcpOptions.from(config.extra()));
+        TcpOptions options = TcpOptions.from(config.extra());
+        if (config.role() != KvRole.KV_CONSUMER
+                && transport.equals(Transport.SOCKETS)
+                && options.key().isEmpty()) {
+            Exposure.check(
+                    NAME,
+                    config.ip(),
+                    options.trustedNetwork(),
+                    "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
+        }
+        TcpConnector connector = new TcpConnector(config, spec, pool, self, options, transport, sink);
+        connector.startHeartbeats(options);
         return connector;
     }
 
@@ -152,7 +167,7 @@ public final class TcpConnector implements KvConnector {
     public void close() {
         timer.shutdownNow();
         worker.close();
-        server.ifPresent(BlockServer::close);
+        server.ifPresent(Transport.Listener::close);
         leases.expireAll();
         Threads.awaitEnd(timer);
     }

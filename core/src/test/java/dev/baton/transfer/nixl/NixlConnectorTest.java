@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
@@ -11,6 +12,11 @@ import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpRequests;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -18,6 +24,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
@@ -26,9 +33,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
 
 /// Over the real NIXL library; skipped where it is not found.
 @Timeout(120)
@@ -45,36 +49,22 @@ class NixlConnectorTest {
         return new KvTransferParams(fields);
     }
 
-    @ParameterizedTest
-    @CsvSource({"1,0", "15,0", "16,0", "17,0", "160,0", "160,48", "161,160"})
-    void aBatonReadsTheBlocksThatItMisses(int tokens, int computed) {
+    @Test
+    void aLoadIsCountedUnderVllmsNames() {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
                 NixlInstance decoder = NixlInstance.decoder(Map.of()).fill(2)) {
-            int blocks = prefiller.spec.blocksFor(tokens);
-            int[] there = range(7, 7 + blocks);
-            int[] here = range(30, 30 + blocks);
-            byte[] cached = decoder.block(30);
-            decoder.load("d", prefiller.hold("p", there, tokens), tokens, here, computed);
-            long bytes = (blocks - computed / 16) * prefiller.pool.blockBytes();
-            assertThat(decoder.nextEvent()).isEqualTo(new KvEvent.KvArrived("d", tokens - computed, bytes));
-            for (int i = computed / 16; i < blocks; i++) {
-                assertThat(decoder.block(here[i])).as("block %d", i).isEqualTo(prefiller.block(there[i]));
-            }
-            if (computed > 0) {
-                assertThat(decoder.block(30)).isEqualTo(cached);
-            }
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().bytesTransferred()).isEqualTo(bytes);
-        }
-    }
-
-    @Test
-    void aFullHitOnlyReleasesTheLease() {
-        try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
-                NixlInstance decoder = NixlInstance.decoder(Map.of())) {
-            decoder.load("d", prefiller.hold("p", range(0, 2), 32), 32, range(0, 2), 32);
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().numTransfers()).isZero();
+            int blocks = prefiller.spec.blocksFor(160);
+            decoder.load("d", prefiller.hold("p", range(7, 7 + blocks), 160), 160, range(30, 30 + blocks), 48);
+            long bytes = (blocks - 3) * prefiller.pool.blockBytes();
+            assertThat(decoder.nextEvent()).isEqualTo(new KvEvent.KvArrived("d", 160 - 48, bytes));
+            Metrics metrics = new Metrics(Map.of());
+            decoder.connector.addTo(metrics);
+            assertThat(new String(metrics.text(), StandardCharsets.UTF_8))
+                    .contains("vllm:nixl_xfer_time_seconds_count 1\n")
+                    .contains("vllm:nixl_post_time_seconds_bucket{le=\"5.0\"} 1\n")
+                    .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
+                    .contains("vllm:nixl_num_descriptors_sum %s\n"
+                            .formatted((double) decoder.connector.stats().numDescriptors()));
         }
     }
 
@@ -182,10 +172,10 @@ class NixlConnectorTest {
         try (NixlInstance prefiller =
                         NixlInstance.prefiller(Map.of("vllm_model", "x")).fill(4);
                 NixlAgent reader = new NixlAgent(NixlLibrary.load(NixlInstance.home()), "reader");
-                ZContext context = new ZContext(1)) {
+                ZmtpRequests requests = new ZmtpRequests()) {
             NixlSource source = NixlSource.of(prefiller.hold("p", range(3, 8), 70));
-            Fields payload = new Fields(
-                    MsgPack.read(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(5))), "payload");
+            Fields payload =
+                    MsgPack.map("payload", SideChannel.askMetadata(requests, source.peer(), Duration.ofSeconds(5)));
             assertThat(payload.text("compatibility_hash")).isEqualTo(hash("x"));
             AgentMetadata metadata = AgentMetadata.decode(payload.bytes("agent_metadata_bytes"));
             assertThat(metadata.layout()).isEqualTo("LBHNC");
@@ -377,25 +367,24 @@ class NixlConnectorTest {
     @Test
     void theSideChannelSurvivesWhatIsNoQuestion() throws Exception {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of());
-                ZContext context = new ZContext(1)) {
+                ZmtpRequests requests = new ZmtpRequests();
+                Wire wire = Wire.unconnected()) {
             NixlSource source = NixlSource.of(prefiller.hold("p", range(0, 1), 16));
-            ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-            socket.connect("tcp://127.0.0.1:" + source.peer().port());
+            wire.connect("127.0.0.1", source.peer().port(), Duration.ofSeconds(5));
+            Zmtp socket = new Zmtp(wire, Zmtp.SocketType.DEALER, 1 << 20);
+            socket.greet(Duration.ofSeconds(5));
             Random random = new Random(7);
             for (int i = 0; i < 2_000; i++) {
                 byte[] noise = new byte[random.nextInt(40)];
                 random.nextBytes(noise);
-                if (random.nextBoolean()) {
-                    socket.sendMore(new byte[0]);
-                }
-                socket.send(noise);
+                socket.send(random.nextBoolean() ? List.of(new byte[0], noise) : List.of(noise));
             }
-            assertThat(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(10)))
+            assertThat(SideChannel.askMetadata(requests, source.peer(), Duration.ofSeconds(10)))
                     .isNotEmpty();
-            assertThat(SideChannel.askSums(context, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
+            assertThat(SideChannel.askSums(requests, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
                     .isEmpty();
             assertThat(SideChannel.askSums(
-                            context, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
+                            requests, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
                     .isEmpty();
             prefiller.connector.worker().dropLease("p");
             prefiller.nextEvent();
