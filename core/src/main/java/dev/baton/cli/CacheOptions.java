@@ -8,6 +8,8 @@ import picocli.CommandLine.Option;
 /// Flags about the KV cache.
 @Command
 final class CacheOptions {
+    private static final long DEFAULT_HOST_BYTES = 256L << 20;
+
     @Option(
             names = "--block-size",
             paramLabel = "TOKENS",
@@ -18,17 +20,26 @@ final class CacheOptions {
     @Option(
             names = "--kv-cache-memory-bytes",
             paramLabel = "BYTES",
-            defaultValue = "256MiB",
             converter = HumanReadableInt.class,
-            description = "Memory of the KV cache (default: ${DEFAULT-VALUE}).")
-    long kvCacheMemoryBytes;
+            description = "Memory of the KV cache (default: 256MiB on the CPU; on a GPU what --gpu-memory-utilization"
+                    + " leaves).")
+    @Nullable
+    Long kvCacheMemoryBytes;
+
+    @Option(
+            names = "--gpu-memory-utilization",
+            paramLabel = "SHARE",
+            defaultValue = "0.9",
+            description = "Share of a GPU's memory that weights, buffers and KV cache have together; the CPU does not"
+                    + " ask for it (default: ${DEFAULT-VALUE}).")
+    double gpuMemoryUtilization;
 
     @Option(
             names = "--kv-cache-dtype",
             paramLabel = "TYPE",
             defaultValue = "auto",
-            description = "What keys and values are kept as: float32, bfloat16 or float16; auto: float32, what the"
-                    + " CPU computes in. Both sides of a hand-off need the same.")
+            description = "What keys and values are kept as: float32, bfloat16 or float16 on the CPU, bfloat16 on a GPU;"
+                    + " auto: what the device computes in. Both sides of a hand-off need the same.")
     String kvCacheDtype = "";
 
     @Option(
@@ -48,14 +59,25 @@ final class CacheOptions {
 
     /// What keys and values are kept as.
     ///
+    /// @param computed what the device computes in
     /// @throws IllegalArgumentException if there is no such type
-    DType kvCacheDtype() {
+    DType kvCacheDtype(DType computed) {
         if (kvCacheDtype.equals("auto")) {
-            return DType.F32;
+            return computed;
         }
-        return DType.ofTorchName(kvCacheDtype)
+        DType asked = DType.ofTorchName(kvCacheDtype)
                 .orElseThrow(() -> new IllegalArgumentException(
                         "--kv-cache-dtype %s is not there: choose from auto, float32, bfloat16, float16."
                                 .formatted(kvCacheDtype)));
+        if (computed == DType.BF16 && asked != DType.BF16) {
+            throw new IllegalArgumentException(
+                    "--kv-cache-dtype %s is not there on a GPU: choose from auto, bfloat16.".formatted(kvCacheDtype));
+        }
+        return asked;
+    }
+
+    /// Memory of the KV cache on the CPU.
+    long hostBytes() {
+        return kvCacheMemoryBytes == null ? DEFAULT_HOST_BYTES : kvCacheMemoryBytes;
     }
 }

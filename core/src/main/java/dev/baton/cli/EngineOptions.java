@@ -2,17 +2,28 @@ package dev.baton.cli;
 
 import dev.baton.engine.EngineConfig;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.model.CausalLm;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
+import dev.baton.model.ModelException;
+import dev.baton.model.ModelLoader;
+import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaOptions;
 import dev.baton.tensor.DType;
+import dev.baton.tensor.Quantization;
+import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.TransferException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -50,6 +61,8 @@ final class EngineOptions {
 
     @Spec(Spec.Target.MIXEE)
     CommandSpec user = CommandSpec.create();
+
+    private @Nullable Boolean onGpu; // once it was asked for
 
     private static CommandSpec mixin(CommandSpec command) {
         return Objects.requireNonNull(command.mixins().get(MIXIN));
@@ -94,7 +107,13 @@ final class EngineOptions {
     /// @throws ParameterException if a flag asks for what there is not, or does not fit the model
     void check(ModelConfig config, Optional<KvTransferConfig> kvTransfer) {
         loadOptions();
-        engineConfig("", config, List.of(), kvTransfer, Map.of());
+        if (isOnGpu()) {
+            cudaOptions(config);
+            if (kvTransfer.isPresent()) {
+                throw usage("--device cuda has no KV transfer: connectors reach the CPU's memory only.");
+            }
+        }
+        engineConfig("", config, List.of(), kvTransfer, Map.of(), OptionalInt.empty());
         try {
             kvTransfer.map(KvTransferConfig::connector).ifPresent(KvConnectors::check);
         } catch (TransferException e) {
@@ -106,12 +125,80 @@ final class EngineOptions {
         return new ParameterException(user.commandLine(), message);
     }
 
+    /// Whether a GPU computes; with `auto`, a GPU is looked for.
+    boolean isOnGpu() {
+        if (onGpu == null) {
+            onGpu = switch (runtime.device) {
+                case CPU -> false;
+                case CUDA -> true;
+                case AUTO -> Context.missing(System.getenv()).isEmpty();
+            };
+        }
+        return onGpu;
+    }
+
+    /// Loads the model on the device that was asked for.
+    LoadedModel load(Path directory, ModelConfig config) {
+        if (!isOnGpu()) {
+            return new LoadedModel(ModelLoader.load(directory, loadOptions()), OptionalInt.empty());
+        }
+        CudaDecoder loaded = ModelLoader.loadCuda(directory, loadOptions(), cudaOptions(config));
+        try {
+            return new LoadedModel(loaded, OptionalInt.of(gpuBlocks(loaded, config)));
+        } catch (RuntimeException | Error e) {
+            loaded.close();
+            throw e;
+        }
+    }
+
+    /// A model and the size of its cache.
+    ///
+    /// @param kvBlocks what a GPU's memory has room for; empty on the CPU
+    record LoadedModel(CausalLm model, OptionalInt kvBlocks) {}
+
+    private int gpuBlocks(CudaDecoder loaded, ModelConfig config) {
+        long blockBytes = block(config).blockBytes();
+        int fitting = loaded.kvBlocks(cache.gpuMemoryUtilization, blockBytes);
+        Long bytes = cache.kvCacheMemoryBytes;
+        return bytes == null ? fitting : (int) Math.min(fitting, Math.max(1, bytes / blockBytes));
+    }
+
+    private CudaOptions cudaOptions(ModelConfig config) {
+        if (!(cache.gpuMemoryUtilization > 0 && cache.gpuMemoryUtilization <= 1)) {
+            throw usage("--gpu-memory-utilization must be above 0 and at most 1, got " + cache.gpuMemoryUtilization
+                    + ".");
+        }
+        try {
+            return new CudaOptions(
+                    0,
+                    (int) longest(config),
+                    scheduler.maxNumSeqs,
+                    Math.toIntExact(scheduler.maxNumBatchedTokens),
+                    cache.blockSize,
+                    System.getenv());
+        } catch (ModelException | ArithmeticException e) {
+            throw new ParameterException(user.commandLine(), "The engine cannot be set up so: " + e.getMessage(), e);
+        }
+    }
+
+    private DType computedIn() {
+        return isOnGpu() ? DType.BF16 : DType.F32;
+    }
+
     /// How the model is to be loaded.
     ///
     /// @throws ParameterException if a flag asks for what there is not
     LoadOptions loadOptions() {
-        if (!model.dtype.equals("auto") && !model.dtype.equals("float32") && !model.dtype.equals("float")) {
-            throw usage("--dtype %s is not there: the CPU computes in float32.".formatted(model.dtype));
+        boolean isOnGpu = isOnGpu();
+        Set<String> dtypes = isOnGpu ? Set.of("auto", "bfloat16") : Set.of("auto", "float32", "float");
+        if (!dtypes.contains(model.dtype)) {
+            throw usage("--dtype %s is not there: %s."
+                    .formatted(
+                            model.dtype,
+                            isOnGpu ? "a GPU computes in bfloat16" : "the CPU computes in float32"));
+        }
+        if (isOnGpu && model.quantization() != Quantization.NONE) {
+            throw usage("--quantization %s is not there on a GPU.".formatted(model.quantization));
         }
         Integer threads = runtime.threads;
         if (threads != null && threads < 1) {
@@ -133,22 +220,20 @@ final class EngineOptions {
     ///
     /// @param eosTokenIds see [EngineConfig#eosTokenIds()]
     /// @param compatibility see [EngineConfig#compatibility()]
+    /// @param gpuBlocks what the GPU has room for, once the model is loaded there
     /// @throws ParameterException if the flags and the model do not fit
     EngineConfig engineConfig(
             String modelId,
             ModelConfig config,
             List<Integer> eosTokenIds,
             Optional<KvTransferConfig> kvTransfer,
-            Map<String, String> compatibility) {
-        long longest = model.maxModelLen == null ? config.maxPositionEmbeddings() : model.maxModelLen;
-        if (longest < 1 || longest > config.maxPositionEmbeddings()) {
-            throw usage("--max-model-len %d does not fit the model, which has %d positions."
-                    .formatted(longest, config.maxPositionEmbeddings()));
-        }
+            Map<String, String> compatibility,
+            OptionalInt gpuBlocks) {
+        long longest = longest(config);
         try {
             return EngineConfig.builder(modelId, (int) longest)
                     .blockTokens(cache.blockSize)
-                    .numBlocks(numBlocks(config, longest))
+                    .numBlocks(numBlocks(config, longest, gpuBlocks))
                     .enablePrefixCaching(cache.enablePrefixCaching)
                     .maxNumSeqs(scheduler.maxNumSeqs)
                     .maxNumBatchedTokens(Math.toIntExact(scheduler.maxNumBatchedTokens))
@@ -171,20 +256,34 @@ final class EngineOptions {
     }
 
     /// As many blocks as the memory holds, but no more than the largest batch can use.
-    private int numBlocks(ModelConfig config, long longest) {
+    private int numBlocks(ModelConfig config, long longest, OptionalInt gpuBlocks) {
         if (cache.numBlocksOverride != null) {
             return cache.numBlocksOverride;
         }
         if (cache.blockSize < 1) {
             throw usage("--block-size must be at least 1, got " + cache.blockSize + ".");
         }
-        long affordable = cache.kvCacheMemoryBytes / block(config).blockBytes();
+        KvCacheSpec block = block(config);
+        long usable = (long) scheduler.maxNumSeqs * block.blocksFor((int) longest);
+        if (isOnGpu()) {
+            // Before the model is loaded, nobody knows more than that one request has to fit.
+            return (int) Math.min(gpuBlocks.orElse(block.blocksFor((int) longest)), usable);
+        }
+        long affordable = cache.hostBytes() / block.blockBytes();
         if (affordable < 1) {
             throw usage("--kv-cache-memory-bytes %d holds no block: one takes %d bytes."
-                    .formatted(cache.kvCacheMemoryBytes, block(config).blockBytes()));
+                    .formatted(cache.hostBytes(), block.blockBytes()));
         }
-        return (int)
-                Math.min(affordable, (long) scheduler.maxNumSeqs * block(config).blocksFor((int) longest));
+        return (int) Math.min(affordable, usable);
+    }
+
+    private long longest(ModelConfig config) {
+        long longest = model.maxModelLen == null ? config.maxPositionEmbeddings() : model.maxModelLen;
+        if (longest < 1 || longest > config.maxPositionEmbeddings()) {
+            throw usage("--max-model-len %d does not fit the model, which has %d positions."
+                    .formatted(longest, config.maxPositionEmbeddings()));
+        }
+        return longest;
     }
 
     /// One KV block of a model.
@@ -206,7 +305,7 @@ final class EngineOptions {
     /// @throws ParameterException if there is no such type
     DType kvCacheDtype() {
         try {
-            return cache.kvCacheDtype();
+            return cache.kvCacheDtype(computedIn());
         } catch (IllegalArgumentException e) {
             throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
         }

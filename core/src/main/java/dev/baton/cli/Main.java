@@ -39,6 +39,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             CacheServerCommand.class,
             ChatCommand.class,
             BenchCommand.class,
+            GpuCheckCommand.class,
             VersionCommand.class,
             HelpCommand.class
         })

@@ -33,7 +33,7 @@ final class ModelOptions {
             names = "--dtype",
             paramLabel = "TYPE",
             defaultValue = "auto",
-            description = "Type to compute in: auto or float32, which is what the CPU path computes in.")
+            description = "Type to compute in: auto, float32 (the CPU), or bfloat16 (a GPU); auto: the device's own.")
     String dtype = "";
 
     @Option(

@@ -16,6 +16,15 @@ final class RuntimeOptions {
     static final String LOG_STATS_INTERVAL = "--log-stats-interval";
 
     @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            defaultValue = "cpu",
+            completionCandidates = DeviceNames.class,
+            description = "What computes: ${COMPLETION-CANDIDATES}; auto: an NVIDIA GPU if there is one, else the CPU. The"
+                    + " first of the GPUs that CUDA_VISIBLE_DEVICES names is taken (default: ${DEFAULT-VALUE}).")
+    Device device = Device.CPU;
+
+    @Option(
             names = "--ops",
             paramLabel = "NAME",
             defaultValue = "auto",
@@ -48,6 +57,16 @@ final class RuntimeOptions {
             converter = Seconds.Positive.class,
             description = "Time between two such lines (default: ${DEFAULT-VALUE}).")
     Duration logStatsInterval = Duration.ZERO;
+
+    /// The names that `--device` takes, for the help.
+    static final class DeviceNames implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return Stream.of(Device.values())
+                    .map(device -> device.name().toLowerCase(Locale.ROOT))
+                    .iterator();
+        }
+    }
 
     /// The names that `--ops` takes, for the help.
     static final class OpsNames implements Iterable<String> {

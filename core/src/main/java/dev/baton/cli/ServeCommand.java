@@ -127,10 +127,8 @@ final class ServeCommand implements Callable<Integer> {
         AtomicBoolean loading = new AtomicBoolean(true);
         stop.onRaised(() -> endIfLoading(stop, loading), () -> {});
         try (Tokenizer tokenizer = Tokenizer.load(model, chatTemplate)) {
-            CausalLm loaded = ModelLoader.load(model, engine.loadOptions());
-            LOG.info(
-                    "Warmed up in {} ms",
-                    WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
+            EngineOptions.LoadedModel loaded = engine.load(model, shape);
+            warmUp(loaded.model());
             if (!loading.compareAndSet(true, false)) {
                 return stop.await().exitCode();
             }
@@ -154,6 +152,15 @@ final class ServeCommand implements Callable<Integer> {
                     server.stop(running.isHealthy() ? shutdownTimeout : Duration.ZERO);
                 }
             }
+        }
+    }
+
+    /// A model on a device gets ready by itself, once it has its KV cache.
+    private void warmUp(CausalLm loaded) {
+        if (loaded.deviceSteps().isEmpty()) {
+            LOG.info(
+                    "Warmed up in {} ms",
+                    WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
         }
     }
 
@@ -186,14 +193,17 @@ final class ServeCommand implements Callable<Integer> {
     }
 
     /// Starts the engine, which owns the model from then on; closes the model if it does not start.
-    private Engine startEngine(String name, Path model, CausalLm loaded, Tokenizer tokenizer) {
+    private Engine startEngine(
+            String name, Path model, EngineOptions.LoadedModel sized, Tokenizer tokenizer) {
+        CausalLm loaded = sized.model();
         try {
             EngineConfig config = engine.engineConfig(
                     name,
                     loaded.config(),
                     eosTokenIds(loaded.config(), tokenizer),
                     transfer.config(),
-                    Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))));
+                    Map.of("tokenizer_digest", sha256(model.resolve("tokenizer.json"))),
+                    sized.kvBlocks());
             return Engine.start(config, loaded);
         } catch (IllegalArgumentException e) {
             loaded.close();

@@ -50,7 +50,6 @@ final class VllmFlags {
 
     static {
         // What only a GPU or Python has.
-        leftOut("--gpu-memory-utilization", Takes.ONE, "the KV cache's size is --kv-cache-memory-bytes");
         leftOut("--enforce-eager", Takes.NOTHING, "nothing is captured or compiled ahead here");
         leftOut("--trust-remote-code", Takes.NOTHING, "no code of a model's folder is ever run");
         leftOut("--disable-custom-all-reduce", Takes.NOTHING, "there is one device");
@@ -104,7 +103,6 @@ final class VllmFlags {
         only("--nnodes", Set.of("1"), "an instance is one process");
         only("--node-rank", Set.of("0"), "an instance is one process");
         only("--cpu-offload-gb", Set.of("0"), "all memory is the CPU's already");
-        only("--device", Set.of("auto", "cpu"), "this version computes on the CPU");
         only("--tokenizer-mode", Set.of("auto", "hf", "slow"), "the tokenizer is the folder's tokenizer.json");
         only("--config-format", Set.of("auto", "hf"), "a model is a folder in Hugging Face's format");
         only("--model-impl", Set.of("auto", "vllm"), "there is one implementation of a model");

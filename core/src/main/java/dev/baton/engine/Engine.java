@@ -114,16 +114,15 @@ public final class Engine implements AutoCloseable {
                 shape.headDim(),
                 config.blockTokens(),
                 config.numBlocks());
-        PagedKv kv = new PagedKv(
-                spec.numBlocks(),
-                spec.layers(),
-                spec.kvHeads(),
-                spec.blockTokens(),
-                spec.headDim(),
-                config.kvCacheDtype());
+        PagedKv kv = model.allocateKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype());
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();
+            if (config.kvTransfer().isPresent() && kv.isOnDevice()) {
+                throw new IllegalArgumentException("kvTransfer is given, but connectors reach host memory only, and the"
+                        + " KV cache is in a device's memory");
+            }
+            model.deviceSteps().ifPresent(steps -> steps.prepare(kv));
             if (config.kvTransfer().isPresent()) {
                 connector = connectors.create(
                         config.kvTransfer().get(),

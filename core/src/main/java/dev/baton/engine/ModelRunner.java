@@ -1,9 +1,11 @@
 package dev.baton.engine;
 
 import dev.baton.model.CausalLm;
+import dev.baton.model.DeviceSteps;
 import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Carries out a step: fills the batch, runs the model, samples. Engine thread only.
 final class ModelRunner {
@@ -13,6 +15,7 @@ final class ModelRunner {
     private static final int PROMPT_LOGITS_BYTES = 64 << 20;
 
     private final CausalLm model;
+    private final @Nullable DeviceSteps device; // where the model's logits stay, if not in host memory
     private final PagedKv kv;
     private final ForwardBatch batch;
     private final Sampler sampler;
@@ -29,6 +32,7 @@ final class ModelRunner {
 
     ModelRunner(EngineConfig config, CausalLm model, PagedKv kv) {
         this.model = model;
+        this.device = model.deviceSteps().orElse(null);
         this.kv = kv;
         this.maxLogits = maxLogits(config.maxNumSeqs(), model.config().vocabSize());
         this.batch = new ForwardBatch(config.maxNumBatchedTokens(), config.maxNumSeqs());
@@ -59,13 +63,39 @@ final class ModelRunner {
                     request.blocks.ids(),
                     scheduled.numLogits(i));
         }
-        growLogits(batch.numLogits());
-        model.forward(batch, kv, logits);
+        if (device == null) {
+            growLogits(batch.numLogits());
+            model.forward(batch, kv, logits);
+        } else {
+            device.forward(batch, kv);
+        }
         int row = 0;
         for (int i = 0; i < scheduled.numRequests(); i++) {
+            Request request = scheduled.request(i);
             int numLogits = scheduled.numLogits(i);
-            sample(scheduled.request(i), row, numLogits, scheduled.samples(i), i, output);
+            boolean samples = scheduled.samples(i);
+            if (device == null) {
+                sample(request, row, numLogits, samples, i, output);
+            } else if (samples && numLogits == 1 && takesLikeliest(request)) {
+                int token = device.likeliest(row);
+                output.set(i, token == DeviceSteps.NOT_FINITE ? StepOutput.NOT_FINITE : token, List.of());
+            } else {
+                fetch(device, row, numLogits);
+                sample(request, 0, numLogits, samples, i, output);
+            }
             row += numLogits;
+        }
+    }
+
+    private static boolean takesLikeliest(Request request) {
+        return Sampler.takesLikeliest(request) && request.sampling.logprobs().isEmpty();
+    }
+
+    /// Brings a request's rows to the host, to the beginning of [#logits].
+    private void fetch(DeviceSteps from, int row, int rows) {
+        growLogits(rows);
+        for (int i = 0; i < rows; i++) {
+            from.copyRow(row + i, logits, i * vocabSize);
         }
     }
 

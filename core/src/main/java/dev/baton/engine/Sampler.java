@@ -46,6 +46,21 @@ final class Sampler {
         this.mask = new long[Math.ceilDiv(vocabSize, Long.SIZE)];
     }
 
+    /// Whether a request's next token is simply the likeliest one of the model's own logits: greedy, with nothing
+    /// masked, biased or penalised.
+    static boolean takesLikeliest(Request request) {
+        SamplingParams sampling = request.sampling;
+        return sampling.temperature() < GREEDY_BELOW
+                && request.matcher == null
+                && request.allowedTokens == null
+                && request.badWords.length == 0
+                && request.biases.length == 0
+                && request.numOutputTokens() >= sampling.minTokens()
+                && sampling.repetitionPenalty() == 1
+                && sampling.frequencyPenalty() == 0
+                && sampling.presencePenalty() == 0;
+    }
+
     /// The next token of a request.
     ///
     /// @param rows logits as the model wrote them, not changed

@@ -1,7 +1,9 @@
 package dev.baton.model;
 
+import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import java.util.Map;
+import java.util.Optional;
 
 /// A causal language model: maps a batch of tokens to logits and keeps its keys and values in a paged KV cache.
 ///
@@ -18,6 +20,18 @@ public interface CausalLm extends AutoCloseable {
     /// @param kv the paged KV cache, with this model's geometry
     /// @param logits receives `(batch.numLogits, vocabSize)`, row after row
     void forward(ForwardBatch batch, PagedKv kv, float[] logits);
+
+    /// Makes the memory of a KV cache with this model's geometry where the model computes. The caller closes it, before
+    /// the model.
+    default PagedKv allocateKv(int numBlocks, int blockTokens, DType dtype) {
+        ModelConfig shape = config();
+        return new PagedKv(numBlocks, shape.numLayers(), shape.numKvHeads(), blockTokens, shape.headDim(), dtype);
+    }
+
+    /// The same steps with the logits left where the model computes; empty if that is the host's memory.
+    default Optional<DeviceSteps> deviceSteps() {
+        return Optional.empty();
+    }
 
     /// What must be equal on two instances that exchange KV blocks, beyond the shape of the blocks: field name to
     /// value, for example `rope_theta` and `weights_digest`. Stable across processes.

@@ -1,5 +1,7 @@
 package dev.baton.model;
 
+import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaOptions;
 import dev.baton.model.decoder.Decoder;
 import dev.baton.model.decoder.DecoderSpec;
 import dev.baton.model.safetensors.SafetensorsWeights;
@@ -42,5 +44,24 @@ public final class ModelLoader {
                 throw e;
             }
         }
+    }
+
+    /// The same on an NVIDIA GPU. The caller closes it.
+    ///
+    /// @param options those that are about the CPU do not matter
+    /// @throws ModelException naming the file and what is wrong with it, or what does not fit into the GPU's memory
+    /// @throws dev.baton.tensor.TensorException if there is no GPU or a library is missing, in one sentence
+    public static CudaDecoder loadCuda(Path directory, LoadOptions options, CudaOptions cuda) {
+        ConfigFields fields = ModelConfigs.fields(directory);
+        ModelConfig config = ModelConfigs.read(directory, fields);
+        DecoderSpec spec = Architectures.family(config.architecture()).describe(fields);
+        return switch (options.format()) {
+            case AUTO -> {
+                try (Weights weights = SafetensorsWeights.open(directory)) {
+                    yield CudaDecoder.load(config, spec, weights, cuda);
+                }
+            }
+            case DUMMY -> CudaDecoder.dummy(config, spec, options.seed(), cuda);
+        };
     }
 }

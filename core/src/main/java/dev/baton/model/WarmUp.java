@@ -29,8 +29,7 @@ public final class WarmUp {
         ModelConfig config = model.config();
         int tokensPerSequence = Math.min(PROMPT_TOKENS, config.maxPositionEmbeddings() - 1);
         int blocks = Math.ceilDiv(tokensPerSequence + 1, BLOCK_TOKENS);
-        try (PagedKv kv = new PagedKv(
-                SEQUENCES * blocks, config.numLayers(), config.numKvHeads(), BLOCK_TOKENS, config.headDim(), kvDtype)) {
+        try (PagedKv kv = model.allocateKv(SEQUENCES * blocks, BLOCK_TOKENS, kvDtype)) {
             WarmUp warmUp = new WarmUp(model, kv, tokensPerSequence, blocks, atMost);
             warmUp.growingSteps();
             warmUp.rounds();

@@ -2,16 +2,17 @@ package dev.baton.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.function.LongUnaryOperator;
 
-/// The memory of a paged KV cache: one off-heap pool of equally large blocks.
+/// The memory of a paged KV cache: one pool of equally large blocks, off-heap or in a device's memory.
 ///
 /// Layout of the pool: `(blocks, layers, 2, kvHeads, blockTokens, headDim)`, keys before values. All layers of
 /// a block lie side by side, so that a block is one contiguous piece for a transfer, and the tokens of one head
 /// lie side by side, so that attention streams them.
 ///
-/// The engine creates and closes it; model and transfer read and write through [#segment()]. Concurrent access to
-/// different blocks is safe; that nobody touches a block that is not theirs is the business of the KV cache
-/// manager.
+/// The engine closes it; model and transfer read and write through [#segment()], or, if the pool is in a device's
+/// memory, that device alone through [#deviceAddress()]. Concurrent access to different blocks is safe; that nobody
+/// touches a block that is not theirs is the business of the KV cache manager.
 public final class PagedKv implements AutoCloseable {
     private final int numBlocks;
     private final int layers;
@@ -23,13 +24,42 @@ public final class PagedKv implements AutoCloseable {
     private final long sideBytes;
     private final long layerBytes;
     private final long blockBytes;
-    private final Arena arena;
-    private final MemorySegment segment; // (blocks, layers, 2, kvHeads, blockTokens, headDim)
+    private final Runnable release;
+    private final MemorySegment segment; // (blocks, layers, 2, kvHeads, blockTokens, headDim); NULL on a device
+    private final long deviceAddress; // the same there; 0 in host memory
 
-    /// Allocates a zeroed pool.
+    /// Allocates a zeroed pool in host memory.
     ///
     /// @throws OutOfMemoryError if the memory is not there
     public PagedKv(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
+        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {});
+    }
+
+    /// A pool in a device's memory.
+    ///
+    /// @param allocate takes the bytes that it needs from the device and gives back their address, not 0
+    /// @param release gives them back
+    public static PagedKv onDevice(
+            int numBlocks,
+            int layers,
+            int kvHeads,
+            int blockTokens,
+            int headDim,
+            DType dtype,
+            LongUnaryOperator allocate,
+            Runnable release) {
+        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release);
+    }
+
+    private PagedKv(
+            int numBlocks,
+            int layers,
+            int kvHeads,
+            int blockTokens,
+            int headDim,
+            DType dtype,
+            LongUnaryOperator allocate,
+            Runnable release) {
         this.numBlocks = numBlocks;
         this.layers = layers;
         this.kvHeads = kvHeads;
@@ -40,20 +70,49 @@ public final class PagedKv implements AutoCloseable {
         this.sideBytes = headBytes * kvHeads;
         this.layerBytes = sideBytes * 2;
         this.blockBytes = layerBytes * layers;
-        this.arena = Arena.ofShared();
-        this.segment = OffHeap.allocate(arena, blockBytes * numBlocks);
-        // Now rather than page by page in the middle of some step.
-        segment.fill((byte) 0);
+        this.deviceAddress = allocate.applyAsLong(blockBytes * numBlocks);
+        if (deviceAddress == 0) {
+            Arena arena = Arena.ofShared();
+            this.segment = OffHeap.allocate(arena, blockBytes * numBlocks);
+            // Now rather than page by page in the middle of some step.
+            segment.fill((byte) 0);
+            this.release = arena::close;
+        } else {
+            this.segment = MemorySegment.NULL;
+            this.release = release;
+        }
+    }
+
+    /// Whether the pool is in a device's memory, where the host cannot read it.
+    public boolean isOnDevice() {
+        return deviceAddress != 0;
+    }
+
+    /// Where the pool begins in the device's memory.
+    ///
+    /// @throws TensorException if it is in host memory
+    public long deviceAddress() {
+        if (deviceAddress == 0) {
+            throw new TensorException("the KV cache is in host memory, not on a device");
+        }
+        return deviceAddress;
     }
 
     /// The whole pool.
+    ///
+    /// @throws TensorException if it is in a device's memory
     public MemorySegment segment() {
+        if (deviceAddress != 0) {
+            throw new TensorException("the KV cache is in a device's memory, which the host cannot read");
+        }
         return segment;
     }
 
     /// One block of the pool: all layers, keys and values.
+    ///
+    /// @throws TensorException if the pool is in a device's memory
     public MemorySegment block(int block) {
-        return segment.asSlice(blockOffsetBytes(block), blockBytes);
+        return segment().asSlice(blockOffsetBytes(block), blockBytes);
     }
 
     public long blockOffsetBytes(int block) {
@@ -106,6 +165,6 @@ public final class PagedKv implements AutoCloseable {
     /// Gives the memory back. Every later access throws.
     @Override
     public void close() {
-        arena.close();
+        release.run();
     }
 }

@@ -8,7 +8,6 @@ import dev.baton.model.Weights;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.OffHeap;
 import dev.baton.tensor.PagedKv;
-import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cpu.CpuOps;
 import dev.baton.tensor.cpu.Matrix;
@@ -18,7 +17,6 @@ import dev.baton.tensor.cpu.SequenceRows;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.util.LinkedHashMap;
 import java.util.Map;
 
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on the CPU, in f32 over weights in
@@ -82,27 +80,11 @@ public final class Decoder implements CausalLm {
             this.rotary = new RotaryTable(
                     config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()),
                     config.ropeScaling().attentionFactor());
-            this.fingerprint = fingerprint(config, spec, weights.digest(), ops.quantization());
+            this.fingerprint = spec.fingerprint(config, DType.F32, weights.digest(), ops.quantization());
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
-    }
-
-    private static Map<String, String> fingerprint(
-            ModelConfig config, DecoderSpec spec, String weightsDigest, Quantization quantization) {
-        Map<String, String> fields = new LinkedHashMap<>();
-        fields.put("architecture", config.architecture());
-        fields.put("decoder", spec.describe(config.numLayers()));
-        fields.put("attention_heads", Integer.toString(config.numHeads()));
-        fields.put("rms_norm_eps", Float.toString(config.rmsNormEps()));
-        fields.put("rope_theta", Double.toString(config.ropeTheta()));
-        fields.put("rope_scaling", config.ropeScaling().describe());
-        fields.put("vocab_size", Integer.toString(config.vocabSize()));
-        fields.put("dtype", DType.F32.name());
-        fields.put("weights_digest", weightsDigest);
-        fields.put("quantization", quantization.flag());
-        return java.util.Collections.unmodifiableMap(fields);
     }
 
     @Override

@@ -1,7 +1,13 @@
 package dev.baton.model.decoder;
 
+import dev.baton.model.ModelConfig;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.AttentionShape;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /// What one family's decoder differs in from the plain one, Llama 3's: pre-norm layers of grouped-query attention
 /// with rotary embeddings and a gated SiLU perceptron, all without biases, every position seen.
@@ -59,6 +65,26 @@ public record DecoderSpec(
     /// The window of one layer.
     public int windowTokens(int layer) {
         return windowTokens.get(windowTokens.size() == 1 ? 0 : layer);
+    }
+
+    /// What must be equal on two instances of such a decoder that exchange KV blocks.
+    ///
+    /// @param dtype of the activations, and so of what keys and values were before they were stored
+    /// @see dev.baton.model.CausalLm#fingerprint()
+    public Map<String, String> fingerprint(
+            ModelConfig config, DType dtype, String weightsDigest, Quantization quantization) {
+        Map<String, String> fields = new LinkedHashMap<>();
+        fields.put("architecture", config.architecture());
+        fields.put("decoder", describe(config.numLayers()));
+        fields.put("attention_heads", Integer.toString(config.numHeads()));
+        fields.put("rms_norm_eps", Float.toString(config.rmsNormEps()));
+        fields.put("rope_theta", Double.toString(config.ropeTheta()));
+        fields.put("rope_scaling", config.ropeScaling().describe());
+        fields.put("vocab_size", Integer.toString(config.vocabSize()));
+        fields.put("dtype", dtype.name());
+        fields.put("weights_digest", weightsDigest);
+        fields.put("quantization", quantization.flag());
+        return Collections.unmodifiableMap(fields);
     }
 
     /// A value for the fingerprint: equal exactly where the decoders are. Of the windows only changes are named.

@@ -48,6 +48,15 @@ public final class RotaryTable {
         positions = grown;
     }
 
+    /// One position's row as a device's kernels read it: the cosines, then the sines.
+    ///
+    /// @param to receives `headDim` floats
+    public void copyRow(int position, float[] to) {
+        ensure(position + 1);
+        System.arraycopy(cos, rowStart(position), to, 0, inverseFrequencies.length);
+        System.arraycopy(sin, rowStart(position), to, inverseFrequencies.length, inverseFrequencies.length);
+    }
+
     float[] cos() {
         return cos;
     }

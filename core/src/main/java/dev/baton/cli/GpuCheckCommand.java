@@ -1,0 +1,137 @@
+package dev.baton.cli;
+
+import dev.baton.engine.Engine;
+import dev.baton.engine.EngineConfig;
+import dev.baton.engine.Generation;
+import dev.baton.engine.SamplingParams;
+import dev.baton.model.CausalLm;
+import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelLoader;
+import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaOptions;
+import dev.baton.model.cuda.ModelChecks;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.cuda.check.CheckResult;
+import dev.baton.tensor.cuda.check.KernelChecks;
+import dev.baton.tensor.cuda.owned.Context;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/// `baton gpu-check`: does this machine's GPU compute what the CPU computes?
+@Command(
+        name = "gpu-check",
+        description = "Compares what the GPU computes with the CPU, and with transformers where there are fixtures.",
+        sortOptions = false)
+final class GpuCheckCommand implements Callable<Integer> {
+    private static final int MAX_MODEL_LEN = 1024;
+    private static final int MAX_BATCHED_TOKENS = 256;
+    private static final int BLOCK_TOKENS = 16;
+    private static final int MAX_SEQUENCES = 8;
+    private static final int NEW_TOKENS = 64;
+
+    @Option(
+            names = "--fixtures",
+            paramLabel = "DIR",
+            description = "Folder of small checkpoints with what transformers computes for them (default: none).")
+    @Nullable
+    Path fixtures;
+
+    @Option(
+            names = "--model",
+            paramLabel = "DIR",
+            description = "A small model that the CPU computes as well; its greedy outputs are compared (default: none).")
+    @Nullable
+    Path model;
+
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            description = "Seed of the random numbers that are computed on (default: another one each time).")
+    @Nullable
+    Long seed;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        Map<String, String> environment = System.getenv();
+        long chosen = seed == null ? System.nanoTime() : seed;
+        List<CheckResult> results = new ArrayList<>();
+        try (Context context = Context.open(0, environment)) {
+            System.out.printf(
+                    Locale.ROOT,
+                    "%s, %s, CUDA %s, seed %d%n",
+                    context.info().name(),
+                    context.info().architecture(),
+                    context.info().driverVersion(),
+                    chosen);
+            print(KernelChecks.run(context, environment, chosen), results);
+        }
+        if (fixtures != null) {
+            print(
+                    ModelChecks.fixtures(
+                            fixtures, environment, what -> System.out.println("skip   the kernels cannot do " + what)),
+                    results);
+        }
+        if (model != null) {
+            print(greedy(model, environment, chosen), results);
+        }
+        long failed = results.stream().filter(result -> !result.passed()).count();
+        System.out.printf(Locale.ROOT, "%d checks, %d failed%n", results.size(), failed);
+        return failed == 0 ? Exit.OK : Exit.FAILURE;
+    }
+
+    private static void print(List<CheckResult> found, List<CheckResult> all) {
+        for (CheckResult result : found) {
+            System.out.printf(
+                    Locale.ROOT,
+                    "%-6s %-85s %.2e (at most %.0e)%n",
+                    result.passed() ? "ok" : "FAILED",
+                    result.name(),
+                    result.error(),
+                    result.tolerance());
+        }
+        all.addAll(found);
+    }
+
+    /// Outputs of an engine on the GPU, prompts batched as they come, followed by the CPU.
+    private static List<CheckResult> greedy(Path folder, Map<String, String> environment, long seed)
+            throws InterruptedException {
+        CudaOptions options = new CudaOptions(
+                0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
+        CudaDecoder gpu = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options);
+        EngineConfig config = EngineConfig.builder("checked", MAX_MODEL_LEN)
+                .blockTokens(BLOCK_TOKENS)
+                .numBlocks(MAX_SEQUENCES * MAX_MODEL_LEN / BLOCK_TOKENS)
+                .maxNumSeqs(MAX_SEQUENCES)
+                .maxNumBatchedTokens(MAX_BATCHED_TOKENS)
+                .kvCacheDtype(DType.BF16)
+                .build();
+        List<int[]> prompts = ModelChecks.prompts(gpu.config().vocabSize(), seed);
+        List<CheckResult> results = new ArrayList<>();
+        SamplingParams sampling =
+                SamplingParams.greedy(NEW_TOKENS).toBuilder().ignoreEos(true).build();
+        try (Engine engine = Engine.start(config, gpu);
+                CausalLm cpu = ModelLoader.load(folder, LoadOptions.defaults())) {
+            List<Generation> running = new ArrayList<>();
+            for (int[] prompt : prompts) {
+                running.add(engine.generate(prompt, sampling));
+            }
+            for (int i = 0; i < prompts.size(); i++) {
+                List<Integer> tokens = new ArrayList<>();
+                running.get(i).forEachToken(tokens::add);
+                int[] generated = tokens.stream().mapToInt(Integer::intValue).toArray();
+                results.add(new CheckResult(
+                        folder.getFileName() + ", greedy after " + prompts.get(i).length + " tokens, against the CPU",
+                        ModelChecks.distanceFromGreedy(cpu, prompts.get(i), generated),
+                        ModelChecks.tolerance()));
+            }
+        }
+        return results;
+    }
+}

@@ -1,0 +1,746 @@
+package dev.baton.model.cuda;
+
+import dev.baton.model.CausalLm;
+import dev.baton.model.DeviceSteps;
+import dev.baton.model.ForwardBatch;
+import dev.baton.model.ModelConfig;
+import dev.baton.model.ModelException;
+import dev.baton.model.Weights;
+import dev.baton.model.cuda.CudaLayer.Weight;
+import dev.baton.model.decoder.DecoderSpec;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.Quantization;
+import dev.baton.tensor.cpu.AttentionShape;
+import dev.baton.tensor.cpu.RotaryTable;
+import dev.baton.tensor.cuda.CudaOps;
+import dev.baton.tensor.cuda.owned.Blas;
+import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.tensor.cuda.owned.DeviceInfo;
+import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Event;
+import dev.baton.tensor.cuda.owned.Graph;
+import dev.baton.tensor.cuda.owned.PinnedMemory;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.function.Predicate;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
+///
+/// A step in which every sequence has one token is one graph, recorded for a number of sequences to which smaller steps
+/// are padded: inputs go to the device in one copy, which is part of the graph as the copy of the sampled tokens back is.
+/// Steps with prompts are launched kernel by kernel. In the last layer only the rows whose logits are wanted go on after
+/// their keys and values are written.
+///
+/// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product differs.
+///
+/// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context, weights
+/// and buffers.
+public final class CudaDecoder implements CausalLm, DeviceSteps {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaDecoder.class);
+    private static final String BUFFERS = "the buffers of a step";
+
+    /// Layers whose weights are taken in turn while products are measured: together larger than the device's cache.
+    private static final int MEASURED_LAYERS = 8;
+
+    private static final int MEASURED_LAYERS_OF_CHUNKS = 2;
+    private static final int CANDIDATES = 8;
+    private static final long MEASURE_SEED = 7;
+    private static final int WARM_UP_TOKENS = 512;
+    private static final int WARM_UP_DECODES = 64;
+    private static final int MEASURED_RUNS = 5;
+    private static final Duration WARM_UP = Duration.ofMillis(800);
+
+    private final ModelConfig config;
+    private final CudaOptions options;
+    private final Context context;
+    private final AttentionShape shape;
+    private final List<AutoCloseable> owned = new ArrayList<>();
+    private final CudaOps ops;
+    private final DeviceMemory memory;
+    private final Map<String, String> fingerprint;
+
+    private final long embedding; // (vocab, hidden)
+    private final CudaLayer[] layers; // (layers)
+    private final long finalNorm; // (hidden)
+    private final Weight lmHead; // (vocab, hidden)
+    private final long rotary; // f32 (maxModelLen, headDim)
+    private final boolean hasBias;
+    private final Blas.Form qkvForm;
+    private final Blas.Form outForm;
+    private final Blas.Form gateUpForm;
+    private final Blas.Form downForm;
+    private final Blas.Form logitsForm;
+
+    private final int maxRows;
+    private final PinnedMemory hostInputs;
+    private final StepInputs inputs;
+    private final long deviceInputs;
+    private final long hidden; // (rows, hidden), the residual stream
+    private final long normed; // (rows, hidden)
+    private final long delta; // (rows, hidden)
+    private final long qkv; // (rows, heads + 2 kvHeads, headDim)
+    private final long attended; // (rows, max(heads headDim, hidden))
+    private final long gateUp; // (rows, 2, intermediate)
+    private final long activated; // (rows, intermediate)
+    private final long stepLogits; // f32 (maxNumSeqs, vocab)
+    private final int stepLogitsRows;
+    private final long tokens; // int (rows)
+    private final PinnedMemory hostTokens; // int (rows)
+    private final PinnedMemory hostRow; // f32 (vocab)
+
+    private final Map<Integer, NarrowProducts> narrowProducts = new TreeMap<>(); // by rows
+    private final Map<Integer, Graph> graphs = new TreeMap<>();
+    private @Nullable PagedKv graphsOf;
+    private @Nullable DeviceMemory promptLogits;
+    private int promptLogitsRows;
+    private long promptLogitsAddress;
+    private long logits; // those of the last step
+
+    /// Where the weights come from, once there is a device to bring them to.
+    @FunctionalInterface
+    private interface Source {
+        WeightSource open(CudaOps ops, Staging staging);
+    }
+
+    /// Loads a checkpoint.
+    ///
+    /// @param weights may be closed afterwards
+    /// @throws ModelException if the GPU's memory is too small
+    /// @throws dev.baton.tensor.TensorException if there is no GPU or a library is missing, in one sentence
+    public static CudaDecoder load(ModelConfig config, DecoderSpec spec, Weights weights, CudaOptions options) {
+        return load(config, spec, options, (_, staging) -> new CheckpointSource(weights, staging));
+    }
+
+    /// A model of random weights.
+    ///
+    /// @param seed what they are drawn from
+    public static CudaDecoder dummy(ModelConfig config, DecoderSpec spec, long seed, CudaOptions options) {
+        return load(config, spec, options, (ops, staging) -> new DummySource(ops, staging, seed));
+    }
+
+    private static CudaDecoder load(ModelConfig config, DecoderSpec spec, CudaOptions options, Source source) {
+        Context context = Context.open(options.device(), options.environment());
+        List<AutoCloseable> owned = new ArrayList<>(List.of(context));
+        try {
+            return new CudaDecoder(config, spec, options, context, source, owned);
+        } catch (RuntimeException | Error e) {
+            closeAll(owned);
+            throw e;
+        }
+    }
+
+    private CudaDecoder(
+            ModelConfig config,
+            DecoderSpec spec,
+            CudaOptions options,
+            Context context,
+            Source source,
+            List<AutoCloseable> opened) {
+        this.config = config;
+        this.options = options;
+        this.context = context;
+        this.shape = new AttentionShape(
+                config.numHeads(), config.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
+        ModelSize.of(config, spec, options).requireRoom(context.memory());
+        long start = System.nanoTime();
+        this.ops = keep(
+                opened,
+                new CudaOps(
+                        context,
+                        shape,
+                        BatchSizes.decode(options.maxNumSeqs()),
+                        options.maxModelLen(),
+                        options.environment()));
+        long compiled = System.nanoTime();
+        this.memory = keep(opened, new DeviceMemory(context));
+        int hiddenSize = config.hiddenSize();
+        this.layers = new CudaLayer[config.numLayers()];
+        Staging staging = new Staging(context, ops);
+        try (WeightSource weights = source.open(ops, staging)) {
+            WeightLoader loader = new WeightLoader(weights, memory);
+            this.embedding = loader.table("model.embed_tokens", config.vocabSize(), hiddenSize);
+            for (int i = 0; i < layers.length; i++) {
+                layers[i] = CudaLayer.load(config, spec, i, loader);
+            }
+            this.finalNorm = loader.vector("model.norm", hiddenSize);
+            this.lmHead = new Weight(
+                    config.tieWordEmbeddings()
+                            ? embedding
+                            : loader.table("lm_head", config.vocabSize(), hiddenSize),
+                    0);
+            this.rotary = rotaryTable(staging);
+            this.fingerprint = spec.fingerprint(config, DType.BF16, loader.digest(), Quantization.NONE);
+        }
+        long loaded = System.nanoTime();
+        this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
+        this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias());
+        this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias());
+        this.gateUpForm = new Blas.Form(hiddenSize, 2 * config.intermediateSize(), false, spec.mlpBias());
+        this.downForm = new Blas.Form(config.intermediateSize(), hiddenSize, false, spec.mlpBias());
+        this.logitsForm = new Blas.Form(hiddenSize, config.vocabSize(), true, false);
+
+        this.maxRows = BatchSizes.rows(Math.max(options.maxNumBatchedTokens(), options.maxNumSeqs()));
+        int sequences = BatchSizes.decode(options.maxNumSeqs());
+        long inputBytes = new StepLayout(maxRows, sequences, maxRows, options.maxBlocks()).bytes();
+        this.hostInputs = keep(opened, new PinnedMemory(context, inputBytes));
+        hostInputs.segment().fill((byte) 0);
+        this.inputs = new StepInputs(hostInputs.segment(), maxRows, options.blockTokens());
+        this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
+        this.hidden = buffer(hiddenSize);
+        this.normed = buffer(hiddenSize);
+        this.delta = buffer(hiddenSize);
+        this.qkv = buffer(shape.rowSize());
+        this.attended = buffer(Math.max(shape.outSize(), hiddenSize));
+        this.gateUp = buffer(2 * config.intermediateSize());
+        this.activated = buffer(config.intermediateSize());
+        this.stepLogitsRows = BatchSizes.rows(options.maxNumSeqs());
+        this.stepLogits = memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
+        this.logits = stepLogits;
+        this.tokens = memory.allocate((long) maxRows * Integer.BYTES, BUFFERS);
+        this.hostTokens = keep(opened, new PinnedMemory(context, (long) maxRows * Integer.BYTES));
+        this.hostRow = keep(opened, new PinnedMemory(context, rowBytes()));
+        measureProducts();
+        ops.stream().synchronize();
+        this.owned.addAll(opened);
+        long measured = System.nanoTime();
+        LOG.info(
+                "Kernels ready in {} ms, weights in {} ms, products measured in {} ms",
+                millis(compiled - start),
+                millis(loaded - compiled),
+                millis(measured - loaded));
+    }
+
+    private static <T extends AutoCloseable> T keep(List<AutoCloseable> opened, T resource) {
+        opened.add(resource);
+        return resource;
+    }
+
+    private static long millis(long nanos) {
+        return Duration.ofNanos(nanos).toMillis();
+    }
+
+    private long buffer(int columns) {
+        return memory.allocate((long) maxRows * columns * Short.BYTES, BUFFERS);
+    }
+
+    private long rowBytes() {
+        return (long) config.vocabSize() * Float.BYTES;
+    }
+
+    private long rotaryTable(Staging staging) {
+        RotaryTable table = new RotaryTable(
+                config.ropeScaling().inverseFrequencies(config.ropeTheta(), config.headDim()),
+                config.ropeScaling().attentionFactor());
+        int columns = config.headDim();
+        float[] row = new float[columns];
+        long bytes = (long) options.maxModelLen() * columns * Float.BYTES;
+        long address = memory.allocate(bytes, "the table of rotary embeddings");
+        staging.copy(address, bytes, (buffer, offset) -> {
+            long first = offset / Float.BYTES;
+            for (long i = 0; i < buffer.byteSize() / Float.BYTES; i++) {
+                int column = (int) ((first + i) % columns);
+                if (column == 0 || i == 0) {
+                    table.copyRow((int) ((first + i) / columns), row);
+                }
+                buffer.setAtIndex(ValueLayout.JAVA_FLOAT, i, row[column]);
+            }
+        });
+        return address;
+    }
+
+    /// Finds the fastest product for each size, on numbers like those that will come.
+    private void measureProducts() {
+        ops.fillDummy(hidden, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
+        ops.fillDummy(normed, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
+        ops.fillDummy(attended, (long) maxRows * shape.outSize(), MEASURE_SEED, 1);
+        ops.fillDummy(activated, (long) maxRows * config.intermediateSize(), MEASURE_SEED, 1);
+        for (int rows : BatchSizes.allDecode(options.maxNumSeqs())) {
+            measureLayerProducts(rows, MEASURED_LAYERS);
+            ops.blas()
+                    .measure(
+                            ops.stream(),
+                            logitsForm,
+                            rows,
+                            CANDIDATES,
+                            List.of(lmHead.matrix()),
+                            0,
+                            normed,
+                            stepLogits);
+        }
+        for (int rows : BatchSizes.allDecode(Math.min(options.maxNumSeqs(), CudaOps.NARROW_ROWS))) {
+            if (!hasBias) {
+                narrowProducts.put(rows, measureNarrow(rows));
+            }
+        }
+        for (int rows : BatchSizes.measuredChunks(maxRows)) {
+            measureLayerProducts(rows, MEASURED_LAYERS_OF_CHUNKS);
+        }
+    }
+
+    /// Compares each product and what stands around it with the kernels for few rows.
+    private NarrowProducts measureNarrow(int rows) {
+        Residual settled = new Residual(hidden, rows);
+        Residual summed = new Residual(hidden, rows);
+        Predicate<Consumer<Boolean>> isFaster = work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
+        NarrowProducts faster = new NarrowProducts(
+                isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(outForm, layer.attentionOut(), attended, summed, narrow);
+                    summed.normalise(layer.mlpNorm());
+                })),
+                isFaster.test(narrow -> eachMeasured(layer -> activate(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(downForm, layer.down(), activated, summed, narrow);
+                    summed.normalise(layer.inputNorm());
+                })),
+                isFaster.test(narrow -> logits(settled, narrow)));
+        LOG.info("Steps of {}: faster than cuBLAS are {}", rows, faster);
+        return faster;
+    }
+
+    private void eachMeasured(Consumer<CudaLayer> work) {
+        for (int i = 0; i < Math.min(MEASURED_LAYERS, layers.length); i++) {
+            work.accept(layers[i]);
+        }
+    }
+
+    /// The shortest time that work on the device takes.
+    private float millis(Runnable work) {
+        float fastest = Float.POSITIVE_INFINITY;
+        try (Graph graph = ops.stream().capture(work);
+                Event start = new Event(context);
+                Event end = new Event(context)) {
+            for (int round = 0; round < MEASURED_RUNS; round++) {
+                start.record(ops.stream());
+                graph.launch(ops.stream());
+                end.record(ops.stream());
+                end.synchronize();
+                fastest = Math.min(fastest, end.millisSince(start));
+            }
+        }
+        return fastest;
+    }
+
+    private void measureLayerProducts(int rows, int numLayers) {
+        measure(qkvForm, rows, numLayers, CudaLayer::qkv, normed, qkv);
+        measure(outForm, rows, numLayers, CudaLayer::attentionOut, attended, delta);
+        measure(gateUpForm, rows, numLayers, CudaLayer::gateUp, normed, gateUp);
+        measure(downForm, rows, numLayers, CudaLayer::down, activated, delta);
+    }
+
+    private void measure(
+            Blas.Form form,
+            int rows,
+            int numLayers,
+            Function<CudaLayer, Weight> weight,
+            long input,
+            long result) {
+        List<Long> matrices = new ArrayList<>();
+        for (int i = 0; i < Math.min(numLayers, layers.length); i++) {
+            matrices.add(weight.apply(layers[i]).matrix());
+        }
+        long bias = weight.apply(layers[0]).bias();
+        ops.blas().measure(ops.stream(), form, rows, CANDIDATES, matrices, bias, input, result);
+    }
+
+    @Override
+    public ModelConfig config() {
+        return config;
+    }
+
+    @Override
+    public Map<String, String> fingerprint() {
+        return fingerprint;
+    }
+
+    @Override
+    public String backend() {
+        DeviceInfo device = context.info();
+        return "cuda, " + device.name() + " (" + device.architecture() + ", CUDA " + device.driverVersion()
+                + "), bfloat16";
+    }
+
+    /// How many KV blocks fit beside what is loaded.
+    ///
+    /// @param utilization share of the device's whole memory that this process may have, from 0 to 1
+    /// @param blockBytes one block's size
+    /// @throws ModelException if not even the longest request fits
+    public int kvBlocks(double utilization, long blockBytes) {
+        context.makeCurrent();
+        return ModelSize.kvBlocks(context.memory(), utilization, blockBytes, options.maxBlocks());
+    }
+
+    @Override
+    public PagedKv allocateKv(int numBlocks, int blockTokens, DType dtype) {
+        if (dtype != DType.BF16 || blockTokens != options.blockTokens()) {
+            throw new ModelException("this model was loaded for a KV cache of " + DType.BF16.torchName() + " in blocks of "
+                    + options.blockTokens() + " tokens, not of " + dtype.torchName() + " in blocks of " + blockTokens);
+        }
+        context.makeCurrent();
+        DeviceMemory pool = new DeviceMemory(context);
+        return PagedKv.onDevice(
+                numBlocks,
+                config.numLayers(),
+                config.numKvHeads(),
+                blockTokens,
+                config.headDim(),
+                dtype,
+                bytes -> pool.allocate(bytes, "the KV cache (--gpu-memory-utilization)"),
+                () -> release(pool));
+    }
+
+    private void release(DeviceMemory pool) {
+        context.makeCurrent();
+        dropGraphs();
+        pool.close();
+    }
+
+    @Override
+    public Optional<DeviceSteps> deviceSteps() {
+        return Optional.of(this);
+    }
+
+    @Override
+    public void prepare(PagedKv kv) {
+        context.makeCurrent();
+        long start = System.nanoTime();
+        recordGraphs(kv);
+        long recorded = System.nanoTime();
+        ForwardBatch batch = new ForwardBatch(maxRows, options.maxNumSeqs());
+        int[] prompt = new int[Math.min(Math.min(WARM_UP_TOKENS, options.maxModelLen()), maxRows)];
+        while (System.nanoTime() - recorded < WARM_UP.toNanos()) {
+            warmUp(batch, prompt, prompt.length, kv);
+            for (int i = 0; i < WARM_UP_DECODES; i++) {
+                warmUp(batch, prompt, 1, kv);
+            }
+        }
+        LOG.info("{} graphs recorded in {} ms", graphs.size(), millis(recorded - start));
+    }
+
+    /// A step over the cache's first block again and again, whose contents nobody knows of yet.
+    private void warmUp(ForwardBatch batch, int[] prompt, int count, PagedKv kv) {
+        batch.clear();
+        batch.add(prompt, 0, count, new int[options.maxBlocks()], true);
+        forward(batch, kv);
+    }
+
+    /// Records the decode steps over a cache.
+    void recordGraphs(PagedKv kv) {
+        dropGraphs();
+        context.makeCurrent();
+        // Once by hand, as a kernel's first launch may load it, which a recording cannot.
+        warmUp(new ForwardBatch(1, 1), new int[1], 1, kv);
+        logits = stepLogits;
+        for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
+            Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
+            graphs.put(size, graph);
+            graph.upload(ops.stream());
+        }
+        graphsOf = kv;
+    }
+
+    private void dropGraphs() {
+        graphs.values().forEach(Graph::close);
+        graphs.clear();
+        graphsOf = null;
+    }
+
+    /// What a step consists of.
+    ///
+    /// @param singles sequences with one row, which come first
+    /// @param longest most rows of one of the others
+    /// @param narrow what the kernels for few rows do
+    private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
+
+    private Step decodeStep(int size) {
+        return new Step(
+                new StepLayout(size, size, size, options.maxBlocks()),
+                size,
+                0,
+                narrowProducts.getOrDefault(size, NarrowProducts.NONE));
+    }
+
+    @Override
+    public void forward(ForwardBatch batch, PagedKv kv, float[] allLogits) {
+        forward(batch, kv);
+        for (int row = 0; row < batch.numLogits(); row++) {
+            copyRow(row, allLogits, row * config.vocabSize());
+        }
+    }
+
+    @Override
+    public void forward(ForwardBatch batch, PagedKv kv) {
+        if (batch.numTokens() == 0) {
+            return;
+        }
+        context.makeCurrent();
+        checkTokens(batch);
+        boolean isDecode =
+                batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
+        Graph graph = isDecode && kv == graphsOf ? graphs.get(BatchSizes.decode(batch.numSequences())) : null;
+        if (graph != null) {
+            int size = BatchSizes.decode(batch.numSequences());
+            inputs.write(batch, decodeStep(size).layout);
+            logits = stepLogits;
+            graph.launch(ops.stream());
+        } else {
+            StepLayout layout = new StepLayout(
+                    batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
+            inputs.write(batch, layout);
+            logits = logitsOf(batch.numLogits());
+            step(new Step(layout, inputs.singles(), inputs.longest(), NarrowProducts.NONE), kv);
+        }
+        ops.stream().synchronize();
+    }
+
+    private void checkTokens(ForwardBatch batch) {
+        for (int row = 0; row < batch.numTokens(); row++) {
+            int token = batch.tokenId(row);
+            if (token < 0 || token >= config.vocabSize()) {
+                throw new ModelException("token " + token + " is not in the vocabulary of " + config.vocabSize());
+            }
+        }
+    }
+
+    /// Memory for so many rows of logits: that of decode steps, unless a prompt's log-probabilities need more.
+    private long logitsOf(int rows) {
+        int needed = BatchSizes.rows(rows);
+        if (needed <= stepLogitsRows) {
+            return stepLogits;
+        }
+        if (needed > promptLogitsRows) {
+            if (promptLogits != null) {
+                promptLogits.close();
+            }
+            promptLogits = new DeviceMemory(context);
+            promptLogitsAddress = promptLogits.allocate(needed * rowBytes(), "the log-probabilities of a prompt");
+            promptLogitsRows = needed;
+        }
+        return promptLogitsAddress;
+    }
+
+    /// Gives a whole step to the stream: inputs to the device, layers, logits, likeliest tokens to the host.
+    private void step(Step step, PagedKv kv) {
+        StepLayout layout = step.layout;
+        ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
+        int hiddenSize = config.hiddenSize();
+        ops.gather(
+                deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
+        Residual residual = new Residual(hidden, layout.rows());
+        for (int i = 0; i < layers.length; i++) {
+            CudaLayer layer = layers[i];
+            boolean isLast = i == layers.length - 1;
+            queriesKeysValues(layer, residual, step.narrow.qkv());
+            rotateAndStore(layer, i, layout, kv);
+            if (isLast && layout.wanted() == 0) {
+                return;
+            }
+            attention(layer, i, step, kv);
+            long attention = attended;
+            boolean areAllWantedInOrder =
+                    layout.wanted() == layout.rows() && step.singles == layout.sequences();
+            if (isLast && !areAllWantedInOrder) {
+                long wanted = deviceInputs + layout.wantedRows();
+                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
+                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
+                attention = qkv;
+                residual = new Residual(attended, layout.wanted());
+            }
+            add(outForm, layer.attentionOut(), attention, residual, step.narrow.attentionOut());
+            activate(layer, residual, step.narrow.gateUp());
+            add(downForm, layer.down(), activated, residual, step.narrow.down());
+        }
+        logits(residual, step.narrow.logits());
+        chooseTokens(residual.rows);
+    }
+
+    private void logits(Residual residual, boolean isNarrow) {
+        int vocab = config.vocabSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(finalNorm);
+            ops.narrowLogits(
+                    residual.address, norm, lmHead.matrix(), logits, residual.rows, vocab, config.hiddenSize());
+        } else {
+            residual.normalise(finalNorm);
+            multiply(logitsForm, residual.rows, lmHead, normed, logits);
+        }
+    }
+
+    /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them.
+    private final class Residual {
+        private final long address;
+        private final int rows;
+        private boolean isDeltaDue;
+
+        Residual(long address, int rows) {
+            this.address = address;
+            this.rows = rows;
+        }
+
+        /// Writes the norm of the sum into [#normed].
+        void normalise(long norm) {
+            int columns = config.hiddenSize();
+            if (isDeltaDue) {
+                ops.addRmsNorm(delta, address, norm, normed, rows, columns, config.rmsNormEps());
+            } else {
+                ops.rmsNorm(address, norm, normed, rows, columns, config.rmsNormEps());
+            }
+            isDeltaDue = false;
+        }
+
+        /// Makes the rows the whole sum, for a product that normalises them itself.
+        CudaOps.Norm settled(long norm) {
+            if (isDeltaDue) {
+                normalise(norm);
+            }
+            return new CudaOps.Norm(norm, config.rmsNormEps());
+        }
+    }
+
+    private void queriesKeysValues(CudaLayer layer, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.inputNorm());
+            ops.narrowProduct(
+                    residual.address,
+                    norm,
+                    layer.qkv().matrix(),
+                    qkv,
+                    residual.rows,
+                    shape.rowSize(),
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.inputNorm());
+            multiply(qkvForm, residual.rows, layer.qkv(), normed, qkv);
+        }
+    }
+
+    private void activate(CudaLayer layer, Residual residual, boolean isNarrow) {
+        int intermediate = config.intermediateSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.mlpNorm());
+            ops.narrowSiluProduct(
+                    residual.address,
+                    norm,
+                    layer.gateUp().matrix(),
+                    activated,
+                    residual.rows,
+                    intermediate,
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.mlpNorm());
+            multiply(gateUpForm, residual.rows, layer.gateUp(), normed, gateUp);
+            ops.siluMultiply(gateUp, activated, residual.rows, intermediate);
+        }
+    }
+
+    /// Adds a product to the residual stream, or leaves it as the term that is due.
+    private void add(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            long sum = residual.address;
+            ops.narrowProduct(input, weight.matrix(), sum, sum, residual.rows, form.outputs(), form.inputs());
+        } else {
+            multiply(form, residual.rows, weight, input, delta);
+            residual.isDeltaDue = true;
+        }
+    }
+
+    /// The likeliest token of each row of logits, and these tokens to the host.
+    private void chooseTokens(int rows) {
+        ops.argmax(logits, tokens, rows, config.vocabSize());
+        ops.stream().copyToHost(hostTokens.segment(), tokens, (long) rows * Integer.BYTES);
+    }
+
+    private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
+        CudaOps.Rows rows = new CudaOps.Rows(
+                deviceInputs + layout.positions(),
+                deviceInputs + layout.rowSequence(),
+                deviceInputs + layout.blockTables(),
+                layout.maxBlocks());
+        ops.rotateAndStore(
+                qkv, layer.queryNorm(), layer.keyNorm(), config.rmsNormEps(), rotary, rows, kv, index, layout.rows());
+    }
+
+    private void attention(CudaLayer layer, int index, Step step, PagedKv kv) {
+        StepLayout layout = step.layout;
+        long tables = deviceInputs + layout.blockTables();
+        long contexts = deviceInputs + layout.contextTokens();
+        int singles = step.singles;
+        if (singles > 0) {
+            ops.decodeAttention(
+                    qkv, kv, index, tables, layout.maxBlocks(), contexts, attended, singles, layer.windowTokens());
+        }
+        int others = layout.sequences() - singles;
+        if (others > 0) {
+            ops.prefillAttention(
+                    qkv,
+                    kv,
+                    index,
+                    tables + (long) singles * layout.maxBlocks() * Integer.BYTES,
+                    layout.maxBlocks(),
+                    deviceInputs + layout.queryStart() + (long) singles * Integer.BYTES,
+                    contexts + (long) singles * Integer.BYTES,
+                    attended,
+                    others,
+                    step.longest,
+                    layer.windowTokens());
+        }
+    }
+
+    private void multiply(Blas.Form form, int rows, Weight weight, long input, long result) {
+        ops.blas()
+                .multiply(
+                        ops.stream(),
+                        form,
+                        BatchSizes.rows(rows),
+                        weight.matrix(),
+                        weight.bias(),
+                        input,
+                        result);
+    }
+
+    @Override
+    public int likeliest(int row) {
+        return hostTokens.segment().getAtIndex(ValueLayout.JAVA_INT, row);
+    }
+
+    @Override
+    public void copyRow(int row, float[] to, int offset) {
+        ops.stream().copyToHost(hostRow.segment(), logits + row * rowBytes(), rowBytes());
+        ops.stream().synchronize();
+        MemorySegment.copy(hostRow.segment(), ValueLayout.JAVA_FLOAT, 0, to, offset, config.vocabSize());
+    }
+
+    @Override
+    public void close() {
+        context.makeCurrent();
+        context.synchronize();
+        dropGraphs();
+        if (promptLogits != null) {
+            promptLogits.close();
+        }
+        closeAll(owned);
+    }
+
+    /// Closes what was opened, the last first.
+    private static void closeAll(List<AutoCloseable> opened) {
+        for (AutoCloseable resource : opened.reversed()) {
+            try {
+                resource.close();
+            } catch (Exception e) {
+                LOG.warn("a resource of the GPU could not be closed", e);
+            }
+        }
+    }
+}

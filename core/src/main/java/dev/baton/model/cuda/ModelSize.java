@@ -1,0 +1,80 @@
+package dev.baton.model.cuda;
+
+import dev.baton.model.ModelConfig;
+import dev.baton.model.ModelException;
+import dev.baton.model.decoder.DecoderSpec;
+import dev.baton.tensor.cuda.checked.Cuda;
+import java.util.Locale;
+
+/// What a model takes of a GPU's memory, and what it leaves.
+///
+/// @param weightsBytes of all tensors in bf16
+/// @param bufferBytes of what a step's activations and logits lie in
+public record ModelSize(long weightsBytes, long bufferBytes) {
+    private static final double GIB = 1L << 30;
+
+    /// What a model needs with these options.
+    static ModelSize of(ModelConfig config, DecoderSpec spec, CudaOptions options) {
+        long hidden = config.hiddenSize();
+        long intermediate = config.intermediateSize();
+        long queries = (long) config.numHeads() * config.headDim();
+        long qkv = queries + 2L * config.numKvHeads() * config.headDim();
+        long layer = qkv * hidden + queries * hidden + 3 * intermediate * hidden + 2 * hidden;
+        layer += spec.queryKeyValueBias() ? qkv : 0;
+        layer += spec.attentionOutBias() ? hidden : 0;
+        layer += spec.mlpBias() ? 2 * intermediate + hidden : 0;
+        layer += spec.queryKeyNorm() ? 2L * config.headDim() : 0;
+        long embedding = config.vocabSize() * hidden * (config.tieWordEmbeddings() ? 1 : 2);
+        long rows = BatchSizes.rows(options.maxNumBatchedTokens());
+        long row = 3 * hidden + qkv + Math.max(queries, hidden) + 3 * intermediate;
+        long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES;
+        return new ModelSize(
+                (config.numLayers() * layer + embedding + hidden) * Short.BYTES,
+                rows * row * Short.BYTES
+                        + logits
+                        + (long) options.maxModelLen() * config.headDim() * Float.BYTES);
+    }
+
+    /// Looks whether the memory is there.
+    ///
+    /// @throws ModelException saying how much is needed, how much there is, and which flags help
+    void requireRoom(Cuda.MemoryInfo memory) {
+        if (weightsBytes + bufferBytes > memory.freeBytes()) {
+            throw new ModelException(String.format(
+                    Locale.ROOT,
+                    "the model does not fit into the GPU's memory: its weights need %.2f GiB and the buffers of a step"
+                            + " %.2f GiB, of %.2f GiB there are %.2f GiB free; take another GPU (CUDA_VISIBLE_DEVICES), a"
+                            + " smaller model, or fewer --max-num-batched-tokens and --max-num-seqs",
+                    weightsBytes / GIB,
+                    bufferBytes / GIB,
+                    memory.totalBytes() / GIB,
+                    memory.freeBytes() / GIB));
+        }
+    }
+
+    /// How many KV blocks fit into what is left once the model is loaded.
+    ///
+    /// @param memory as it is then
+    /// @param utilization share of the device's whole memory that this process may have, from 0 to 1
+    /// @param blockBytes one block's size
+    /// @param blocksNeeded what the longest request takes
+    /// @throws ModelException if that is not there: saying how much is needed, how much there is, and which flags help
+    static int kvBlocks(Cuda.MemoryInfo memory, double utilization, long blockBytes, int blocksNeeded) {
+        long used = memory.totalBytes() - memory.freeBytes();
+        long available = Math.max(0, (long) (memory.totalBytes() * utilization) - used);
+        long blocks = available / blockBytes;
+        if (blocks < blocksNeeded) {
+            throw new ModelException(String.format(
+                    Locale.ROOT,
+                    "the KV cache of one request of full length needs %.2f GiB of the GPU's memory, and %.2f GiB are"
+                            + " left for it: %.0f %% of %.2f GiB, of which %.2f GiB are used; lower --max-model-len, or"
+                            + " raise --gpu-memory-utilization",
+                    blocksNeeded * blockBytes / GIB,
+                    available / GIB,
+                    utilization * 100,
+                    memory.totalBytes() / GIB,
+                    used / GIB));
+        }
+        return (int) Math.min(blocks, Integer.MAX_VALUE);
+    }
+}

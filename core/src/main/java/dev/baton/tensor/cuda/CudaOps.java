@@ -1,0 +1,503 @@
+package dev.baton.tensor.cuda;
+
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.FLOAT;
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.INT;
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.LONG;
+
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cpu.AttentionShape;
+import dev.baton.tensor.cuda.checked.Nvrtc;
+import dev.baton.tensor.cuda.owned.Blas;
+import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.tensor.cuda.owned.DeviceInfo;
+import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Kernel;
+import dev.baton.tensor.cuda.owned.Kernel.Parameter;
+import dev.baton.tensor.cuda.owned.KernelModule;
+import dev.baton.tensor.cuda.owned.Stream;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+
+/// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps; sums run
+/// in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
+///
+/// A row of [#argmax], norms and attention depends on its own sequence alone; a product's row also on how many rows
+/// there are, as the library's algorithm follows from that.
+///
+/// Allocates nothing on the heap once a product of the same size was made. Used from one thread at a time. Owns the
+/// kernels, the stream, and scratch memory; not the context.
+public final class CudaOps implements AutoCloseable {
+    /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
+    private static final int SPLIT_TOKENS = 512;
+
+    /// What scratch memory of decode attention is kept below.
+    private static final long MAX_PARTIAL_BYTES = 512L << 20;
+
+    private static final int MAX_HEAD_DIM = 256;
+    private static final int HEAD_DIM_STEP = 16;
+    private static final int MAX_GROUP = 16;
+
+    private static final int EMBED_THREADS = 128;
+    private static final int ROW_THREADS = 256;
+    private static final int SILU_COLUMNS = 2048;
+    private static final int ARGMAX_THREADS = 1024;
+    private static final int ROPE_VECTOR = 8;
+
+    /// From so many rows on, a row is one thread block's.
+    private static final int MANY_ROWS = 512;
+    private static final int DECODE_THREADS = 160;
+    private static final int DECODE_STAGES = 2;
+    private static final int DECODE_STAGE_ROWS = 128;
+    private static final int DECODE_COUNTERS = 2;
+    private static final int MAX_SLOTS = 65_535;
+
+    /// Most rows of [#narrowProduct] and its like.
+    public static final int NARROW_ROWS = 8;
+
+    private static final int NARROW_THREADS = 256;
+    private static final int NARROW_OUTPUTS = 16;
+    private static final int NARROW_GATES = 8;
+    /// Elements behind each row in shared memory, against bank conflicts.
+    private static final int SHARED_PADDING = 8;
+
+    private static final int FILL_BLOCKS = 2048;
+
+    private static final List<String> FILES = List.of(
+            "embed.cu",
+            "norm.cu",
+            "rope.cu",
+            "silu.cu",
+            "sample.cu",
+            "fill.cu",
+            "matvec.cu",
+            "attention_decode.cu");
+
+    private final Context context;
+    private final AttentionShape shape;
+    private final int splitTokens;
+    private final Stream stream;
+    private final Blas blas;
+    private final DeviceMemory memory;
+    private final long partial; // f32 (slots, heads, headDim)
+    private final long partialMeta; // f32 (slots, heads, 2)
+    private final long counters; // int (2 + sequences kvHeads), zero between launches
+    private final Map<String, KernelModule> modules;
+    private final Kernel embed;
+    private final Kernel rmsNorm;
+    private final Kernel addRmsNorm;
+    private final Kernel rotateAndStore;
+    private final Kernel siluMultiply;
+    private final Kernel argmax;
+    private final Kernel fillDummy;
+    private final Kernel matvec;
+    private final Kernel matvecNorm;
+    private final Kernel matvecNormSilu;
+    private final Kernel matvecNormLogits;
+    private final Kernel pagedDecode;
+    private final Prefill prefill;
+    private final Kernel pagedPrefill;
+
+    /// Compiles the kernels for a device and a model's heads.
+    ///
+    /// @param context open, and current on this thread
+    /// @param shape heads of every layer; its window does not matter
+    /// @param maxSequences most sequences of a decode step
+    /// @param maxTokens longest context
+    /// @param environment where libraries and the user's cache are looked up
+    /// @throws TensorException if a library is missing, or the kernels cannot do these heads
+    public CudaOps(
+            Context context,
+            AttentionShape shape,
+            int maxSequences,
+            int maxTokens,
+            Map<String, String> environment) {
+        this.context = context;
+        this.shape = shape;
+        check(shape);
+        this.splitTokens = splitTokens(shape, maxSequences, maxTokens);
+        KernelCompiler compiler =
+                new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
+        List<String> files = new ArrayList<>(FILES);
+        files.add(Prefill.of(context.info(), shape.headDim()).file);
+        this.modules = compiler.load(
+                files,
+                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
+        this.stream = new Stream(context);
+        this.blas = new Blas(context, environment);
+        this.memory = new DeviceMemory(context);
+        long slots = slots(maxSequences, maxTokens, splitTokens);
+        this.partial = memory.allocate(slots * shape.outSize() * Float.BYTES, "scratch memory of attention");
+        this.partialMeta = memory.allocate(slots * shape.heads() * 2L * Float.BYTES, "scratch memory of attention");
+        long counterBytes = (DECODE_COUNTERS + (long) maxSequences * shape.kvHeads()) * Integer.BYTES;
+        this.counters = memory.allocate(counterBytes, "scratch memory of attention");
+        stream.fill(counters, (byte) 0, counterBytes);
+        this.embed = kernel("embed.cu", "embed", EMBED_THREADS, 0, LONG, LONG, LONG, INT, INT);
+        this.rmsNorm = kernel("norm.cu", "rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, INT, FLOAT);
+        this.addRmsNorm = kernel("norm.cu", "add_rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, FLOAT);
+        this.rotateAndStore = kernel(
+                "rope.cu", "rotate_and_store", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT, LONG, LONG, LONG, LONG, INT,
+                LONG, LONG, INT, INT, INT);
+        this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
+        this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
+        this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
+        this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT, INT);
+        this.matvecNorm = narrowWithNorm("matvec_norm");
+        this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
+        this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
+        this.pagedDecode = kernel(
+                "attention_decode.cu",
+                "paged_decode",
+                DECODE_THREADS,
+                decodeSharedBytes(shape),
+                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+        this.prefill = Prefill.of(context.info(), shape.headDim());
+        this.pagedPrefill = kernel(
+                prefill.file,
+                prefill.kernel,
+                prefill.threads,
+                prefill.sharedBytes,
+                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
+    }
+
+    private static int decodeSharedBytes(AttentionShape shape) {
+        int group = shape.heads() / shape.kvHeads();
+        return DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
+                + group * (18 * shape.headDim() + 16);
+    }
+
+    /// The kernel for prompts that suits a device and a head size.
+    ///
+    /// @param rows query rows of a thread block
+    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes) {
+        private static final int HOPPER = 9;
+
+        static Prefill of(DeviceInfo device, int headDim) {
+            return device.major() == HOPPER && (headDim == 64 || headDim == 128)
+                    ? new Prefill(
+                            "attention_prefill_sm90.cu",
+                            "paged_prefill_sm90",
+                            384,
+                            128,
+                            1024 + (128 + 4 * 128) * headDim * Short.BYTES)
+                    : new Prefill(
+                            "attention_prefill.cu",
+                            "paged_prefill",
+                            128,
+                            64,
+                            4 * 64 * (headDim + SHARED_PADDING) * Short.BYTES);
+        }
+    }
+
+    /// Whether the kernels can do these heads.
+    public static boolean supports(AttentionShape shape) {
+        return shape.headDim() % HEAD_DIM_STEP == 0
+                && shape.headDim() <= MAX_HEAD_DIM
+                && shape.heads() <= MAX_GROUP * shape.kvHeads();
+    }
+
+    private static void check(AttentionShape shape) {
+        if (shape.headDim() % HEAD_DIM_STEP != 0 || shape.headDim() > MAX_HEAD_DIM) {
+            throw new TensorException("the GPU's kernels need heads of a multiple of " + HEAD_DIM_STEP
+                    + " dimensions up to " + MAX_HEAD_DIM + "; the model's have " + shape.headDim());
+        }
+        if (shape.heads() > MAX_GROUP * shape.kvHeads()) {
+            throw new TensorException("the GPU's kernels need at most " + MAX_GROUP
+                    + " query heads a key head; the model has " + shape.heads() + " and " + shape.kvHeads());
+        }
+    }
+
+    private static long slots(int maxSequences, int maxTokens, int splitTokens) {
+        return (long) maxSequences * Math.ceilDiv(maxTokens, splitTokens);
+    }
+
+    /// The smallest split, in powers of two, whose scratch memory stays within bounds.
+    static int splitTokens(AttentionShape shape, int maxSequences, int maxTokens) {
+        int split = SPLIT_TOKENS;
+        while (split < maxTokens
+                && (slots(maxSequences, maxTokens, split) > MAX_SLOTS
+                        || slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES)) {
+            split *= 2;
+        }
+        return split;
+    }
+
+    private Kernel kernel(String file, String name, int threads, int sharedBytes, Parameter... parameters) {
+        KernelModule module = modules.get(file);
+        if (module == null) {
+            throw new TensorException("no module " + file);
+        }
+        return module.kernel(name, new Kernel.Shape(threads, sharedBytes, true), List.of(parameters));
+    }
+
+    private Kernel narrowWithNorm(String name) {
+        return kernel("matvec.cu", name, NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
+    }
+
+    /// What all work is given to.
+    public Stream stream() {
+        return stream;
+    }
+
+    /// The matrix products.
+    public Blas blas() {
+        return blas;
+    }
+
+    /// Rows of a table: `out[i] = table[ids[i]]`. Ids that are not in the table give zeros.
+    ///
+    /// @param ids int `(rows)`
+    /// @param table `(tableRows, columns)`
+    public void gather(long ids, long table, long out, int rows, int columns, int tableRows) {
+        embed.begin().add(ids).add(table).add(out).add(columns).add(tableRows).launch(stream, rows, 1, 1);
+    }
+
+    /// Root mean square normalisation of each row.
+    public void rmsNorm(long in, long weight, long out, int rows, int columns, float epsilon) {
+        rmsNorm.begin().add(in).add(weight).add(out).add(columns).add(epsilon).launch(stream, rows, 1, 1);
+    }
+
+    /// `residual += delta`, rounded, then the normalisation of that into `out`.
+    public void addRmsNorm(long delta, long residual, long weight, long out, int rows, int columns, float epsilon) {
+        addRmsNorm
+                .begin()
+                .add(delta)
+                .add(residual)
+                .add(weight)
+                .add(out)
+                .add(columns)
+                .add(epsilon)
+                .launch(stream, rows, 1, 1);
+    }
+
+    /// Where the rows of a step belong.
+    ///
+    /// @param positions int `(rows)`; below 0 is a row of padding, for which nothing is kept
+    /// @param rowSequence int `(rows)`, the row's line of `blockTables`; 0 if row and line are the same
+    /// @param blockTables int `(sequences, maxBlocks)`
+    public record Rows(long positions, long rowSequence, long blockTables, int maxBlocks) {}
+
+    /// Normalises the heads of queries and keys if there are weights for that, rotates them, and writes keys and values
+    /// into the cache.
+    ///
+    /// @param qkv `(rows, heads + 2 kvHeads, headDim)`, changed in place
+    /// @param queryNorm `(headDim)`, or 0 for none
+    /// @param keyNorm `(headDim)`, or 0 for none
+    /// @param rotary f32 `(positions, headDim)`: the cosines of half the dimensions, then their sines
+    public void rotateAndStore(
+            long qkv,
+            long queryNorm,
+            long keyNorm,
+            float epsilon,
+            long rotary,
+            Rows rows,
+            PagedKv kv,
+            int layer,
+            int numRows) {
+        int lanes = Integer.highestOneBit(2 * (shape.headDim() / ROPE_VECTOR) - 1);
+        int headsPerBlock = ROW_THREADS / lanes;
+        rotateAndStore
+                .begin()
+                .add(qkv)
+                .add(queryNorm)
+                .add(keyNorm)
+                .add(epsilon)
+                .add(rotary)
+                .add(rows.positions)
+                .add(rows.rowSequence)
+                .add(rows.blockTables)
+                .add(rows.maxBlocks)
+                .add(layerAddress(kv, layer))
+                .add(blockElements(kv))
+                .add(shape.heads())
+                .add(shape.kvHeads())
+                .add(kv.blockTokens())
+                .launch(
+                        stream,
+                        numRows,
+                        numRows >= MANY_ROWS ? 1 : Math.ceilDiv(shape.heads() + 2 * shape.kvHeads(), headsPerBlock),
+                        1);
+    }
+
+    private static long layerAddress(PagedKv kv, int layer) {
+        return kv.deviceAddress() + kv.keyOffsetBytes(0, layer, 0);
+    }
+
+    private static long blockElements(PagedKv kv) {
+        return kv.blockBytes() / kv.dtype().bytes();
+    }
+
+    /// Attention of one query row a sequence over its cached keys and values.
+    ///
+    /// @param queries rows of [#rotateAndStore]'s result
+    /// @param blockTables int `(sequences, maxBlocks)`
+    /// @param contextTokens int `(sequences)`; 0 gives a row of zeros
+    /// @param out `(sequences, heads, headDim)`
+    /// @param windowTokens positions that a query sees; [AttentionShape#UNBOUNDED] for all
+    public void decodeAttention(
+            long queries,
+            PagedKv kv,
+            int layer,
+            long blockTables,
+            int maxBlocks,
+            long contextTokens,
+            long out,
+            int sequences,
+            int windowTokens) {
+        pagedDecode
+                .begin()
+                .add(queries)
+                .add((long) shape.rowSize())
+                .add(layerAddress(kv, layer))
+                .add(blockElements(kv))
+                .add(blockTables)
+                .add(maxBlocks)
+                .add(contextTokens)
+                .add(out)
+                .add((long) shape.outSize())
+                .add(partial)
+                .add(partialMeta)
+                .add(counters)
+                .add(sequences)
+                .add(shape.heads())
+                .add(shape.kvHeads())
+                .add(kv.blockTokens())
+                .add(shape.scale())
+                .add(window(windowTokens))
+                .launch(stream, 2 * context.info().multiprocessors(), 1, 1);
+    }
+
+    /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys and values.
+    ///
+    /// @param queries row 0 of [#rotateAndStore]'s result
+    /// @param queryStart int `(sequences + 1)`, the row at which each sequence begins
+    /// @param out row 0 of the results
+    /// @param maxRows most rows of one sequence
+    public void prefillAttention(
+            long queries,
+            PagedKv kv,
+            int layer,
+            long blockTables,
+            int maxBlocks,
+            long queryStart,
+            long contextTokens,
+            long out,
+            int sequences,
+            int maxRows,
+            int windowTokens) {
+        pagedPrefill
+                .begin()
+                .add(queries)
+                .add((long) shape.rowSize())
+                .add(layerAddress(kv, layer))
+                .add(blockElements(kv))
+                .add(blockTables)
+                .add(maxBlocks)
+                .add(queryStart)
+                .add(contextTokens)
+                .add(out)
+                .add((long) shape.outSize())
+                .add(shape.heads())
+                .add(shape.kvHeads())
+                .add(kv.blockTokens())
+                .add(shape.scale())
+                .add(window(windowTokens))
+                .launch(stream, shape.heads(), Math.ceilDiv(maxRows, prefill.rows), sequences);
+    }
+
+    private static int window(int windowTokens) {
+        return windowTokens == AttentionShape.UNBOUNDED ? 0 : windowTokens;
+    }
+
+    /// `silu(gate) * up` of rows `(gate, up)`.
+    public void siluMultiply(long gateUp, long out, int rows, int intermediate) {
+        siluMultiply
+                .begin()
+                .add(gateUp)
+                .add(out)
+                .add(intermediate)
+                .launch(stream, Math.ceilDiv(intermediate, SILU_COLUMNS), rows, 1);
+    }
+
+    /// `out = residual + in weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(outputs, inputs)`
+    /// @param residual `(rows, outputs)`, may be `out`; 0 for none
+    public void narrowProduct(long in, long weights, long residual, long out, int rows, int outputs, int inputs) {
+        matvec.begin()
+                .add(in)
+                .add(weights)
+                .add(residual)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
+    }
+
+    /// The root mean square normalisation in front of a product of few rows.
+    ///
+    /// @param weight address of `(inputs)`
+    public record Norm(long weight, float epsilon) {}
+
+    /// `out = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    public void narrowProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNorm, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    /// `out = silu(gate) * up` of `(gate, up) = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(2 outputs, inputs)`, those of the gates first
+    public void narrowSiluProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNormSilu, NARROW_GATES, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    /// `out = norm(in) weights^T` in f32 for at most [#NARROW_ROWS] rows.
+    public void narrowLogits(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNormLogits, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    private void narrow(
+            Kernel kernel,
+            int outputsPerBlock,
+            long in,
+            Norm norm,
+            long weights,
+            long out,
+            int rows,
+            int outputs,
+            int inputs) {
+        kernel.begin()
+                .add(in)
+                .add(norm.weight)
+                .add(norm.epsilon)
+                .add(weights)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, outputsPerBlock), 1, 1);
+    }
+
+    /// The likeliest token of each row, the lowest of several; -1 for a row with NaN or infinities.
+    ///
+    /// @param logits f32 `(rows, vocab)`
+    /// @param tokens int `(rows)`
+    public void argmax(long logits, long tokens, int rows, int vocab) {
+        argmax.begin().add(logits).add(tokens).add(vocab).launch(stream, rows, 1, 1);
+    }
+
+    /// Fills with bf16 numbers between `-scale` and `scale` that depend on seed and index alone.
+    public void fillDummy(long out, long count, long seed, float scale) {
+        fillDummy.begin().add(out).add(count).add(seed).add(scale).launch(stream, FILL_BLOCKS, 1, 1);
+    }
+
+    @Override
+    public void close() {
+        blas.close();
+        memory.close();
+        modules.values().forEach(KernelModule::close);
+        stream.close();
+    }
+}

@@ -1,0 +1,188 @@
+package dev.baton.tensor.cuda.owned;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.baton.tensor.cuda.checked.CublasLt;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/// Matrix products on the device: `(rows, inputs)` times the transpose of weights `(outputs, inputs)`, all row-major,
+/// bf16 with sums in f32, by cuBLASLt with the algorithm that was fastest when it was measured here.
+///
+/// What was not measured takes the algorithm of the next larger number of rows that was, or else the library's own
+/// choice. Used from one thread at a time, on one stream: products share a workspace.
+public final class Blas implements AutoCloseable {
+    /// What NVIDIA recommends for Hopper, twice.
+    private static final long WORKSPACE_BYTES = 64L << 20;
+
+    private static final int ROUNDS = 3;
+
+    private final Context context;
+    private final CublasLt lib;
+    private final long handle;
+    private final DeviceMemory memory;
+    private final long workspace;
+    private final Arena arena = Arena.ofShared();
+    private final MemorySegment one = arena.allocateFrom(JAVA_FLOAT, 1f);
+    private final MemorySegment zero = arena.allocateFrom(JAVA_FLOAT, 0f);
+    private final MemorySegment scratch = arena.allocate(Long.BYTES, Long.BYTES);
+    private final Map<Form, TreeMap<Integer, MemorySegment>> measured = new HashMap<>();
+    private final Map<Form, Map<Integer, Product>> products = new HashMap<>();
+
+    /// @param environment where `CUDA_HOME` is looked up
+    public Blas(Context context, Map<String, String> environment) {
+        this.context = context;
+        this.lib = new CublasLt(environment);
+        this.handle = lib.create();
+        this.memory = new DeviceMemory(context);
+        this.workspace = memory.allocate(WORKSPACE_BYTES, "cuBLASLt's workspace");
+    }
+
+    /// A product but for the number of its rows.
+    ///
+    /// @param inputs columns of the left factor and of the weights
+    /// @param outputs rows of the weights, columns of the result
+    /// @param floats whether the result is f32 instead of bf16
+    /// @param bias whether a bias in bf16, one value an output, is added
+    public record Form(int inputs, int outputs, boolean floats, boolean bias) {}
+
+    /// cuBLASLt's description of a product, in its column-major view: the weights are the first factor.
+    private record Product(long operation, long weights, long input, long result, MemorySegment algorithm) {}
+
+    /// Multiplies.
+    ///
+    /// @param weights address of `(outputs, inputs)`
+    /// @param bias address of `(outputs)`; not read unless the form has a bias
+    /// @param input address of `(rows, inputs)`
+    /// @param result address of `(rows, outputs)`
+    public void multiply(Stream stream, Form form, int rows, long weights, long bias, long input, long result) {
+        Map<Integer, Product> ofForm = products.computeIfAbsent(form, _ -> new HashMap<>());
+        Product product = ofForm.get(rows);
+        if (product == null) {
+            product = describe(form, rows, bias);
+            ofForm.put(rows, product);
+        }
+        run(stream, product, form, weights, bias, input, result);
+    }
+
+    private void run(
+            Stream stream, Product product, Form form, long weights, long bias, long input, long result) {
+        if (form.bias) {
+            lib.setBias(product.operation, bias, scratch);
+        }
+        lib.multiply(
+                handle,
+                product.operation,
+                one,
+                zero,
+                weights,
+                product.weights,
+                input,
+                product.input,
+                result,
+                product.result,
+                product.algorithm,
+                workspace,
+                WORKSPACE_BYTES,
+                stream.handle());
+    }
+
+    private Product describe(Form form, int rows, long bias) {
+        long operation = lib.createOperation(form.bias ? bias : 0);
+        long weights = lib.createLayout(CublasLt.BF16, form.inputs, form.outputs);
+        long input = lib.createLayout(CublasLt.BF16, form.inputs, rows);
+        long result = lib.createLayout(form.floats ? CublasLt.F32 : CublasLt.BF16, form.outputs, rows);
+        return new Product(
+                operation, weights, input, result, choose(form, rows, operation, weights, input, result));
+    }
+
+    private MemorySegment choose(Form form, int rows, long operation, long weights, long input, long result) {
+        Map.Entry<Integer, MemorySegment> near =
+                measured.getOrDefault(form, new TreeMap<>()).ceilingEntry(rows);
+        if (near != null
+                && lib.fits(handle, operation, weights, input, result, WORKSPACE_BYTES, near.getValue())) {
+            return near.getValue();
+        }
+        return lib.algorithms(arena, handle, operation, weights, input, result, WORKSPACE_BYTES, 1)
+                .getFirst();
+    }
+
+    /// Measures the library's best algorithms for one product and keeps the fastest.
+    ///
+    /// @param candidates how many algorithms are tried
+    /// @param weights addresses of matrices to take in turn, enough of them that none stays in the device's cache
+    /// @param bias a bias for all of them; not read unless the form has one
+    /// @param input address of `(rows, inputs)`
+    /// @param result address of `(rows, outputs)`, overwritten
+    /// @return the fastest one's time for one product, in milliseconds
+    public float measure(
+            Stream stream,
+            Form form,
+            int rows,
+            int candidates,
+            List<Long> weights,
+            long bias,
+            long input,
+            long result) {
+        Product product = describe(form, rows, bias);
+        List<MemorySegment> algorithms = lib.algorithms(
+                arena,
+                handle,
+                product.operation,
+                product.weights,
+                product.input,
+                product.result,
+                WORKSPACE_BYTES,
+                candidates);
+        record Timed(MemorySegment algorithm, float millis) {}
+        try (Event start = new Event(context);
+                Event end = new Event(context)) {
+            Timed best = algorithms.stream()
+                    .map(algorithm -> {
+                        Product tried = new Product(
+                                product.operation, product.weights, product.input, product.result, algorithm);
+                        float fastest = Float.POSITIVE_INFINITY;
+                        for (int round = 0; round < ROUNDS; round++) {
+                            start.record(stream);
+                            weights.forEach(address -> run(stream, tried, form, address, bias, input, result));
+                            end.record(stream);
+                            end.synchronize();
+                            fastest = Math.min(fastest, end.millisSince(start) / weights.size());
+                        }
+                        return new Timed(algorithm, fastest);
+                    })
+                    .min(Comparator.comparingDouble(Timed::millis))
+                    .orElseThrow();
+            measured.computeIfAbsent(form, _ -> new TreeMap<>()).put(rows, best.algorithm);
+            Product kept = new Product(
+                    product.operation, product.weights, product.input, product.result, best.algorithm);
+            Product previous =
+                    products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
+            if (previous != null) {
+                end(previous);
+            }
+            return best.millis;
+        }
+    }
+
+    private void end(Product product) {
+        lib.destroyOperation(product.operation);
+        lib.destroyLayout(product.weights);
+        lib.destroyLayout(product.input);
+        lib.destroyLayout(product.result);
+    }
+
+    @Override
+    public void close() {
+        products.values().forEach(ofForm -> ofForm.values().forEach(this::end));
+        products.clear();
+        lib.destroy(handle);
+        memory.close();
+        arena.close();
+    }
+}

@@ -1,0 +1,89 @@
+package dev.baton.tensor.cuda.owned;
+
+import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.checked.CublasLt;
+import dev.baton.tensor.cuda.checked.Cuda;
+import dev.baton.tensor.cuda.checked.Nvrtc;
+import java.util.Map;
+import java.util.Optional;
+
+/// One device's primary context: the address space that memory, kernels and streams of this process share there.
+///
+/// [#makeCurrent] is called on each thread that uses anything of it. Closing it ends whatever is still open in it, if
+/// nobody else in the process holds the device.
+public final class Context implements AutoCloseable {
+    private final Cuda cuda;
+    private final int device;
+    private final long handle;
+    private final DeviceInfo info;
+    private boolean closed;
+
+    private Context(Cuda cuda, int device) {
+        this.cuda = cuda;
+        this.device = device;
+        this.info = new DeviceInfo(
+                cuda.deviceName(device),
+                cuda.deviceAttribute(device, Cuda.COMPUTE_CAPABILITY_MAJOR),
+                cuda.deviceAttribute(device, Cuda.COMPUTE_CAPABILITY_MINOR),
+                cuda.deviceAttribute(device, Cuda.MULTIPROCESSORS),
+                cuda.driverVersion());
+        this.handle = cuda.retainPrimaryContext(device);
+        cuda.setCurrent(handle);
+    }
+
+    /// Opens a device; its context is then current on this thread.
+    ///
+    /// @param ordinal among the visible ones
+    /// @param environment of the process
+    /// @throws dev.baton.tensor.TensorException in one sentence if there is no driver or no such device
+    public static Context open(int ordinal, Map<String, String> environment) {
+        Cuda cuda = Cuda.load(environment);
+        return new Context(cuda, cuda.device(ordinal));
+    }
+
+    /// What is missing to compute on a GPU here, in a sentence; empty if nothing is. Opens no context.
+    ///
+    /// @param environment of the process
+    public static Optional<String> missing(Map<String, String> environment) {
+        try {
+            Cuda.load(environment);
+            new Nvrtc(environment).version();
+            new CublasLt(environment);
+            return Optional.empty();
+        } catch (TensorException e) {
+            return Optional.of(String.valueOf(e.getMessage()));
+        }
+    }
+
+    /// Makes this context the calling thread's.
+    public void makeCurrent() {
+        cuda.setCurrent(handle);
+    }
+
+    /// What the device is.
+    public DeviceInfo info() {
+        return info;
+    }
+
+    /// Free and total memory of the device, of all processes.
+    public Cuda.MemoryInfo memory() {
+        return cuda.memoryInfo();
+    }
+
+    /// Waits for everything that any stream of the context was given.
+    public void synchronize() {
+        cuda.synchronizeContext();
+    }
+
+    Cuda cuda() {
+        return cuda;
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            cuda.releasePrimaryContext(device);
+        }
+    }
+}

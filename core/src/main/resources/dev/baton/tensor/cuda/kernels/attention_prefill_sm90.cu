@@ -1,0 +1,367 @@
+// Causal attention of the query rows of several sequences over their paged context on Hopper's warpgroup tensor cores
+// (wgmma), head sizes 64 and 128; parameters and meaning are those of paged_prefill in attention_prefill.cu. For any
+// other head size or chip this file is empty.
+//
+// A block works on ROWS query rows of one head: one warpgroup copies tiles of KEYS tokens out of the pages into two
+// stages of shared memory, two warpgroups compute 64 rows each. A warpgroup starts the product of its queries with the
+// next tile's keys and that of this tile's weights with its values together, and works on the next softmax while the
+// latter runs. Rows are masked by position, so a row's result does not depend on what else is in the batch.
+//
+// Launch: grid (heads, ceil(most rows of a sequence / ROWS), sequences), block 384, shared memory
+// 1024 + (ROWS + 2 * STAGES * KEYS) * HEAD_DIM * 2 bytes. blockTokens is a power of two from 16 on. Stateless.
+//
+// Sources: J. Shah et al., "FlashAttention-3" (2024), for the roles of the warpgroups, the order of the products and the
+// turns of the groups;
+// NVIDIA's PTX ISA, section "Asynchronous Warpgroup Level Matrix", for layouts and descriptors.
+
+#include "common.cuh"
+
+#if (HEAD_DIM == 64 || HEAD_DIM == 128) && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+#define ROWS 128
+#define KEYS 128
+#define STAGES 2
+#define WARPGROUP 128
+#define PANEL 64                           // elements of a row in one swizzled panel: 128 bytes
+#define PANELS (HEAD_DIM / PANEL)
+#define QUERY_PANEL_BYTES (64 * PANEL * 2) // of one warpgroup's rows
+#define KEY_PANEL_BYTES (KEYS * PANEL * 2)
+#define QUERY_BYTES (64 * HEAD_DIM * 2)
+#define TILE_BYTES (KEYS * HEAD_DIM * 2)
+#define CHUNKS (HEAD_DIM / 8) // pieces of 16 bytes in a row
+#define ROW_STEP (WARPGROUP / CHUNKS)
+#define PASSES (KEYS / ROW_STEP)
+#define SCORES (KEYS / 2)  // of a thread: 2 rows of KEYS / 4
+#define OUTPUTS (HEAD_DIM / 2)
+
+// Descriptor of an operand in shared memory with the swizzle of 128 bytes: 8 rows of 128 bytes make a unit of 1024.
+// `stride` is the distance between such units along the rows, `leading` that between panels where rows are the inner
+// dimension of the product.
+__device__ __forceinline__ u64 describeOperand(u32 address, u32 leading, u32 stride) {
+    return (u64) ((address & 0x3ffff) >> 4) | (u64) (leading >> 4) << 16 | (u64) (stride >> 4) << 32 | 1ull << 62;
+}
+
+#define LIST_8(d, i) \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+            "+f"(d[i + 7])
+#define LIST_32(d, i) LIST_8(d, i), LIST_8(d, i + 8), LIST_8(d, i + 16), LIST_8(d, i + 24)
+#define NAMES_32 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+    "%24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_64 \
+    NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, " \
+             "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+// scores (64 x 128) = or += queries (64 x 16, shared) * keys^T (16 x 128, shared).
+__device__ __forceinline__ void multiplyKeys(float (&scores)[SCORES], u64 queries, u64 keys, int add) {
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_64 "}, %64, %65, add, 1, 1, 0, 0;\n}"
+                 : LIST_32(scores, 0), LIST_32(scores, 32)
+                 : "l"(queries), "l"(keys), "r"(add));
+}
+
+// out (64 x HEAD_DIM) += weights (64 x 16, registers) * values (16 x HEAD_DIM, shared, a row a token).
+__device__ __forceinline__ void multiplyValues(float (&out)[OUTPUTS], const u32* weights, u64 values) {
+#if HEAD_DIM == 128
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_64 "}, {%64, %65, %66, %67}, %68, 1, 1, "
+                 "1, 1;"
+                 : LIST_32(out, 0), LIST_32(out, 32)
+                 : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(values));
+#else
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, "
+                 "1, 1;"
+                 : LIST_32(out, 0)
+                 : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(values));
+#endif
+}
+
+__device__ __forceinline__ void startProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+__device__ __forceinline__ void commitProducts() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+template <int PENDING>
+__device__ __forceinline__ void waitForProducts() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+// Keeps the compiler from moving uses of accumulators across the start or the end of a product.
+template <int COUNT>
+__device__ __forceinline__ void pin(float (&values)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        asm volatile("" : "+f"(values[i])::"memory");
+    }
+}
+
+__device__ __forceinline__ void initBarrier(u32 barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void arrive(u32 barrier) {
+    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+}
+
+// This thread arrives when its copies so far have landed.
+__device__ __forceinline__ void arriveAfterCopies(u32 barrier) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
+__device__ __forceinline__ void waitForBarrier(u32 barrier, int parity) {
+    asm volatile("{\n.reg .pred done;\nRETRY:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n@done bra DONE;\n"
+                 "bra RETRY;\nDONE:\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+
+// Makes what ordinary copies wrote to shared memory visible to the tensor cores.
+__device__ __forceinline__ void fenceForTensorCores() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Weights of one tile: masks, takes the new maximum, turns scores into exp2((score - maximum) * scale) and returns the
+// factors for what was summed so far.
+__device__ __forceinline__ void weigh(float (&scores)[SCORES], float (&highest)[2], float (&sums)[2],
+        float (&factors)[2], float scale, bool masked, int firstToken, int position, int window) {
+    int lane = threadIdx.x % 32;
+    if (masked) {
+#pragma unroll
+        for (int i = 0; i < SCORES; i++) {
+            int token = firstToken + i / 4 * 8 + lane % 4 * 2 + i % 2;
+            int row = position + i / 2 % 2 * 8;
+            bool seen = token <= row && (window <= 0 || token > row - window);
+            scores[i] = seen ? scores[i] : NEGATIVE_INFINITY;
+        }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float top = highest[half];
+#pragma unroll
+        for (int i = 0; i < SCORES; i += 4) {
+            top = fmaxf(top, fmaxf(scores[i + half * 2], scores[i + half * 2 + 1]));
+        }
+        top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 2));
+        float base = top == NEGATIVE_INFINITY ? 0.0f : top * scale;
+        factors[half] = exp2Fast(highest[half] * scale - base);
+        highest[half] = top;
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < SCORES; i += 4) {
+            scores[i + half * 2] = exp2Fast(scores[i + half * 2] * scale - base);
+            scores[i + half * 2 + 1] = exp2Fast(scores[i + half * 2 + 1] * scale - base);
+            sum += scores[i + half * 2] + scores[i + half * 2 + 1];
+        }
+        sums[half] = sums[half] * factors[half] + sum;
+    }
+}
+
+__device__ __forceinline__ void pack(u32 (&weights)[SCORES / 2], const float (&scores)[SCORES]) {
+#pragma unroll
+    for (int i = 0; i < SCORES / 2; i++) {
+        weights[i] = packPair(scores[i * 2], scores[i * 2 + 1]);
+    }
+}
+
+// Starts scores = queries * keys^T of tile `i` as one group of products.
+__device__ __forceinline__ void startKeys(float (&scores)[SCORES], u64 queries, u64 keys, u32 full, int i) {
+    waitForBarrier(full + i % STAGES * 8, i / STAGES & 1);
+    fenceForTensorCores();
+    pin(scores);
+    startProducts();
+#pragma unroll
+    for (int step = 0; step < HEAD_DIM / 16; step++) {
+        int panel = step / 4, within = step % 4;
+        multiplyKeys(scores, queries + (panel * QUERY_PANEL_BYTES + within * 32) / 16,
+                keys + (i % STAGES * TILE_BYTES + panel * KEY_PANEL_BYTES + within * 32) / 16, step != 0);
+    }
+    commitProducts();
+}
+
+// Starts out += weights * values of tile `i` as one group of products.
+__device__ __forceinline__ void startValues(float (&out)[OUTPUTS], const u32 (&weights)[SCORES / 2], u64 values,
+        u32 full, int i) {
+    waitForBarrier(full + i % STAGES * 8, i / STAGES & 1);
+    fenceForTensorCores();
+    pin(out);
+    startProducts();
+#pragma unroll
+    for (int step = 0; step < KEYS / 16; step++) {
+        multiplyValues(out, weights + step * 4, values + (i % STAGES * TILE_BYTES + step * 16 * 128) / 16);
+    }
+    commitProducts();
+}
+
+extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
+        paged_prefill_sm90(const bf16* q, long long qStride, const bf16* kvLayer, long long blockStride,
+                const int* blockTables, int maxBlocks, const int* queryStart, const int* contextTokens,
+                bf16* __restrict__ out, long long outStride, int heads, int kvHeads, int blockTokens, float scale,
+                int window) {
+    extern __shared__ char unaligned[];
+    __shared__ __align__(8) u64 barriers[4 * STAGES];
+    waitForPredecessor();
+    int head = blockIdx.x, sequence = blockIdx.z;
+    int firstRow = queryStart[sequence];
+    int rows = queryStart[sequence + 1] - firstRow;
+    int tile = gridDim.y - 1 - blockIdx.y; // the longest work first
+    if (tile * ROWS >= rows) {
+        return;
+    }
+    int context = contextTokens[sequence];
+    int firstPosition = context - rows + tile * ROWS;
+    int lastPosition = min(firstPosition + ROWS, context) - 1;
+    int begin = window > 0 ? max(0, firstPosition - window + 1) / KEYS : 0;
+    int tiles = lastPosition / KEYS + 1 - begin;
+
+    u32 queries = (sharedAddress(unaligned) + 1023) & ~1023u;
+    u32 keyTiles = queries + 2 * QUERY_BYTES;
+    u32 valueTiles = keyTiles + STAGES * TILE_BYTES;
+    u32 keysFull = sharedAddress(barriers);
+    u32 valuesFull = keysFull + STAGES * 8;
+    u32 keysFree = valuesFull + STAGES * 8;
+    u32 valuesFree = keysFree + STAGES * 8;
+    if (threadIdx.x == 0) {
+        for (int stage = 0; stage < STAGES; stage++) {
+            initBarrier(keysFull + stage * 8, WARPGROUP);
+            initBarrier(valuesFull + stage * 8, WARPGROUP);
+            initBarrier(keysFree + stage * 8, 2 * WARPGROUP / 32);
+            initBarrier(valuesFree + stage * 8, 2 * WARPGROUP / 32);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    releaseSuccessor();
+
+    int thread = threadIdx.x % WARPGROUP;
+    int chunk = thread % CHUNKS, rowOfPass = thread / CHUNKS;
+    u32 place = rowOfPass * 128 + ((chunk % 8) ^ (rowOfPass % 8)) * 16;
+    if (threadIdx.x < WARPGROUP) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+        const bf16* keys = kvLayer + ((long long) (head / (heads / kvHeads)) * blockTokens) * HEAD_DIM + chunk * 8;
+        long long valueOffset = (long long) kvHeads * blockTokens * HEAD_DIM;
+        const int* blocks = blockTables + (long long) sequence * maxBlocks;
+        place += chunk / 8 * KEY_PANEL_BYTES;
+        int lane = thread % 32;
+        for (int i = 0; i < tiles; i++) {
+            int stage = i % STAGES, parity = (i / STAGES & 1) ^ 1;
+            int first = (begin + i) * KEYS;
+            int myToken = first + lane * ROW_STEP; // lane p looks up the block of pass p
+            int myBlock = lane < PASSES && myToken < context ? blocks[myToken / blockTokens] : 0;
+            waitForBarrier(keysFree + stage * 8, parity);
+#pragma unroll 8
+            for (int pass = 0; pass < PASSES; pass++) {
+                int token = first + pass * ROW_STEP + rowOfPass;
+                long long block = __shfl_sync(FULL_WARP, myBlock, pass);
+                const bf16* source = keys + block * blockStride + (token & (blockTokens - 1)) * HEAD_DIM;
+                copyAsync16(keyTiles + stage * TILE_BYTES + place + pass * ROW_STEP * 128, source, token < context);
+            }
+            arriveAfterCopies(keysFull + stage * 8);
+            waitForBarrier(valuesFree + stage * 8, parity);
+#pragma unroll 8
+            for (int pass = 0; pass < PASSES; pass++) {
+                int token = first + pass * ROW_STEP + rowOfPass;
+                long long block = __shfl_sync(FULL_WARP, myBlock, pass);
+                const bf16* source = keys + block * blockStride + (token & (blockTokens - 1)) * HEAD_DIM + valueOffset;
+                copyAsync16(valueTiles + stage * TILE_BYTES + place + pass * ROW_STEP * 128, source, token < context);
+            }
+            arriveAfterCopies(valuesFull + stage * 8);
+        }
+        waitForCopies<0>();
+        asm volatile("cp.async.wait_all;" ::: "memory");
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
+        int group = threadIdx.x / WARPGROUP - 1;
+        int warp = thread / 32, lane = thread % 32;
+        queries += group * QUERY_BYTES;
+        int base = tile * ROWS + group * 64; // row within the sequence
+        const bf16* from = q + (long long) firstRow * qStride + (long long) head * HEAD_DIM + chunk * 8;
+#pragma unroll
+        for (int pass = 0; pass < 64 / ROW_STEP; pass++) {
+            int row = base + pass * ROW_STEP + rowOfPass;
+            copyAsync16(queries + chunk / 8 * QUERY_PANEL_BYTES + place + pass * ROW_STEP * 128,
+                    from + min(row, rows - 1) * qStride, row < rows);
+        }
+        commitCopies();
+        waitForCopies<0>();
+        fenceForTensorCores();
+        asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(WARPGROUP) : "memory");
+
+        int groupPosition = firstPosition + group * 64;
+        int position = groupPosition + warp * 16 + lane / 4;
+        float scaleLog2 = scale * LOG2_E;
+        float highest[2] = {NEGATIVE_INFINITY, NEGATIVE_INFINITY};
+        float sums[2] = {};
+        float factors[2];
+        float scores[SCORES];
+        float sum[OUTPUTS];
+        u32 weights[SCORES / 2];
+#pragma unroll
+        for (int i = 0; i < OUTPUTS; i++) {
+            sum[i] = 0.0f;
+        }
+        u64 queryOperand = describeOperand(queries, 16, 1024);
+        u64 keyOperand = describeOperand(keyTiles, 16, 1024);
+        u64 valueOperand = describeOperand(valueTiles, KEY_PANEL_BYTES, 1024);
+        auto isMasked = [&](int i) {
+            int first = (begin + i) * KEYS;
+            return first + KEYS - 1 > groupPosition || (window > 0 && first <= groupPosition + 63 - window);
+        };
+
+        if (group == 1) {
+            asm volatile("bar.arrive %0, %1;" ::"n"(3), "n"(2 * WARPGROUP) : "memory");
+        }
+        startKeys(scores, queryOperand, keyOperand, keysFull, 0);
+        waitForProducts<0>();
+        pin(scores);
+        if (lane == 0) {
+            arrive(keysFree);
+        }
+        weigh(scores, highest, sums, factors, scaleLog2, isMasked(0), begin * KEYS, position, window);
+        pack(weights, scores);
+#pragma unroll 1
+        for (int i = 1; i < tiles; i++) {
+            // The groups issue their products in turn: one computes weights while the other has the tensor cores.
+            asm volatile("bar.sync %0, %1;" ::"r"(group + 3), "n"(2 * WARPGROUP) : "memory");
+            startKeys(scores, queryOperand, keyOperand, keysFull, i);
+            startValues(sum, weights, valueOperand, valuesFull, i - 1);
+            asm volatile("bar.arrive %0, %1;" ::"r"((group ^ 1) + 3), "n"(2 * WARPGROUP) : "memory");
+            waitForProducts<1>();
+            pin(scores);
+            if (lane == 0) {
+                arrive(keysFree + i % STAGES * 8);
+            }
+            weigh(scores, highest, sums, factors, scaleLog2, isMasked(i), (begin + i) * KEYS, position, window);
+            waitForProducts<0>();
+            pin(sum);
+            if (lane == 0) {
+                arrive(valuesFree + (i - 1) % STAGES * 8);
+            }
+#pragma unroll
+            for (int at = 0; at < OUTPUTS; at++) {
+                sum[at] *= factors[at / 2 % 2];
+            }
+            pack(weights, scores);
+        }
+        startValues(sum, weights, valueOperand, valuesFull, tiles - 1);
+        waitForProducts<0>();
+        pin(sum);
+
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float total = sums[half];
+            total += __shfl_xor_sync(FULL_WARP, total, 1);
+            total += __shfl_xor_sync(FULL_WARP, total, 2);
+            float inverse = 1.0f / total;
+            int row = base + warp * 16 + lane / 4 + half * 8;
+            if (row < rows) {
+                bf16* target =
+                        out + (long long) (firstRow + row) * outStride + (long long) head * HEAD_DIM + lane % 4 * 2;
+#pragma unroll
+                for (int at = 0; at < OUTPUTS; at += 4) {
+                    *(u32*) (target + at * 2) = packPair(sum[at + half * 2] * inverse, sum[at + half * 2 + 1] * inverse);
+                }
+            }
+        }
+    }
+}
+
+#endif
