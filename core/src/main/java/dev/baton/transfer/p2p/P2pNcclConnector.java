@@ -36,6 +36,7 @@ public final class P2pNcclConnector implements KvConnector {
     private final KvLeases leases;
     private final Arrivals arrivals;
     private final Offers offers;
+    private final Refusals refusals = new Refusals();
     private final Peers peers;
     private final PeerServer server;
     private final Pushes pushes;
@@ -75,6 +76,7 @@ public final class P2pNcclConnector implements KvConnector {
                     leases,
                     arrivals,
                     offers,
+                    refusals,
                     counters,
                     expiry::schedule);
         } catch (TransferException e) {
@@ -83,7 +85,7 @@ public final class P2pNcclConnector implements KvConnector {
         }
         this.self = new Endpoint(config.ip(), server.port());
         this.peers = new Peers(peer -> new PeerConnection(peer, self, compatibility, options));
-        this.pushes = new Pushes(pool, options.sendType(), leases, peers, counters);
+        this.pushes = new Pushes(pool, options.sendType(), leases, peers, refusals, counters);
         this.loads = new Loads(pool, options, arrivals, peers, server::isForeign, counters, sink);
         this.scheduler = new P2pScheduler(
                 self,
