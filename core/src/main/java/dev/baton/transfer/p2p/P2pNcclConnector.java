@@ -3,6 +3,7 @@ package dev.baton.transfer.p2p;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -107,6 +108,8 @@ public final class P2pNcclConnector implements KvConnector {
             Consumer<KvEvent> sink) {
         BlockShape.checkForMessages(spec, pool);
         P2pOptions options = P2pOptions.from(config.extra());
+        Exposure.check(
+                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
         SortedMap<String, String> fields = BlockShape.fields(spec, compatibility);
         fields.put("send_type", options.fetches() ? "GET" : "PUT or PUT_ASYNC");
         return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, sink);
