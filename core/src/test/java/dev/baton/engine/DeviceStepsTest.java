@@ -83,8 +83,8 @@ class DeviceStepsTest {
         try (Engine engine = Engine.start(config, model)) {
             List<Generation> running = new ArrayList<>();
             for (int length : new int[] {1, 7, 31, 33, 64, 100}) {
-                running.add(engine.generate(
-                        random.ints(length, 0, MemoryLm.VOCAB).toArray(), sampling));
+                running.add(
+                        engine.generate(random.ints(length, 0, MemoryLm.VOCAB).toArray(), sampling));
             }
             for (Generation generation : running) {
                 List<Integer> tokens = new ArrayList<>();

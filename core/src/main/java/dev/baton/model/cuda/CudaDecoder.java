@@ -38,15 +38,16 @@ import org.slf4j.LoggerFactory;
 
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
 ///
-/// A step in which every sequence has one token is one graph, recorded for a number of sequences to which smaller steps
-/// are padded: inputs go to the device in one copy, which is part of the graph as the copy of the sampled tokens back is.
-/// Steps with prompts are launched kernel by kernel. In the last layer only the rows whose logits are wanted go on after
-/// their keys and values are written.
+/// A step in which every sequence has one token is one graph, recorded for a number of sequences to which
+/// smaller steps are padded: inputs go to the device in one copy, which is part of the graph as the copy of the
+/// sampled tokens back is. Steps with prompts are launched kernel by kernel. In the last layer only the rows
+/// whose logits are wanted go on after their keys and values are written.
 ///
-/// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product differs.
+/// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product
+/// differs.
 ///
-/// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context, weights
-/// and buffers.
+/// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context,
+/// weights and buffers.
 public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final Logger LOG = LoggerFactory.getLogger(CudaDecoder.class);
     private static final String BUFFERS = "the buffers of a step";
@@ -176,9 +177,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             }
             this.finalNorm = loader.vector("model.norm", hiddenSize);
             this.lmHead = new Weight(
-                    config.tieWordEmbeddings()
-                            ? embedding
-                            : loader.table("lm_head", config.vocabSize(), hiddenSize),
+                    config.tieWordEmbeddings() ? embedding : loader.table("lm_head", config.vocabSize(), hiddenSize),
                     0);
             this.rotary = rotaryTable(staging);
             this.fingerprint = spec.fingerprint(config, DType.BF16, loader.digest(), Quantization.NONE);
@@ -293,7 +292,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private NarrowProducts measureNarrow(int rows) {
         Residual settled = new Residual(hidden, rows);
         Residual summed = new Residual(hidden, rows);
-        Predicate<Consumer<Boolean>> isFaster = work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
+        Predicate<Consumer<Boolean>> isFaster =
+                work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
         NarrowProducts faster = new NarrowProducts(
                 isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
                 isFaster.test(narrow -> eachMeasured(layer -> {
@@ -341,12 +341,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void measure(
-            Blas.Form form,
-            int rows,
-            int numLayers,
-            Function<CudaLayer, Weight> weight,
-            long input,
-            long result) {
+            Blas.Form form, int rows, int numLayers, Function<CudaLayer, Weight> weight, long input, long result) {
         List<Long> matrices = new ArrayList<>();
         for (int i = 0; i < Math.min(numLayers, layers.length); i++) {
             matrices.add(weight.apply(layers[i]).matrix());
@@ -385,8 +380,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     @Override
     public PagedKv allocateKv(int numBlocks, int blockTokens, DType dtype) {
         if (dtype != DType.BF16 || blockTokens != options.blockTokens()) {
-            throw new ModelException("this model was loaded for a KV cache of " + DType.BF16.torchName() + " in blocks of "
-                    + options.blockTokens() + " tokens, not of " + dtype.torchName() + " in blocks of " + blockTokens);
+            throw new ModelException("this model was loaded for a KV cache of " + DType.BF16.torchName()
+                    + " in blocks of " + options.blockTokens() + " tokens, not of " + dtype.torchName()
+                    + " in blocks of " + blockTokens);
         }
         context.makeCurrent();
         DeviceMemory pool = new DeviceMemory(context);
@@ -487,8 +483,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         }
         context.makeCurrent();
         checkTokens(batch);
-        boolean isDecode =
-                batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
+        boolean isDecode = batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
         Graph graph = isDecode && kv == graphsOf ? graphs.get(BatchSizes.decode(batch.numSequences())) : null;
         if (graph != null) {
             int size = BatchSizes.decode(batch.numSequences());
@@ -496,8 +491,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             logits = stepLogits;
             graph.launch(ops.stream());
         } else {
-            StepLayout layout = new StepLayout(
-                    batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
+            StepLayout layout =
+                    new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             inputs.write(batch, layout);
             logits = logitsOf(batch.numLogits());
             step(new Step(layout, inputs.singles(), inputs.longest(), NarrowProducts.NONE), kv);
@@ -536,8 +531,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         StepLayout layout = step.layout;
         ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
         int hiddenSize = config.hiddenSize();
-        ops.gather(
-                deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
+        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
         Residual residual = new Residual(hidden, layout.rows());
         for (int i = 0; i < layers.length; i++) {
             CudaLayer layer = layers[i];
@@ -549,8 +543,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             }
             attention(layer, i, step, kv);
             long attention = attended;
-            boolean areAllWantedInOrder =
-                    layout.wanted() == layout.rows() && step.singles == layout.sequences();
+            boolean areAllWantedInOrder = layout.wanted() == layout.rows() && step.singles == layout.sequences();
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
                 ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
@@ -699,15 +692,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void multiply(Blas.Form form, int rows, Weight weight, long input, long result) {
-        ops.blas()
-                .multiply(
-                        ops.stream(),
-                        form,
-                        BatchSizes.rows(rows),
-                        weight.matrix(),
-                        weight.bias(),
-                        input,
-                        result);
+        ops.blas().multiply(ops.stream(), form, BatchSizes.rows(rows), weight.matrix(), weight.bias(), input, result);
     }
 
     @Override

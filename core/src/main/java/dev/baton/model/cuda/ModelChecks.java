@@ -28,7 +28,8 @@ import tools.jackson.databind.JsonNode;
 ///
 /// Used from one thread.
 public final class ModelChecks {
-    /// bf16 against bf16 of another order of sums, and, over weights that are bf16, against f32: greatest difference over greatest logit.
+    /// bf16 against bf16 of another order of sums, and, over weights that are bf16, against f32: greatest
+    /// difference over greatest logit.
     private static final double TOLERANCE = 3e-2;
 
     /// Against what was computed in f32 over weights in f32, which are rounded to bf16 here.
@@ -44,19 +45,19 @@ public final class ModelChecks {
         return new CudaOptions(0, maxModelLen, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
     }
 
-    /// Compares logits of small checkpoints, each in a folder with `expected.json`: whole prompts, prompts in chunks, and
-    /// a token a step, which is a graph.
+    /// Compares logits of small checkpoints, each in a folder with `expected.json`: whole prompts, prompts in
+    /// chunks, and a token a step, which is a graph.
     ///
     /// @param folder holds the checkpoints' folders
     /// @param skipped is told in a line of each checkpoint that the GPU's kernels cannot do
     public static List<CheckResult> fixtures(Path folder, Map<String, String> environment, Consumer<String> skipped) {
         List<CheckResult> results = new ArrayList<>();
         try (Stream<Path> folders = Files.list(folder)) {
-            for (Path fixture :
-                    folders.filter(it -> Files.exists(it.resolve("expected.json"))).sorted().toList()) {
+            for (Path fixture : folders.filter(it -> Files.exists(it.resolve("expected.json")))
+                    .sorted()
+                    .toList()) {
                 ModelConfig config = ModelLoader.config(fixture);
-                if (CudaOps.supports(
-                        new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), 1))) {
+                if (CudaOps.supports(new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), 1))) {
                     results.addAll(fixture(fixture, environment));
                 } else {
                     skipped.accept(fixture.getFileName() + ", which has " + config.numHeads() + "/"
@@ -77,8 +78,7 @@ public final class ModelChecks {
         JsonNode rows = expected.get(isRounded ? "logits" : "logits_bf16");
         List<CheckResult> results = new ArrayList<>();
         int longest = ModelLoader.config(folder).maxPositionEmbeddings();
-        try (CudaDecoder model =
-                ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment))) {
+        try (CudaDecoder model = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment))) {
             for (int chunk : new int[] {1, 7, 64, longest}) {
                 double error = 0;
                 for (int i = 0; i < positions.length; i++) {
@@ -128,8 +128,8 @@ public final class ModelChecks {
         return logits;
     }
 
-    /// Lets the CPU follow greedy outputs of the GPU token by token: each must be the CPU's own likeliest one, or so near
-    /// to it that rounding to bf16 decides.
+    /// Lets the CPU follow greedy outputs of the GPU token by token: each must be the CPU's own likeliest one,
+    /// or so near to it that rounding to bf16 decides.
     ///
     /// @param cpu the same model on the CPU
     /// @param prompt the prompt's tokens

@@ -1,7 +1,7 @@
 package dev.baton.model.cuda;
 
-/// Which products of a decode step of few rows the kernels for few rows do, because they were faster than cuBLAS when it was
-/// measured here; the rest is cuBLAS's.
+/// Which products of a decode step of few rows the kernels for few rows do, because they were faster than
+/// cuBLAS when it was measured here; the rest is cuBLAS's.
 ///
 /// @param qkv with the norm in front of it
 /// @param attentionOut with the sum behind it

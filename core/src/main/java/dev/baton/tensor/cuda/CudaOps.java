@@ -20,8 +20,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps; sums run
-/// in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
+/// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
+/// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
 ///
 /// A row of [#argmax], norms and attention depends on its own sequence alone; a product's row also on how many rows
 /// there are, as the library's algorithm follows from that.
@@ -65,14 +65,7 @@ public final class CudaOps implements AutoCloseable {
     private static final int FILL_BLOCKS = 2048;
 
     private static final List<String> FILES = List.of(
-            "embed.cu",
-            "norm.cu",
-            "rope.cu",
-            "silu.cu",
-            "sample.cu",
-            "fill.cu",
-            "matvec.cu",
-            "attention_decode.cu");
+            "embed.cu", "norm.cu", "rope.cu", "silu.cu", "sample.cu", "fill.cu", "matvec.cu", "attention_decode.cu");
 
     private final Context context;
     private final AttentionShape shape;
@@ -108,22 +101,16 @@ public final class CudaOps implements AutoCloseable {
     /// @param environment where libraries and the user's cache are looked up
     /// @throws TensorException if a library is missing, or the kernels cannot do these heads
     public CudaOps(
-            Context context,
-            AttentionShape shape,
-            int maxSequences,
-            int maxTokens,
-            Map<String, String> environment) {
+            Context context, AttentionShape shape, int maxSequences, int maxTokens, Map<String, String> environment) {
         this.context = context;
         this.shape = shape;
         check(shape);
         this.splitTokens = splitTokens(shape, maxSequences, maxTokens);
-        KernelCompiler compiler =
-                new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
+        KernelCompiler compiler = new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
         this.modules = compiler.load(
-                files,
-                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
+                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -137,8 +124,24 @@ public final class CudaOps implements AutoCloseable {
         this.rmsNorm = kernel("norm.cu", "rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, INT, FLOAT);
         this.addRmsNorm = kernel("norm.cu", "add_rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, FLOAT);
         this.rotateAndStore = kernel(
-                "rope.cu", "rotate_and_store", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT, LONG, LONG, LONG, LONG, INT,
-                LONG, LONG, INT, INT, INT);
+                "rope.cu",
+                "rotate_and_store",
+                ROW_THREADS,
+                0,
+                LONG,
+                LONG,
+                LONG,
+                FLOAT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT);
         this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
         this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
         this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
@@ -151,14 +154,45 @@ public final class CudaOps implements AutoCloseable {
                 "paged_decode",
                 DECODE_THREADS,
                 decodeSharedBytes(shape),
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT,
+                INT,
+                FLOAT,
+                INT);
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
                 prefill.file,
                 prefill.kernel,
                 prefill.threads,
                 prefill.sharedBytes,
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT,
+                FLOAT,
+                INT);
     }
 
     private static int decodeSharedBytes(AttentionShape shape) {
@@ -278,8 +312,8 @@ public final class CudaOps implements AutoCloseable {
     /// @param blockTables int `(sequences, maxBlocks)`
     public record Rows(long positions, long rowSequence, long blockTables, int maxBlocks) {}
 
-    /// Normalises the heads of queries and keys if there are weights for that, rotates them, and writes keys and values
-    /// into the cache.
+    /// Normalises the heads of queries and keys if there are weights for that, rotates them, and writes keys
+    /// and values into the cache.
     ///
     /// @param qkv `(rows, heads + 2 kvHeads, headDim)`, changed in place
     /// @param queryNorm `(headDim)`, or 0 for none
@@ -368,7 +402,8 @@ public final class CudaOps implements AutoCloseable {
                 .launch(stream, 2 * context.info().multiprocessors(), 1, 1);
     }
 
-    /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys and values.
+    /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys
+    /// and values.
     ///
     /// @param queries row 0 of [#rotateAndStore]'s result
     /// @param queryStart int `(sequences + 1)`, the row at which each sequence begins

@@ -40,7 +40,12 @@ public final class KernelChecks {
 
     /// Heads of the models that are served most, and of small ones.
     private static final List<AttentionShape> SHAPES = List.of(
-            heads(32, 8, 128), heads(28, 4, 128), heads(16, 16, 128), heads(6, 2, 64), heads(4, 2, 16), heads(4, 2, 32));
+            heads(32, 8, 128),
+            heads(28, 4, 128),
+            heads(16, 16, 128),
+            heads(6, 2, 64),
+            heads(4, 2, 16),
+            heads(4, 2, 32));
 
     /// Long enough for several splits of decode attention.
     private static final int LONG_CONTEXT = 1023;
@@ -75,8 +80,8 @@ public final class KernelChecks {
         Random random = new Random(seed);
         for (AttentionShape shape : SHAPES) {
             try (CudaOps gpu = new CudaOps(context, shape, MAX_SEQUENCES, MAX_TOKENS, environment);
-                    CpuOps cpu = CpuOps.create(
-                            OpsChoice.AUTO, Runtime.getRuntime().availableProcessors())) {
+                    CpuOps cpu =
+                            CpuOps.create(OpsChoice.AUTO, Runtime.getRuntime().availableProcessors())) {
                 KernelChecks checks = new KernelChecks(context, gpu, cpu, shape, random);
                 if (results.isEmpty()) {
                     checks.rowsOfEverySize();
@@ -291,13 +296,13 @@ public final class KernelChecks {
                 long wrong = IntStream.range(0, rows)
                         .filter(row -> actual[row] != expected[row])
                         .count();
-                add("argmax, " + vocab + " tokens", wrong);
+                add("argmax, " + vocab + " tokens", (double) wrong);
             }
         }
     }
 
-    /// Rotating, storing and both attentions over one pool: sequences with one row and sequences with several, which
-    /// begin anywhere in their context, in blocks without order.
+    /// Rotating, storing and both attentions over one pool: sequences with one row and sequences with several,
+    /// which begin anywhere in their context, in blocks without order.
     private void attention(int blockTokens) {
         for (int window : WINDOWS) {
             AttentionShape windowed = shape.withWindowTokens(window);
@@ -367,8 +372,8 @@ public final class KernelChecks {
         int poolElements = numBlocks * LAYERS * 2 * shape.kvHeads() * blockTokens * shape.headDim();
         float[] cached = numbers(poolElements);
         try (DeviceArrays arrays = new DeviceArrays(context, gpu.stream());
-                PagedKv host = new PagedKv(
-                        numBlocks, LAYERS, shape.kvHeads(), blockTokens, shape.headDim(), DType.BF16)) {
+                PagedKv host =
+                        new PagedKv(numBlocks, LAYERS, shape.kvHeads(), blockTokens, shape.headDim(), DType.BF16)) {
             for (int i = 0; i < poolElements; i++) {
                 host.segment().setAtIndex(ValueLayout.JAVA_SHORT, i, DType.floatToBf16(cached[i]));
             }
@@ -430,8 +435,7 @@ public final class KernelChecks {
                 hostPool[i] = DType.bf16ToFloat(host.segment().getAtIndex(ValueLayout.JAVA_SHORT, i));
             }
             return new double[] {
-                CheckResult.relativeError(
-                        queries(arrays.readBf16(deviceQkv, qkv.length), rows), queries(qkv, rows)),
+                CheckResult.relativeError(queries(arrays.readBf16(deviceQkv, qkv.length), rows), queries(qkv, rows)),
                 CheckResult.relativeError(arrays.readBf16(poolAddress, poolElements), hostPool),
                 CheckResult.relativeError(
                         java.util.Arrays.copyOf(actual, split), java.util.Arrays.copyOf(expected, split)),

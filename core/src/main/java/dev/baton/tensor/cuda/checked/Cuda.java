@@ -99,7 +99,9 @@ public final class Cuda {
     }
 
     public int deviceAttribute(int device, int attribute) {
-        return ask("asking for the device's attribute " + attribute, out -> lib.cuDeviceGetAttribute(out, attribute, device));
+        return ask(
+                "asking for the device's attribute " + attribute,
+                out -> lib.cuDeviceGetAttribute(out, attribute, device));
     }
 
     /// Takes a reference to the device's primary context, which cuBLAS and NCCL share.
