@@ -26,10 +26,19 @@ final class Tiers implements Closeable {
         this.cpu = cpu;
     }
 
-    /// @param maxKeyBytes bytes of the longest key
-    /// @throws TransferException if a tier cannot be had, or there is none
+    /// Tiers without prefill and decode; see below.
     static Tiers of(LmCacheOptions options, int maxKeyBytes, Counters counters) {
+        return of(options, maxKeyBytes, counters, Optional.empty(), false);
+    }
+
+    /// @param maxKeyBytes bytes of the longest key
+    /// @param receiver where chunks of prefillers arrive
+    /// @param mayBeNone whether there need be no tier
+    /// @throws TransferException if a tier cannot be had, or there is none
+    static Tiers of(
+            LmCacheOptions options, int maxKeyBytes, Counters counters, Optional<Tier> receiver, boolean mayBeNone) {
         List<GuardedTier> tiers = new ArrayList<>();
+        receiver.ifPresent(tier -> tiers.add(new GuardedTier(tier, counters)));
         Optional<GuardedTier> memory = Optional.empty();
         Optional<CpuTier> cpu = Optional.empty();
         if (options.localCpuBytes() > 0) {
@@ -48,7 +57,7 @@ final class Tiers implements Closeable {
             tiers.forEach(GuardedTier::close);
             throw e;
         }
-        if (tiers.isEmpty()) {
+        if (tiers.isEmpty() && !mayBeNone) {
             throw new TransferException(
                     "LMCacheConnectorV1 has nowhere to keep chunks: set local_cpu, local_disk or remote_url");
         }
@@ -107,6 +116,11 @@ final class Tiers implements Closeable {
 
     boolean contains(String key) {
         return tiers.stream().anyMatch(tier -> tier.contains(key));
+    }
+
+    /// Whether there is nothing to look into.
+    boolean isNone() {
+        return tiers.isEmpty();
     }
 
     /// The tiers that have not got a chunk.
