@@ -50,7 +50,7 @@ final class PdAgent implements AutoCloseable {
             started.get(START_LIMIT.toSeconds(), TimeUnit.SECONDS);
         } catch (ExecutionException e) {
             Threads.awaitEnd(thread);
-            throw new TransferException(String.valueOf(e.getCause().getMessage()), e);
+            throw new TransferException(reason(e), e);
         } catch (TimeoutException e) {
             throw new TransferException("NIXL did not start within " + START_LIMIT, e);
         } catch (InterruptedException e) {
@@ -84,6 +84,11 @@ final class PdAgent implements AutoCloseable {
         }
     }
 
+    private static String reason(ExecutionException e) {
+        Throwable cause = e.getCause();
+        return String.valueOf(cause == null ? e.getMessage() : cause.getMessage());
+    }
+
     private Optional<NixlAgent> current = Optional.empty(); // of the owning thread
 
     /// Has something done by the owning thread.
@@ -107,7 +112,7 @@ final class PdAgent implements AutoCloseable {
         try {
             return done.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (ExecutionException e) {
-            throw new IOException(String.valueOf(e.getCause().getMessage()), e);
+            throw new IOException(reason(e), e);
         } catch (TimeoutException e) {
             throw new IOException("NIXL was busy for longer than " + timeout, e);
         } catch (InterruptedException e) {

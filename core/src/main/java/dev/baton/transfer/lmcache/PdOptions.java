@@ -126,7 +126,7 @@ record PdOptions(
     private static int port(LmCacheSettings settings, String what) {
         String key = required(settings, what);
         String text = settings.text(key).orElseThrow();
-        String first = text.split(",")[0].strip();
+        String first = text.split(",", -1)[0].strip();
         if (first.matches("[0-9]{1,5}") && Integer.parseInt(first) <= MAX_PORT) {
             return Integer.parseInt(first);
         }

@@ -36,22 +36,25 @@ final class PdSender implements AutoCloseable {
 
     /// The decoder that a request names: LMCache's `disagg_spec`.
     record Spec(String requestId, String host, int initPort, int allocPort) {
-        /// @return empty if the request names none, or not as it should be
+        /// The decoder of a request; empty if it names none, or not as it should be.
         static Optional<Spec> of(KvTransferParams params) {
             if (!(params.fields().get("disagg_spec") instanceof Map<?, ?> spec)
                     || !(spec.get("req_id") instanceof String id)
                     || !(spec.get("receiver_host") instanceof String host)) {
                 return Optional.empty();
             }
-            int init = port(spec.get("receiver_init_port"));
-            int alloc = port(spec.get("receiver_alloc_port"));
+            int init = port(spec, "receiver_init_port");
+            int alloc = port(spec, "receiver_alloc_port");
             return init == 0 || alloc == 0 ? Optional.empty() : Optional.of(new Spec(id, host, init, alloc));
         }
 
         /// A port, or the first of a list.
-        private static int port(Object value) {
-            Object first = value instanceof List<?> list && !list.isEmpty() ? list.getFirst() : value;
-            return first instanceof Number number && number.intValue() > 0 && number.intValue() <= 65_535
+        private static int port(Map<?, ?> spec, String key) {
+            Object value = spec.get(key);
+            if (value instanceof List<?> list && !list.isEmpty()) {
+                value = list.getFirst();
+            }
+            return value instanceof Number number && number.intValue() > 0 && number.intValue() <= 65_535
                     ? number.intValue()
                     : 0;
         }
