@@ -77,8 +77,8 @@ final class ChunkSaver implements AutoCloseable {
         if (task.end() > task.from()) {
             save(task);
         }
-        if (task.last() && !save.isFenced()) {
-            announce(save);
+        if (task.last() && sender.isPresent()) {
+            endHandOff(save, sender.get());
         }
         if (task.last() && save.storedTokens() > 0) {
             tiers.touch(save.keys());
@@ -133,6 +133,7 @@ final class ChunkSaver implements AutoCloseable {
     private boolean send(RequestSave save, PdSender.Spec decoder, ChunkHead head) {
         try {
             sender.orElseThrow().send(decoder, save.keys().getLast(), head, chunk);
+            save.handedKeys().add(save.keys().getLast());
             counters.storedBytes.add(head.lengthBytes());
             return true;
         } catch (IOException e) {
@@ -142,14 +143,29 @@ final class ChunkSaver implements AutoCloseable {
         }
     }
 
-    private void announce(RequestSave save) {
-        Optional<PdSender.Spec> decoder = sender.flatMap(_ -> PdSender.Spec.of(save.request().params()));
-        if (decoder.isPresent()) {
-            try {
-                sender.orElseThrow().announce(decoder.get());
-            } catch (IOException e) {
-                LOG.warn("{}: the proxy cannot be told: {}", save.request().requestId(), e.getMessage());
+    /// Tells the proxy that the decoder has all chunks, or the decoder that it will not get them.
+    private void endHandOff(RequestSave save, PdSender to) {
+        Optional<PdSender.Spec> decoder = PdSender.Spec.of(save.request().params());
+        if (decoder.isEmpty()) {
+            return;
+        }
+        try {
+            if (save.isFenced()) {
+                to.cancel(decoder.get(), save.handedKeys());
+            } else {
+                to.announce(decoder.get());
             }
+        } catch (IOException e) {
+            LOG.warn("the hand-off of {} does not end well: {}", save.request().requestId(), e.getMessage());
+        }
+    }
+
+    /// Gives up a request whose chunks were to be saved: nothing of it is copied any more, and a decoder that has some
+    /// of them is told.
+    void abandon(RequestSave save) {
+        boolean _ = save.fence();
+        if (sender.isPresent()) {
+            boolean _ = queue.offer(new Task(save, new int[0], new int[0], 0, 0, true));
         }
     }
 

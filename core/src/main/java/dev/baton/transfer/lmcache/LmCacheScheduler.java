@@ -142,7 +142,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
     public void preempted(KvRequest request) {
         RequestSave save = saves.remove(request.requestId());
         if (save != null) {
-            boolean _ = save.fence();
+            saver.abandon(save);
         }
     }
 
@@ -153,7 +153,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
         RequestSave begun = saves.remove(request.requestId());
         if (!finished.completed() || !mayBeSaved(request)) {
             if (begun != null) {
-                boolean _ = begun.fence();
+                saver.abandon(begun);
             }
             return new KvHold.FreeNow(answer);
         }

@@ -21,12 +21,17 @@ sealed interface PdMessage {
     /// The receiver's agent.
     ///
     /// @param remoteAgentName the sender's, as the receiver read it
-    record NixlInitResponse(byte[] remoteAgentName, byte[] remoteMetadata) implements PdMessage {
+    /// @param isBaton whether the receiver knows [CancelNotif], which ends LMCache's synchronous one; LMCache passes
+    ///     the field over
+    record NixlInitResponse(byte[] remoteAgentName, byte[] remoteMetadata, boolean isBaton) implements PdMessage {
         @Override
         public Map<String, Object> fields() {
             Map<String, Object> fields = new LinkedHashMap<>();
             fields.put("remote_agent_name", remoteAgentName);
             fields.put("remote_meta_bytes", remoteMetadata);
+            if (isBaton) {
+                fields.put("baton", true);
+            }
             return fields;
         }
     }
@@ -131,7 +136,10 @@ sealed interface PdMessage {
         return switch (type) {
             case "NixlInitRequest" -> new NixlInitRequest(fields.bytes("local_meta_bytes"));
             case "NixlInitResponse" ->
-                new NixlInitResponse(fields.bytes("remote_agent_name"), fields.bytes("remote_meta_bytes"));
+                new NixlInitResponse(
+                        fields.bytes("remote_agent_name"),
+                        fields.bytes("remote_meta_bytes"),
+                        fields.truthOr("baton", false));
             case "NixlMemRegRequest" ->
                 new NixlMemRegRequest(
                         fields.bytes("remote_agent_name"),

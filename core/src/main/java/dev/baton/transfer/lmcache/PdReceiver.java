@@ -6,6 +6,7 @@ import dev.baton.wire.ZmtpServer;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -154,7 +155,7 @@ final class PdReceiver implements Tier {
             case PdMessage.NixlInitRequest init -> {
                 String name = agent.call(it -> it.load(init.localMetadata()), timeout);
                 byte[] metadata = agent.call(it -> it.metadata(), timeout);
-                yield new PdMessage.NixlInitResponse(name.getBytes(StandardCharsets.UTF_8), metadata);
+                yield new PdMessage.NixlInitResponse(name.getBytes(StandardCharsets.UTF_8), metadata, true);
             }
             case PdMessage.NixlMemRegRequest register -> {
                 // Python must find the class of the answer, and knows the one of its question.
@@ -283,6 +284,13 @@ final class PdReceiver implements Tier {
             }
         } finally {
             lock.unlock();
+        }
+    }
+
+    /// Flips a bit of every page, for tests.
+    void damage() {
+        for (long page = 0; page < memory.byteSize(); page += pageBytes) {
+            memory.set(ValueLayout.JAVA_BYTE, page, (byte) ~memory.get(ValueLayout.JAVA_BYTE, page));
         }
     }
 

@@ -61,7 +61,7 @@ final class PdSender implements AutoCloseable {
     }
 
     /// A decoder whose memory is known.
-    private record Receiver(String agentName, PageList pages) {}
+    private record Receiver(String agentName, PageList pages, boolean isBaton) {}
 
     /// @param chunkBytes of a full chunk
     /// @param dtype LMCache's name of the element type
@@ -122,7 +122,7 @@ final class PdSender implements AutoCloseable {
         if (!(ask(to.host(), to.initPort(), register) instanceof PdMessage.NixlMemRegResponse pages)) {
             throw new ProtocolException("%s:%d answers something else than its pages".formatted(to.host(), to.initPort()));
         }
-        return new Receiver(name, PageList.read(pages.remotePages()));
+        return new Receiver(name, PageList.read(pages.remotePages()), answer.isBaton());
     }
 
     private PdMessage ask(String host, int port, PdMessage question) throws IOException {
@@ -171,6 +171,16 @@ final class PdSender implements AutoCloseable {
                     return true;
                 },
                 timeout.multipliedBy(2));
+    }
+
+    /// Tells a decoder that nobody will come for chunks that it was given. LMCache's keep them.
+    ///
+    /// @throws IOException if it is not there
+    void cancel(Spec to, List<String> keys) throws IOException {
+        Receiver receiver = receivers.get(to.host() + to.initPort());
+        if (receiver != null && receiver.isBaton() && !keys.isEmpty()) {
+            PdMessage _ = ask(to.host(), to.allocPort(), new PdMessage.CancelNotif(to.requestId(), keys));
+        }
     }
 
     /// Tells the proxy that all chunks of a request are there.

@@ -30,7 +30,7 @@ class PdMessageTest {
             Arguments.of(
                     "83a474797065b04e69786c496e6974526573706f6e7365b172656d6f74655f6167656e745f6e616d65c4056167656e74"
                             + "b172656d6f74655f6d6574615f6279746573c40101",
-                    new PdMessage.NixlInitResponse(hex("6167656e74"), hex("01"))),
+                    new PdMessage.NixlInitResponse(hex("6167656e74"), hex("01"), false)),
             Arguments.of(
                     "84a474797065b14e69786c4d656d52656752657175657374b172656d6f74655f6167656e745f6e616d65c405"
                             + "6167656e74a86c6f63616c5f6964a26964b66c6f63616c5f786665725f646c6973745f6279746573c40180",
@@ -81,7 +81,9 @@ class PdMessageTest {
     }
 
     @Test
-    void checksumsOfABatonComeBack() throws ProtocolException {
+    void whatABatonAddsComesBack() throws ProtocolException {
+        PdMessage.NixlInitResponse response = new PdMessage.NixlInitResponse(hex("61"), hex("62"), true);
+        assertThat(PdMessage.read(response.bytes())).usingRecursiveComparison().isEqualTo(response);
         PdMessage.AllocRequest request =
                 new PdMessage.AllocRequest(List.of(KEY), 1, SHAPE, "bfloat16", 256, new long[] {0xffffffffL});
         assertThat(PdMessage.read(request.bytes())).usingRecursiveComparison().isEqualTo(request);

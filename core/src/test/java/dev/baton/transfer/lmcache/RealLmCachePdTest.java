@@ -1,6 +1,7 @@
 package dev.baton.transfer.lmcache;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.KvThreads;
@@ -165,6 +166,40 @@ class RealLmCachePdTest {
     }
 
     @Test
+    void chunksThatNobodyWillComeForAreGivenUpAndDamagedOnesAreNotUsed() throws Exception {
+        PdOptions receiving =
+                new PdOptions(false, 8 * CHUNK_BYTES, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
+        PdOptions sending = new PdOptions(true, 0, "", 0, 0, Optional.empty(), 0, Optional.empty());
+        try (PdReceiver receiver = unlessNixlIsMissing(
+                        () -> new PdReceiver(receiving, System.getenv(), CHUNK_BYTES, Duration.ofSeconds(1)));
+                PdSender sender = new PdSender(sending, System.getenv(), CHUNK_BYTES, "float", PATIENCE);
+                Arena arena = Arena.ofConfined()) {
+            PdSender.Spec spec = new PdSender.Spec("r", "127.0.0.1", receiver.initPort(), receiver.allocPort());
+            MemorySegment chunk = arena.allocate(CHUNK_BYTES).fill((byte) 5);
+            MemorySegment target = arena.allocate(CHUNK_BYTES);
+            for (int i = 0; i < 8; i++) {
+                sender.send(spec, key(i), head(CHUNK_TOKENS), chunk);
+            }
+            assertThat(receiver.numFree()).isZero();
+            assertThatThrownBy(() -> sender.send(spec, key(8), head(CHUNK_TOKENS), chunk))
+                    .isInstanceOf(IOException.class)
+                    .hasMessageContaining("no page free");
+            sender.send(spec, key(0), head(CHUNK_TOKENS), chunk); // for a second request
+            sender.cancel(spec, List.of(key(0), key(1), key(2)));
+            assertThat(receiver.numFree()).isEqualTo(2);
+            assertThat(receiver.contains(key(0))).as("the other request still comes for it").isTrue();
+            assertThatThrownBy(() -> receiver.get(key(3), head(CHUNK_TOKENS - 1), target))
+                    .isInstanceOf(BadChunkException.class)
+                    .hasMessageContaining("shape");
+            receiver.damage();
+            assertThatThrownBy(() -> receiver.get(key(4), head(CHUNK_TOKENS), target))
+                    .isInstanceOf(BadChunkException.class)
+                    .hasMessageContaining("checksum");
+            assertThat(receiver.numFree()).isEqualTo(4);
+        }
+    }
+
+    @Test
     void chunksOfLmCachesSenderArriveHere() throws Exception {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
@@ -232,6 +267,10 @@ class RealLmCachePdTest {
             }
             assertThat(receiver.ask("sum " + key(9))).isEqualTo("none");
             sender.send(spec, key(0), head(CHUNK_TOKENS), chunk); // it has that one already
+            sender.cancel(spec, List.of(key(0))); // which it is not told, as it would not survive it
+            assertThat(receiver.ask("sum " + key(0))).isNotEqualTo("none");
+            sender.send(spec, key(7), head(CHUNK_TOKENS), chunk);
+            assertThat(receiver.ask("sum " + key(7))).isEqualTo(sum(chunk));
         }
     }
 }
