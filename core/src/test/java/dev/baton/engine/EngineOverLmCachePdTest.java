@@ -47,8 +47,8 @@ class EngineOverLmCachePdTest {
                     "127.0.0.1",
                     0,
                     new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
-                    (_, message) -> announced.add(MsgPack.map("a notification", Zmtp.single(message))
-                            .text("req_id")));
+                    (_, message) -> announced.add(
+                            MsgPack.map("a notification", Zmtp.single(message)).text("req_id")));
             Map<String, Object> shared = new HashMap<>(Map.of(
                     "lmcache.chunk_size",
                     chunkTokens,
@@ -132,14 +132,14 @@ class EngineOverLmCachePdTest {
 
     @ParameterizedTest
     @CsvSource({"8, 8, pd", "16, 32, pd", "16, 16, nixl"})
-    void promptsArePrefilledThereAndDecodedHere(int blockTokens, int chunkTokens, String generation)
-            throws Exception {
+    void promptsArePrefilledThereAndDecodedHere(int blockTokens, int chunkTokens, String generation) throws Exception {
         Random random = new Random(blockTokens);
         try (Pair pair = new Pair(blockTokens, chunkTokens, 1 << 20, generation)) {
             for (int length : new int[] {1, chunkTokens - 1, chunkTokens, chunkTokens + 1, 3 * chunkTokens + 5}) {
                 int[] prompt = EngineScenarioTest.prompt(random, length, length);
                 Collected first = new Collected();
-                RequestOutput.Finish prefill = ask(pair.prefiller, "p" + length, prompt, 1, pair.to("r" + length), first);
+                RequestOutput.Finish prefill =
+                        ask(pair.prefiller, "p" + length, prompt, 1, pair.to("r" + length), first);
                 assertThat(prefill.kvTransferParams().fields()).containsEntry("first_tok", first.tokens()[0]);
                 assertThat(pair.announced.poll(30, TimeUnit.SECONDS)).isEqualTo("r" + length);
                 Collected answer = new Collected();

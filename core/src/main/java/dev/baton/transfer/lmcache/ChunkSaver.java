@@ -1,9 +1,9 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.wire.Threads;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.io.IOException;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -160,8 +160,8 @@ final class ChunkSaver implements AutoCloseable {
         }
     }
 
-    /// Gives up a request whose chunks were to be saved: nothing of it is copied any more, and a decoder that has some
-    /// of them is told.
+    /// Gives up a request whose chunks were to be saved: nothing of it is copied any more, and a decoder that
+    /// has some of them is told.
     void abandon(RequestSave save) {
         boolean _ = save.fence();
         if (sender.isPresent()) {

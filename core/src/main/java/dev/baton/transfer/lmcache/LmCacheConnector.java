@@ -51,13 +51,12 @@ public final class LmCacheConnector implements KvConnector {
         ChunkLayout layout = new ChunkLayout(spec, pool, options.chunkTokens());
         ChunkKeys keys = ChunkKeys.of(options.hasher(), options.chunkTokens(), options.modelName(), pool.dtype());
         Optional<PdSender> sender = pd.filter(PdOptions::isSender)
-                .map(it -> new PdSender(
-                        it, environment, layout.chunkBytes(), keys.dtype(), options.blockingTimeout()));
+                .map(it -> new PdSender(it, environment, layout.chunkBytes(), keys.dtype(), options.blockingTimeout()));
         this.receiver = pd.filter(it -> !it.isSender())
                 .map(it -> new PdReceiver(it, environment, layout.chunkBytes(), options.blockingTimeout()));
         try {
-            this.tiers = Tiers.of(
-                    options, keys.maxBytes(), counters, receiver.map(Tier.class::cast), sender.isPresent());
+            this.tiers =
+                    Tiers.of(options, keys.maxBytes(), counters, receiver.map(Tier.class::cast), sender.isPresent());
         } catch (RuntimeException e) {
             sender.ifPresent(PdSender::close);
             receiver.ifPresent(PdReceiver::close);

@@ -29,20 +29,17 @@ import org.snakeyaml.engine.v2.schema.CoreSchema;
 /// Baton has of its own (servers, controllers, GPU memory). Immutable, thread-safe.
 final class LmCacheSettings {
     /// Switches of parts that are not there; what is false is no trouble.
-    static final List<String> REFUSED_SWITCHES = List.of(
-            "enable_p2p",
-            "enable_blending",
-            "enable_controller",
-            "use_layerwise");
+    static final List<String> REFUSED_SWITCHES =
+            List.of("enable_p2p", "enable_blending", "enable_controller", "use_layerwise");
 
     /// Other stores.
-    static final List<String> REFUSED_VALUES =
-            List.of("gds_path", "maru_path", "weka_path", "external_lookup_client");
+    static final List<String> REFUSED_VALUES = List.of("gds_path", "maru_path", "weka_path", "external_lookup_client");
 
     private static final String FILE_VARIABLE = "LMCACHE_CONFIG_FILE";
     private static final String VARIABLE = "LMCACHE_";
     private static final String OVERRIDE = "lmcache.";
-    private static final Set<String> EXTRA_READ = Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home");
+    private static final Set<String> EXTRA_READ =
+            Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home");
     private static final Set<String> EXTRA_UNUSED = Set.of("use_native", "lmcache_rpc_port");
     private static final int MAX_FILE_BYTES = 1 << 20;
 

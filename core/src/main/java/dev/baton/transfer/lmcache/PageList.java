@@ -9,9 +9,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
-/// A list of memory descriptors as NIXL's Python package sends it: NIXL's own serialisation, inside of Python's pickle
-/// of its class. The few operations of pickle that this takes are read one by one; nothing is looked up or called.
-/// Immutable.
+/// A list of memory descriptors as NIXL's Python package sends it: NIXL's own serialisation, inside of Python's
+/// pickle of its class. The few operations of pickle that this takes are read one by one; nothing is looked up
+/// or called. Immutable.
 ///
 /// @param module of the class, which Python has to find: `nixl_cu13._bindings` for example
 /// @param memory NIXL's number of the kind of memory
@@ -65,8 +65,20 @@ record PageList(String module, int memory, long[] pages) {
         ByteBuffer out = ByteBuffer.allocate(128 + pages.length * Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
         out.put("nixlSerDes|".getBytes(StandardCharsets.US_ASCII));
         part(out, "nixlDList", "nixlBDList".getBytes(StandardCharsets.US_ASCII));
-        part(out, "t", ByteBuffer.allocate(Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN).putInt(memory).array());
-        part(out, "n", ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN).putLong(size()).array());
+        part(
+                out,
+                "t",
+                ByteBuffer.allocate(Integer.BYTES)
+                        .order(ByteOrder.LITTLE_ENDIAN)
+                        .putInt(memory)
+                        .array());
+        part(
+                out,
+                "n",
+                ByteBuffer.allocate(Long.BYTES)
+                        .order(ByteOrder.LITTLE_ENDIAN)
+                        .putLong(size())
+                        .array());
         ByteBuffer words = ByteBuffer.allocate(pages.length * Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
         words.asLongBuffer().put(pages);
         part(out, "", words.array());
@@ -74,7 +86,10 @@ record PageList(String module, int memory, long[] pages) {
     }
 
     private static void part(ByteBuffer out, String name, byte[] value) {
-        out.put(name.getBytes(StandardCharsets.US_ASCII)).putLong(value.length).put(value).put(END);
+        out.put(name.getBytes(StandardCharsets.US_ASCII))
+                .putLong(value.length)
+                .put(value)
+                .put(END);
     }
 
     /// Reads a list.

@@ -21,8 +21,8 @@ sealed interface PdMessage {
     /// The receiver's agent.
     ///
     /// @param remoteAgentName the sender's, as the receiver read it
-    /// @param isBaton whether the receiver knows [CancelNotif], which ends LMCache's synchronous one; LMCache passes
-    ///     the field over
+    /// @param isBaton whether the receiver knows [CancelNotif], which ends LMCache's synchronous one; LMCache
+    ///     passes the field over
     record NixlInitResponse(byte[] remoteAgentName, byte[] remoteMetadata, boolean isBaton) implements PdMessage {
         @Override
         public Map<String, Object> fields() {
@@ -154,7 +154,8 @@ sealed interface PdMessage {
                         fields.text("dtype"),
                         (int) fields.number("last_chunk_toks", 1, Integer.MAX_VALUE),
                         fields.numbers("baton_checksums"));
-            case "AllocResponse" -> new AllocResponse(indexes(fields, "already_sent_indexes"), indexes(fields, "remote_indexes"));
+            case "AllocResponse" ->
+                new AllocResponse(indexes(fields, "already_sent_indexes"), indexes(fields, "remote_indexes"));
             case "CancelNotif" -> new CancelNotif(fields.text("req_id"), fields.texts("keys"));
             case "ProxyNotif" -> new ProxyNotif(fields.text("req_id"));
             default -> throw new ProtocolException("a message of LMCache's of another type");

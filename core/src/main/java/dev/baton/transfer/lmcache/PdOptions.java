@@ -7,8 +7,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 
-/// Settings of prefill and decode over NIXL, under LMCache's names of today (`pd_role`) and of the generation before
-/// (`nixl_role`), which are the same settings.
+/// Settings of prefill and decode over NIXL, under LMCache's names of today (`pd_role`) and of the generation
+/// before (`nixl_role`), which are the same settings.
 ///
 /// @param isSender `pd_role`: whether this is a prefiller, else a decoder
 /// @param bufferBytes `pd_buffer_size`: a decoder's memory for chunks that arrive
@@ -52,8 +52,8 @@ record PdOptions(
     static final Set<String> KEYS = keys();
 
     /// Keys whose value may be a list: one for each rank.
-    static final Set<String> LISTS = Set.of(
-            "pd_peer_init_port", "nixl_peer_init_port", "pd_peer_alloc_port", "nixl_peer_alloc_port", BACKENDS);
+    static final Set<String> LISTS =
+            Set.of("pd_peer_init_port", "nixl_peer_init_port", "pd_peer_alloc_port", "nixl_peer_alloc_port", BACKENDS);
 
     private static final int MAX_PORT = 65_535;
     private static final double MAX_BYTES = 1L << 50;

@@ -25,13 +25,13 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// A decoder's side of LMCache's prefill and decode: memory in pages of one chunk that prefillers write to over NIXL,
-/// and the two ports where they ask for it. For loads it is a tier, from which a chunk is taken once for each prefill
-/// that announced it.
+/// A decoder's side of LMCache's prefill and decode: memory in pages of one chunk that prefillers write to over
+/// NIXL, and the two ports where they ask for it. For loads it is a tier, from which a chunk is taken once for
+/// each prefill that announced it.
 ///
-/// A chunk that nobody takes is dropped after [#KEPT]. LMCache's messages do not tell when a chunk has been written,
-/// so it is believed as soon as its key is there, as by LMCache; a Baton's chunk has a checksum, and one that does not
-/// fit (yet) is a miss. Thread-safe.
+/// A chunk that nobody takes is dropped after [#KEPT]. LMCache's messages do not tell when a chunk has been
+/// written, so it is believed as soon as its key is there, as by LMCache; a Baton's chunk has a checksum, and
+/// one that does not fit (yet) is a miss. Thread-safe.
 final class PdReceiver implements Tier {
     private static final Logger LOG = LoggerFactory.getLogger(PdReceiver.class);
 
@@ -81,8 +81,8 @@ final class PdReceiver implements Tier {
         int pages = (int) Math.min(options.bufferBytes() / pageBytes, Integer.MAX_VALUE);
         if (pages == 0) {
             arena.close();
-            throw new TransferException("pd_buffer_size is %d, less than a chunk of %d bytes"
-                    .formatted(options.bufferBytes(), pageBytes));
+            throw new TransferException(
+                    "pd_buffer_size is %d, less than a chunk of %d bytes".formatted(options.bufferBytes(), pageBytes));
         }
         this.pageBytes = pageBytes;
         this.timeout = timeout;
@@ -109,7 +109,8 @@ final class PdReceiver implements Tier {
 
     private PdAgent startAgent(PdOptions options, Map<String, String> environment) {
         try {
-            return new PdAgent(options.nixlHome(), environment, UUID.randomUUID().toString(), memory);
+            return new PdAgent(
+                    options.nixlHome(), environment, UUID.randomUUID().toString(), memory);
         } catch (RuntimeException e) {
             arena.close();
             throw e;
@@ -133,7 +134,8 @@ final class PdReceiver implements Tier {
                     (from, message) -> {
                         // A REQ's or DEALER's empty frame, if it has one, goes back with the answer.
                         List<byte[]> answer = new ArrayList<>(message.subList(0, message.size() - 1));
-                        answer.add(answerer.answer(PdMessage.read(message.getLast())).bytes());
+                        answer.add(answerer.answer(PdMessage.read(message.getLast()))
+                                .bytes());
                         from.send(answer);
                     });
         } catch (IOException e) {
@@ -162,12 +164,9 @@ final class PdReceiver implements Tier {
                 String module = register.localPages().length == 0
                         ? MODULE
                         : PageList.read(register.localPages()).module();
-                PageList pages = PageList.of(
-                        module,
-                        dev.baton.transfer.nixl.NixlAgent.DRAM,
-                        memory.address(),
-                        pageBytes,
-                        (int) (memory.byteSize() / pageBytes));
+                PageList pages =
+                        PageList.of(module, dev.baton.transfer.nixl.NixlAgent.DRAM, memory.address(), pageBytes, (int)
+                                (memory.byteSize() / pageBytes));
                 yield new PdMessage.NixlMemRegResponse(pages.bytes());
             }
             default -> throw new ProtocolException("a question for another port");

@@ -9,7 +9,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -71,7 +70,8 @@ final class PdSender implements AutoCloseable {
         this.dtype = dtype;
         this.chunk = arena.allocate(chunkBytes, 4096);
         try {
-            this.agent = new PdAgent(options.nixlHome(), environment, UUID.randomUUID().toString(), chunk);
+            this.agent = new PdAgent(
+                    options.nixlHome(), environment, UUID.randomUUID().toString(), chunk);
         } catch (RuntimeException e) {
             arena.close();
             throw e;
@@ -113,14 +113,16 @@ final class PdSender implements AutoCloseable {
     private Receiver meet(Spec to) throws IOException {
         PdMessage.NixlInitRequest hello = new PdMessage.NixlInitRequest(agent.call(it -> it.metadata(), timeout));
         if (!(ask(to.host(), to.initPort(), hello) instanceof PdMessage.NixlInitResponse answer)) {
-            throw new ProtocolException("%s:%d answers something else than its agent".formatted(to.host(), to.initPort()));
+            throw new ProtocolException(
+                    "%s:%d answers something else than its agent".formatted(to.host(), to.initPort()));
         }
         String name = agent.call(it -> it.load(answer.remoteMetadata()), timeout);
         PageList mine = PageList.of(MODULE, NixlAgent.DRAM, chunk.address(), chunk.byteSize(), 1);
-        PdMessage.NixlMemRegRequest register = new PdMessage.NixlMemRegRequest(
-                answer.remoteAgentName(), "", mine.bytes());
+        PdMessage.NixlMemRegRequest register =
+                new PdMessage.NixlMemRegRequest(answer.remoteAgentName(), "", mine.bytes());
         if (!(ask(to.host(), to.initPort(), register) instanceof PdMessage.NixlMemRegResponse pages)) {
-            throw new ProtocolException("%s:%d answers something else than its pages".formatted(to.host(), to.initPort()));
+            throw new ProtocolException(
+                    "%s:%d answers something else than its pages".formatted(to.host(), to.initPort()));
         }
         return new Receiver(name, PageList.read(pages.remotePages()), answer.isBaton());
     }
@@ -130,8 +132,7 @@ final class PdSender implements AutoCloseable {
                 .getLast());
     }
 
-    private void write(Spec to, Receiver receiver, String key, ChunkHead head, MemorySegment bytes)
-            throws IOException {
+    private void write(Spec to, Receiver receiver, String key, ChunkHead head, MemorySegment bytes) throws IOException {
         PdMessage.AllocRequest request = new PdMessage.AllocRequest(
                 List.of(key),
                 head.format(),

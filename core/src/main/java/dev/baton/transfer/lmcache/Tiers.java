@@ -77,8 +77,7 @@ final class Tiers implements Closeable {
         cpu.map(CpuTier::memory).ifPresent(chunks -> {
             metrics.gauge("lmcache:local_cache_usage", "Bytes of chunks in memory.", chunks::usedBytes);
             metrics.gauge("lmcache:local_cpu_hot_cache_count", "Chunks in memory.", chunks::numChunks);
-            metrics.counter(
-                    "lmcache:local_cpu_evict_keys_count", "Chunks that went to make room.", chunks::numEvicted);
+            metrics.counter("lmcache:local_cpu_evict_keys_count", "Chunks that went to make room.", chunks::numEvicted);
         });
     }
 

@@ -155,8 +155,7 @@ public final class NixlAgent implements AutoCloseable {
         return begin(WRITE, remoteAgent, remoteMemory, remoteDevice, piece);
     }
 
-    private Transfer begin(
-            int operation, String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
+    private Transfer begin(int operation, String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
         MemorySegment here = MemorySegment.NULL;
         MemorySegment there = MemorySegment.NULL;
         try (Arena call = Arena.ofConfined()) {

@@ -102,12 +102,12 @@ class PdMessageTest {
         PageList list = PageList.read(hex(PICKLED));
         assertThat(list.module()).isEqualTo("nixl_cu13._bindings");
         assertThat(list.memory()).isZero();
-        assertThat(list.pages())
-                .containsExactly(0x1000, 0x200, 0, 0x1200, 0x200, 0, 0x7f0011223344L, 0x200, 0);
-        assertThat(PageList.read(hex("80049598000000000000008c136e69786c5f637531332e5f62696e64696e6773948c0d6e69786c5866"
-                                + "6572444c69737494939429819443686e69786c5365724465737c6e69786c444c6973740a00000000000000"
-                                + "6e69786c42444c6973747c740400000000000000010000007c6e080000000000000001000000000000007c"
-                                + "18000000000000000010000000000000000200000000000003000000000000007c94622e"))
+        assertThat(list.pages()).containsExactly(0x1000, 0x200, 0, 0x1200, 0x200, 0, 0x7f0011223344L, 0x200, 0);
+        assertThat(PageList.read(
+                                hex("80049598000000000000008c136e69786c5f637531332e5f62696e64696e6773948c0d6e69786c5866"
+                                        + "6572444c69737494939429819443686e69786c5365724465737c6e69786c444c6973740a00000000000000"
+                                        + "6e69786c42444c6973747c740400000000000000010000007c6e080000000000000001000000000000007c"
+                                        + "18000000000000000010000000000000000200000000000003000000000000007c94622e"))
                         .memory())
                 .as("memory of a GPU")
                 .isEqualTo(1);
@@ -118,15 +118,17 @@ class PdMessageTest {
     void listThatIsWrittenIsTheOneThatNixlsPythonWasSeenToRead() throws ProtocolException {
         PageList list = PageList.of("nixl_cu13._bindings", 0, 0x7f0000001000L, 0x200, 3);
         assertThat(HexFormat.of().formatHex(list.bytes()))
-                .isEqualTo("80048c136e69786c5f637531332e5f62696e64696e67738c0d6e69786c58666572444c6973749329814298000000"
-                        + "6e69786c5365724465737c6e69786c444c6973740a000000000000006e69786c42444c6973747c7404000000"
-                        + "00000000000000007c6e080000000000000003000000000000007c480000000000000000100000007f000000"
-                        + "02000000000000000000000000000000120000007f0000000200000000000000000000000000000014000000"
-                        + "7f0000000200000000000000000000000000007c622e");
+                .isEqualTo(
+                        "80048c136e69786c5f637531332e5f62696e64696e67738c0d6e69786c58666572444c6973749329814298000000"
+                                + "6e69786c5365724465737c6e69786c444c6973740a000000000000006e69786c42444c6973747c7404000000"
+                                + "00000000000000007c6e080000000000000003000000000000007c480000000000000000100000007f000000"
+                                + "02000000000000000000000000000000120000007f0000000200000000000000000000000000000014000000"
+                                + "7f0000000200000000000000000000000000007c622e");
         PageList again = PageList.read(list.bytes());
         assertThat(again).usingRecursiveComparison().isEqualTo(list);
         assertThat(again.address(2)).isEqualTo(0x7f0000001400L);
-        assertThat(PageList.read(PageList.of("a.b", 0, 8, 512, 1_000).bytes()).size()).isEqualTo(1_000);
+        assertThat(PageList.read(PageList.of("a.b", 0, 8, 512, 1_000).bytes()).size())
+                .isEqualTo(1_000);
     }
 
     @ParameterizedTest
@@ -147,7 +149,10 @@ class PdMessageTest {
     void damagedBytesAreReadOrRefusedAndNothingElse() {
         Random random = new Random(1);
         for (int i = 0; i < 100_000; i++) {
-            byte[] bytes = hex(i % 2 == 0 ? PICKLED : (String) OF_LMCACHE.get(i % OF_LMCACHE.size()).get()[0]);
+            byte[] bytes = hex(
+                    i % 2 == 0
+                            ? PICKLED
+                            : (String) OF_LMCACHE.get(i % OF_LMCACHE.size()).get()[0]);
             for (int j = random.nextInt(4); j >= 0; j--) {
                 bytes[random.nextInt(bytes.length)] = (byte) random.nextInt(256);
             }

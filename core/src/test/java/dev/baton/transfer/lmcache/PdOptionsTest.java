@@ -43,8 +43,7 @@ class PdOptionsTest {
                 nixl_backends: [UCX]
                 """);
         assertThat(PdOptions.of(settings))
-                .contains(new PdOptions(
-                        false, 1 << 30, "10.0.0.2", 7300, 7400, Optional.empty(), 0, Optional.empty()));
+                .contains(new PdOptions(false, 1 << 30, "10.0.0.2", 7300, 7400, Optional.empty(), 0, Optional.empty()));
         assertThat(settings.warnings()).isEmpty();
         assertThat(LmCacheOptions.of(settings, "m", Optional.empty()).saveUnfullChunk())
                 .as("a prompt's last chunk is handed over as well")
@@ -75,25 +74,27 @@ class PdOptionsTest {
                 "LMCACHE_PD_PEER_ALLOC_PORT", "7400",
                 "LMCACHE_PD_BUFFER_SIZE", "1000",
                 "LMCACHE_PD_BUFFER_DEVICE", "cpu");
-        assertThat(PdOptions.of(LmCacheSettings.read(Map.of(), environment))
-                        .map(PdOptions::initPort))
+        assertThat(PdOptions.of(LmCacheSettings.read(Map.of(), environment)).map(PdOptions::initPort))
                 .contains(7300);
     }
 
     @Test
     void nothingIsReadUnlessItIsSwitchedOn() throws IOException {
-        assertThat(PdOptions.of(settings("enable_pd: False\npd_role: receiver"))).isEmpty();
+        assertThat(PdOptions.of(settings("enable_pd: False\npd_role: receiver")))
+                .isEmpty();
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "pd_role: both                | pd_role is \"both\"",
-        "local_cpu: False             | pd_role is \"\"",
-        "pd_role: receiver            | pd_buffer_size is not set; a receiver needs it",
-        "pd_role: sender              | pd_proxy_host is not set; a sender needs it",
-        "pd_buffer_device: cuda       | pd_role",
-        "transfer_channel: mooncake   | pd_role",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "pd_role: both                | pd_role is \"both\"",
+                "local_cpu: False             | pd_role is \"\"",
+                "pd_role: receiver            | pd_buffer_size is not set; a receiver needs it",
+                "pd_role: sender              | pd_proxy_host is not set; a sender needs it",
+                "pd_buffer_device: cuda       | pd_role",
+                "transfer_channel: mooncake   | pd_role",
+            })
     void whatIsMissingIsNamed(String line, String sentence) throws IOException {
         LmCacheSettings settings = settings("enable_pd: True\n" + line);
         assertThatThrownBy(() -> PdOptions.of(settings))
@@ -102,15 +103,16 @@ class PdOptionsTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "pd_buffer_device: cuda       | pd_buffer_device is \"cuda\"",
-        "transfer_channel: mooncake   | transfer_channel is \"mooncake\"",
-        "nixl_backends: [UCX, GDS]    | nixl_backends is \"UCX,GDS\"",
-        "pd_proxy_port: many          | pd_proxy_port is \"many\"",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "pd_buffer_device: cuda       | pd_buffer_device is \"cuda\"",
+                "transfer_channel: mooncake   | transfer_channel is \"mooncake\"",
+                "nixl_backends: [UCX, GDS]    | nixl_backends is \"UCX,GDS\"",
+                "pd_proxy_port: many          | pd_proxy_port is \"many\"",
+            })
     void whatIsNotThereIsRefused(String line, String sentence) throws IOException {
-        LmCacheSettings settings =
-                settings("enable_pd: True\npd_role: sender\npd_proxy_host: h\n" + line);
+        LmCacheSettings settings = settings("enable_pd: True\npd_role: sender\npd_proxy_host: h\n" + line);
         assertThatThrownBy(() -> PdOptions.of(settings))
                 .isInstanceOf(TransferException.class)
                 .hasMessageContaining(sentence);
@@ -123,9 +125,11 @@ class PdOptionsTest {
         assertThat(PdSender.Spec.of(new KvTransferParams(Map.of("disagg_spec", spec))))
                 .contains(new PdSender.Spec("r", "h", 1, 3));
         spec.put("receiver_init_port", List.of());
-        assertThat(PdSender.Spec.of(new KvTransferParams(Map.of("disagg_spec", spec)))).isEmpty();
+        assertThat(PdSender.Spec.of(new KvTransferParams(Map.of("disagg_spec", spec))))
+                .isEmpty();
         spec.put("receiver_init_port", 70_000);
-        assertThat(PdSender.Spec.of(new KvTransferParams(Map.of("disagg_spec", spec)))).isEmpty();
+        assertThat(PdSender.Spec.of(new KvTransferParams(Map.of("disagg_spec", spec))))
+                .isEmpty();
         assertThat(PdSender.Spec.of(KvTransferParams.NONE)).isEmpty();
     }
 }

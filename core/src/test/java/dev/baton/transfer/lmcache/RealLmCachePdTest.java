@@ -30,8 +30,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/// LMCache's own prefill and decode (`PDBackend`), run by the Python that `LMCACHE_PYTHON` names, as the other side, over
-/// a real NIXL library.
+/// LMCache's own prefill and decode (`PDBackend`), run by the Python that `LMCACHE_PYTHON` names, as the other
+/// side, over a real NIXL library.
 @ExtendWith(KvThreads.class)
 @Timeout(300)
 class RealLmCachePdTest {
@@ -151,8 +151,7 @@ class RealLmCachePdTest {
     }
 
     private static ChunkHead head(int tokens) {
-        return new ChunkHead(
-                2 * LAYERS * tokens * WIDTH * Float.BYTES, ChunkHead.KV_2LTD, 4, 2, LAYERS, tokens, WIDTH);
+        return new ChunkHead(2 * LAYERS * tokens * WIDTH * Float.BYTES, ChunkHead.KV_2LTD, 4, 2, LAYERS, tokens, WIDTH);
     }
 
     private static String key(int chunk) {
@@ -187,7 +186,9 @@ class RealLmCachePdTest {
             sender.send(spec, key(0), head(CHUNK_TOKENS), chunk); // for a second request
             sender.cancel(spec, List.of(key(0), key(1), key(2)));
             assertThat(receiver.numFree()).isEqualTo(2);
-            assertThat(receiver.contains(key(0))).as("the other request still comes for it").isTrue();
+            assertThat(receiver.contains(key(0)))
+                    .as("the other request still comes for it")
+                    .isTrue();
             assertThatThrownBy(() -> receiver.get(key(3), head(CHUNK_TOKENS - 1), target))
                     .isInstanceOf(BadChunkException.class)
                     .hasMessageContaining("shape");
@@ -203,8 +204,7 @@ class RealLmCachePdTest {
     void chunksOfLmCachesSenderArriveHere() throws Exception {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
-        PdOptions options =
-                new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
+        PdOptions options = new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
         try (ZmtpServer proxy = ZmtpServer.start(
                         "test-proxy",
                         Zmtp.SocketType.PULL,
@@ -213,16 +213,17 @@ class RealLmCachePdTest {
                         new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
                         (_, message) -> announced.add(MsgPack.map("a notification", Zmtp.single(message))
                                 .text("req_id")));
-                PdReceiver receiver = unlessNixlIsMissing(
-                        () -> new PdReceiver(options, System.getenv(), CHUNK_BYTES, PATIENCE));
+                PdReceiver receiver =
+                        unlessNixlIsMissing(() -> new PdReceiver(options, System.getenv(), CHUNK_BYTES, PATIENCE));
                 LmCache sender = new LmCache("sender", freePort(), freePort(), proxy.port());
                 Arena arena = Arena.ofConfined()) {
             int free = receiver.numFree();
             MemorySegment target = arena.allocate(CHUNK_BYTES);
             for (int round = 0; round < 3; round++) {
                 int first = 10 * round;
-                List<String> keys =
-                        IntStream.range(first, first + 4).mapToObj(RealLmCachePdTest::key).toList();
+                List<String> keys = IntStream.range(first, first + 4)
+                        .mapToObj(RealLmCachePdTest::key)
+                        .toList();
                 String[] sums = sender.ask("send %d %d %d r%d 7 %s"
                                 .formatted(
                                         round,
