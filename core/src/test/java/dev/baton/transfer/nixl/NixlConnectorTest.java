@@ -195,7 +195,7 @@ class NixlConnectorTest {
                                 metadata.lengths()[layer]);
                     }
                 }
-                NixlAgent.Read read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
+                NixlAgent.Transfer read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
                 await().until(() -> read.status() != NixlAgent.Status.IN_PROGRESS);
                 assertThat(read.status()).isEqualTo(NixlAgent.Status.DONE);
                 assertThat(read.end()).isTrue();
