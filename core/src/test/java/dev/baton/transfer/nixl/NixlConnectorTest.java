@@ -65,6 +65,7 @@ class NixlConnectorTest {
                     .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
                     .contains("vllm:nixl_num_descriptors_sum %s\n"
                             .formatted((double) decoder.connector.stats().numDescriptors()));
+            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
         }
     }
 
