@@ -18,6 +18,15 @@ final class HealthOptions {
     Duration probeInterval = Duration.ZERO;
 
     @Option(
+            names = "--probe-timeout",
+            defaultValue = "1",
+            paramLabel = "SECONDS",
+            converter = Seconds.Positive.class,
+            description = "Time for the answer to a health probe; three late ones in a row from an engine that says"
+                    + " nothing else either mean that it is down (default: ${DEFAULT-VALUE}).")
+    Duration probeTimeout = Duration.ZERO;
+
+    @Option(
             names = "--scrape-interval",
             defaultValue = "1",
             paramLabel = "SECONDS",

@@ -253,7 +253,8 @@ final class RouterCommand implements Callable<Integer> {
         RouterDeadlines deadlines = RouterDeadlines.defaults()
                 .withPrefill(prefillTimeout)
                 .withAnswer(answerTimeout)
-                .withGap(gapTimeout);
+                .withGap(gapTimeout)
+                .withProbe(health.probeTimeout);
         try {
             return RouterConfig.builder(host, port, discovery.engines())
                     .fleet(discovery.fleet())

@@ -1,17 +1,20 @@
 package dev.baton.discovery;
 
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Threads;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpServer;
+import java.io.IOException;
+import java.net.ProtocolException;
 import java.time.Duration;
-import java.util.Objects;
+import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
-import org.zeromq.ZMQException;
-import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.node.ObjectNode;
 
 /// Engines that register over ZeroMQ, as those with vLLM's P2pNcclConnector do with the proxies made for them:
 /// every 3 s a DEALER sends a MessagePack map to this ROUTER,
@@ -25,14 +28,17 @@ import tools.jackson.databind.node.ObjectNode;
 /// that is none of these changes nothing. ZeroMQ knows no key here: what may register is limited by address
 /// alone.
 ///
-/// One thread, `baton-zmq-registrations`, owns the socket. Thread-safe.
+/// Each engine's connection has a thread, `baton-zmq-registrations-...`. Thread-safe.
 public final class ZmqRegistrations implements EngineSource {
     /// What vLLM's proxies allow.
     public static final Duration TIME_TO_LIVE = Duration.ofSeconds(5);
 
     private static final Logger LOG = LoggerFactory.getLogger(ZmqRegistrations.class);
-    private static final int TURN_MILLIS = 100;
-    private static final int WAITING_MESSAGES = 10_000;
+    private static final Duration TURN = Duration.ofMillis(100);
+    private static final int MAX_MESSAGE_BYTES = 64 << 10;
+    private static final int MAX_ENGINES = 4_096;
+    /// Of a connection, not of an engine: it is only asked for a sign of life then.
+    private static final Duration SILENCE = Duration.ofMinutes(1);
     /// Between two lines of the log about messages that cannot be used.
     private static final long COMPLAINT_NANOS = Duration.ofSeconds(10).toNanos();
 
@@ -40,12 +46,11 @@ public final class ZmqRegistrations implements EngineSource {
     private final int port;
     private final Duration timeToLive;
     private final AllowedEngines allowed;
-    private final ZContext context = new ZContext(1);
-    private volatile boolean closed;
-    private @Nullable Thread receiver;
-    private int boundPort;
-    private long numRefused;
-    private long complainedNanos = System.nanoTime() - COMPLAINT_NANOS;
+    private final CountDownLatch closing = new CountDownLatch(1);
+    private volatile @Nullable ZmtpServer server;
+    private volatile @Nullable Thread clock;
+    private long numRefused; // guarded by this
+    private long complainedNanos = System.nanoTime() - COMPLAINT_NANOS; // guarded by this
 
     /// @param host address to bind, `0.0.0.0` for all
     /// @param port to bind, 0 for any free one
@@ -55,125 +60,96 @@ public final class ZmqRegistrations implements EngineSource {
         this.port = port;
         this.timeToLive = timeToLive;
         this.allowed = allowed;
-        context.setLinger(0);
     }
 
     @Override
     public void start(EngineListener listener) {
-        ZMQ.Socket socket = context.createSocket(SocketType.ROUTER);
-        socket.setRouterHandover(true); // a restarted engine comes back under its identity while the old one lingers
-        socket.setMaxMsgSize(MsgPack.MAX_BYTES);
-        socket.setRcvHWM(WAITING_MESSAGES);
-        socket.setReceiveTimeOut(TURN_MILLIS);
-        socket.setIPv6(host.contains(":"));
-        String address = "tcp://" + (host.contains(":") ? "[" + host + "]" : host) + ":";
-        try {
-            if (port == 0) {
-                boundPort = socket.bindToRandomPort(address.substring(0, address.length() - 1));
-            } else {
-                socket.bind(address + port);
-                boundPort = port;
-            }
-        } catch (ZMQException | IllegalArgumentException e) {
-            context.close();
-            throw new DiscoveryException(
-                    "registrations by ZeroMQ cannot be taken at " + address + port + ": " + e.getMessage());
-        }
         ExpiringFleet fleet = new ExpiringFleet(listener);
-        receiver = Thread.ofPlatform().name("baton-zmq-registrations").daemon().start(() -> receive(socket, fleet));
+        try {
+            server = ZmtpServer.start(
+                    "baton-zmq-registrations",
+                    Zmtp.SocketType.ROUTER,
+                    host,
+                    port,
+                    new ZmtpServer.Limits(MAX_ENGINES, MAX_MESSAGE_BYTES, SILENCE),
+                    (_, message) -> received(message, fleet));
+        } catch (IOException e) {
+            throw new DiscoveryException("registrations by ZeroMQ cannot be taken at tcp://%s:%d: %s"
+                    .formatted(host.contains(":") ? "[" + host + "]" : host, port, e.getMessage()));
+        }
+        clock = Thread.ofPlatform()
+                .name("baton-zmq-registrations-clock")
+                .daemon()
+                .start(() -> expire(fleet));
     }
 
     /// Where it listens, once started.
     public int port() {
-        return boundPort;
+        ZmtpServer started = server;
+        return started == null ? 0 : started.port();
     }
 
     @Override
     public String description() {
-        return "registrations by ZeroMQ at " + host + ":" + (boundPort == 0 ? port : boundPort);
+        return "registrations by ZeroMQ at " + host + ":" + (port() == 0 ? port : port());
     }
 
     @Override
     public void close() {
-        closed = true;
-        Thread running = receiver;
-        if (running != null) {
-            try {
-                running.join(Duration.ofSeconds(5));
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            }
+        closing.countDown();
+        ZmtpServer started = server;
+        if (started != null) {
+            started.close();
         }
-        context.close();
+        Thread running = clock;
+        if (running != null) {
+            Threads.awaitEnd(running);
+        }
     }
 
-    private void receive(ZMQ.Socket socket, ExpiringFleet fleet) {
+    private void expire(ExpiringFleet fleet) {
         try {
-            while (!closed) {
-                byte[] frame = socket.recv();
-                // What waits is read before anybody's time is found to be over.
-                while (frame != null && !closed) {
-                    message(socket, frame, fleet);
-                    frame = socket.recv(ZMQ.DONTWAIT);
-                }
+            while (!closing.await(TURN.toMillis(), TimeUnit.MILLISECONDS)) {
                 fleet.expire();
             }
-        } catch (ZMQException e) {
-            if (!closed) {
-                LOG.error("{} have ended: nobody can register there any more", description(), e);
-            }
-        } finally {
-            socket.close();
+        } catch (InterruptedException e) {
+            LOG.error("{}: engines that fall silent stay from now on", description(), e);
         }
     }
 
-    /// Takes the rest of a message whose first frame is there: the sender's identity, then the map, with or
-    /// without an empty frame between.
-    private void message(ZMQ.Socket socket, byte[] identity, ExpiringFleet fleet) {
-        byte[] last = identity;
-        int frames = 1;
-        while (socket.hasReceiveMore()) {
-            last = Objects.requireNonNullElse(socket.recv(), last);
-            frames++;
-        }
+    /// A message is the map, with or without an empty frame before it.
+    private void received(List<byte[]> message, ExpiringFleet fleet) {
         try {
-            if (frames > 3) {
-                throw new DiscoveryException("a message of " + frames + " frames, needed are 2");
+            if (message.size() > 2) {
+                throw new DiscoveryException("a message of " + message.size() + " frames, needed is 1");
             }
-            register(MsgPack.map(last), fleet);
-        } catch (DiscoveryException e) {
+            register(MsgPack.map("a registration", message.getLast()), fleet);
+        } catch (DiscoveryException | ProtocolException e) {
             complain(String.valueOf(e.getMessage()));
         }
     }
 
-    private void register(ObjectNode message, ExpiringFleet fleet) {
+    private void register(Fields message, ExpiringFleet fleet) throws ProtocolException {
         EngineInfo engine = read(message);
         allowed.check(engine);
-        if (message.path("leaving").asBoolean(false)) {
+        if (message.truthOr("leaving", false)) {
             fleet.left(engine.address(), "it said so");
         } else {
             fleet.heard(engine, Optional.of(timeToLive));
         }
     }
 
-    private static EngineInfo read(ObjectNode message) {
-        EngineRole role = EngineRole.of(text(message, message.has("role") ? "role" : "type"));
-        JsonNode weight = message.path("weight");
+    private static EngineInfo read(Fields message) throws ProtocolException {
+        EngineRole role = EngineRole.of(message.text(message.has("role") ? "role" : "type"));
         return new EngineInfo(
-                EngineAddress.parse(text(message, "http_address")),
+                EngineAddress.parse(message.text("http_address")),
                 role,
-                weight.isNumber() ? weight.doubleValue() : 1,
+                message.doubleOr("weight", 1),
                 new ConnectorEndpoint.P2pNccl(
-                        EngineAddress.parse(text(message, "zmq_address")).toString()));
+                        EngineAddress.parse(message.text("zmq_address")).toString()));
     }
 
-    private static String text(ObjectNode message, String field) {
-        return message.path(field)
-                .asStringOpt()
-                .orElseThrow(() -> new DiscoveryException("a message without '" + field + "'"));
-    }
-
-    private void complain(String what) {
+    private synchronized void complain(String what) {
         numRefused++;
         long now = System.nanoTime();
         if (now - complainedNanos >= COMPLAINT_NANOS) {

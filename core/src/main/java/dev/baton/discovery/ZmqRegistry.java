@@ -1,43 +1,33 @@
 package dev.baton.discovery;
 
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpSender;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
-import tools.jackson.databind.node.JsonNodeFactory;
-import tools.jackson.databind.node.ObjectNode;
+import java.util.LinkedHashMap;
+import java.util.Map;
 
-/// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing tells whether anybody
-/// listens.
-///
-/// About one in a hundred connections that JeroMQ 0.6.0 opens never comes about, whoever listens (its listening
-/// side is sound): what is sent over it stays where it is. So a message that finds the one before still waiting
-/// goes over a new connection.
+/// Registers over ZeroMQ as vLLM's P2pNcclConnector does; see [ZmqRegistrations]. Nothing is answered: what was
+/// sent may still be refused.
 final class ZmqRegistry implements Registry {
-    private static final Duration LINGER = Duration.ofMillis(500);
+    private static final Duration TIMEOUT = Duration.ofSeconds(1);
 
     private final EngineInfo engine;
-    private final ZContext context = new ZContext(1);
     private final EngineAddress router;
-    private ZMQ.Socket socket;
+    private final ZmtpSender sender;
 
     /// @param router `host:port`
     ZmqRegistry(EngineAddress router, EngineInfo engine) {
         this.router = router;
         this.engine = engine;
-        socket = connect();
-    }
-
-    private ZMQ.Socket connect() {
-        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-        socket.setIdentity(zmqAddress().getBytes(StandardCharsets.UTF_8));
-        socket.setSndHWM(1); // what a router that is away has missed is of no use to it
-        socket.setSendTimeOut(0);
-        socket.setLinger((int) LINGER.toMillis());
-        socket.setIPv6(router.host().contains(":"));
-        socket.connect("tcp://" + router);
-        return socket;
+        this.sender = new ZmtpSender(
+                Zmtp.SocketType.DEALER,
+                zmqAddress().getBytes(StandardCharsets.UTF_8),
+                router.host(),
+                router.port(),
+                TIMEOUT);
     }
 
     private String zmqAddress() {
@@ -53,21 +43,21 @@ final class ZmqRegistry implements Registry {
 
     @Override
     public void withdraw() {
-        send(message().put("leaving", true));
+        Map<String, Object> message = message();
+        message.put("leaving", true);
+        send(message);
     }
 
-    /// Refused while an earlier one waits: nobody listens, or the connection is one that never comes about.
-    private void send(ObjectNode message) {
-        if (!socket.send(MsgPackBytes.of(message))) {
-            socket.setLinger(0);
-            socket.close();
-            socket = connect();
-            boolean ignored = socket.send(MsgPackBytes.of(message));
+    private void send(Map<String, Object> message) {
+        try {
+            sender.send(MsgPack.write(message));
+        } catch (IOException e) {
+            throw new DiscoveryException(router + " does not take it (" + e.getMessage() + ")");
         }
     }
 
-    private ObjectNode message() {
-        ObjectNode message = JsonNodeFactory.instance.objectNode();
+    private Map<String, Object> message() {
+        Map<String, Object> message = new LinkedHashMap<>();
         message.put("type", engine.role() == EngineRole.DECODER ? "D" : "P");
         message.put("http_address", engine.address().toString());
         message.put("zmq_address", zmqAddress());
@@ -82,7 +72,6 @@ final class ZmqRegistry implements Registry {
 
     @Override
     public void close() {
-        socket.close();
-        context.close();
+        sender.close();
     }
 }

@@ -98,7 +98,7 @@ final class HealthProber implements AutoCloseable {
     }
 
     private Duration silence() {
-        return interval.multipliedBy(ENOUGH_MISSED);
+        return (interval.compareTo(deadline) < 0 ? deadline : interval).multipliedBy(ENOUGH_MISSED);
     }
 
     @Override

@@ -6,7 +6,7 @@
 /// when one breaks), `Backend` (what each kind of fleet wants written into the two bodies), `RoutingPolicy` and
 /// `EnginePool` (which engine).
 ///
-/// May depend on: `openai`, `http`, `discovery`, `metrics`.
+/// May depend on: `openai`, `http`, `discovery`, `wire`, `metrics`.
 @NullMarked
 package dev.baton.router;
 

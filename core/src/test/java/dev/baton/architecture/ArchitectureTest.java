@@ -24,17 +24,18 @@ class ArchitectureTest {
     private static final Map<String, Set<String>> ARROWS = new TreeMap<>(Map.ofEntries(
             Map.entry("launch", Set.of("discovery", "http")),
             Map.entry("bench", Set.of("openai", "http", "tokenizer")),
-            Map.entry("router", Set.of("openai", "http", "discovery", "metrics")),
+            Map.entry("router", Set.of("openai", "http", "discovery", "wire", "metrics")),
             Map.entry("serving", Set.of("engine", "grammar", "transfer", "openai", "http", "tokenizer", "metrics")),
             Map.entry("engine", Set.of("kvcache", "transfer", "model", "tensor", "metrics")),
-            Map.entry("transfer", Set.of("kvcache", "tensor", "metrics")),
+            Map.entry("transfer", Set.of("kvcache", "tensor", "wire", "metrics")),
             Map.entry("kvcache", Set.of()),
             Map.entry("model", Set.of("tensor")),
             Map.entry("tensor", Set.of()),
             Map.entry("tokenizer", Set.of()),
             Map.entry("grammar", Set.of()),
             Map.entry("openai", Set.of()),
-            Map.entry("discovery", Set.of("http", "metrics")),
+            Map.entry("discovery", Set.of("http", "wire", "metrics")),
+            Map.entry("wire", Set.of()),
             Map.entry("http", Set.of()),
             Map.entry("metrics", Set.of())));
 
@@ -75,7 +76,11 @@ class ArchitectureTest {
         noClasses()
                 .that()
                 .resideInAnyPackage(
-                        "dev.baton.engine..", "dev.baton.kvcache..", "dev.baton.transfer..", "dev.baton.tensor..")
+                        "dev.baton.engine..",
+                        "dev.baton.kvcache..",
+                        "dev.baton.transfer..",
+                        "dev.baton.tensor..",
+                        "dev.baton.wire..")
                 .should()
                 .dependOnClassesThat()
                 .resideInAnyPackage("tools.jackson..", "io.vertx..", "io.netty..", "java.net.http..")

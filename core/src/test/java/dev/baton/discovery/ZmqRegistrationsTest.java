@@ -4,14 +4,19 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpSender;
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Predicate;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -19,21 +24,17 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
-import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /// Engines that register over ZeroMQ, here by a DEALER as vLLM's worker has it.
 @Timeout(60)
 class ZmqRegistrationsTest {
     /// Only tests of silence have one that ends within a test: a busy machine may take a while to look.
     private static final Duration TIME_TO_LIVE = Duration.ofMillis(1500);
-    private static final Duration AGAIN = Duration.ofSeconds(2);
 
     private final FleetRecorder fleet = new FleetRecorder();
     private ZmqRegistrations source = registrations(Duration.ofMinutes(5));
-    private final ZContext context = new ZContext(1);
+    private final List<ZmtpSender> dealers = new ArrayList<>();
 
     @BeforeEach
     void start() {
@@ -52,40 +53,32 @@ class ZmqRegistrationsTest {
 
     @AfterEach
     void close() {
-        context.setLinger(0);
-        context.close();
+        dealers.forEach(ZmtpSender::close);
         source.close();
     }
 
     /// vLLM's `ping`: the identity is the address for KV.
-    private ZMQ.Socket dealer(String identity) {
-        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-        socket.setIdentity(identity.getBytes(StandardCharsets.UTF_8));
-        socket.connect("tcp://127.0.0.1:" + source.port());
-        return socket;
+    private ZmtpSender dealer(String identity) {
+        ZmtpSender sender = new ZmtpSender(
+                Zmtp.SocketType.DEALER,
+                identity.getBytes(StandardCharsets.UTF_8),
+                "127.0.0.1",
+                source.port(),
+                Duration.ofSeconds(5));
+        dealers.add(sender);
+        return sender;
     }
 
-    /// Says it until the fleet is this one, after two seconds in vain over another connection: about one in a
-    /// hundred of JeroMQ's never comes about; see [ZmqRegistry].
-    private void say(ZMQ.Socket dealer, byte[] message, String... addresses) {
+    private void say(ZmtpSender dealer, byte[] message, String... addresses) throws IOException {
         say(dealer, message, recorder -> recorder.addresses().equals(List.of(addresses)));
     }
 
-    private void say(ZMQ.Socket dealer, byte[] message, Predicate<FleetRecorder> until) {
-        String identity = new String(dealer.getIdentity(), StandardCharsets.UTF_8);
-        AtomicLong next = new AtomicLong(System.nanoTime() + AGAIN.toNanos());
+    private void say(ZmtpSender dealer, byte[] message, Predicate<FleetRecorder> until) throws IOException {
         dealer.send(message);
         await().atMost(Duration.ofSeconds(30))
-                .pollInSameThread() // the sockets'
                 .pollDelay(Duration.ZERO)
                 .pollInterval(Duration.ofMillis(10))
-                .until(() -> {
-                    if (System.nanoTime() - next.get() >= 0) {
-                        dealer(identity).send(message);
-                        next.addAndGet(AGAIN.toNanos());
-                    }
-                    return until.test(fleet);
-                });
+                .until(() -> until.test(fleet));
     }
 
     private static byte[] ping(String type, String httpAddress, String zmqAddress) {
@@ -94,12 +87,11 @@ class ZmqRegistrationsTest {
     }
 
     private static byte[] message(String singleQuoted) {
-        JsonNode json = EngineDescriptionTest.json(singleQuoted);
-        return MsgPackBytes.of(json);
+        return MsgPack.write(JsonMapper.shared().readValue(singleQuoted.replace('\'', '"'), Object.class));
     }
 
     @Test
-    void enginesOfVllmRegister() {
+    void enginesOfVllmRegister() throws IOException {
         say(dealer("10.0.0.1:21001"), ping("P", "10.0.0.1:20001", "10.0.0.1:21001"), "10.0.0.1:20001");
         say(
                 dealer("10.0.0.2:22001"),
@@ -114,7 +106,7 @@ class ZmqRegistrationsTest {
 
     /// The very bytes of Python's msgpack for such a map.
     @Test
-    void bytesOfPythonsMsgpackAreRead() {
+    void bytesOfPythonsMsgpackAreRead() throws IOException {
         byte[] text =
                 "\u0083\u00a4type\u00a1P\u00achttp_address\u00ae127.0.0.1:8100 \u00abzmq_address\u00af127.0.0.1:14579"
                         .replace(" ", "")
@@ -125,7 +117,7 @@ class ZmqRegistrationsTest {
     @Test
     void whoIsSilentIsGoneWhileOthersAreHeardAndAlsoIfNobodyIs() throws Exception {
         startWithShortLife();
-        ZMQ.Socket talking = dealer("a");
+        ZmtpSender talking = dealer("a");
         say(dealer("b"), ping("P", "10.0.0.2:1", "10.0.0.2:2"), "10.0.0.2:1");
         say(talking, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1", "10.0.0.2:1");
         long start = System.nanoTime();
@@ -142,8 +134,8 @@ class ZmqRegistrationsTest {
     }
 
     @Test
-    void engineThatSaysThatItLeavesIsGoneAtOnceAndMayComeBack() {
-        ZMQ.Socket dealer = dealer("a");
+    void engineThatSaysThatItLeavesIsGoneAtOnceAndMayComeBack() throws IOException {
+        ZmtpSender dealer = dealer("a");
         say(dealer, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
         say(
                 dealer,
@@ -155,7 +147,7 @@ class ZmqRegistrationsTest {
 
     /// A worker that starts anew has the identity of the one before, whose connection may still look open.
     @Test
-    void restartedEngineTakesItsIdentityOver() {
+    void restartedEngineTakesItsIdentityOver() throws IOException {
         say(dealer("same"), ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
         say(
                 dealer("same"),
@@ -177,8 +169,8 @@ class ZmqRegistrationsTest {
                 "[]",
                 "7"
             })
-    void wrongMessageChangesNothingAndOthersGoOn(String wrong) {
-        ZMQ.Socket dealer = dealer("a");
+    void wrongMessageChangesNothingAndOthersGoOn(String wrong) throws IOException {
+        ZmtpSender dealer = dealer("a");
         dealer.send(message(wrong));
         say(dealer, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
         assertThat(fleet.events()).first().isEqualTo("+10.0.0.1:1");
@@ -188,7 +180,7 @@ class ZmqRegistrationsTest {
     @Test
     void randomBytesChangeNothing() throws Exception {
         Random random = new Random(7);
-        ZMQ.Socket dealer = dealer("a");
+        ZmtpSender dealer = dealer("a");
         for (int i = 0; i < 300; i++) {
             byte[] bytes = new byte[random.nextInt(200)];
             random.nextBytes(bytes);
@@ -199,10 +191,13 @@ class ZmqRegistrationsTest {
                 }
             }
         }
-        dealer.sendMore("one");
-        dealer.sendMore("two");
-        dealer.sendMore("three");
-        dealer.send("four");
+        try (Wire wire = Wire.unconnected()) {
+            wire.connect("127.0.0.1", source.port(), Duration.ofSeconds(5));
+            Zmtp raw = new Zmtp(wire, Zmtp.SocketType.DEALER, 1);
+            raw.greet(Duration.ofSeconds(5));
+            byte[] ping = ping("P", "10.0.0.7:1", "10.0.0.7:2");
+            raw.send(List.of(ping, ping, ping));
+        }
         say(dealer, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1");
         assertThat(fleet.events()).allMatch(event -> event.endsWith("10.0.0.1:1"));
     }

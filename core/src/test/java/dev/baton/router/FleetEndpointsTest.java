@@ -9,7 +9,6 @@ import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
 import dev.baton.discovery.EngineSource;
-import dev.baton.discovery.MsgPackBytes;
 import dev.baton.discovery.Registrar;
 import dev.baton.discovery.StaticEngines;
 import dev.baton.discovery.ZmqRegistrations;
@@ -20,7 +19,11 @@ import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
 import dev.baton.http.ServerTls;
 import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpSender;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -44,11 +47,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.node.JsonNodeFactory;
 
 /// A fleet that is seen and changed over HTTP, and engines that come and go under load.
 @Timeout(120)
@@ -387,10 +386,8 @@ class FleetEndpointsTest {
         AtomicBoolean oneTalks = new AtomicBoolean(true);
         AtomicBoolean done = new AtomicBoolean();
         Thread pinger = Thread.ofPlatform().start(() -> {
-            try (ZContext context = new ZContext(1)) {
-                context.setLinger(0);
-                ZMQ.Socket first = dealer(context, one.address(), zmq.port());
-                ZMQ.Socket second = dealer(context, two.address(), zmq.port());
+            try (ZmtpSender first = dealer(one.address(), zmq.port());
+                    ZmtpSender second = dealer(two.address(), zmq.port())) {
                 while (!done.get()) {
                     if (oneTalks.get()) {
                         first.send(ping(one.address()));
@@ -398,6 +395,8 @@ class FleetEndpointsTest {
                     second.send(ping(two.address()));
                     Fleet.pause(Duration.ofMillis(100));
                 }
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
             }
         });
         try {
@@ -420,19 +419,17 @@ class FleetEndpointsTest {
         assertThat(complete().statusCode()).isEqualTo(503);
     }
 
-    private static ZMQ.Socket dealer(ZContext context, EngineAddress engine, int port) {
-        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-        socket.setIdentity(engine.toString().getBytes(StandardCharsets.UTF_8));
-        socket.connect("tcp://127.0.0.1:" + port);
-        return socket;
+    private static ZmtpSender dealer(EngineAddress engine, int port) {
+        return new ZmtpSender(
+                Zmtp.SocketType.DEALER,
+                engine.toString().getBytes(StandardCharsets.UTF_8),
+                "127.0.0.1",
+                port,
+                Duration.ofSeconds(5));
     }
 
     private static byte[] ping(EngineAddress engine) {
-        return MsgPackBytes.of(JsonNodeFactory.instance
-                .objectNode()
-                .put("type", "D")
-                .put("http_address", engine.toString())
-                .put("zmq_address", "127.0.0.1:14579"));
+        return MsgPack.write(Map.of("type", "D", "http_address", engine.toString(), "zmq_address", "127.0.0.1:14579"));
     }
 
     @ParameterizedTest

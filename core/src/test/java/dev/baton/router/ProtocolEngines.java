@@ -4,9 +4,11 @@ import com.sun.net.httpserver.HttpServer;
 import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
-import dev.baton.discovery.MsgPackBytes;
 import dev.baton.http.Json;
 import dev.baton.router.backend.BackendKind;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpSender;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -16,6 +18,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -23,9 +26,6 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -258,14 +258,13 @@ final class ProtocolEngines implements AutoCloseable {
     private void notifyProxy(String transfer, String prompt) {
         Fleet.pause(STORE_TIME);
         meeting(prompt).countDown();
-        try (ZContext context = new ZContext()) {
-            ObjectNode map = JsonNodeFactory.instance.objectNode();
-            byte[] message = MsgPackBytes.of(map.put("type", "ProxyNotif").put("req_id", transfer));
-            for (int rank = 0; rank < 2; rank++) {
-                ZMQ.Socket socket = context.createSocket(SocketType.PUSH);
-                socket.setLinger(2000);
-                socket.connect("tcp://127.0.0.1:" + announcementPort);
-                socket.send(message);
+        byte[] message = MsgPack.write(Map.of("type", "ProxyNotif", "req_id", transfer));
+        for (int rank = 0; rank < 2; rank++) {
+            try (ZmtpSender sender = new ZmtpSender(
+                    Zmtp.SocketType.PUSH, new byte[0], "127.0.0.1", announcementPort, Duration.ofSeconds(2))) {
+                sender.send(message);
+            } catch (IOException e) {
+                prefiller.violations.add("a notification was not taken: " + e);
             }
         }
     }
@@ -295,33 +294,45 @@ final class ProtocolEngines implements AutoCloseable {
 
     /// Registers as vLLM's P2pNcclConnector does, until it is closed.
     static AutoCloseable register(int port, List<EngineInfo> engines) {
-        ZContext context = new ZContext();
-        Thread pings = Thread.ofVirtual().start(() -> {
-            List<ZMQ.Socket> sockets = engines.stream()
-                    .map(engine -> {
-                        ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-                        socket.setLinger(0);
-                        socket.setIdentity(zmq(engine).orElseThrow().getBytes(StandardCharsets.UTF_8));
-                        socket.connect("tcp://127.0.0.1:" + port);
-                        return socket;
-                    })
-                    .toList();
-            while (!Thread.currentThread().isInterrupted()) {
-                for (int i = 0; i < sockets.size(); i++) {
-                    EngineInfo engine = engines.get(i);
-                    ObjectNode message = JsonNodeFactory.instance.objectNode();
-                    message.put("type", engine.role() == EngineRole.DECODER ? "D" : "P");
-                    message.put("http_address", engine.address().toString());
-                    message.put("zmq_address", zmq(engine).orElseThrow());
-                    sockets.get(i).send(MsgPackBytes.of(message));
-                }
-                Fleet.pause(Duration.ofSeconds(3));
+        Map<ZmtpSender, byte[]> pings = new LinkedHashMap<>();
+        for (EngineInfo engine : engines) {
+            String address = zmq(engine).orElseThrow();
+            ZmtpSender sender = new ZmtpSender(
+                    Zmtp.SocketType.DEALER,
+                    address.getBytes(StandardCharsets.UTF_8),
+                    "127.0.0.1",
+                    port,
+                    Duration.ofSeconds(2));
+            pings.put(
+                    sender,
+                    MsgPack.write(Map.of(
+                            "type",
+                            engine.role() == EngineRole.DECODER ? "D" : "P",
+                            "http_address",
+                            engine.address().toString(),
+                            "zmq_address",
+                            address)));
+        }
+        CountDownLatch closing = new CountDownLatch(1);
+        Thread pinger = Thread.ofVirtual().start(() -> {
+            try {
+                do {
+                    for (Map.Entry<ZmtpSender, byte[]> ping : pings.entrySet()) {
+                        try {
+                            ping.getKey().send(ping.getValue());
+                        } catch (IOException e) {
+                            // nobody listens yet
+                        }
+                    }
+                } while (!closing.await(3, TimeUnit.SECONDS));
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
             }
+            pings.keySet().forEach(ZmtpSender::close);
         });
         return () -> {
-            pings.interrupt();
-            pings.join();
-            context.close();
+            closing.countDown();
+            pinger.join();
         };
     }
 

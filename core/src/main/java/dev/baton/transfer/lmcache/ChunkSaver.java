@@ -1,6 +1,6 @@
 package dev.baton.transfer.lmcache;
 
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;

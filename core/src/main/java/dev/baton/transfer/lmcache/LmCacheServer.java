@@ -1,8 +1,8 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.TransferException;
-import dev.baton.transfer.tcp.Threads;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Threads;
+import dev.baton.wire.Wire;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;

@@ -4,7 +4,7 @@ import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;

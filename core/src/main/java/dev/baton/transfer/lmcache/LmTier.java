@@ -1,6 +1,6 @@
 package dev.baton.transfer.lmcache;
 
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;

@@ -1,7 +1,7 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.TransferException;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;

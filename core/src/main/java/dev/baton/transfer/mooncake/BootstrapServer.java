@@ -1,7 +1,9 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.transfer.tcp.BlockServer;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Fields;
+import dev.baton.wire.Wire;
+import dev.baton.wire.WireServer;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -24,7 +26,7 @@ final class BootstrapServer implements Closeable {
     private static final int MAX_WORKERS = 4_096;
     private static final int MAX_RANK = 65_535;
 
-    private final BlockServer server;
+    private final WireServer server;
     private final Map<Integer, Engine> engines = new TreeMap<>(); // by data-parallel rank; guarded by this
 
     /// A worker that registers.
@@ -115,7 +117,7 @@ final class BootstrapServer implements Closeable {
         server.close();
     }
 
-    private final class Exchange implements BlockServer.Connection {
+    private final class Exchange implements WireServer.Connection {
         private final Wire wire;
 
         Exchange(Wire wire) {

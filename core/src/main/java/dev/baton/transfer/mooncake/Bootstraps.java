@@ -1,6 +1,7 @@
 package dev.baton.transfer.mooncake;
 
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Fields;
+import dev.baton.wire.Wire;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.net.URI;

@@ -14,7 +14,7 @@ import dev.baton.transfer.TransferException;
 import dev.baton.transfer.mooncake.BootstrapServer.Registration;
 import dev.baton.transfer.tcp.Counters;
 import dev.baton.transfer.tcp.ExpiryTimer;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
 import java.net.ProtocolException;
 import java.util.Locale;
 import java.util.Map;

@@ -1,6 +1,7 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockSum;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.mooncake.Rendezvous.Held;
@@ -8,7 +9,7 @@ import dev.baton.transfer.mooncake.XferMetadata.Region;
 import dev.baton.transfer.mooncake.XferMetadata.Want;
 import dev.baton.transfer.mooncake.XferResponse.Status;
 import dev.baton.transfer.tcp.Counters;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
 import java.io.Closeable;
 import java.io.IOException;
 import java.lang.foreign.Arena;

@@ -1,6 +1,7 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockSum;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.mooncake.LandingZone.Window;
@@ -9,8 +10,9 @@ import dev.baton.transfer.mooncake.XferMetadata.Baton;
 import dev.baton.transfer.mooncake.XferMetadata.Region;
 import dev.baton.transfer.mooncake.XferMetadata.Want;
 import dev.baton.transfer.tcp.Counters;
-import dev.baton.transfer.tcp.Threads;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Threads;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
 import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;
@@ -135,7 +137,7 @@ final class Receiver implements Closeable, TeMemory {
             Map<String, Want> wants = Map.of(id, new Want(source.transferId(), new long[0]));
             channel.send(new XferMetadata(ip, port(), wants, List.of(), 1, 1, Optional.empty()).bytes());
             // It has heard it, whether or not it answers: it may do so only when the prefill has ended.
-            channel.receive(options.peerTimeout(), options.peerTimeout());
+            channel.receive(options.peerTimeout());
         } catch (SocketTimeoutException e) {
             LOG.debug("transfer {} will be released: {}", source.transferId(), e.toString());
         } catch (IOException e) {
@@ -155,7 +157,7 @@ final class Receiver implements Closeable, TeMemory {
 
     private Zmtp open(Wire wire, Bootstraps.Worker worker) throws IOException {
         wire.connect(worker.host(), worker.port(), options.connectTimeout());
-        Zmtp channel = new Zmtp(wire, "DEALER", XferResponse.MAX_BYTES);
+        Zmtp channel = new Zmtp(wire, Zmtp.SocketType.DEALER, XferResponse.MAX_BYTES);
         channel.greet(options.peerTimeout());
         return channel;
     }
@@ -302,8 +304,10 @@ final class Receiver implements Closeable, TeMemory {
                 long deadline = System.nanoTime()
                         + options.abortTimeout().plus(EXTRA_PATIENCE).toNanos();
                 while (deadline - System.nanoTime() > 0) {
-                    Answer answer = answer(XferResponse.read(channel.receive(
-                            options.peerTimeout(), options.peerTimeout().dividedBy(4))));
+                    Answer answer = answer(XferResponse.read(Zmtp.single(channel.receive(
+                            options.peerTimeout(),
+                            options.peerTimeout().dividedBy(4),
+                            Duration.ofNanos(deadline - System.nanoTime())))));
                     if (answer.isLast()) {
                         return answer.failure();
                     }

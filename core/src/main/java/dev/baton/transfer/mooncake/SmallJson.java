@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.wire.Fields;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;

@@ -1,7 +1,7 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.transfer.mooncake.TeMemory.Operation;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;

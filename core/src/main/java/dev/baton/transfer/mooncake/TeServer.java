@@ -4,7 +4,8 @@ import dev.baton.transfer.mooncake.TeFraming.Request;
 import dev.baton.transfer.mooncake.TeMemory.Access;
 import dev.baton.transfer.mooncake.TeMemory.Operation;
 import dev.baton.transfer.tcp.BlockServer;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
+import dev.baton.wire.WireServer;
 import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;
@@ -26,8 +27,8 @@ final class TeServer implements Closeable {
     /// How long a peer that has begun a handshake or a header may take for the rest of it.
     private static final Duration FRAME_TIMEOUT = Duration.ofSeconds(5);
 
-    private final BlockServer data;
-    private final BlockServer handshakes;
+    private final WireServer data;
+    private final WireServer handshakes;
 
     /// Binds both ports and begins to answer.
     ///
@@ -78,7 +79,7 @@ final class TeServer implements Closeable {
         byte[] json();
     }
 
-    private record Handshake(Wire wire, DescriptorSource descriptor) implements BlockServer.Connection {
+    private record Handshake(Wire wire, DescriptorSource descriptor) implements WireServer.Connection {
         @Override
         public void run() {
             try (wire) {
@@ -94,7 +95,7 @@ final class TeServer implements Closeable {
         }
     }
 
-    private static final class DataConnection implements BlockServer.Connection {
+    private static final class DataConnection implements WireServer.Connection {
         private final Wire wire;
         private final TeMemory memory;
         private final Duration timeout;

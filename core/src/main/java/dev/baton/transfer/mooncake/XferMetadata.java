@@ -1,5 +1,7 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
 import java.net.ProtocolException;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -7,7 +9,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.TreeMap;
 
 /// A decoder's question for blocks: vLLM's `MooncakeXferMetadata`, one MessagePack map.
 ///
@@ -74,7 +75,7 @@ record XferMetadata(
         map.put("registered_shared_group_ids", Collections.nCopies(regions.size(), List.of(0)));
         map.put("registered_row_offsets", Collections.nCopies(regions.size(), -1));
         baton.ifPresent(it -> map.put("baton", Map.of("compatibility", it.compatibility(), "prompts", it.prompts())));
-        return MsgPack.bytes(map);
+        return MsgPack.write(map);
     }
 
     static XferMetadata read(byte[] message) throws ProtocolException {
@@ -90,7 +91,7 @@ record XferMetadata(
         Optional<Baton> baton = Optional.empty();
         if (fields.has("baton")) {
             Fields own = fields.map("baton");
-            baton = Optional.of(new Baton(texts(own.map("compatibility")), texts(own.map("prompts"))));
+            baton = Optional.of(new Baton(own.textMap("compatibility"), own.textMap("prompts")));
         }
         return new XferMetadata(
                 id(fields.text("remote_hostname")),
@@ -141,14 +142,6 @@ record XferMetadata(
             regions.add(new Region(bases[i], strides[i], payloads[i], names.get(i), (int) layers[i]));
         }
         return regions;
-    }
-
-    private static Map<String, String> texts(Fields fields) throws ProtocolException {
-        Map<String, String> texts = new TreeMap<>();
-        for (String key : fields.map().keySet()) {
-            texts.put(key, fields.text(key));
-        }
-        return texts;
     }
 
     /// A text that goes into logs and answers.

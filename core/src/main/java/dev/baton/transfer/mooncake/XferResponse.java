@@ -1,5 +1,7 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
 import java.net.ProtocolException;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -69,7 +71,7 @@ record XferResponse(
         if (!checksums.isEmpty()) {
             map.put("baton_checksums", checksums);
         }
-        return MsgPack.bytes(map);
+        return MsgPack.write(map);
     }
 
     static XferResponse read(byte[] message) throws ProtocolException {

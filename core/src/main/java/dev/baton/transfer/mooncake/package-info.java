@@ -6,7 +6,7 @@
 /// connector is made from its configuration alone, so nothing could be handed in, and the JDK's server has no
 /// deadline on a slow client short of settings for the whole process.
 ///
-/// May depend on: `transfer`, `kvcache`, `tensor`, `metrics`.
+/// May depend on: `transfer`, `kvcache`, `tensor`, `wire`, `metrics`.
 @NullMarked
 package dev.baton.transfer.mooncake;
 

@@ -1,7 +1,8 @@
 package dev.baton.transfer.nixl;
 
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
 import java.net.ProtocolException;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -58,11 +59,11 @@ record AgentMetadata(
         Map<String, Object> map = new LinkedHashMap<>();
         map.put("engine_id", engineId);
         map.put("agent_metadata", agent);
-        map.put("kv_caches_base_addr", boxed(bases));
+        map.put("kv_caches_base_addr", bases);
         map.put("device_id", deviceId);
         map.put("num_blocks", numBlocks);
-        map.put("block_lens", boxed(lengths));
-        map.put("block_strides", boxed(strides));
+        map.put("block_lens", lengths);
+        map.put("block_strides", strides);
         map.put("kv_cache_layout", layout);
         map.put("block_size", blockTokens);
         map.put("ssm_sizes", List.of(0, 0));
@@ -93,7 +94,7 @@ record AgentMetadata(
     ///
     /// @throws ProtocolException if a field is missing or is something else; names it
     static AgentMetadata decode(byte[] bytes) throws ProtocolException {
-        Fields in = new Fields(MsgPack.read(bytes), "NixlAgentMetadata");
+        Fields in = MsgPack.map("NixlAgentMetadata", bytes);
         long[] bases = in.numbers("kv_caches_base_addr");
         long[] lengths = in.numbers("block_lens");
         long[] strides = in.has("block_strides") ? in.numbers("block_strides") : lengths.clone();
@@ -103,12 +104,12 @@ record AgentMetadata(
         }
         Optional<BatonPool> baton = Optional.empty();
         if (in.has("baton")) {
-            Fields own = new Fields(in.value("baton"), "baton");
+            Fields own = in.map("baton");
             baton = Optional.of(new BatonPool(
                     own.number("base", 1, Long.MAX_VALUE),
                     own.number("block_bytes", 1, Integer.MAX_VALUE),
                     (int) own.number("num_blocks", 1, Integer.MAX_VALUE),
-                    own.texts("fields")));
+                    own.textMap("fields")));
         }
         return new AgentMetadata(
                 in.text("engine_id"),
@@ -121,17 +122,9 @@ record AgentMetadata(
                 in.text("kv_cache_layout"),
                 (int) in.number("block_size", 1, 1 << 20),
                 in.text("attn_backend_name"),
-                in.has("physical_blocks_per_logical_kv_block")
-                        ? (int) in.number("physical_blocks_per_logical_kv_block", 1, 1 << 20)
-                        : 1,
-                in.has("region_mem_types") ? in.list("region_mem_types") : List.of("DRAM"),
-                (int) Math.max(
-                        in.has("dcp_size") ? in.number("dcp_size", 1, 1 << 16) : 1,
-                        in.has("pcp_size") ? in.number("pcp_size", 1, 1 << 16) : 1),
+                (int) in.numberOr("physical_blocks_per_logical_kv_block", 1, 1 << 20, 1),
+                in.has("region_mem_types") ? in.texts("region_mem_types") : List.of("DRAM"),
+                (int) Math.max(in.numberOr("dcp_size", 1, 1 << 16, 1), in.numberOr("pcp_size", 1, 1 << 16, 1)),
                 baton);
-    }
-
-    private static List<Long> boxed(long[] values) {
-        return Arrays.stream(values).boxed().toList();
     }
 }

@@ -11,6 +11,7 @@ import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
+import dev.baton.wire.MsgPack;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;

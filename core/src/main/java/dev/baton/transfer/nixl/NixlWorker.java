@@ -7,7 +7,8 @@ import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.Threads;
+import dev.baton.wire.ZmtpRequests;
 import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
@@ -34,7 +35,6 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import org.zeromq.ZContext;
 
 /// The worker side: one thread, `baton-nixl`, that owns the NIXL agent and does everything with it: reads blocks,
 /// takes and sends notifications, ends leases that have run out. Others hand it tasks. Questions to side channels,
@@ -58,7 +58,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final KvLeases leases;
     private final Counters counters;
     private final Consumer<KvEvent> sink;
-    private final ZContext context = new ZContext(1);
+    private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
     private final Map<String, Load> loads = new ConcurrentHashMap<>();
     private final ThreadPoolExecutor askers = new ThreadPoolExecutor(
@@ -119,7 +119,6 @@ final class NixlWorker implements KvConnector.WorkerSide {
         this.leases = leases;
         this.counters = counters;
         this.sink = sink;
-        context.setLinger(0);
         thread = Thread.ofPlatform().daemon().name("baton-nixl").start(() -> run(library, memory, metadata));
     }
 
@@ -225,7 +224,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
             ask(() -> {
                 try {
                     int[] sums = SideChannel.askSums(
-                            context,
+                            requests,
                             peer.address,
                             load.source.requestId(),
                             load.firstBlock(),
@@ -317,7 +316,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         peer.asked = true;
         ask(() -> {
             try {
-                byte[] payload = SideChannel.askMetadata(context, peer.address, options.peerTimeout());
+                byte[] payload = SideChannel.askMetadata(requests, peer.address, options.peerTimeout());
                 RemotePool found = RemotePool.check(payload, peer.address, options, pool, fields);
                 post(() -> greeted(peer, found));
             } catch (ProtocolException | RuntimeException e) {
@@ -533,9 +532,9 @@ final class NixlWorker implements KvConnector.WorkerSide {
     void close() {
         closed = true;
         post(() -> {}); // wakes it
+        requests.close();
         Threads.awaitEnd(thread);
         askers.shutdown();
         Threads.awaitEnd(askers);
-        context.close();
     }
 }

@@ -2,6 +2,8 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.nixl.AgentMetadata.BatonPool;
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
 import java.net.ProtocolException;
 import java.util.Optional;
 import java.util.SortedMap;
@@ -20,7 +22,7 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
     static RemotePool check(
             byte[] payload, PeerAddress peer, NixlOptions options, PagedKv pool, SortedMap<String, String> fields)
             throws ProtocolException {
-        Fields outer = new Fields(MsgPack.read(payload), "NixlHandshakePayload");
+        Fields outer = MsgPack.map("NixlHandshakePayload", payload);
         String theirHash = outer.text("compatibility_hash");
         byte[] inner = outer.bytes("agent_metadata_bytes");
         String ourHash = options.compatibility().hash();

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.wire.Threads;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;

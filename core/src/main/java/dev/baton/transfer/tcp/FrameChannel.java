@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.wire.Wire;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;

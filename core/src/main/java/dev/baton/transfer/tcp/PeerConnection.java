@@ -1,6 +1,7 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.tensor.PagedKv;
+import dev.baton.wire.Wire;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;

@@ -3,6 +3,8 @@ package dev.baton.transfer.tcp;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
+import dev.baton.wire.Wire;
+import dev.baton.wire.WireServer;
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -20,7 +22,7 @@ import org.slf4j.LoggerFactory;
 ///
 /// Every block goes out under its lease: asked for before, given back after, and stopped in the middle (by closing
 /// the connection) if the lease must end meanwhile.
-final class ServedConnection implements BlockServer.Connection {
+final class ServedConnection implements WireServer.Connection {
     private static final Logger LOG = LoggerFactory.getLogger(ServedConnection.class);
 
     /// How long the rest of a frame may take once it has begun; a handshake too.

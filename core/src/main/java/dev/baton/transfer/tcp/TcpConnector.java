@@ -10,6 +10,8 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.Threads;
+import dev.baton.wire.WireServer;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Map;
@@ -33,7 +35,7 @@ public final class TcpConnector implements KvConnector {
     private final KvLeases leases;
     private final TcpWorker worker;
     private final TcpScheduler scheduler;
-    private final Optional<BlockServer> server;
+    private final Optional<WireServer> server;
     private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
             1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
 
@@ -54,7 +56,7 @@ public final class TcpConnector implements KvConnector {
                         config.port(),
                         options.maxConnections(),
                         wire -> new ServedConnection(wire, self, pool, leases, options, counters)));
-        int port = server.map(BlockServer::port).orElse(0);
+        int port = server.map(WireServer::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
         this.scheduler =
                 new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, expiry::schedule);
@@ -152,7 +154,7 @@ public final class TcpConnector implements KvConnector {
     public void close() {
         timer.shutdownNow();
         worker.close();
-        server.ifPresent(BlockServer::close);
+        server.ifPresent(WireServer::close);
         leases.expireAll();
         Threads.awaitEnd(timer);
     }

@@ -7,6 +7,7 @@ import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.Threads;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.security.SecureRandom;

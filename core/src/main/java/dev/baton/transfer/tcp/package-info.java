@@ -1,7 +1,7 @@
 /// The connector built in: a decoder pulls the blocks that it misses over TCP, each one checksummed, straight
 /// from and into the off-heap pools.
 ///
-/// May depend on: `transfer`, `kvcache`, `tensor`, `metrics`.
+/// May depend on: `transfer`, `kvcache`, `tensor`, `wire`, `metrics`.
 @NullMarked
 package dev.baton.transfer.tcp;
 

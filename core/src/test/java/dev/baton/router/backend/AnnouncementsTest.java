@@ -4,25 +4,24 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.awaitility.Awaitility.await;
 
-import dev.baton.discovery.MsgPackBytes;
 import dev.baton.http.HttpException;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpSender;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
-import tools.jackson.databind.node.JsonNodeFactory;
-import tools.jackson.databind.node.ObjectNode;
 
 /// What LMCache's prefillers announce, over real sockets.
 @Timeout(30)
@@ -32,19 +31,17 @@ class AnnouncementsTest {
     }
 
     private static byte[] notification(String type, String id) {
-        ObjectNode map = JsonNodeFactory.instance.objectNode();
-        return MsgPackBytes.of(map.put("type", type).put("req_id", id));
+        return MsgPack.write(Map.of("type", type, "req_id", id));
     }
 
     @Test
-    void everyRankOfAPrefillerHasToNotify() {
+    void everyRankOfAPrefillerHasToNotify() throws IOException {
         AtomicInteger heard = new AtomicInteger();
         try (ProxyNotifications notifications = ProxyNotifications.listen("127.0.0.1", 0);
-                ZContext context = new ZContext()) {
+                ZmtpSender rank0 = push(notifications.port());
+                ZmtpSender rank1 = push(notifications.port())) {
             notifications.expect("1", 2, heard::incrementAndGet);
             notifications.expect("other", 1, () -> heard.addAndGet(100));
-            ZMQ.Socket rank0 = push(context, notifications.port());
-            ZMQ.Socket rank1 = push(context, notifications.port());
             // as LMCache's msgspec writes it
             rank0.send(HexFormat.of().parseHex("82a474797065aa50726f78794e6f746966a67265715f6964a131"));
             notifications.expect("barrier", 1, heard::incrementAndGet);
@@ -56,17 +53,16 @@ class AnnouncementsTest {
     }
 
     @Test
-    void whatIsNoNotificationIsDropped() {
+    void whatIsNoNotificationIsDropped() throws IOException {
         AtomicInteger heard = new AtomicInteger();
         try (ProxyNotifications notifications = ProxyNotifications.listen("localhost", 0);
-                ZContext context = new ZContext()) {
+                ZmtpSender prefiller = push(notifications.port());
+                ZmtpSender flood = push(notifications.port())) {
             notifications.expect("1", 1, heard::incrementAndGet);
-            ZMQ.Socket prefiller = push(context, notifications.port());
-            prefiller.send("not MessagePack");
+            prefiller.send("not MessagePack".getBytes(StandardCharsets.UTF_8));
             prefiller.send(new byte[0]);
             prefiller.send(notification("AllocRequest", "1"));
             prefiller.send(notification("ProxyNotif", "nobody waits for it"));
-            ZMQ.Socket flood = push(context, notifications.port());
             flood.send(new byte[1 << 20]); // its connection is closed, the others stay
             prefiller.send(notification("ProxyNotif", "1"));
             awaitTimes(heard, 1);
@@ -74,24 +70,20 @@ class AnnouncementsTest {
     }
 
     @Test
-    void whoStopsWaitingIsNotTold() {
+    void whoStopsWaitingIsNotTold() throws IOException {
         AtomicInteger heard = new AtomicInteger();
         try (ProxyNotifications notifications = ProxyNotifications.listen("127.0.0.1", 0);
-                ZContext context = new ZContext()) {
+                ZmtpSender prefiller = push(notifications.port())) {
             notifications.expect("1", 1, () -> heard.addAndGet(100)).close();
             notifications.expect("2", 1, heard::incrementAndGet);
-            ZMQ.Socket prefiller = push(context, notifications.port());
             prefiller.send(notification("ProxyNotif", "1"));
             prefiller.send(notification("ProxyNotif", "2"));
             awaitTimes(heard, 1);
         }
     }
 
-    private static ZMQ.Socket push(ZContext context, int port) {
-        ZMQ.Socket socket = context.createSocket(SocketType.PUSH);
-        socket.setLinger(0);
-        socket.connect("tcp://127.0.0.1:" + port);
-        return socket;
+    private static ZmtpSender push(int port) {
+        return new ZmtpSender(Zmtp.SocketType.PUSH, new byte[0], "127.0.0.1", port, Duration.ofSeconds(5));
     }
 
     @Test

@@ -4,13 +4,19 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.router.policy.RoutingSimulator.Result;
 import dev.baton.router.policy.RoutingSimulator.Workload;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -86,22 +92,101 @@ class RoutingSimulationTest {
     }
 
     private static String row(Workload workload, Map<Mode, Result> results) {
+        return costs(
+                "%dP%dD | %d + %d x %d, %d out | %.1f | %.0f"
+                        .formatted(
+                                workload.prefillers(),
+                                workload.decoders(),
+                                workload.promptTokens(),
+                                workload.turns() - 1,
+                                workload.turnTokens(),
+                                workload.outputTokens(),
+                                workload.load(),
+                                workload.hardware().linkTokensPerMilli()),
+                results);
+    }
+
+    private static String costs(String what, Map<Mode, Result> results) {
         return String.format(
                 Locale.ROOT,
-                "| %dP%dD | %d + %d x %d, %d out | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f | %.2f |",
-                workload.prefillers(),
-                workload.decoders(),
-                workload.promptTokens(),
-                workload.turns() - 1,
-                workload.turnTokens(),
-                workload.outputTokens(),
-                workload.load(),
-                workload.hardware().linkTokensPerMilli(),
+                "| %s | %.0f | %.0f | %.0f | %.0f | %.2f |",
+                what,
                 result(results, Mode.PD).cost(),
                 result(results, Mode.PPD).cost(),
                 result(results, Mode.AGGREGATED).cost(),
                 result(results, Mode.ADAPTIVE).cost(),
                 ratio(results));
+    }
+
+    /// Conversations as a recorder would have seen them: every turn a request of its own, whose blocks begin with
+    /// those of the turn before.
+    private static List<TracedRequest> recorded(int conversations) {
+        SplittableRandom random = new SplittableRandom(SEED);
+        List<TracedRequest> trace = new ArrayList<>();
+        long nextBlock = 1;
+        for (int i = 0; i < conversations; i++) {
+            double at = i * 1000;
+            List<Long> blocks = new ArrayList<>(List.of(0L, 0L));
+            for (int turn = 0; turn < 5; turn++) {
+                blocks.removeLast(); // it was not full, so it is another one now
+                for (int added = random.nextInt(2, turn == 0 ? 20 : 4); added > 0; added--) {
+                    blocks.add(nextBlock++);
+                }
+                int tokens = TracedRequest.BLOCK_TOKENS * blocks.size() - random.nextInt(TracedRequest.BLOCK_TOKENS);
+                trace.add(TracedRequest.of(at, tokens, random.nextInt(1, 300), blocks));
+                at += 3000 + random.nextInt(20_000);
+            }
+        }
+        trace.sort(Comparator.comparingDouble(TracedRequest::atMillis));
+        return TracedRequest.linked(trace);
+    }
+
+    @Test
+    void adaptiveIsAsGoodAsTheBestStaticModeForARecordedTrace() {
+        RoutingSimulator.Replay replay =
+                new RoutingSimulator.Replay(1, 1, RoutingSimulator.gpu(400), recorded(200), 0.5);
+        Map<Mode, Result> results = RoutingSimulator.runAll(replay, SEED);
+        assertThat(ratio(results)).as(results.toString()).isGreaterThanOrEqualTo(0.95);
+    }
+
+    @Test
+    void aTraceIsReadAsItWasPublished(@TempDir Path folder) throws IOException {
+        Path file = folder.resolve("trace.jsonl");
+        Files.writeString(file, """
+                {"timestamp": 0, "input_length": 1030, "output_length": 3, "hash_ids": [0, 7, 8]}
+                {"timestamp": 27482, "input_length": 512, "output_length": 0, "hash_ids": [0]}
+                {"timestamp": 30123, "input_length": 1800, "output_length": 3, "hash_ids": [0, 7, 9, 10]}
+                """);
+        List<TracedRequest> trace = TracedRequest.read(file, 10);
+        assertThat(trace)
+                .containsExactly(
+                        new TracedRequest(0, 0, 1030, 3, List.of(0L, 7L, 8L), -1),
+                        new TracedRequest(1, 27482, 512, 1, List.of(0L), -1),
+                        new TracedRequest(2, 30123, 1800, 3, List.of(0L, 7L, 9L, 10L), 0));
+        assertThat(trace.getFirst().blockTokens(2)).isEqualTo(6);
+        assertThat(TracedRequest.read(file, 1)).hasSize(1);
+    }
+
+    /// A trace at several loads and links, as a table: `scripts/simulate-routing --trace FILE`.
+    @Test
+    @EnabledIfSystemProperty(named = "baton.simulation.trace", matches = ".+")
+    void wholeTrace() throws IOException {
+        List<TracedRequest> trace = TracedRequest.read(
+                Path.of(System.getProperty("baton.simulation.trace")),
+                Integer.getInteger("baton.simulation.requests", 1200));
+        System.out.println("| fleet | load | link tokens/ms | pd | ppd | aggregated | adaptive | ratio |");
+        System.out.println("|---|---|---|---|---|---|---|---|");
+        for (int[] fleet : new int[][] {{1, 1}, {3, 1}, {1, 3}}) {
+            for (double load : new double[] {0.2, 0.5, 0.8}) {
+                for (double link : new double[] {20, 400}) {
+                    Map<Mode, Result> results = RoutingSimulator.runAll(
+                            new RoutingSimulator.Replay(fleet[0], fleet[1], RoutingSimulator.gpu(link), trace, load),
+                            SEED);
+                    System.out.println(
+                            costs("%dP%dD | %.1f | %.0f".formatted(fleet[0], fleet[1], load, link), results));
+                }
+            }
+        }
     }
 
     /// The whole grid, as a table: `scripts/simulate-routing`.

@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -59,6 +60,11 @@ final class RoutingSimulator {
             double load,
             int requests) {}
 
+    /// Requests as they were recorded somewhere, at other distances.
+    ///
+    /// @param load offered, as a part of what the whole fleet could compute about if nothing were cached
+    record Replay(int prefillers, int decoders, Hardware hardware, List<TracedRequest> trace, double load) {}
+
     /// What came of it, over the second half of the requests: what is learned is learned in the first.
     ///
     /// @param cost milliseconds a request, first token and all others, weighted
@@ -68,17 +74,16 @@ final class RoutingSimulator {
     private static final double LOAD_REPORT_MILLIS = 1000;
     private static final double BYTES_PER_TOKEN = 4.3;
 
-    private final Workload workload;
+    private final Hardware hardware;
+    private final int requests;
     private final FleetPolicy policy;
     private final SplittableRandom random;
     private final PriorityQueue<Event> events = new PriorityQueue<>();
     private final List<Engine> prefillers = new ArrayList<>();
     private final List<Engine> decoders = new ArrayList<>();
     private final List<double[]> measured = new ArrayList<>();
-    private final String sharedText;
     private double nowMillis;
     private long nextEvent;
-    private int begun;
 
     private record Event(double atMillis, long number, Runnable action) implements Comparable<Event> {
         @Override
@@ -88,8 +93,10 @@ final class RoutingSimulator {
         }
     }
 
-    private RoutingSimulator(Workload workload, PolicyConfig config, long seed) {
-        this.workload = workload;
+    private RoutingSimulator(
+            int prefillerCount, int decoderCount, Hardware hardware, int requests, PolicyConfig config, long seed) {
+        this.hardware = hardware;
+        this.requests = requests;
         this.random = new SplittableRandom(seed);
         this.policy = new FleetPolicy(
                 config,
@@ -97,29 +104,48 @@ final class RoutingSimulator {
                 () -> Math.round(nowMillis * 1e6),
                 () -> Math.round(nowMillis),
                 new SplittableRandom(seed + 1));
-        for (int i = 0; i < workload.prefillers; i++) {
+        for (int i = 0; i < prefillerCount; i++) {
             prefillers.add(new Engine(new EngineAddress("prefiller" + i, 8100), EngineRole.PREFILLER));
         }
-        for (int i = 0; i < workload.decoders; i++) {
+        for (int i = 0; i < decoderCount; i++) {
             decoders.add(new Engine(new EngineAddress("decoder" + i, 8200), EngineRole.DECODER));
         }
-        this.sharedText = text(workload.sharedTokens, new SplittableRandom(7));
     }
 
     /// Runs a workload to its end.
     static Result run(Workload workload, PolicyConfig config, long seed) {
-        return new RoutingSimulator(workload, config, seed).run(config);
+        RoutingSimulator simulator = new RoutingSimulator(
+                workload.prefillers, workload.decoders, workload.hardware, workload.requests, config, seed);
+        simulator.new Conversations(workload).arrive();
+        return simulator.run(config);
+    }
+
+    /// Replays a trace to its end.
+    static Result run(Replay replay, PolicyConfig config, long seed) {
+        RoutingSimulator simulator = new RoutingSimulator(
+                replay.prefillers, replay.decoders, replay.hardware, replay.trace.size(), config, seed);
+        double work = 0;
+        for (TracedRequest request : replay.trace) {
+            work += simulator.millisOf(0, request.inputTokens(), request.outputTokens());
+        }
+        double span = Math.max(1, replay.trace.getLast().atMillis());
+        double stretch = work / ((replay.prefillers + replay.decoders) * replay.load * span);
+        for (TracedRequest request : replay.trace) {
+            simulator.after(
+                    request.atMillis() * stretch,
+                    () -> simulator.new Request(new Traced(replay.trace, request), request.outputTokens()).route());
+        }
+        return simulator.run(config);
     }
 
     private Result run(PolicyConfig config) {
-        arrive();
         reportLoads();
-        while (measured.size() < workload.requests) {
+        while (measured.size() < requests) {
             Event event = events.poll();
             nowMillis = event.atMillis;
             event.action.run();
         }
-        List<double[]> counted = measured.subList(workload.requests / 2, workload.requests);
+        List<double[]> counted = measured.subList(requests / 2, requests);
         double ttft = mean(counted, 0);
         double decode = mean(counted, 1);
         double[] sorted =
@@ -128,8 +154,15 @@ final class RoutingSimulator {
                 config.ttftWeight() * ttft + config.tpotWeight() * decode,
                 ttft,
                 sorted[(int) (0.99 * (sorted.length - 1))],
-                decode / Math.max(1, workload.outputTokens - 1),
+                decode / Math.max(1, mean(counted, 2) - 1),
                 policy.report().routes());
+    }
+
+    /// What an engine computes for a request about, in a batch of 16.
+    private double millisOf(double cached, double computed, double output) {
+        return computed / hardware.prefillTokensPerMilli
+                + computed * (cached + computed / 2) / 1e7 * hardware.attentionMillis
+                + output * (hardware.stepMillis / 16 + hardware.stepMillisPerStream);
     }
 
     private static double mean(List<double[]> rows, int column) {
@@ -144,26 +177,6 @@ final class RoutingSimulator {
         prefillers.forEach(Engine::report);
         decoders.forEach(Engine::report);
         after(LOAD_REPORT_MILLIS, this::reportLoads);
-    }
-
-    /// Conversations come as a Poisson process whose rate grows at the beginning.
-    private void arrive() {
-        if (begun++ * workload.turns < 3 * workload.requests) {
-            new Conversation().ask();
-        }
-        double conversationMillis = 0;
-        Hardware hw = workload.hardware;
-        double context = workload.sharedTokens;
-        for (int turn = 0; turn < workload.turns; turn++) {
-            double computed = turn == 0 ? workload.promptTokens : workload.turnTokens;
-            conversationMillis += computed / hw.prefillTokensPerMilli
-                    + computed * (context + computed / 2) / 1e7 * hw.attentionMillis
-                    + workload.outputTokens * (hw.stepMillis / 16 + hw.stepMillisPerStream);
-            context += computed + workload.outputTokens;
-        }
-        double rate = workload.load * (workload.prefillers + workload.decoders) / conversationMillis;
-        double ramp = Math.min(1, 0.3 + 3.0 * measured.size() / workload.requests);
-        after(exponential(1 / (ramp * rate)), this::arrive);
     }
 
     private double exponential(double mean) {
@@ -181,16 +194,163 @@ final class RoutingSimulator {
         return text.toString();
     }
 
-    private final class Conversation {
+    /// What a request asks about, as far as engines can have it in their caches.
+    private interface Prompt {
+        int tokens();
+
+        PolicyRequest facts();
+
+        /// How much of it an engine has that holds these pieces, each with so many tokens.
+        int held(Map<Object, Integer> pieces);
+
+        /// Puts its pieces into an engine's cache, the first `tokens` of prompt and answer.
+        void hold(Engine engine, int tokens);
+
+        void answered(int output);
+    }
+
+    /// A prompt of a trace. Its blocks are in a cache, and what an engine wrote behind the turn before.
+    private static final class Traced implements Prompt {
+        private final List<TracedRequest> trace;
+        private final TracedRequest request;
+
+        private Traced(List<TracedRequest> trace, TracedRequest request) {
+            this.trace = trace;
+            this.request = request;
+        }
+
+        @Override
+        public int tokens() {
+            return request.inputTokens();
+        }
+
+        @Override
+        public PolicyRequest facts() {
+            ObjectNode body = JsonNodeFactory.instance.objectNode();
+            body.put("model", "m").put("prompt", text(request));
+            return new PolicyRequest(body, false, "");
+        }
+
+        /// What the turn before asked, and something new; or the blocks.
+        private String text(TracedRequest of) {
+            if (of.earlier() >= 0) {
+                TracedRequest before = trace.get(of.earlier());
+                return text(before)
+                        + RoutingSimulator.text(
+                                of.inputTokens() - before.inputTokens(), new SplittableRandom(-1 - of.number()));
+            }
+            StringBuilder blocks = new StringBuilder();
+            for (int i = 0; i < of.blocks().size(); i++) {
+                blocks.append(RoutingSimulator.text(
+                        of.blockTokens(i), new SplittableRandom(of.blocks().get(i))));
+            }
+            return blocks.toString();
+        }
+
+        @Override
+        public int held(Map<Object, Integer> pieces) {
+            int held = 0;
+            for (int i = 0;
+                    i < request.blocks().size() && pieces.get(request.blocks().get(i)) != null;
+                    i++) {
+                held += request.blockTokens(i);
+            }
+            if (request.earlier() >= 0) {
+                TracedRequest before = trace.get(request.earlier());
+                boolean wrote = pieces.get(before.number()) != null; // an Integer; blocks are Longs
+                held = Math.max(held, wrote ? before.inputTokens() + before.outputTokens() : 0);
+            }
+            return held;
+        }
+
+        @Override
+        public void hold(Engine engine, int tokens) {
+            if (tokens > request.inputTokens()) {
+                engine.put(request.number(), tokens - request.inputTokens());
+            }
+            for (int i = request.blocks().size() - 1; i >= 0; i--) {
+                engine.put(request.blocks().get(i), request.blockTokens(i)); // the first are to go last
+            }
+        }
+
+        @Override
+        public void answered(int output) {
+            // what comes next is in the trace
+        }
+    }
+
+    /// Conversations that come as a Poisson process whose rate grows at the beginning.
+    private final class Conversations {
+        private final Workload workload;
+        private final Object shared = new Object();
+        private final String sharedText;
+        private final double conversationMillis;
+        private int begun;
+
+        private Conversations(Workload workload) {
+            this.workload = workload;
+            this.sharedText = text(workload.sharedTokens, new SplittableRandom(7));
+            double millis = 0;
+            double context = workload.sharedTokens;
+            for (int turn = 0; turn < workload.turns; turn++) {
+                double computed = turn == 0 ? workload.promptTokens : workload.turnTokens;
+                millis += millisOf(context, computed, workload.outputTokens);
+                context += computed + workload.outputTokens;
+            }
+            this.conversationMillis = millis;
+        }
+
+        private void arrive() {
+            if (begun++ * workload.turns < 3 * workload.requests) {
+                new Conversation(this).ask();
+            }
+            double rate = workload.load * (workload.prefillers + workload.decoders) / conversationMillis;
+            double ramp = Math.min(1, 0.3 + 3.0 * measured.size() / workload.requests);
+            after(exponential(1 / (ramp * rate)), this::arrive);
+        }
+    }
+
+    private final class Conversation implements Prompt {
+        private final Workload workload;
+        private final Object shared;
         private final ArrayNode messages = JsonNodeFactory.instance.arrayNode();
         private final SplittableRandom words = random.split();
         private int turn;
-        private int tokens = workload.sharedTokens;
+        private int tokens;
 
-        private Conversation() {
-            if (workload.sharedTokens > 0) {
-                messages.addObject().put("role", "system").put("content", sharedText);
+        private Conversation(Conversations all) {
+            workload = all.workload;
+            shared = all.shared;
+            tokens = workload.sharedTokens;
+            if (tokens > 0) {
+                messages.addObject().put("role", "system").put("content", all.sharedText);
             }
+        }
+
+        @Override
+        public int tokens() {
+            return tokens;
+        }
+
+        @Override
+        public PolicyRequest facts() {
+            ObjectNode body = JsonNodeFactory.instance.objectNode();
+            body.put("model", "m");
+            body.set("messages", messages.deepCopy());
+            return new PolicyRequest(body, true, "");
+        }
+
+        @Override
+        public int held(Map<Object, Integer> pieces) {
+            return Math.max(pieces.getOrDefault(this, 0), pieces.getOrDefault(shared, 0));
+        }
+
+        @Override
+        public void hold(Engine engine, int held) {
+            if (workload.sharedTokens > 0) {
+                engine.put(shared, workload.sharedTokens);
+            }
+            engine.put(this, held);
         }
 
         private void ask() {
@@ -202,7 +362,8 @@ final class RoutingSimulator {
             new Request(this, output).route();
         }
 
-        private void answered(int output) {
+        @Override
+        public void answered(int output) {
             tokens += output;
             messages.addObject().put("role", "assistant").put("content", text(output, words));
             if (turn < workload.turns) {
@@ -212,7 +373,7 @@ final class RoutingSimulator {
     }
 
     private final class Request {
-        private final Conversation conversation;
+        private final Prompt prompt;
         private final int tokens;
         private final int output;
         private final PolicyRequest facts;
@@ -222,14 +383,11 @@ final class RoutingSimulator {
         private double firstTokenMillis;
         private int written;
 
-        private Request(Conversation conversation, int output) {
-            this.conversation = conversation;
-            this.tokens = conversation.tokens;
+        private Request(Prompt prompt, int output) {
+            this.prompt = prompt;
+            this.tokens = prompt.tokens();
             this.output = output;
-            ObjectNode body = JsonNodeFactory.instance.objectNode();
-            body.put("model", "m");
-            body.set("messages", conversation.messages.deepCopy());
-            facts = new PolicyRequest(body, true, "");
+            facts = prompt.facts();
         }
 
         private void route() {
@@ -269,8 +427,8 @@ final class RoutingSimulator {
             double total = nowMillis - arrivalMillis;
             policy.ended(
                     facts, new RouteOutcome(route, true, prefillMillis, firstTokenMillis, total, tokens, -1, output));
-            measured.add(new double[] {firstTokenMillis, total - firstTokenMillis});
-            conversation.answered(output);
+            measured.add(new double[] {firstTokenMillis, total - firstTokenMillis, output});
+            prompt.answered(output);
         }
     }
 
@@ -281,7 +439,6 @@ final class RoutingSimulator {
         private final List<Request> streams = new ArrayList<>();
         private final ArrayDeque<Request> waiting = new ArrayDeque<>();
         private final Map<Object, Integer> cache = new LinkedHashMap<>(16, 0.75f, true);
-        private final Object shared = new Object();
         private EngineLoad load = EngineLoad.UNKNOWN;
         private int cachedTokens;
         private double linkFreeAtMillis;
@@ -317,7 +474,7 @@ final class RoutingSimulator {
                             streams.stream()
                                             .mapToDouble(r -> r.tokens + r.written)
                                             .sum()
-                                    / workload.hardware.kvTokens));
+                                    / hardware.kvTokens));
         }
 
         private void prefill(Request request, Runnable whenDone) {
@@ -326,18 +483,13 @@ final class RoutingSimulator {
         }
 
         private int cached(Request request) {
-            int own = cache.getOrDefault(request.conversation, 0);
-            int common = cache.containsKey(shared) ? workload.sharedTokens : 0;
-            return Math.min(request.tokens - 1, Math.max(own, common));
+            return Math.min(request.tokens - 1, request.prompt.held(cache));
         }
 
         private void hold(Request request, int tokens) {
-            if (workload.sharedTokens > 0) {
-                put(shared, workload.sharedTokens);
-            }
-            put(request.conversation, tokens);
+            request.prompt.hold(this, tokens);
             Iterator<Map.Entry<Object, Integer>> oldest = cache.entrySet().iterator();
-            while (cachedTokens > workload.hardware.kvTokens && cache.size() > 1) {
+            while (cachedTokens > hardware.kvTokens && cache.size() > 1) {
                 cachedTokens -= oldest.next().getValue();
                 oldest.remove();
             }
@@ -350,11 +502,10 @@ final class RoutingSimulator {
 
         /// Transfers share the link one behind the other.
         private void fetch(Request request) {
-            Hardware hw = workload.hardware;
             double moved = request.tokens - cached(request);
             double start = Math.max(nowMillis, linkFreeAtMillis);
-            linkFreeAtMillis = start + moved / hw.linkTokensPerMilli;
-            events.add(new Event(linkFreeAtMillis + hw.linkMillis, nextEvent++, () -> {
+            linkFreeAtMillis = start + moved / hardware.linkTokensPerMilli;
+            events.add(new Event(linkFreeAtMillis + hardware.linkMillis, nextEvent++, () -> {
                 hold(request, request.tokens);
                 waiting.add(request);
                 compute();
@@ -384,15 +535,14 @@ final class RoutingSimulator {
                 computes = false;
                 return;
             }
-            Hardware hw = workload.hardware;
-            double millis = hw.stepMillis + hw.stepMillisPerStream * streams.size();
-            double budget = hw.chunkTokens;
+            double millis = hardware.stepMillis + hardware.stepMillisPerStream * streams.size();
+            double budget = hardware.chunkTokens;
             List<Prefill> done = new ArrayList<>();
             while (budget > 0 && !queue.isEmpty()) {
                 Prefill first = queue.peek();
                 double chunk = Math.min(budget, first.left);
-                millis += chunk / hw.prefillTokensPerMilli
-                        + chunk * (first.context + chunk / 2) / 1e7 * hw.attentionMillis;
+                millis += chunk / hardware.prefillTokensPerMilli
+                        + chunk * (first.context + chunk / 2) / 1e7 * hardware.attentionMillis;
                 first.left -= chunk;
                 first.context += chunk;
                 budget -= chunk;
@@ -426,7 +576,7 @@ final class RoutingSimulator {
             while (!waiting.isEmpty()) {
                 Request next = waiting.peek();
                 used += next.tokens + next.output;
-                if (used > workload.hardware.kvTokens && !streams.isEmpty()) {
+                if (used > hardware.kvTokens && !streams.isEmpty()) {
                     return;
                 }
                 streams.add(waiting.poll());
@@ -465,11 +615,20 @@ final class RoutingSimulator {
     }
 
     /// The same settings in every mode.
+    static Map<Mode, Result> runAll(Replay replay, long seed) {
+        return inEveryMode(config -> run(replay, config, seed));
+    }
+
+    /// The same settings in every mode.
     static Map<Mode, Result> runAll(Workload workload, long seed) {
+        return inEveryMode(config -> run(workload, config, seed));
+    }
+
+    private static Map<Mode, Result> inEveryMode(Function<PolicyConfig, Result> run) {
         Map<Mode, Result> results = new LinkedHashMap<>();
         Arrays.stream(Mode.values())
                 .forEach(mode -> results.put(
-                        mode, run(workload, PolicyConfig.builder().mode(mode).build(), seed)));
+                        mode, run.apply(PolicyConfig.builder().mode(mode).build())));
         return results;
     }
 }

@@ -1,6 +1,7 @@
 package dev.baton.transfer.mooncake;
 
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
 import java.io.IOException;
 import java.time.Duration;
 
@@ -9,7 +10,7 @@ final class Asking implements AutoCloseable {
     private static final Duration PATIENCE = Duration.ofSeconds(10);
 
     private final Wire wire = Wire.unconnected();
-    private final Zmtp channel = new Zmtp(wire, "DEALER", XferResponse.MAX_BYTES);
+    private final Zmtp channel = new Zmtp(wire, Zmtp.SocketType.DEALER, XferResponse.MAX_BYTES);
 
     /// Connects to where the prefiller's bootstrap server says.
     Asking(MooncakeInstance prefiller) throws IOException {
@@ -24,7 +25,7 @@ final class Asking implements AutoCloseable {
     }
 
     XferResponse answer() throws IOException {
-        return XferResponse.read(channel.receive(PATIENCE, PATIENCE));
+        return XferResponse.read(Zmtp.single(channel.receive(PATIENCE)));
     }
 
     @Override

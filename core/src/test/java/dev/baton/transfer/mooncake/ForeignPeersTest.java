@@ -9,7 +9,8 @@ import dev.baton.transfer.mooncake.BootstrapServer.Registration;
 import dev.baton.transfer.mooncake.XferMetadata.Region;
 import dev.baton.transfer.mooncake.XferMetadata.Want;
 import dev.baton.transfer.tcp.KvThreads;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -38,7 +39,7 @@ class ForeignPeersTest {
         private final ServerSocketChannel listener = ServerSocketChannel.open();
         private final BootstrapServer bootstrap = new BootstrapServer("127.0.0.1", 0);
         private Wire wire = Wire.unconnected();
-        private Zmtp channel = new Zmtp(wire, "ROUTER", XferMetadata.MAX_BYTES);
+        private Zmtp channel = new Zmtp(wire, Zmtp.SocketType.ROUTER, XferMetadata.MAX_BYTES);
 
         /// @param layout what it says of its blocks
         ForeignPrefiller(String layout) throws IOException {
@@ -54,9 +55,9 @@ class ForeignPeersTest {
         XferMetadata question() throws IOException {
             wire.close();
             wire = Wire.over(listener.accept());
-            channel = new Zmtp(wire, "ROUTER", XferMetadata.MAX_BYTES);
+            channel = new Zmtp(wire, Zmtp.SocketType.ROUTER, XferMetadata.MAX_BYTES);
             channel.greet(PATIENCE);
-            return XferMetadata.read(channel.receive(PATIENCE, PATIENCE));
+            return XferMetadata.read(Zmtp.single(channel.receive(PATIENCE)));
         }
 
         void answer(byte[] message) throws IOException {

@@ -6,7 +6,8 @@ import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.mooncake.XferMetadata.Want;
 import dev.baton.transfer.tcp.KvThreads;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -132,7 +133,7 @@ class RealZeroMqTest {
             for (int round = 0; round < 50; round++) {
                 try (Wire wire = Wire.unconnected()) {
                     wire.connect("127.0.0.1", port, PATIENCE);
-                    Zmtp channel = new Zmtp(wire, "DEALER", XferResponse.MAX_BYTES);
+                    Zmtp channel = new Zmtp(wire, Zmtp.SocketType.DEALER, XferResponse.MAX_BYTES);
                     channel.greet(PATIENCE);
                     XferMetadata question = new XferMetadata(
                             "h",
@@ -143,7 +144,8 @@ class RealZeroMqTest {
                             1,
                             Optional.empty());
                     channel.send(question.bytes());
-                    XferResponse response = XferResponse.read(channel.receive(PATIENCE, Duration.ofMillis(20)));
+                    XferResponse response =
+                            XferResponse.read(Zmtp.single(channel.receive(PATIENCE, Duration.ofMillis(20))));
                     assertThat(response.status().ordinal()).isEqualTo(round % 3);
                     assertThat(response.ok()).containsExactly("d");
                 }

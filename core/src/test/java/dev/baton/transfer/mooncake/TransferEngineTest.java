@@ -7,7 +7,7 @@ import static org.awaitility.Awaitility.await;
 import dev.baton.transfer.mooncake.LandingZone.Window;
 import dev.baton.transfer.mooncake.TeMemory.Operation;
 import dev.baton.transfer.tcp.KvThreads;
-import dev.baton.transfer.tcp.Wire;
+import dev.baton.wire.Wire;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.Arena;

@@ -3,6 +3,8 @@ package dev.baton.transfer.nixl;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -30,7 +32,7 @@ class AgentMetadataTest {
             + "6c6f636b5f6c656ec0ae726567696f6e5f6d656d6265727390b57061636b65645f6d656d6265725f6c61796f75747380";
 
     static AgentMetadata ofVllm() throws ProtocolException {
-        Fields outer = new Fields(MsgPack.read(HexFormat.of().parseHex(VLLM_PAYLOAD)), "payload");
+        Fields outer = MsgPack.map("payload", HexFormat.of().parseHex(VLLM_PAYLOAD));
         assertThat(outer.text("compatibility_hash")).isEqualTo("ab".repeat(32));
         return AgentMetadata.decode(outer.bytes("agent_metadata_bytes"));
     }
@@ -76,7 +78,7 @@ class AgentMetadataTest {
 
     @Test
     void fieldsAreThoseOfVllmInItsOrder() throws ProtocolException {
-        Fields outer = new Fields(MsgPack.read(HexFormat.of().parseHex(VLLM_PAYLOAD)), "payload");
+        Fields outer = MsgPack.map("payload", HexFormat.of().parseHex(VLLM_PAYLOAD));
         Map<?, ?> theirs = (Map<?, ?>) MsgPack.read(outer.bytes("agent_metadata_bytes"));
         Map<?, ?> ours = (Map<?, ?>) MsgPack.read(ofVllm().encode());
         assertThat(List.copyOf(ours.keySet())).isEqualTo(List.copyOf(theirs.keySet()));

@@ -2,7 +2,8 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLeases;
-import dev.baton.transfer.tcp.Threads;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Threads;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;

@@ -11,6 +11,11 @@ import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.Fields;
+import dev.baton.wire.MsgPack;
+import dev.baton.wire.Wire;
+import dev.baton.wire.Zmtp;
+import dev.baton.wire.ZmtpRequests;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -26,9 +31,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.zeromq.SocketType;
-import org.zeromq.ZContext;
-import org.zeromq.ZMQ;
 
 /// Over the real NIXL library; skipped where it is not found.
 @Timeout(120)
@@ -182,10 +184,10 @@ class NixlConnectorTest {
         try (NixlInstance prefiller =
                         NixlInstance.prefiller(Map.of("vllm_model", "x")).fill(4);
                 NixlAgent reader = new NixlAgent(NixlLibrary.load(NixlInstance.home()), "reader");
-                ZContext context = new ZContext(1)) {
+                ZmtpRequests requests = new ZmtpRequests()) {
             NixlSource source = NixlSource.of(prefiller.hold("p", range(3, 8), 70));
-            Fields payload = new Fields(
-                    MsgPack.read(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(5))), "payload");
+            Fields payload =
+                    MsgPack.map("payload", SideChannel.askMetadata(requests, source.peer(), Duration.ofSeconds(5)));
             assertThat(payload.text("compatibility_hash")).isEqualTo(hash("x"));
             AgentMetadata metadata = AgentMetadata.decode(payload.bytes("agent_metadata_bytes"));
             assertThat(metadata.layout()).isEqualTo("LBHNC");
@@ -377,25 +379,24 @@ class NixlConnectorTest {
     @Test
     void theSideChannelSurvivesWhatIsNoQuestion() throws Exception {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of());
-                ZContext context = new ZContext(1)) {
+                ZmtpRequests requests = new ZmtpRequests();
+                Wire wire = Wire.unconnected()) {
             NixlSource source = NixlSource.of(prefiller.hold("p", range(0, 1), 16));
-            ZMQ.Socket socket = context.createSocket(SocketType.DEALER);
-            socket.connect("tcp://127.0.0.1:" + source.peer().port());
+            wire.connect("127.0.0.1", source.peer().port(), Duration.ofSeconds(5));
+            Zmtp socket = new Zmtp(wire, Zmtp.SocketType.DEALER, 1 << 20);
+            socket.greet(Duration.ofSeconds(5));
             Random random = new Random(7);
             for (int i = 0; i < 2_000; i++) {
                 byte[] noise = new byte[random.nextInt(40)];
                 random.nextBytes(noise);
-                if (random.nextBoolean()) {
-                    socket.sendMore(new byte[0]);
-                }
-                socket.send(noise);
+                socket.send(random.nextBoolean() ? List.of(new byte[0], noise) : List.of(noise));
             }
-            assertThat(SideChannel.askMetadata(context, source.peer(), Duration.ofSeconds(10)))
+            assertThat(SideChannel.askMetadata(requests, source.peer(), Duration.ofSeconds(10)))
                     .isNotEmpty();
-            assertThat(SideChannel.askSums(context, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
+            assertThat(SideChannel.askSums(requests, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
                     .isEmpty();
             assertThat(SideChannel.askSums(
-                            context, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
+                            requests, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
                     .isEmpty();
             prefiller.connector.worker().dropLease("p");
             prefiller.nextEvent();

@@ -1,12 +1,12 @@
-package dev.baton.transfer.tcp;
+package dev.baton.wire;
 
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// What this room's threads have in common: who closes waits until they have ended, interrupted or not, since they
-/// write into memory that its owner frees next.
+/// What threads that serve peers have in common: who closes waits until they have ended, interrupted or not, since
+/// they may write into memory that its owner frees next.
 public final class Threads {
     private static final Logger LOG = LoggerFactory.getLogger(Threads.class);
 

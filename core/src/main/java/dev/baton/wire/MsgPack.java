@@ -1,4 +1,4 @@
-package dev.baton.transfer.nixl;
+package dev.baton.wire;
 
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
@@ -14,22 +14,31 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/// MessagePack as vLLM's msgspec writes and reads it: nil, booleans, integers of 63 bits, doubles, text, binary,
-/// lists, and maps with text keys, as [Nil], [Boolean], [Long], [Double], [String], `byte[]`, [List] and [Map].
+/// MessagePack as Python's msgpack and msgspec write and read it: nil, booleans, integers of 63 bits, doubles,
+/// text, binary, lists, and maps with text keys, as [Nil], [Boolean], [Long], [Double], [String], `byte[]`,
+/// [List] and [Map].
 ///
 /// Reading is strict, since the bytes come from whoever reaches a port: a key twice, text that is not UTF-8,
-/// extensions and anything after the value are refused, and no count is believed before its bytes are there.
-/// Stateless, thread-safe. Format: the specification of msgpack/msgpack.
-final class MsgPack {
+/// extensions and anything after the value are refused, no count is believed before its bytes are there, and depth
+/// and number of values are limited, so that a message takes little more memory than it has bytes. How long a
+/// message may be is its reader's to say. Stateless, thread-safe. Format: the specification of msgpack/msgpack.
+public final class MsgPack {
     /// Deepest nesting that is read.
-    static final int MAX_NESTING = 16;
+    public static final int MAX_NESTING = 16;
+
+    /// Most values of one message, keys included.
+    public static final int MAX_VALUES = 1 << 20;
+
+    private static final int FIRST_PARTS = 64; // of a list or map, before more memory is taken for it
 
     /// The value of a field that is there and empty.
-    enum Nil {
+    public enum Nil {
+        /// The only one.
         NIL
     }
 
     private final ByteBuffer in;
+    private int numValues;
 
     private MsgPack(byte[] message) {
         in = ByteBuffer.wrap(message);
@@ -38,7 +47,7 @@ final class MsgPack {
     /// Reads one value.
     ///
     /// @throws ProtocolException if the bytes are anything else
-    static Object read(byte[] message) throws ProtocolException {
+    public static Object read(byte[] message) throws ProtocolException {
         MsgPack reader = new MsgPack(message);
         Object value;
         try {
@@ -52,7 +61,18 @@ final class MsgPack {
         return value;
     }
 
+    /// Reads one map.
+    ///
+    /// @param what names it in messages
+    /// @throws ProtocolException if the bytes are anything else
+    public static Fields map(String what, byte[] message) throws ProtocolException {
+        return Fields.of(what, read(message));
+    }
+
     private Object value(int depth) throws ProtocolException {
+        if (++numValues > MAX_VALUES) {
+            throw malformed("has more than %d values".formatted(MAX_VALUES));
+        }
         int head = in.get() & 0xff;
         return switch (head) {
             case 0xc0 -> Nil.NIL;
@@ -101,7 +121,7 @@ final class MsgPack {
 
     private Map<String, Object> map(int size, int depth) throws ProtocolException {
         check(size, 2, depth);
-        Map<String, Object> map = LinkedHashMap.newLinkedHashMap(size);
+        Map<String, Object> map = LinkedHashMap.newLinkedHashMap(Math.min(size, FIRST_PARTS));
         for (int i = 0; i < size; i++) {
             if (!(value(depth + 1) instanceof String key)) {
                 throw malformed("has a key that is no text");
@@ -115,7 +135,7 @@ final class MsgPack {
 
     private List<Object> list(int size, int depth) throws ProtocolException {
         check(size, 1, depth);
-        List<Object> list = new ArrayList<>(size);
+        List<Object> list = new ArrayList<>(Math.min(size, FIRST_PARTS));
         for (int i = 0; i < size; i++) {
             list.add(value(depth + 1));
         }
@@ -161,8 +181,10 @@ final class MsgPack {
         return new ProtocolException("a MessagePack message that " + what);
     }
 
-    /// Writes one value in the shortest form; integers may be of any integral type.
-    static byte[] write(Object value) {
+    /// Writes one value in the shortest form; integers may be of any integral type, and a `long[]` is a list.
+    ///
+    /// @throws IllegalArgumentException if it is a value of none of these types
+    public static byte[] write(Object value) {
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         try {
             write(value, new DataOutputStream(bytes));
@@ -198,6 +220,12 @@ final class MsgPack {
                 container(list.size(), 0x90, 0xdc, out);
                 for (Object part : list) {
                     write(part, out);
+                }
+            }
+            case long[] numbers -> {
+                container(numbers.length, 0x90, 0xdc, out);
+                for (long number : numbers) {
+                    write(number, out);
                 }
             }
             case Map<?, ?> map -> {

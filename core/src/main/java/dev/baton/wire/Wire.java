@@ -1,4 +1,4 @@
-package dev.baton.transfer.tcp;
+package dev.baton.wire;
 
 import java.io.Closeable;
 import java.io.EOFException;
@@ -13,20 +13,29 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Queue;
 
 /// One TCP connection with a deadline on every wait.
 ///
 /// Owned by one thread at a time, which reads, writes and closes; any thread may [#abort()] it, after which the
-/// owner's current and later calls throw within moments. A plain blocking channel has no deadlines, therefore the
-/// channel is non-blocking with a selector of its own that waits only when the socket has nothing to give or take.
+/// owner's current and later calls throw within moments, and any may [#send]. A plain blocking channel has no
+/// deadlines, therefore the channel is non-blocking with a selector of its own that waits only when the socket
+/// has nothing to give or take.
 ///
 /// Reads and writes of off-heap buffers go straight between the socket and that memory.
 public final class Wire implements Closeable {
     private static final long LONGEST_SELECT_MILLIS = 1_000;
 
+    /// Of messages that wait for the peer to take them.
+    private static final long MAX_WAITING_BYTES = 16 << 20;
+
     private final SocketChannel channel;
     private final Selector selector;
     private final SelectionKey key;
+    private final Queue<ByteBuffer> outbox = new ArrayDeque<>(); // guarded by itself
+    private long waitingBytes; // guarded by outbox
+    private volatile boolean hasWaiting;
     private volatile boolean aborted;
 
     private Wire(SocketChannel channel, Selector selector, SelectionKey key) {
@@ -118,17 +127,60 @@ public final class Wire implements Closeable {
         }
     }
 
-    /// Writes a short message as a whole, from any thread, at once or not at all: a socket that does not take
-    /// all of it is closed to its owner, as half a message would be the end of sense.
-    public void writeNow(ByteBuffer message) throws IOException {
-        synchronized (channel) {
+    /// Sends a message as a whole, from any thread: what the socket takes at once, then the rest while the
+    /// owner waits for something. Not to be mixed with [#writeSteadily].
+    ///
+    /// @param message taken over
+    /// @throws SocketTimeoutException if too much waits already; the owner is made to stop then
+    public void send(ByteBuffer message) throws IOException {
+        synchronized (outbox) {
             checkAborted();
-            channel.write(message);
+            if (outbox.isEmpty()) {
+                channel.write(message);
+            }
             if (message.hasRemaining()) {
-                abort();
-                throw new SocketTimeoutException("the peer does not take what is sent to it");
+                waitingBytes += message.remaining();
+                if (waitingBytes > MAX_WAITING_BYTES) {
+                    abort(); // half a message would be the end of sense
+                    throw new SocketTimeoutException("the peer does not take what is sent to it");
+                }
+                outbox.add(message);
+                hasWaiting = true;
+                selector.wakeup();
             }
         }
+    }
+
+    /// Waits until the socket has taken all that was sent.
+    public void flush(Duration timeout) throws IOException {
+        long deadline = deadline(timeout);
+        sendWaiting();
+        while (hasWaiting) {
+            await(0, deadline);
+        }
+    }
+
+    private void sendWaiting() throws IOException {
+        synchronized (outbox) {
+            checkAborted();
+            for (ByteBuffer next = outbox.peek(); next != null; next = outbox.peek()) {
+                waitingBytes -= channel.write(next);
+                if (next.hasRemaining()) {
+                    return;
+                }
+                outbox.remove();
+            }
+            hasWaiting = false;
+        }
+    }
+
+    /// Whether a read would not wait: bytes are there, or the end.
+    public boolean hasInput() throws IOException {
+        checkAborted();
+        key.interestOps(SelectionKey.OP_READ);
+        boolean ready = selector.selectNow() > 0;
+        selector.selectedKeys().clear();
+        return ready;
     }
 
     /// Makes the owner stop: no byte moves in a call that begins after this one returns. From any thread.
@@ -167,10 +219,13 @@ public final class Wire implements Closeable {
         if (millis <= 0) {
             throw new SocketTimeoutException("no progress in time");
         }
-        key.interestOps(operation);
+        key.interestOps(hasWaiting ? operation | SelectionKey.OP_WRITE : operation);
         // Looked at anew once a second: on a loaded machine a selector has been seen to sleep on beside bytes.
         selector.select(Math.min(millis, LONGEST_SELECT_MILLIS));
         selector.selectedKeys().clear();
         checkAborted();
+        if (hasWaiting) {
+            sendWaiting();
+        }
     }
 }

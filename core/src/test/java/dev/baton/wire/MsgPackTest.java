@@ -1,9 +1,11 @@
-package dev.baton.transfer.nixl;
+package dev.baton.wire;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.management.ManagementFactory;
 import java.net.ProtocolException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -12,6 +14,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -95,6 +98,73 @@ class MsgPackTest {
         byte[] deep = new byte[10_000];
         Arrays.fill(deep, (byte) 0x91);
         assertThatThrownBy(() -> MsgPack.read(deep)).hasMessageContaining("16 levels");
+    }
+
+    @Test
+    void numberOfValuesIsBounded() {
+        byte[] many = new byte[5 + MsgPack.MAX_VALUES];
+        ByteBuffer.wrap(many).put((byte) 0xdd).putInt(MsgPack.MAX_VALUES);
+        assertThatThrownBy(() -> MsgPack.read(many)).hasMessageContaining("values");
+    }
+
+    /// Each list says that it has as many parts as there are bytes: memory for them would be 64 times the
+    /// message's.
+    @Test
+    void countsTakeNoMemoryBeforeTheirParts() {
+        byte[] nested = new byte[4 << 20];
+        ByteBuffer out = ByteBuffer.wrap(nested);
+        for (int i = 0; i < MsgPack.MAX_NESTING; i++) {
+            out.put((byte) 0xdd).putInt(nested.length - 5 * (i + 1));
+        }
+        out.put((byte) 0xc1);
+        com.sun.management.ThreadMXBean threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+        long before = threads.getCurrentThreadAllocatedBytes();
+        assertThatThrownBy(() -> MsgPack.read(nested)).isInstanceOf(ProtocolException.class);
+        assertThat(threads.getCurrentThreadAllocatedBytes() - before).isLessThan(1 << 20);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"01", "90", "c0", "a161"})
+    void whatIsNoMapIsRefusedByName(String hex) {
+        assertThatThrownBy(() -> MsgPack.map("an answer", HexFormat.of().parseHex(hex)))
+                .isInstanceOf(ProtocolException.class)
+                .hasMessage("an answer is no map");
+    }
+
+    @Test
+    void fieldsOfAnotherKindAreRefusedByName() throws ProtocolException {
+        Fields fields = MsgPack.map(
+                "it",
+                MsgPack.write(Map.of(
+                        "text",
+                        "x",
+                        "number",
+                        7,
+                        "list",
+                        List.of(1, -1),
+                        "nil",
+                        MsgPack.Nil.NIL,
+                        "map",
+                        Map.of("a", 1))));
+        assertThat(fields.has("nil")).isFalse();
+        assertThat(fields.textOr("nil", "other")).isEqualTo("other");
+        assertThat(fields.number("number", 0, 7)).isEqualTo(7);
+        assertThat(fields.doubleOr("number", 1)).isEqualTo(7);
+        assertThat(fields.truthOr("absent", true)).isTrue();
+        assertThat(fields.numbers("absent")).isEmpty();
+        for (ThrowingCallable wrong : List.<ThrowingCallable>of(
+                () -> fields.text("number"),
+                () -> fields.text("absent"),
+                () -> fields.bytes("text"),
+                () -> fields.number("number", 0, 6),
+                () -> fields.numbers("list"),
+                () -> fields.texts("list"),
+                () -> fields.map("list"),
+                () -> fields.textMap("map"),
+                () -> fields.truthOr("text", true),
+                () -> fields.doubleOr("text", 1))) {
+            assertThatThrownBy(wrong).isInstanceOf(ProtocolException.class).hasMessageStartingWith("it");
+        }
     }
 
     @ParameterizedTest

@@ -1,7 +1,8 @@
-package dev.baton.transfer.tcp;
+package dev.baton.wire;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.transfer.tcp.KvThreads;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
@@ -60,7 +61,7 @@ class ThreadsTest {
     @Test
     void serverThatCannotServeAConnectionClosesItAndAcceptsTheNext() throws IOException {
         AtomicInteger accepted = new AtomicInteger();
-        try (BlockServer server = BlockServer.start("127.0.0.1", 0, 4, wire -> {
+        try (WireServer server = WireServer.start("baton-kv-test", "127.0.0.1", 0, 4, wire -> {
             accepted.incrementAndGet();
             throw new IllegalStateException("planted");
         })) {
