@@ -53,9 +53,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
 
     private static final int MEASURED_LAYERS_OF_CHUNKS = 2;
     private static final int CANDIDATES = 8;
-    private static final int CANDIDATES_OF_CHUNKS = 5;
     private static final long MEASURE_SEED = 7;
     private static final int WARM_UP_TOKENS = 512;
+    private static final int WARM_UP_DECODES = 64;
     private static final Duration WARM_UP = Duration.ofMillis(800);
 
     private final ModelConfig config;
@@ -259,7 +259,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         ops.fillDummy(attended, (long) maxRows * shape.outSize(), MEASURE_SEED, 1);
         ops.fillDummy(activated, (long) maxRows * config.intermediateSize(), MEASURE_SEED, 1);
         for (int rows : BatchSizes.allDecode(options.maxNumSeqs())) {
-            measureLayerProducts(rows, MEASURED_LAYERS, CANDIDATES);
+            measureLayerProducts(rows, MEASURED_LAYERS);
             ops.blas()
                     .measure(
                             ops.stream(),
@@ -272,22 +272,21 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                             stepLogits);
         }
         for (int rows : BatchSizes.measuredChunks(maxRows)) {
-            measureLayerProducts(rows, MEASURED_LAYERS_OF_CHUNKS, CANDIDATES_OF_CHUNKS);
+            measureLayerProducts(rows, MEASURED_LAYERS_OF_CHUNKS);
         }
     }
 
-    private void measureLayerProducts(int rows, int numLayers, int candidates) {
-        measure(qkvForm, rows, numLayers, candidates, CudaLayer::qkv, normed, qkv);
-        measure(outForm, rows, numLayers, candidates, CudaLayer::attentionOut, attended, delta);
-        measure(gateUpForm, rows, numLayers, candidates, CudaLayer::gateUp, normed, gateUp);
-        measure(downForm, rows, numLayers, candidates, CudaLayer::down, activated, delta);
+    private void measureLayerProducts(int rows, int numLayers) {
+        measure(qkvForm, rows, numLayers, CudaLayer::qkv, normed, qkv);
+        measure(outForm, rows, numLayers, CudaLayer::attentionOut, attended, delta);
+        measure(gateUpForm, rows, numLayers, CudaLayer::gateUp, normed, gateUp);
+        measure(downForm, rows, numLayers, CudaLayer::down, activated, delta);
     }
 
     private void measure(
             Blas.Form form,
             int rows,
             int numLayers,
-            int candidates,
             Function<CudaLayer, Weight> weight,
             long input,
             long result) {
@@ -296,7 +295,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             matrices.add(weight.apply(layers[i]).matrix());
         }
         long bias = weight.apply(layers[0]).bias();
-        ops.blas().measure(ops.stream(), form, rows, candidates, matrices, bias, input, result);
+        ops.blas().measure(ops.stream(), form, rows, CANDIDATES, matrices, bias, input, result);
     }
 
     @Override
@@ -360,31 +359,32 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     public void prepare(PagedKv kv) {
         context.makeCurrent();
         long start = System.nanoTime();
-        ForwardBatch batch = new ForwardBatch(maxRows, options.maxNumSeqs());
-        int[] table = new int[options.maxBlocks()];
-        int[] prompt = new int[options.maxModelLen()];
-        // Once by hand, as a kernel's first launch may load it, which a recording cannot.
-        launchAll(batch, prompt, table, kv, Math.min(WARM_UP_TOKENS, options.maxModelLen()));
-        launchAll(batch, prompt, table, kv, 1);
         recordGraphs(kv);
         long recorded = System.nanoTime();
+        ForwardBatch batch = new ForwardBatch(maxRows, options.maxNumSeqs());
+        int[] prompt = new int[Math.min(Math.min(WARM_UP_TOKENS, options.maxModelLen()), maxRows)];
         while (System.nanoTime() - recorded < WARM_UP.toNanos()) {
-            launchAll(batch, prompt, table, kv, Math.min(WARM_UP_TOKENS, options.maxModelLen()));
-            for (int i = 0; i < WARM_UP_TOKENS / 8; i++) {
-                launchAll(batch, prompt, table, kv, 1);
+            warmUp(batch, prompt, prompt.length, kv);
+            for (int i = 0; i < WARM_UP_DECODES; i++) {
+                warmUp(batch, prompt, 1, kv);
             }
         }
         LOG.info("{} graphs recorded in {} ms", graphs.size(), millis(recorded - start));
     }
 
-    private void launchAll(ForwardBatch batch, int[] prompt, int[] table, PagedKv kv, int count) {
+    /// A step over the cache's first block again and again, whose contents nobody knows of yet.
+    private void warmUp(ForwardBatch batch, int[] prompt, int count, PagedKv kv) {
         batch.clear();
-        batch.add(prompt, 0, count, table, true);
+        batch.add(prompt, 0, count, new int[options.maxBlocks()], true);
         forward(batch, kv);
     }
 
-    private void recordGraphs(PagedKv kv) {
+    /// Records the decode steps over a cache.
+    void recordGraphs(PagedKv kv) {
         dropGraphs();
+        context.makeCurrent();
+        // Once by hand, as a kernel's first launch may load it, which a recording cannot.
+        warmUp(new ForwardBatch(1, 1), new int[1], 1, kv);
         logits = stepLogits;
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
             Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));

@@ -20,7 +20,7 @@ public record CudaOptions(
         Map<String, String> environment) {
     private static final int MIN_BLOCK_TOKENS = 16;
     private static final int MAX_BLOCK_TOKENS = 128;
-    private static final int MAX_SEQUENCES = 1024;
+    private static final int MAX_SEQUENCES = 256;
 
     /// @throws ModelException naming the field that the kernels cannot do
     public CudaOptions {

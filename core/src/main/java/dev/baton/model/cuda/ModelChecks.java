@@ -94,14 +94,14 @@ public final class ModelChecks {
     }
 
     /// Logits of the last of `length` tokens, computed in chunks.
-    private static float[] logits(CausalLm model, int[] tokens, int length, int chunk) {
+    private static float[] logits(CudaDecoder model, int[] tokens, int length, int chunk) {
         int blocks = Math.ceilDiv(length, BLOCK_TOKENS);
         int[] table = new int[blocks];
         Arrays.setAll(table, i -> blocks - 1 - i);
         float[] logits = new float[model.config().vocabSize()];
         ForwardBatch batch = new ForwardBatch(MAX_BATCHED_TOKENS, 1);
         try (PagedKv kv = model.allocateKv(blocks, BLOCK_TOKENS, DType.BF16)) {
-            model.deviceSteps().ifPresent(steps -> steps.prepare(kv));
+            model.recordGraphs(kv);
             for (int from = 0; from < length; from += chunk) {
                 int count = Math.min(chunk, length - from);
                 batch.clear();

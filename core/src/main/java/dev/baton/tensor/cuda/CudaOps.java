@@ -10,11 +10,13 @@ import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cuda.checked.Nvrtc;
 import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.tensor.cuda.owned.DeviceInfo;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
 import dev.baton.tensor.cuda.owned.Kernel;
 import dev.baton.tensor.cuda.owned.Kernel.Parameter;
 import dev.baton.tensor.cuda.owned.KernelModule;
 import dev.baton.tensor.cuda.owned.Stream;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
@@ -28,7 +30,7 @@ import java.util.Map;
 /// kernels, the stream, and scratch memory; not the context.
 public final class CudaOps implements AutoCloseable {
     /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
-    private static final int SPLIT_TOKENS = 256;
+    private static final int SPLIT_TOKENS = 512;
 
     /// What scratch memory of decode attention is kept below.
     private static final long MAX_PARTIAL_BYTES = 512L << 20;
@@ -43,12 +45,9 @@ public final class CudaOps implements AutoCloseable {
     private static final int ARGMAX_THREADS = 1024;
     private static final int ROPE_VECTOR = 8;
     private static final int DECODE_THREADS = 128;
-    private static final int DECODE_TILES = 12;
-    private static final int DECODE_TILE_TOKENS = 32;
-    private static final int PREFILL_THREADS = 128;
-    private static final int PREFILL_ROWS = 64;
-    private static final int PREFILL_TILES = 4;
-
+    private static final int DECODE_STAGES = 3;
+    private static final int DECODE_STAGE_ROWS = 128;
+    private static final int DECODE_COUNTERS = 2;
     /// Elements behind each row in shared memory, against bank conflicts.
     private static final int SHARED_PADDING = 8;
 
@@ -61,8 +60,7 @@ public final class CudaOps implements AutoCloseable {
             "silu.cu",
             "sample.cu",
             "fill.cu",
-            "attention_decode.cu",
-            "attention_prefill.cu");
+            "attention_decode.cu");
 
     private final Context context;
     private final AttentionShape shape;
@@ -72,7 +70,7 @@ public final class CudaOps implements AutoCloseable {
     private final DeviceMemory memory;
     private final long partial; // f32 (slots, heads, headDim)
     private final long partialMeta; // f32 (slots, heads, 2)
-    private final long counters; // int (sequences, kvHeads), zero between launches
+    private final long counters; // int (2 + sequences kvHeads), zero between launches
     private final Map<String, KernelModule> modules;
     private final Kernel embed;
     private final Kernel rmsNorm;
@@ -82,6 +80,7 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel argmax;
     private final Kernel fillDummy;
     private final Kernel pagedDecode;
+    private final Prefill prefill;
     private final Kernel pagedPrefill;
 
     /// Compiles the kernels for a device and a model's heads.
@@ -104,14 +103,16 @@ public final class CudaOps implements AutoCloseable {
         this.splitTokens = splitTokens(shape, maxSequences, maxTokens);
         KernelCompiler compiler =
                 new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
-        this.modules = compiler.load(FILES, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens));
+        List<String> files = new ArrayList<>(FILES);
+        files.add(Prefill.of(context.info(), shape.headDim()).file);
+        this.modules = compiler.load(files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
         long slots = slots(maxSequences, maxTokens, splitTokens);
         this.partial = memory.allocate(slots * shape.outSize() * Float.BYTES, "scratch memory of attention");
         this.partialMeta = memory.allocate(slots * shape.heads() * 2L * Float.BYTES, "scratch memory of attention");
-        long counterBytes = (long) maxSequences * shape.kvHeads() * Integer.BYTES;
+        long counterBytes = (DECODE_COUNTERS + (long) maxSequences * shape.kvHeads()) * Integer.BYTES;
         this.counters = memory.allocate(counterBytes, "scratch memory of attention");
         stream.fill(counters, (byte) 0, counterBytes);
         this.embed = kernel("embed.cu", "embed", EMBED_THREADS, 0, LONG, LONG, LONG, INT, INT);
@@ -127,14 +128,38 @@ public final class CudaOps implements AutoCloseable {
                 "attention_decode.cu",
                 "paged_decode",
                 DECODE_THREADS,
-                DECODE_TILES * DECODE_TILE_TOKENS * (shape.headDim() + SHARED_PADDING) * Short.BYTES,
+                DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES,
                 LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+        this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
-                "attention_prefill.cu",
-                "paged_prefill",
-                PREFILL_THREADS,
-                PREFILL_TILES * PREFILL_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES,
+                prefill.file,
+                prefill.kernel,
+                prefill.threads,
+                prefill.sharedBytes,
                 LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
+    }
+
+    /// The kernel for prompts that suits a device and a head size.
+    ///
+    /// @param rows query rows of a thread block
+    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes) {
+        private static final int HOPPER = 9;
+
+        static Prefill of(DeviceInfo device, int headDim) {
+            return device.major() == HOPPER && (headDim == 64 || headDim == 128)
+                    ? new Prefill(
+                            "attention_prefill_sm90.cu",
+                            "paged_prefill_sm90",
+                            384,
+                            128,
+                            1024 + (128 + 4 * 128) * headDim * Short.BYTES)
+                    : new Prefill(
+                            "attention_prefill.cu",
+                            "paged_prefill",
+                            128,
+                            64,
+                            4 * 64 * (headDim + SHARED_PADDING) * Short.BYTES);
+        }
     }
 
     private static void check(AttentionShape shape) {
@@ -167,7 +192,7 @@ public final class CudaOps implements AutoCloseable {
         if (module == null) {
             throw new TensorException("no module " + file);
         }
-        return module.kernel(name, new Kernel.Shape(threads, sharedBytes, false), List.of(parameters));
+        return module.kernel(name, new Kernel.Shape(threads, sharedBytes, true), List.of(parameters));
     }
 
     /// What all work is given to.
@@ -334,7 +359,7 @@ public final class CudaOps implements AutoCloseable {
                 .add(kv.blockTokens())
                 .add(shape.scale())
                 .add(window(windowTokens))
-                .launch(stream, shape.heads(), Math.ceilDiv(maxRows, PREFILL_ROWS), sequences);
+                .launch(stream, shape.heads(), Math.ceilDiv(maxRows, prefill.rows), sequences);
     }
 
     private static int window(int windowTokens) {

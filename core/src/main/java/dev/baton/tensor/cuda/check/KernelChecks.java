@@ -182,7 +182,7 @@ public final class KernelChecks {
         float[] weights = numbers(outputs * inputs);
         float[] bias = numbers(outputs);
         float[] expected = new float[rows * outputs];
-        try (Arena arena = Arena.ofConfined();
+        try (Arena arena = Arena.ofShared(); // the CPU computes on several threads
                 DeviceArrays arrays = new DeviceArrays(context, gpu.stream())) {
             MemorySegment data = arena.allocateFrom(ValueLayout.JAVA_FLOAT, weights);
             cpu.matmul(x, rows, cpu.pack(arena, new Matrix(data, DType.F32, outputs, inputs)), expected);

@@ -20,7 +20,7 @@ public final class Blas implements AutoCloseable {
     /// What NVIDIA recommends for Hopper, twice.
     private static final long WORKSPACE_BYTES = 64L << 20;
 
-    private static final int ROUNDS = 2;
+    private static final int ROUNDS = 3;
 
     private final Context context;
     private final CublasLt lib;

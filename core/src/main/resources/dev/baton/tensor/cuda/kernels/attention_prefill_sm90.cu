@@ -8,9 +8,10 @@
 // latter runs. Rows are masked by position, so a row's result does not depend on what else is in the batch.
 //
 // Launch: grid (heads, ceil(most rows of a sequence / ROWS), sequences), block 384, shared memory
-// 1024 + (ROWS + 2 * STAGES * KEYS) * HEAD_DIM * 2 bytes. blockTokens is a multiple of 16. Stateless.
+// 1024 + (ROWS + 2 * STAGES * KEYS) * HEAD_DIM * 2 bytes. blockTokens is a power of two from 16 on. Stateless.
 //
-// Sources: J. Shah et al., "FlashAttention-3" (2024), for the roles of the warpgroups and the order of the products;
+// Sources: J. Shah et al., "FlashAttention-3" (2024), for the roles of the warpgroups, the order of the products and the
+// turns of the groups;
 // NVIDIA's PTX ISA, section "Asynchronous Warpgroup Level Matrix", for layouts and descriptors.
 
 #include "common.cuh"
@@ -234,7 +235,7 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
     int chunk = thread % CHUNKS, rowOfPass = thread / CHUNKS;
     u32 place = rowOfPass * 128 + ((chunk % 8) ^ (rowOfPass % 8)) * 16;
     if (threadIdx.x < WARPGROUP) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
         const bf16* keys = kvLayer + ((long long) (head / (heads / kvHeads)) * blockTokens) * HEAD_DIM + chunk * 8;
         long long valueOffset = (long long) kvHeads * blockTokens * HEAD_DIM;
         const int* blocks = blockTables + (long long) sequence * maxBlocks;
@@ -246,20 +247,20 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
             int myToken = first + lane * ROW_STEP; // lane p looks up the block of pass p
             int myBlock = lane < PASSES && myToken < context ? blocks[myToken / blockTokens] : 0;
             waitForBarrier(keysFree + stage * 8, parity);
-#pragma unroll
+#pragma unroll 8
             for (int pass = 0; pass < PASSES; pass++) {
                 int token = first + pass * ROW_STEP + rowOfPass;
                 long long block = __shfl_sync(FULL_WARP, myBlock, pass);
-                const bf16* source = keys + block * blockStride + token % blockTokens * HEAD_DIM;
+                const bf16* source = keys + block * blockStride + (token & (blockTokens - 1)) * HEAD_DIM;
                 copyAsync16(keyTiles + stage * TILE_BYTES + place + pass * ROW_STEP * 128, source, token < context);
             }
             arriveAfterCopies(keysFull + stage * 8);
             waitForBarrier(valuesFree + stage * 8, parity);
-#pragma unroll
+#pragma unroll 8
             for (int pass = 0; pass < PASSES; pass++) {
                 int token = first + pass * ROW_STEP + rowOfPass;
                 long long block = __shfl_sync(FULL_WARP, myBlock, pass);
-                const bf16* source = keys + block * blockStride + token % blockTokens * HEAD_DIM + valueOffset;
+                const bf16* source = keys + block * blockStride + (token & (blockTokens - 1)) * HEAD_DIM + valueOffset;
                 copyAsync16(valueTiles + stage * TILE_BYTES + place + pass * ROW_STEP * 128, source, token < context);
             }
             arriveAfterCopies(valuesFull + stage * 8);
@@ -267,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
         waitForCopies<0>();
         asm volatile("cp.async.wait_all;" ::: "memory");
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
         int group = threadIdx.x / WARPGROUP - 1;
         int warp = thread / 32, lane = thread % 32;
         queries += group * QUERY_BYTES;
@@ -305,11 +306,9 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
             return first + KEYS - 1 > groupPosition || (window > 0 && first <= groupPosition + 63 - window);
         };
 
-#if PINGPONG
         if (group == 1) {
             asm volatile("bar.arrive %0, %1;" ::"n"(3), "n"(2 * WARPGROUP) : "memory");
         }
-#endif
         startKeys(scores, queryOperand, keyOperand, keysFull, 0);
         waitForProducts<0>();
         pin(scores);
@@ -320,14 +319,11 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
         pack(weights, scores);
 #pragma unroll 1
         for (int i = 1; i < tiles; i++) {
-#if PINGPONG
+            // The groups issue their products in turn: one computes weights while the other has the tensor cores.
             asm volatile("bar.sync %0, %1;" ::"r"(group + 3), "n"(2 * WARPGROUP) : "memory");
-#endif
             startKeys(scores, queryOperand, keyOperand, keysFull, i);
             startValues(sum, weights, valueOperand, valuesFull, i - 1);
-#if PINGPONG
             asm volatile("bar.arrive %0, %1;" ::"r"((group ^ 1) + 3), "n"(2 * WARPGROUP) : "memory");
-#endif
             waitForProducts<1>();
             pin(scores);
             if (lane == 0) {

@@ -16,7 +16,7 @@ typedef unsigned long long u64;
 #endif
 
 #ifndef COPY_HINT
-#define COPY_HINT ""
+#define COPY_HINT ".L2::128B"
 #endif
 #define FULL_WARP 0xffffffffu
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)

@@ -6,7 +6,8 @@
 // sequence s at position p belongs to block blockTables[s * maxBlocks + p / blockTokens]. A row with a negative
 // position is padding: nothing is written for it.
 //
-// Launch: grid (rows, ceil((heads + 2 * kvHeads) / (256 / LANES))), block 256: LANES threads a head, 16 bytes each.
+// Launch: grid (rows, any: at most ceil((heads + 2 * kvHeads) / HEADS_AT_ONCE) have work), block 256, LANES threads a
+// head, 16 bytes each. Few rows want all of them, many rows want 1. qNorm and kNorm are both given or both 0.
 // Two rows must not have the same sequence and position. Stateless.
 //
 // Source: J. Su et al., "RoFormer" (2021); one kernel for rotation and store as in vLLM and TensorRT-LLM.
@@ -16,6 +17,7 @@
 #define PARTS (HEAD_DIM / 8)
 #define LANES (PARTS <= 2 ? 2 : PARTS <= 4 ? 4 : PARTS <= 8 ? 8 : PARTS <= 16 ? 16 : 32)
 #define HALF_PARTS (PARTS / 2)
+#define HEADS_AT_ONCE (256 / LANES)
 
 extern "C" __global__ void __launch_bounds__(256)
         rotate_and_store(bf16* __restrict__ qkv, const bf16* __restrict__ qNorm, const bf16* __restrict__ kNorm,
@@ -29,63 +31,71 @@ extern "C" __global__ void __launch_bounds__(256)
     if (position < 0) {
         return;
     }
-    int unit = blockIdx.y * (256 / LANES) + threadIdx.x / LANES; // query heads, then key heads, then value heads
     int lane = threadIdx.x % LANES;
-    int units = heads + 2 * kvHeads;
-    bool active = unit < units && lane < PARTS;
-    bool isQuery = unit < heads;
-    bool isValue = unit >= heads + kvHeads;
-    bf16* place = qkv + ((long long) row * units + unit) * HEAD_DIM + lane * 8;
-    uint4 words = active ? *(const uint4*) place : make_uint4(0, 0, 0, 0);
-    float values[8];
-    unpack8(words, values);
-
-    const bf16* norm = isQuery ? qNorm : kNorm;
-    float squares = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        squares += values[i] * values[i];
-    }
-#pragma unroll
-    for (int distance = LANES / 2; distance > 0; distance /= 2) {
-        squares += __shfl_xor_sync(FULL_WARP, squares, distance);
-    }
-    if (norm != 0 && !isValue && lane < PARTS) {
-        float scale = rsqrtf(squares / HEAD_DIM + eps);
-        float weights[8];
-        unpack8(*(const uint4*) (norm + lane * 8), weights);
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            values[i] *= scale * weights[i];
-        }
-    }
-
     bool isLower = lane < HALF_PARTS;
     int partner = (threadIdx.x & 31) - lane + (isLower ? lane + HALF_PARTS : lane - HALF_PARTS);
-    float others[8];
+    int sequence = rowSequence == 0 ? row : rowSequence[row];
+    long long block = blockTables[(long long) sequence * maxBlocks + position / blockTokens];
+    bf16* stored = kvLayer + block * blockStride + position % blockTokens * HEAD_DIM + lane * 8;
+    float cosines[8], sines[8];
+    if (lane < PARTS) {
+        const float4* angles =
+                (const float4*) (cosSin + (long long) position * HEAD_DIM + (isLower ? lane : lane - HALF_PARTS) * 8);
+        *(float4*) cosines = angles[0];
+        *(float4*) (cosines + 4) = angles[1];
+        *(float4*) sines = angles[HEAD_DIM / 8];
+        *(float4*) (sines + 4) = angles[HEAD_DIM / 8 + 1];
+    }
+
+    int units = heads + 2 * kvHeads; // query heads, then key heads, then value heads
+    for (int first = blockIdx.y * HEADS_AT_ONCE; first < units; first += gridDim.y * HEADS_AT_ONCE) {
+        int unit = first + threadIdx.x / LANES;
+        bool active = unit < units && lane < PARTS;
+        bool isQuery = unit < heads;
+        bool isValue = unit >= heads + kvHeads;
+        bf16* place = qkv + ((long long) row * units + unit) * HEAD_DIM + lane * 8;
+        uint4 words = active ? *(const uint4*) place : make_uint4(0, 0, 0, 0);
+        float values[8];
+        unpack8(words, values);
+
+        const bf16* norm = isQuery ? qNorm : kNorm;
+        if (qNorm != 0) {
+            float squares = 0.0f;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        others[i] = __shfl_sync(FULL_WARP, values[i], partner);
-    }
-    if (!active) {
-        return;
-    }
-    if (!isValue) {
-        const float* angles = cosSin + (long long) position * HEAD_DIM + (isLower ? lane : lane - HALF_PARTS) * 8;
+            for (int i = 0; i < 8; i++) {
+                squares += values[i] * values[i];
+            }
+#pragma unroll
+            for (int distance = LANES / 2; distance > 0; distance /= 2) {
+                squares += __shfl_xor_sync(FULL_WARP, squares, distance);
+            }
+            if (!isValue && lane < PARTS) {
+                float scale = rsqrtf(squares / HEAD_DIM + eps);
+                float weights[8];
+                unpack8(*(const uint4*) (norm + lane * 8), weights);
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    values[i] *= scale * weights[i];
+                }
+            }
+        }
+
+        float others[8];
 #pragma unroll
         for (int i = 0; i < 8; i++) {
-            float sine = angles[HEAD_DIM / 2 + i];
-            values[i] = values[i] * angles[i] + (isLower ? -others[i] : others[i]) * sine;
+            others[i] = __shfl_sync(FULL_WARP, values[i], partner);
         }
-        words = pack8(values);
+        if (active && !isValue) {
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                values[i] = values[i] * cosines[i] + (isLower ? -others[i] : others[i]) * sines[i];
+            }
+            words = pack8(values);
+        }
+        if (active && isQuery) {
+            *(uint4*) place = words;
+        } else if (active) { // values follow the keys, kvHeads further on: the pool's order too
+            *(uint4*) (stored + (long long) (unit - heads) * blockTokens * HEAD_DIM) = words;
+        }
     }
-    if (isQuery) {
-        *(uint4*) place = words;
-        return;
-    }
-    int sequence = rowSequence == 0 ? row : rowSequence[row];
-    int block = blockTables[(long long) sequence * maxBlocks + position / blockTokens];
-    int head = unit - heads; // values follow the keys, kvHeads further on: the pool's order too
-    *(uint4*) (kvLayer + block * blockStride + ((long long) head * blockTokens + position % blockTokens) * HEAD_DIM
-            + lane * 8) = words;
 }

@@ -1,0 +1,81 @@
+package dev.baton.model.cuda;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.baton.model.ModelConfig;
+import dev.baton.model.ModelException;
+import dev.baton.model.RopeScaling;
+import dev.baton.model.decoder.DecoderSpec;
+import dev.baton.tensor.DType;
+import dev.baton.tensor.cuda.checked.Cuda;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+
+/// What is said about a GPU's memory.
+class ModelSizeTest {
+    private static final long GIB = 1L << 30;
+    private static final ModelConfig LLAMA_8B = new ModelConfig(
+            "LlamaForCausalLM",
+            128_256,
+            4096,
+            14_336,
+            32,
+            32,
+            8,
+            128,
+            131_072,
+            1e-5f,
+            500_000,
+            new RopeScaling.None(),
+            false,
+            DType.BF16,
+            List.of(1));
+
+    private static CudaOptions options(int maxModelLen, int maxNumSeqs, int blockTokens) {
+        return new CudaOptions(0, maxModelLen, maxNumSeqs, 8192, blockTokens, Map.of());
+    }
+
+    @Test
+    void weightsAreThoseOfTheCheckpoint() {
+        ModelSize size = ModelSize.of(LLAMA_8B, DecoderSpec.PLAIN, options(8192, 64, 128));
+        assertThat(size.weightsBytes()).isEqualTo(2 * 8_030_261_248L); // parameters as published
+    }
+
+    @Test
+    void modelThatDoesNotFitSaysWhatItNeedsWhatThereIsAndWhichFlagsHelp() {
+        ModelSize size = ModelSize.of(LLAMA_8B, DecoderSpec.PLAIN, options(8192, 64, 128));
+        size.requireRoom(new Cuda.MemoryInfo(40 * GIB, 80 * GIB));
+        assertThatThrownBy(() -> size.requireRoom(new Cuda.MemoryInfo(15 * GIB, 16 * GIB)))
+                .isInstanceOf(ModelException.class)
+                .hasMessageContaining("its weights need 14.96 GiB and the buffers of a step ")
+                .hasMessageContaining("of 16.00 GiB there are 15.00 GiB free")
+                .hasMessageContaining("CUDA_VISIBLE_DEVICES")
+                .hasMessageContaining("--max-num-batched-tokens and --max-num-seqs");
+    }
+
+    @Test
+    void cacheTakesWhatItsShareLeaves() {
+        Cuda.MemoryInfo memory = new Cuda.MemoryInfo(60 * GIB, 80 * GIB);
+        assertThat(ModelSize.kvBlocks(memory, 0.9, GIB, 52)).isEqualTo(52);
+        assertThatThrownBy(() -> ModelSize.kvBlocks(memory, 0.9, GIB, 53))
+                .isInstanceOf(ModelException.class)
+                .hasMessage("the KV cache of one request of full length needs 53.00 GiB of the GPU's memory, and 52.00"
+                        + " GiB are left for it: 90 % of 80.00 GiB, of which 20.00 GiB are used; lower"
+                        + " --max-model-len, or raise --gpu-memory-utilization");
+        assertThatThrownBy(() -> ModelSize.kvBlocks(memory, 0.1, GIB, 1)).hasMessageContaining("0.00 GiB are left");
+    }
+
+    @Test
+    void blocksThatTheKernelsCannotDoAreRefused() {
+        for (int blockTokens : new int[] {1, 8, 24, 48, 256}) {
+            assertThatThrownBy(() -> options(1024, 8, blockTokens))
+                    .isInstanceOf(ModelException.class)
+                    .hasMessage("blocks on a GPU have a power of two from 16 to 128 tokens, not " + blockTokens
+                            + " (--block-size)");
+        }
+        assertThatThrownBy(() -> options(1024, 257, 16)).hasMessageContaining("--max-num-seqs");
+        assertThat(options(1025, 256, 16).maxBlocks()).isEqualTo(65);
+    }
+}

@@ -1,0 +1,31 @@
+package dev.baton.tensor.cuda.raw;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.baton.tensor.TensorException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class NativeLibraryTest {
+    @Test
+    void namesComeBeforeTheFilesOfTheToolkitThatExist(@TempDir Path home) throws IOException {
+        Path file = Files.createFile(Files.createDirectories(home.resolve("lib64")).resolve("libx.so.2"));
+        assertThat(NativeLibrary.candidates(
+                        List.of("libx.so.3", "libx.so.2"), Map.of("CUDA_HOME", home.toString(), "CUDA_PATH", "")))
+                .containsExactly("libx.so.3", "libx.so.2", file.toString());
+    }
+
+    @Test
+    void libraryThatIsMissingIsNamedInOneSentenceWithWhatToDo() {
+        assertThatThrownBy(() -> NativeLibrary.load(
+                        "The library", List.of("libnone.so.1", "libnone.so"), "install it", Map.of()))
+                .isInstanceOf(TensorException.class)
+                .hasMessage("The library is missing: none of libnone.so.1, libnone.so can be loaded; install it");
+    }
+}
