@@ -14,7 +14,10 @@ enum FrameType {
     OK(7, 0),
     LOST(8, Limits.MAX_BODY_BYTES),
     PING(9, 8),
-    PONG(10, 8);
+    PONG(10, 8),
+    LEND(11, Limits.MAX_BODY_BYTES),
+    SUMS(12, Limits.MAX_BODY_BYTES),
+    RETURN(13, 0);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.HashSet;
+import java.util.Iterator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
@@ -112,13 +113,17 @@ final class Peer {
         connection.close();
     }
 
-    /// Closes connections that nobody used for that long.
+    /// Closes connections that nobody used for that long, and those that the prefiller has ended.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {
             long now = System.nanoTime();
-            while (!idle.isEmpty() && idle.getFirst().idleFor(now).compareTo(longerThan) > 0) {
-                old.add(idle.removeFirst());
+            for (Iterator<PeerConnection> all = idle.iterator(); all.hasNext(); ) {
+                PeerConnection connection = all.next();
+                if (connection.idleFor(now).compareTo(longerThan) > 0 || connection.isOver()) {
+                    all.remove();
+                    old.add(connection);
+                }
             }
         }
         old.forEach(PeerConnection::close);

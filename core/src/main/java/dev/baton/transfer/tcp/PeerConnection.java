@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.wire.Wire;
 import java.io.Closeable;
 import java.io.IOException;
@@ -10,6 +10,7 @@ import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
 ///
@@ -29,20 +30,27 @@ final class PeerConnection implements Closeable {
     private final PeerAddress address;
     private final Hello self;
     private final TcpOptions options;
-    private final PagedKv pool;
+    private final LocalPool pool;
+    private final PeerPools peerPools;
+    private final LocalPool.Window window;
     private final Wire wire;
     private final FrameChannel frames;
     private final ByteBuffer header = header();
     private final ByteBuffer nextHeader = header();
     private boolean open;
+    private boolean closed;
+    private DeviceBlocks.@Nullable PeerPool shared;
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
-    PeerConnection(PeerAddress address, Hello self, TcpOptions options, PagedKv pool) throws IOException {
+    PeerConnection(PeerAddress address, Hello self, TcpOptions options, LocalPool pool, PeerPools peerPools)
+            throws IOException {
         this.address = address;
         this.self = self;
         this.options = options;
         this.pool = pool;
+        this.peerPools = peerPools;
+        this.window = pool.newWindow();
         this.wire = Wire.unconnected();
         this.frames = new FrameChannel(wire);
     }
@@ -68,6 +76,7 @@ final class PeerConnection implements Closeable {
                     "engine %s was expected there, but %s answered".formatted(address.engineId(), peer.engineId()));
         }
         self.agree(peer);
+        shared = peerPools.acquire(peer).orElse(null);
         open = true;
     }
 
@@ -77,6 +86,15 @@ final class PeerConnection implements Closeable {
 
     Duration idleFor(long nowNanos) {
         return Duration.ofNanos(nowNanos - idleSinceNanos);
+    }
+
+    /// Whether the peer has closed it, or sent what nobody asked for: true of an idle one that is of no more use.
+    boolean isOver() {
+        try {
+            return wire.hasInput();
+        } catch (IOException e) {
+            return true;
+        }
     }
 
     /// Asks whether the peer is still there.
@@ -129,22 +147,71 @@ final class PeerConnection implements Closeable {
             int[] indexes,
             int[] remoteBlocks,
             int[] localBlocks,
-            BlockChecksum checksum,
             BlockSink sink)
             throws IOException {
-        ByteBuffer body = frames.begin(FrameType.PULL);
+        DeviceBlocks.PeerPool from = shared;
+        ask(from == null ? FrameType.PULL : FrameType.LEND, handle, epoch, numTokens, indexes, remoteBlocks);
+        if (from == null) {
+            receive(handle, epoch, numTokens, indexes, localBlocks, sink);
+        } else {
+            copy(from, handle, epoch, numTokens, indexes, remoteBlocks, localBlocks, sink);
+        }
+    }
+
+    private void ask(FrameType type, String handle, long epoch, int numTokens, int[] indexes, int[] remoteBlocks)
+            throws IOException {
+        ByteBuffer body = frames.begin(type);
         FrameChannel.putString(body, handle);
         body.putLong(epoch).putInt(numTokens).putShort((short) indexes.length);
         for (int i = 0; i < indexes.length; i++) {
             body.putInt(indexes[i]).putInt(remoteBlocks[i]);
         }
         frames.send(options.peerTimeout());
+    }
 
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN. What is here then must have the
+    /// checksums that the blocks had there: should the lease have ended meanwhile, they show it.
+    private void copy(
+            DeviceBlocks.PeerPool from,
+            String handle,
+            long epoch,
+            int numTokens,
+            int[] indexes,
+            int[] remoteBlocks,
+            int[] localBlocks,
+            BlockSink sink)
+            throws IOException {
+        expect(FrameType.SUMS);
+        long gotEpoch = frames.readI64();
+        int count = frames.readU16();
+        if (gotEpoch != epoch || count != indexes.length) {
+            throw new ProtocolException("SUMS of %d blocks, epoch %x; due: %d, epoch %x"
+                    .formatted(count, gotEpoch, indexes.length, epoch));
+        }
+        long[] expected = new long[count];
+        for (int i = 0; i < count; i++) {
+            expected[i] = frames.readI64();
+        }
+        frames.expectEnd();
+        from.pull(remoteBlocks, localBlocks);
+        frames.begin(FrameType.RETURN);
+        frames.send(options.peerTimeout());
+        long[] seeds = new BlockSeeds(address.engineId(), handle, epoch).of(indexes, numTokens, pool.blockTokens());
+        long[] found = pool.device().orElseThrow().sums(localBlocks, seeds);
+        for (int i = 0; i < count; i++) {
+            sink.block(indexes[i], found[i] == expected[i]);
+        }
+    }
+
+    private void receive(
+            String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
+            throws IOException {
+        BlockChecksum checksum = new BlockChecksum(address.engineId(), handle);
         ByteBuffer current = header.clear();
         ByteBuffer next = nextHeader.clear();
         for (int i = 0; i < indexes.length; i++) {
             readBlockHeader(current);
-            ByteBuffer payload = pool.block(localBlocks[i]).asByteBuffer();
+            ByteBuffer payload = window.fill(localBlocks[i]);
             int expectedTokens = Math.min(pool.blockTokens(), numTokens - indexes[i] * pool.blockTokens());
             int expectedCrc = checkBlockHeader(current.flip(), epoch, indexes[i], expectedTokens, payload.remaining());
             // The header of the next block usually lies behind this one's bytes: one call fetches both.
@@ -152,7 +219,9 @@ final class PeerConnection implements Closeable {
             wire.readSteadily(
                     last ? new ByteBuffer[] {payload} : new ByteBuffer[] {payload, next.clear()},
                     options.peerTimeout());
-            sink.block(indexes[i], checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc);
+            boolean intact = checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc;
+            window.filled(localBlocks[i]);
+            sink.block(indexes[i], intact);
             ByteBuffer read = next;
             next = current;
             current = read;
@@ -216,6 +285,15 @@ final class PeerConnection implements Closeable {
     /// Owner only.
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
         wire.close();
+        window.close();
+        if (shared != null) {
+            shared = null;
+            peerPools.release(address.engineId());
+        }
     }
 }

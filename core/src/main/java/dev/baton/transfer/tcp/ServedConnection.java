@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.wire.Wire;
@@ -13,6 +13,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.AsynchronousCloseException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.slf4j.Logger;
@@ -31,20 +32,23 @@ final class ServedConnection implements WireServer.Connection {
     private final Wire wire;
     private final FrameChannel frames;
     private final Hello self;
-    private final PagedKv pool;
+    private final LocalPool pool;
+    private final LocalPool.Window window;
     private final KvLeases leases;
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
+    private boolean lends;
     private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
                     Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
             .order(ByteOrder.LITTLE_ENDIAN);
 
-    ServedConnection(Wire wire, Hello self, PagedKv pool, KvLeases leases, TcpOptions options, Counters counters) {
+    ServedConnection(Wire wire, Hello self, LocalPool pool, KvLeases leases, TcpOptions options, Counters counters) {
         this.wire = wire;
         this.frames = new FrameChannel(wire);
         this.self = self;
         this.pool = pool;
+        this.window = pool.newWindow();
         this.leases = leases;
         this.options = options;
         this.counters = counters;
@@ -58,7 +62,8 @@ final class ServedConnection implements WireServer.Connection {
 
     @Override
     public void run() {
-        try (wire) {
+        try (wire;
+                window) {
             shakeHands();
             while (true) {
                 answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
@@ -76,8 +81,10 @@ final class ServedConnection implements WireServer.Connection {
             if (type != FrameType.HELLO) {
                 throw new ProtocolException(type + " before HELLO");
             }
-            int version = self.agree(Hello.read(frames));
-            self.answer(version).send(frames, FRAME_TIMEOUT);
+            Hello peer = Hello.read(frames);
+            Hello answer = self.answer(self.agree(peer), peer);
+            lends = !answer.offer().isNone();
+            answer.send(frames, FRAME_TIMEOUT);
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
             refuseAndEnd(e);
@@ -90,6 +97,7 @@ final class ServedConnection implements WireServer.Connection {
         try {
             switch (type) {
                 case PULL -> pull();
+                case LEND -> lend();
                 case RELEASE -> {
                     String handle = frames.readString(Limits.MAX_ID_BYTES);
                     frames.expectEnd();
@@ -103,7 +111,7 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, ERROR, BLOCK, OK, LOST, PONG ->
+                case HELLO, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
@@ -135,19 +143,27 @@ final class ServedConnection implements WireServer.Connection {
         frames.send(FRAME_TIMEOUT);
     }
 
-    private void pull() throws IOException {
+    /// Blocks of a lease that a decoder wants.
+    private record Wanted(KvLease lease, long epoch, int[] indexes) {
+        int[] blockIds() {
+            return Arrays.stream(indexes).map(lease::blockId).toArray();
+        }
+    }
+
+    /// What a PULL or LEND asks for; empty if it was refused.
+    private Optional<Wanted> readWanted() throws IOException {
         String handle = frames.readString(Limits.MAX_ID_BYTES);
         long epoch = frames.readI64();
         int numTokens = frames.readI32();
         int count = frames.readU16();
         if (count > Limits.MAX_PULL_BLOCKS || frames.body().remaining() != count * 2 * Integer.BYTES) {
-            throw new ProtocolException("PULL of %d blocks with %d bytes of them"
+            throw new ProtocolException("a request of %d blocks with %d bytes of them"
                     .formatted(count, frames.body().remaining()));
         }
         Optional<KvLease> lease = leases.find(handle);
         if (lease.isEmpty()) {
             refuse(gone(handle));
-            return;
+            return Optional.empty();
         }
         leases.renew(handle);
         int[] indexes = new int[count];
@@ -157,20 +173,66 @@ final class ServedConnection implements WireServer.Connection {
             Optional<String> problem = problem(lease.get(), numTokens, indexes[i], blockId);
             if (problem.isPresent()) {
                 refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get()));
-                return;
+                return Optional.empty();
             }
         }
-        BlockChecksum checksum = new BlockChecksum(self.engineId(), handle);
-        for (int index : indexes) {
-            if (!leases.beginRead(lease.get(), fence)) {
-                refuse(gone(handle));
+        return Optional.of(new Wanted(lease.get(), epoch, indexes));
+    }
+
+    private void pull() throws IOException {
+        Optional<Wanted> wanted = readWanted();
+        if (wanted.isEmpty()) {
+            return;
+        }
+        KvLease lease = wanted.get().lease;
+        BlockChecksum checksum = new BlockChecksum(self.engineId(), lease.handle());
+        for (int index : wanted.get().indexes) {
+            if (!leases.beginRead(lease, fence)) {
+                refuse(gone(lease.handle()));
                 return;
             }
             try {
-                sendBlock(lease.get(), epoch, index, checksum);
+                sendBlock(lease, wanted.get().epoch, index, checksum);
             } finally {
-                lease.get().endRead(fence);
+                lease.endRead(fence);
             }
+        }
+    }
+
+    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has. If the
+    /// lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
+    private void lend() throws IOException {
+        Optional<Wanted> asked = readWanted();
+        if (asked.isEmpty()) {
+            return;
+        }
+        Wanted wanted = asked.get();
+        KvLease lease = wanted.lease;
+        Optional<DeviceBlocks> device = pool.device();
+        if (!lends || device.isEmpty()) {
+            refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "LEND without an offer"));
+            return;
+        }
+        if (!leases.beginRead(lease, fence)) {
+            refuse(gone(lease.handle()));
+            return;
+        }
+        try {
+            long[] seeds = new BlockSeeds(self.engineId(), lease.handle(), wanted.epoch)
+                    .of(wanted.indexes, lease.numTokens(), pool.blockTokens());
+            ByteBuffer body =
+                    frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) wanted.indexes.length);
+            for (long sum : device.get().sums(wanted.blockIds(), seeds)) {
+                body.putLong(sum);
+            }
+            frames.send(FRAME_TIMEOUT);
+            FrameType next = frames.receive(options.sendTimeout(), FRAME_TIMEOUT);
+            if (next != FrameType.RETURN) {
+                throw new ProtocolException(next + " where RETURN was due");
+            }
+            counters.bytesSent.add(wanted.indexes.length * pool.blockBytes());
+        } finally {
+            lease.endRead(fence);
         }
     }
 
@@ -208,7 +270,7 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     private void sendBlock(KvLease lease, long epoch, int index, BlockChecksum checksum) throws IOException {
-        ByteBuffer payload = pool.block(lease.blockId(index)).asByteBuffer();
+        ByteBuffer payload = window.read(lease.blockId(index));
         int bytes = payload.remaining();
         int tokens = Math.min(pool.blockTokens(), lease.numTokens() - index * pool.blockTokens());
         FrameChannel.putHeader(blockHeader.clear(), FrameType.BLOCK, Limits.BLOCK_BODY_BYTES)

@@ -22,7 +22,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /// The connector that comes with Baton: a decoder pulls the blocks that it misses over TCP, each one checksummed,
-/// straight from and into the off-heap pools. `docs/tcp-connector.md` describes the protocol.
+/// straight from and into the off-heap pools. Pools on GPUs go through pinned host memory, or, between processes of one
+/// host, from GPU to GPU. `docs/tcp-connector.md` describes the protocol.
 ///
 /// A producer listens; a consumer dials; `kv_both` does both. Semantics (leases, heartbeats, release) are those of
 /// vLLM's NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
@@ -31,6 +32,7 @@ public final class TcpConnector implements KvConnector {
     public static final String NAME = "TcpConnector";
 
     private final KvTransferConfig config;
+    private final LocalPool pool;
     private final Counters counters = new Counters();
     private final KvLeases leases;
     private final TcpWorker worker;
@@ -42,11 +44,12 @@ public final class TcpConnector implements KvConnector {
     private TcpConnector(
             KvTransferConfig config,
             KvCacheSpec spec,
-            PagedKv pool,
+            LocalPool pool,
             Hello self,
             TcpOptions options,
             Consumer<KvEvent> sink) {
         this.config = config;
+        this.pool = pool;
         this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
         this.worker = new TcpWorker(self, options, pool, leases, counters, sink);
         this.server = config.role() == KvRole.KV_CONSUMER
@@ -83,11 +86,24 @@ public final class TcpConnector implements KvConnector {
             int minVersion,
             int maxVersion) {
         BlockShape.checkForMessages(spec, pool);
-        Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", BlockShape.fields(spec, compatibility));
-        checkLengths(self);
-        TcpConnector connector = new TcpConnector(config, spec, pool, self, TcpOptions.from(config.extra()), sink);
-        connector.startHeartbeats(TcpOptions.from(config.extra()));
-        return connector;
+        TcpOptions options = TcpOptions.from(config.extra());
+        LocalPool local = new LocalPool(pool, options.cudaIpc());
+        try {
+            Hello self = new Hello(
+                    minVersion,
+                    maxVersion,
+                    config.engineId(),
+                    "",
+                    BlockShape.fields(spec, compatibility),
+                    local.offer());
+            checkLengths(self);
+            TcpConnector connector = new TcpConnector(config, spec, local, self, options, sink);
+            connector.startHeartbeats(options);
+            return connector;
+        } catch (RuntimeException | Error e) {
+            local.close();
+            throw e;
+        }
     }
 
     private static void checkLengths(Hello self) {
@@ -116,7 +132,7 @@ public final class TcpConnector implements KvConnector {
                     .formatted(self.engineId(), Limits.MAX_ID_BYTES));
         }
         if (self.compatibility().size() > Limits.MAX_FIELDS
-                || total > FrameType.HELLO.maxBodyBytes() - 3 * Limits.MAX_ID_BYTES) {
+                || total > FrameType.HELLO.maxBodyBytes() - 3 * (Limits.MAX_ID_BYTES + Limits.MAX_OFFER_BYTES)) {
             throw new TransferException("the compatibility map is too long: %d fields, %d bytes"
                     .formatted(self.compatibility().size(), total));
         }
@@ -156,6 +172,7 @@ public final class TcpConnector implements KvConnector {
         worker.close();
         server.ifPresent(WireServer::close);
         leases.expireAll();
+        pool.close();
         Threads.awaitEnd(timer);
     }
 }

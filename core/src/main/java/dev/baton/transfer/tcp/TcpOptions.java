@@ -18,6 +18,7 @@ import java.util.Set;
 /// @param connectionsPerPeer `kv_connections_per_peer`: loads at a time from one prefiller
 /// @param maxConnections `kv_max_connections`: connections accepted at a time
 /// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
+/// @param cudaIpc `kv_cuda_ipc`: whether blocks go from GPU to GPU between processes of one host, where they can
 record TcpOptions(
         Duration leaseDuration,
         Duration leaseExtension,
@@ -28,7 +29,8 @@ record TcpOptions(
         Duration idleTimeout,
         int connectionsPerPeer,
         int maxConnections,
-        Set<String> allowedHosts) {
+        Set<String> allowedHosts,
+        boolean cudaIpc) {
 
     private static final String LEASE_DURATION = "kv_lease_duration";
     private static final String LEASE_EXTENSION = "kv_lease_extension";
@@ -40,6 +42,7 @@ record TcpOptions(
     private static final String CONNECTIONS_PER_PEER = "kv_connections_per_peer";
     private static final String MAX_CONNECTIONS = "kv_max_connections";
     private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
+    private static final String CUDA_IPC = "kv_cuda_ipc";
     private static final Set<String> KEYS = Set.of(
             LEASE_DURATION,
             LEASE_EXTENSION,
@@ -50,7 +53,8 @@ record TcpOptions(
             IDLE_TIMEOUT,
             CONNECTIONS_PER_PEER,
             MAX_CONNECTIONS,
-            ALLOWED_HOSTS);
+            ALLOWED_HOSTS,
+            CUDA_IPC);
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
     private static final int MAX_COUNT = 10_000;
@@ -71,6 +75,7 @@ record TcpOptions(
                 extra.seconds(IDLE_TIMEOUT, Duration.ofSeconds(120)),
                 (int) extra.count(CONNECTIONS_PER_PEER, 1, MAX_COUNT, 4),
                 (int) extra.count(MAX_CONNECTIONS, 1, MAX_COUNT, 256),
-                extra.hosts(ALLOWED_HOSTS));
+                extra.hosts(ALLOWED_HOSTS),
+                extra.truth(CUDA_IPC, true));
     }
 }

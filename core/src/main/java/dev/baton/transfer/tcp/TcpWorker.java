@@ -1,6 +1,5 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -55,14 +54,15 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private volatile boolean closed;
 
     TcpWorker(
-            Hello self, TcpOptions options, PagedKv pool, KvLeases leases, Counters counters, Consumer<KvEvent> sink) {
+            Hello self, TcpOptions options, LocalPool pool, KvLeases leases, Counters counters, Consumer<KvEvent> sink) {
         this.self = self;
         this.options = options;
         this.blockBytes = pool.blockBytes();
         this.leases = leases;
         this.counters = counters;
         this.sink = sink;
-        this.dialler = address -> new PeerConnection(address, self, options, pool);
+        PeerPools pools = new PeerPools(pool);
+        this.dialler = address -> new PeerConnection(address, self, options, pool, pools);
     }
 
     void startLoad(TcpLoad load) {

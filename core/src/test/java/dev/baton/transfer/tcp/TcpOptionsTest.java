@@ -26,7 +26,8 @@ class TcpOptionsTest {
                         Duration.ofSeconds(120),
                         4,
                         256,
-                        Set.of()));
+                        Set.of(),
+                        true));
     }
 
     @ParameterizedTest
