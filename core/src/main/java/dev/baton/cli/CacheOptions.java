@@ -38,8 +38,9 @@ final class CacheOptions {
             names = "--kv-cache-dtype",
             paramLabel = "TYPE",
             defaultValue = "auto",
-            description = "What keys and values are kept as: float32, bfloat16 or float16 on the CPU, bfloat16 on a GPU;"
-                    + " auto: what the device computes in. Both sides of a hand-off need the same.")
+            description =
+                    "What keys and values are kept as: float32, bfloat16 or float16 on the CPU, bfloat16 on a GPU;"
+                            + " auto: what the device computes in. Both sides of a hand-off need the same.")
     String kvCacheDtype = "";
 
     @Option(

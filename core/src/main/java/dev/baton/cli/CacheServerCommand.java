@@ -1,8 +1,7 @@
 package dev.baton.cli;
 
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.lmcache.LmCacheServer;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -29,9 +28,14 @@ final class CacheServerCommand implements Callable<Integer> {
             names = "--host",
             paramLabel = "HOST",
             defaultValue = "127.0.0.1",
-            description = "Address to listen on (default: ${DEFAULT-VALUE}). The protocol asks for no key: elsewhere"
-                    + " the port itself is to be protected.")
+            description = "Address to listen on (default: ${DEFAULT-VALUE}). The protocol asks for no key: another"
+                    + " address than this machine's own needs --trusted-network.")
     String host = "";
+
+    @Option(
+            names = "--trusted-network",
+            description = "Listen where other machines reach the port: all of them can read and replace chunks.")
+    boolean trustedNetwork;
 
     @Option(
             names = "--port",
@@ -62,10 +66,10 @@ final class CacheServerCommand implements Callable<Integer> {
     @Override
     public Integer call() throws InterruptedException {
         PortFlag.check(spec, port);
+        Exposure.check("the cache server", host, trustedNetwork, "give --trusted-network");
         StopSignal stop = StopSignal.install();
         try (LmCacheServer server = LmCacheServer.start(host, port, maxBytes, maxConnections)) {
             LOG.info("Cache server on lm://{}:{}, up to {} MiB", host, server.port(), maxBytes >> 20);
-            warnIfOpen();
             Optional<StopSignal.Cause> cause = stop.await(REPORT_INTERVAL);
             while (cause.isEmpty()) {
                 LOG.info("{}", server.summary());
@@ -73,16 +77,6 @@ final class CacheServerCommand implements Callable<Integer> {
             }
             LOG.info("Stopping ({}): {}", cause.get(), server.summary());
             return cause.get().exitCode();
-        }
-    }
-
-    private void warnIfOpen() {
-        try {
-            if (!InetAddress.getByName(host).isLoopbackAddress()) {
-                LOG.warn("lm:// asks for no key: whoever reaches the port can read and replace chunks");
-            }
-        } catch (UnknownHostException e) {
-            // it was bound, so it is known
         }
     }
 }

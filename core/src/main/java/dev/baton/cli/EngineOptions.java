@@ -162,8 +162,8 @@ final class EngineOptions {
 
     private CudaOptions cudaOptions(ModelConfig config) {
         if (!(cache.gpuMemoryUtilization > 0 && cache.gpuMemoryUtilization <= 1)) {
-            throw usage("--gpu-memory-utilization must be above 0 and at most 1, got " + cache.gpuMemoryUtilization
-                    + ".");
+            throw usage(
+                    "--gpu-memory-utilization must be above 0 and at most 1, got " + cache.gpuMemoryUtilization + ".");
         }
         try {
             return new CudaOptions(
@@ -190,9 +190,7 @@ final class EngineOptions {
         Set<String> dtypes = isOnGpu ? Set.of("auto", "bfloat16") : Set.of("auto", "float32", "float");
         if (!dtypes.contains(model.dtype)) {
             throw usage("--dtype %s is not there: %s."
-                    .formatted(
-                            model.dtype,
-                            isOnGpu ? "a GPU computes in bfloat16" : "the CPU computes in float32"));
+                    .formatted(model.dtype, isOnGpu ? "a GPU computes in bfloat16" : "the CPU computes in float32"));
         }
         if (isOnGpu && model.quantization() != Quantization.NONE) {
             throw usage("--quantization %s is not there on a GPU.".formatted(model.quantization));

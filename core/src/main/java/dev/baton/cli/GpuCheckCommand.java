@@ -47,7 +47,8 @@ final class GpuCheckCommand implements Callable<Integer> {
     @Option(
             names = "--model",
             paramLabel = "DIR",
-            description = "A small model that the CPU computes as well; its greedy outputs are compared (default: none).")
+            description =
+                    "A small model that the CPU computes as well; its greedy outputs are compared (default: none).")
     @Nullable
     Path model;
 
@@ -87,7 +88,10 @@ final class GpuCheckCommand implements Callable<Integer> {
             print(KernelChecks.run(context, environment, chosen), results);
         }
         if (fixtures != null) {
-            print(ModelChecks.fixtures(fixtures, environment), results);
+            print(
+                    ModelChecks.fixtures(
+                            fixtures, environment, what -> System.out.println("skip   the kernels cannot do " + what)),
+                    results);
         }
         if (model != null) {
             print(greedy(model, environment, chosen), results);
@@ -119,8 +123,8 @@ final class GpuCheckCommand implements Callable<Integer> {
     /// Outputs of an engine on the GPU, prompts batched as they come, followed by the CPU.
     private static List<CheckResult> greedy(Path folder, Map<String, String> environment, long seed)
             throws InterruptedException {
-        CudaOptions options = new CudaOptions(
-                0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
+        CudaOptions options =
+                new CudaOptions(0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
         CudaDecoder gpu = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options);
         EngineConfig config = EngineConfig.builder("checked", MAX_MODEL_LEN)
                 .blockTokens(BLOCK_TOKENS)

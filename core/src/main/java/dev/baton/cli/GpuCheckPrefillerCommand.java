@@ -16,7 +16,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import tools.jackson.databind.json.JsonMapper;
 
-/// The other process of `baton gpu-check`'s hand-offs: a prefiller that takes a prompt a line from its standard input,
+/// The other process of `baton gpu-check`'s hand-offs: a prefiller that takes a prompt a line from its standard
+/// input,
 /// tokens with spaces between them, and answers each with a line of parameters.
 @Command(name = "gpu-check-prefiller", hidden = true, description = "A part of gpu-check.")
 final class GpuCheckPrefillerCommand implements Callable<Integer> {

@@ -27,10 +27,12 @@ import java.util.stream.Collectors;
 import tools.jackson.core.type.TypeReference;
 import tools.jackson.databind.json.JsonMapper;
 
-/// Hand-offs from a prefiller in a process of its own to a decoder here, from GPU to GPU and over TCP: the tokens must be
+/// Hand-offs from a prefiller in a process of its own to a decoder here, from GPU to GPU and over TCP: the tokens
+/// must be
 /// those of one engine alone, a damaged block must be found, and nothing may stay allocated.
 ///
-/// The engine alone computes the prompt first, as the prefiller does, and the last token once more, as the decoder does,
+/// The engine alone computes the prompt first, as the prefiller does, and the last token once more, as the decoder
+/// does,
 /// so that not even the last bits differ. Used from one thread.
 final class HandOffChecks {
     private static final int NEW_TOKENS = 32;

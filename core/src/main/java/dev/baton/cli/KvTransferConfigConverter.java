@@ -3,6 +3,8 @@ package dev.baton.cli;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.p2p.P2pNcclConnector;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -22,6 +24,7 @@ import tools.jackson.databind.json.JsonMapper;
 /// in the hand-off; `kv_load_failure_policy` is `recompute` unless given. Keys of vLLM that mean nothing here
 /// are accepted, so that its command lines work; keys that nobody knows are refused.
 final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig> {
+    private static final String BUFFER_SIZE = "kv_buffer_size";
     private static final Set<String> USED = Set.of(
             "kv_connector",
             "kv_role",
@@ -31,7 +34,7 @@ final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig
             "kv_load_failure_policy",
             "kv_connector_extra_config");
     private static final Set<String> IGNORED =
-            Set.of("kv_buffer_device", "kv_buffer_size", "kv_rank", "kv_parallel_size", "enable_permute_local_kv");
+            Set.of("kv_buffer_device", BUFFER_SIZE, "kv_rank", "kv_parallel_size", "enable_permute_local_kv");
     private static final int HIGHEST_PORT = 65_535;
     private static final JsonMapper JSON = new JsonMapper();
 
@@ -58,7 +61,7 @@ final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig
                 string(json, "kv_ip", "127.0.0.1"),
                 port(json),
                 choice(json, "kv_load_failure_policy", "recompute", List.of(KvLoadFailurePolicy.values())),
-                extra(json));
+                extra(json, connector));
     }
 
     private static void checkKey(String key) {
@@ -109,6 +112,16 @@ final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig
         throw new TypeConversionException("kv_port must be 0 to " + HIGHEST_PORT + ", got " + value);
     }
 
+    private static Map<String, Object> extra(JsonNode json, String connector) {
+        Map<String, Object> extra = new HashMap<>(extra(json));
+        JsonNode bufferSize = json.path(BUFFER_SIZE);
+        // Of vLLM's connectors this one alone reads it.
+        if (connector.equals(P2pNcclConnector.NAME) && !bufferSize.isMissingNode() && !bufferSize.isNull()) {
+            extra.putIfAbsent(BUFFER_SIZE, bufferSize.isString() ? bufferSize.stringValue() : bufferSize.doubleValue());
+        }
+        return Map.copyOf(extra);
+    }
+
     private static Map<String, Object> extra(JsonNode json) {
         JsonNode value = json.path("kv_connector_extra_config");
         if (value.isMissingNode() || value.isNull()) {
@@ -117,6 +130,6 @@ final class KvTransferConfigConverter implements ITypeConverter<KvTransferConfig
         if (!value.isObject()) {
             throw new TypeConversionException("kv_connector_extra_config must be an object, got " + value);
         }
-        return Map.copyOf(JSON.convertValue(value, new TypeReference<Map<String, Object>>() {}));
+        return JSON.convertValue(value, new TypeReference<Map<String, Object>>() {});
     }
 }

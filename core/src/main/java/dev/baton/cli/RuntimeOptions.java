@@ -20,8 +20,9 @@ final class RuntimeOptions {
             paramLabel = "NAME",
             defaultValue = "cpu",
             completionCandidates = DeviceNames.class,
-            description = "What computes: ${COMPLETION-CANDIDATES}; auto: an NVIDIA GPU if there is one, else the CPU. The"
-                    + " first of the GPUs that CUDA_VISIBLE_DEVICES names is taken (default: ${DEFAULT-VALUE}).")
+            description =
+                    "What computes: ${COMPLETION-CANDIDATES}; auto: an NVIDIA GPU if there is one, else the CPU. The"
+                            + " first of the GPUs that CUDA_VISIBLE_DEVICES names is taken (default: ${DEFAULT-VALUE}).")
     Device device = Device.CPU;
 
     @Option(

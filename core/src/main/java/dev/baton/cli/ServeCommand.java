@@ -193,8 +193,7 @@ final class ServeCommand implements Callable<Integer> {
     }
 
     /// Starts the engine, which owns the model from then on; closes the model if it does not start.
-    private Engine startEngine(
-            String name, Path model, EngineOptions.LoadedModel sized, Tokenizer tokenizer) {
+    private Engine startEngine(String name, Path model, EngineOptions.LoadedModel sized, Tokenizer tokenizer) {
         CausalLm loaded = sized.model();
         try {
             EngineConfig config = engine.engineConfig(

@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.metrics.SingleWriterHistogram;
 import dev.baton.model.CausalLm;
 import dev.baton.model.ModelConfig;
@@ -355,6 +356,13 @@ public final class Engine implements AutoCloseable {
         loop.post(new EngineMessage.Abort(requestId));
     }
 
+    /// Ends a request whose output is complete, as a stop text makes it: its listener gets a finish with
+    /// [FinishReason#STOP], and what was computed may be kept as that of any request that is complete. One that has
+    /// no output yet is aborted; one that has ended, and perhaps holds its blocks, is left as it is.
+    public void stop(String requestId) {
+        loop.post(new EngineMessage.Stop(requestId));
+    }
+
     /// Whether there is a request of this id: one in flight, or one whose blocks are held for a decoder.
     public boolean isKnown(String requestId) {
         return requests.containsKey(requestId);
@@ -381,6 +389,13 @@ public final class Engine implements AutoCloseable {
     /// What the connector has counted; all zero if there is none.
     public KvTransferStats transferStats() {
         return connector == null ? KvTransferStats.ZERO : connector.stats();
+    }
+
+    /// Adds what the connector counts besides, under the names that the field has for it.
+    public void addTransferMetrics(Metrics metrics) {
+        if (connector != null) {
+            connector.addTo(metrics);
+        }
     }
 
     /// Checks, on the engine's thread, that every block is accounted for.

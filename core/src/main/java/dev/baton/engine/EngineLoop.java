@@ -99,6 +99,7 @@ final class EngineLoop implements Runnable {
             switch (message) {
                 case EngineMessage.Submit(Request request) -> scheduler.add(request);
                 case EngineMessage.Abort(String requestId) -> scheduler.abort(requestId);
+                case EngineMessage.Stop(String requestId) -> scheduler.stop(requestId);
                 case EngineMessage.Transferred(var event) -> scheduler.onKvEvent(event);
                 case EngineMessage.CheckIntegrity question -> checkIntegrity(question);
                 case EngineMessage.ResetPrefixCache question ->
@@ -188,6 +189,7 @@ final class EngineLoop implements Runnable {
                 case EngineMessage.ResetPrefixCache(var answer) -> answer.completeExceptionally(dead());
                 case EngineMessage.Submit _,
                         EngineMessage.Abort _,
+                        EngineMessage.Stop _,
                         EngineMessage.Transferred _,
                         EngineMessage.Close _ -> {}
             }

@@ -9,6 +9,8 @@ sealed interface EngineMessage {
 
     record Abort(String requestId) implements EngineMessage {}
 
+    record Stop(String requestId) implements EngineMessage {}
+
     record Transferred(KvEvent event) implements EngineMessage {}
 
     record CheckIntegrity(CompletableFuture<BlockUsage> answer) implements EngineMessage {}

@@ -369,6 +369,26 @@ final class Scheduler {
         }
     }
 
+    /// Ends a request whose output is complete by its caller's word.
+    void stop(String requestId) {
+        Request request = requests.get(requestId);
+        if (request == null) {
+            return;
+        }
+        switch (request.status) {
+            case RUNNING -> {
+                running.remove(request);
+                finish(request, FinishReason.STOP, new int[0], List.of(), List.of());
+            }
+            case PREEMPTED -> {
+                waiting.remove(request, false);
+                finish(request, FinishReason.STOP, new int[0], List.of(), List.of());
+            }
+            case WAITING, WAITING_FOR_REMOTE_KVS -> abort(requestId);
+            case HELD, FINISHED -> {}
+        }
+    }
+
     void onKvEvent(KvEvent event) {
         switch (event) {
             case KvEvent.KvArrived(String id, int numTokens, long numBytes) ->

@@ -21,6 +21,7 @@ import java.util.function.DoubleSupplier;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.stream.DoubleStream;
+import java.util.stream.LongStream;
 
 /// The metrics of one process: every series carries the same fixed labels (vLLM's `engine` and `model_name`). Names
 /// are given without the suffix `_total`, which counters get in the text form. Thread-safe.
@@ -200,23 +201,29 @@ public final class Metrics {
     /// Adds a histogram that is kept elsewhere and asked for when metrics are read. Its name may end in
     /// `_total`, as one of vLLM's does, which the client library does not allow: its text is made here.
     public void histogram(String name, String help, SingleWriterHistogram values) {
-        histograms.add(new KeptHistogram(name, help, values));
+        double[] bounds = LongStream.of(values.upperBounds()).asDoubleStream().toArray();
+        histograms.add(new KeptHistogram(name, help, bounds, values::counts, values::sum));
     }
 
-    private record KeptHistogram(String name, String help, SingleWriterHistogram values) {
+    /// Adds a histogram that several threads keep, asked for when metrics are read.
+    public void histogram(String name, String help, SharedHistogram values) {
+        histograms.add(new KeptHistogram(name, help, values.upperBounds(), values::counts, values::sum));
+    }
+
+    private record KeptHistogram(
+            String name, String help, double[] bounds, Supplier<long[]> values, DoubleSupplier sum) {
         void write(String labels, StringBuilder out) {
-            long[] bounds = values.upperBounds();
-            long[] counts = values.counts();
+            long[] counts = values.get();
             out.append("# HELP %s %s\n# TYPE %s histogram\n".formatted(name, help, name));
             long total = 0;
             for (int i = 0; i < counts.length; i++) {
                 total += counts[i];
-                String bound = i < bounds.length ? Double.toString((double) bounds[i]) : "+Inf";
+                String bound = i < bounds.length ? Double.toString(bounds[i]) : "+Inf";
                 out.append("%s_bucket{%sle=\"%s\"} %d\n".formatted(name, labels, bound, total));
             }
             String all = labels.isEmpty() ? "" : "{" + labels.substring(0, labels.length() - 1) + "}";
             out.append("%s_count%s %d\n".formatted(name, all, total));
-            out.append("%s_sum%s %s\n".formatted(name, all, (double) values.sum()));
+            out.append("%s_sum%s %s\n".formatted(name, all, sum.getAsDouble()));
         }
     }
 

@@ -21,8 +21,8 @@ public interface CausalLm extends AutoCloseable {
     /// @param logits receives `(batch.numLogits, vocabSize)`, row after row
     void forward(ForwardBatch batch, PagedKv kv, float[] logits);
 
-    /// Makes the memory of a KV cache with this model's geometry where the model computes. The caller closes it, before
-    /// the model.
+    /// Makes the memory of a KV cache with this model's geometry where the model computes. The caller closes
+    /// it, before the model.
     default PagedKv allocateKv(int numBlocks, int blockTokens, DType dtype) {
         ModelConfig shape = config();
         return new PagedKv(numBlocks, shape.numLayers(), shape.numKvHeads(), blockTokens, shape.headDim(), dtype);

@@ -2,8 +2,8 @@ package dev.baton.model;
 
 import dev.baton.tensor.PagedKv;
 
-/// Steps of a model that computes on a device, with the logits left there: greedy decoding moves one number a row to the
-/// host instead of a row of the vocabulary's size.
+/// Steps of a model that computes on a device, with the logits left there: greedy decoding moves one number a
+/// row to the host instead of a row of the vocabulary's size.
 ///
 /// Used from one thread, the engine's. What is asked about rows is about those of the last step.
 public interface DeviceSteps {

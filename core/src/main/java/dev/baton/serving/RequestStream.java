@@ -289,7 +289,7 @@ final class RequestStream {
     private void show(Sequence sequence, RequestOutput output) {
         SequenceText.Delta delta = sequence.accept(output);
         if (sequence.isClosed() && output.finish().isEmpty()) {
-            engine.abort(sequence.engineId()); // its finish, with the counts, comes as an output
+            engine.stop(sequence.engineId()); // its finish, with the counts, comes as an output
         }
         answer.add(sequence, delta);
     }

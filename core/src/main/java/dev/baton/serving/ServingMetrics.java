@@ -205,6 +205,7 @@ final class ServingMetrics {
         transfer("baton:kv_received_bytes", "Bytes of blocks received.", KvTransferStats::bytesTransferred);
         transfer("baton:kv_sent_bytes", "Bytes of blocks sent.", KvTransferStats::bytesSent);
         transfer("baton:kv_checksum_errors", "Blocks with a wrong checksum.", KvTransferStats::numChecksumErrors);
+        engine.addTransferMetrics(metrics);
     }
 
     private void transfer(String name, String help, ToLongFunction<KvTransferStats> value) {

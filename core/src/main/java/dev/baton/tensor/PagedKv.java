@@ -122,7 +122,8 @@ public final class PagedKv implements AutoCloseable {
         return deviceAddress;
     }
 
-    /// Opens a way of blocks into and out of the pool's device, with a thread of its own; the caller closes it before
+    /// Opens a way of blocks into and out of the pool's device, with a thread of its own; the caller closes it
+    /// before
     /// the pool.
     ///
     /// @throws TensorException if the pool is in host memory, or the device cannot

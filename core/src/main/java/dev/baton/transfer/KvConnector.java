@@ -1,5 +1,6 @@
 package dev.baton.transfer;
 
+import dev.baton.metrics.Metrics;
 import java.util.List;
 
 /// A way to exchange KV blocks with other instances or with stores, in vLLM's division: a scheduler side that
@@ -18,6 +19,10 @@ public interface KvConnector extends AutoCloseable {
     default KvTransferStats stats() {
         return KvTransferStats.ZERO;
     }
+
+    /// Adds what the connector counts beside [#stats()], under the names that the field has for it. Called once at
+    /// most.
+    default void addTo(Metrics metrics) {}
 
     /// Closes sockets and threads; loads in flight fail, leases expire.
     @Override

@@ -4,8 +4,10 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.lmcache.LmCacheConnector;
 import dev.baton.transfer.mooncake.MooncakeConnector;
+import dev.baton.transfer.mooncakestore.MooncakeStoreConnector;
 import dev.baton.transfer.nixl.NixlConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
+import dev.baton.transfer.p2p.P2pNcclConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
 import java.util.Set;
@@ -19,6 +21,8 @@ public final class KvConnectors {
             LmCacheConnector.NAME, LmCacheConnector::start,
             NixlConnector.NAME, NixlConnector::start,
             MooncakeConnector.NAME, MooncakeConnector::start,
+            MooncakeStoreConnector.NAME, MooncakeStoreConnector::start,
+            P2pNcclConnector.NAME, P2pNcclConnector::start,
             OffloadingConnector.NAME, OffloadingConnector::start,
             MultiConnector.NAME, MultiConnector::start));
 

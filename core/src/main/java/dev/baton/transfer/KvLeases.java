@@ -92,6 +92,14 @@ public final class KvLeases {
         }
     }
 
+    /// Nobody comes any more for a lease that is held: it ends as if it had run out. Does nothing if there is none.
+    public void abandon(String handle) {
+        KvLease lease = byHandle.get(handle);
+        if (lease != null) {
+            lease.end(KvLease.Outcome.EXPIRED);
+        }
+    }
+
     /// Ends the lease on one of this instance's requests. Does nothing if there is none.
     public void drop(String requestId) {
         KvLease lease = byRequest.get(requestId);

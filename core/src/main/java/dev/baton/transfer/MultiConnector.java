@@ -1,9 +1,11 @@
 package dev.baton.transfer;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -160,6 +162,13 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     @Override
     public KvTransferStats stats() {
         return parts.stream().map(KvConnector::stats).reduce(KvTransferStats.ZERO, KvTransferStats::plus);
+    }
+
+    /// Of several connectors of one kind the first counts.
+    @Override
+    public void addTo(Metrics metrics) {
+        Set<Class<?>> kinds = new HashSet<>();
+        parts.stream().filter(part -> kinds.add(part.getClass())).forEach(part -> part.addTo(metrics));
     }
 
     @Override

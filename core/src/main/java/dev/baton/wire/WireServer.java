@@ -29,6 +29,10 @@ public final class WireServer implements Closeable {
 
     private static final long ACCEPT_PAUSE_MILLIS = 100;
 
+    /// Connections that wait to be accepted. The JDK's 50 are fewer than a decoder opens at a time, and who
+    /// finds no room tries again only after a second.
+    private static final int BACKLOG = 1_024;
+
     private final ServerSocketChannel listener;
     private final Function<Wire, ? extends Connection> connector;
     private final int maxConnections;
@@ -64,7 +68,7 @@ public final class WireServer implements Closeable {
         ServerSocketChannel listener = ServerSocketChannel.open();
         try {
             listener.setOption(StandardSocketOptions.SO_REUSEADDR, true);
-            listener.bind(new InetSocketAddress(InetAddress.getByName(host), port));
+            listener.bind(new InetSocketAddress(InetAddress.getByName(host), port), BACKLOG);
         } catch (IOException | RuntimeException e) {
             listener.close();
             throw e;

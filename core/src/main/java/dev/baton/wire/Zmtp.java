@@ -10,7 +10,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Set;
 
 /// One connection of ZeroMQ's wire protocol, ZMTP 3.1 without security: greeting, messages of several frames,
 /// heartbeats.
@@ -25,20 +24,25 @@ public final class Zmtp {
     /// What a side of a connection is.
     public enum SocketType {
         /// Asks and answers as it likes.
-        DEALER("ROUTER", "DEALER", "REP"),
+        DEALER,
         /// Takes from many and answers each.
-        ROUTER("DEALER", "REQ", "ROUTER"),
+        ROUTER,
         /// Asks and waits for the answer.
-        REQ("ROUTER", "REP"),
+        REQ,
         /// Only sends.
-        PUSH("PULL"),
+        PUSH,
         /// Only takes.
-        PULL("PUSH");
+        PULL;
 
-        private final Set<String> partners;
-
-        SocketType(String... partners) {
-            this.partners = Set.of(partners);
+        /// Whether ZeroMQ lets a peer of that type talk to one of this.
+        private boolean talksTo(String peer) {
+            return switch (this) {
+                case DEALER -> peer.equals("ROUTER") || peer.equals("DEALER") || peer.equals("REP");
+                case ROUTER -> peer.equals("DEALER") || peer.equals("REQ") || peer.equals("ROUTER");
+                case REQ -> peer.equals("ROUTER") || peer.equals("REP");
+                case PUSH -> peer.equals("PULL");
+                case PULL -> peer.equals("PUSH");
+            };
         }
     }
 
@@ -150,8 +154,8 @@ public final class Zmtp {
                 default -> {} // theirs
             }
         }
-        if (!type.partners.contains(theirType)) {
-            throw new ProtocolException("a ZeroMQ peer that is none of %s".formatted(type.partners));
+        if (!type.talksTo(theirType)) {
+            throw new ProtocolException("a ZeroMQ peer of a type that does not talk to a %s".formatted(type));
         }
     }
 

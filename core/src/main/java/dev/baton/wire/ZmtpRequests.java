@@ -2,7 +2,9 @@ package dev.baton.wire;
 
 import java.io.Closeable;
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.ProtocolException;
+import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Set;
@@ -20,7 +22,9 @@ public final class ZmtpRequests implements Closeable {
     /// @param connectTimeout until the peer's machine has answered
     /// @param timeout for all of it
     /// @return the frames of the answer
-    /// @throws IOException if nobody listens there, or no answer comes in time
+    /// @throws ConnectException if nobody listens there, or the machine does not answer
+    /// @throws SocketTimeoutException if no answer comes in time
+    /// @throws IOException if it is none, or the connection breaks
     public List<byte[]> ask(
             String host, int port, byte[] question, int maxAnswerBytes, Duration connectTimeout, Duration timeout)
             throws IOException {
@@ -31,7 +35,7 @@ public final class ZmtpRequests implements Closeable {
                 if (closed) {
                     wire.abort();
                 }
-                wire.connect(host, port, connectTimeout);
+                connect(wire, host, port, connectTimeout);
                 Zmtp channel = new Zmtp(wire, Zmtp.SocketType.REQ, maxAnswerBytes);
                 channel.greet(until(deadline));
                 channel.send(List.of(new byte[0], question));
@@ -43,6 +47,14 @@ public final class ZmtpRequests implements Closeable {
             } finally {
                 asking.remove(wire);
             }
+        }
+    }
+
+    private static void connect(Wire wire, String host, int port, Duration timeout) throws IOException {
+        try {
+            wire.connect(host, port, timeout);
+        } catch (SocketTimeoutException e) {
+            throw (IOException) new ConnectException("no connection within " + timeout).initCause(e);
         }
     }
 

@@ -33,6 +33,8 @@ public final class ZmtpServer implements Closeable {
     /// Takes what peers say, each peer's on a thread of its own.
     @FunctionalInterface
     public interface Receiver {
+        /// A message has come.
+        ///
         /// @param from whom to answer, now or later and from any thread
         /// @throws IOException to drop the peer
         void received(Zmtp from, List<byte[]> message) throws IOException;

@@ -112,7 +112,7 @@ class GivenFlagsTest {
                   kv_connector_extra_config: {lease_s: 1.5, deep: [1, true, null, "1"]}
                 override-generation-config:
                   temperature: 0.5
-                gpu-memory-utilization: 0.9
+                swap-space: 4
                 compilation-config: {mode: 3}
                 """);
         CommandLine program = Main.program();
@@ -137,7 +137,7 @@ class GivenFlagsTest {
         assertThat(given.warnings())
                 .hasSize(3)
                 .anyMatch(warning -> warning.startsWith("--trust-remote-code has no effect"))
-                .anyMatch(warning -> warning.contains("line 17: --gpu-memory-utilization has no effect"))
+                .anyMatch(warning -> warning.contains("line 17: --swap-space has no effect"))
                 .anyMatch(warning -> warning.contains("--compilation-config has no effect"));
     }
 

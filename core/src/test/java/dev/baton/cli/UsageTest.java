@@ -35,6 +35,12 @@ class UsageTest {
             --max-num-batched-tokens 1                   | --max-num-batched-tokens is 1; it must be at least --max-num-seqs
             --dtype bf16                                 | --dtype bf16 is not there
             --kv-cache-dtype fp8                         | --kv-cache-dtype fp8 is not there
+            --device tpu                                 | tpu
+            --device cuda --dtype float32                | --dtype float32 is not there: a GPU computes in bfloat16
+            --device cuda --kv-cache-dtype float16       | --kv-cache-dtype float16 is not there on a GPU
+            --device cuda --quantization int8            | --quantization int8 is not there on a GPU
+            --device cuda --block-size 24                | blocks on a GPU have a power of two from 16 to 128 tokens, not 24 (--block-size)
+            --device cuda --gpu-memory-utilization 1.5   | --gpu-memory-utilization must be above 0 and at most 1, got 1.5
             --quantization int4                          | --quantization int4 is not there
             --load-format gguf                           | --load-format gguf is not there
             --threads 0                                  | --threads must be at least 1, got 0

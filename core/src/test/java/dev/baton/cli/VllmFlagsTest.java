@@ -13,8 +13,8 @@ class VllmFlagsTest {
     @CsvSource(delimiter = '|', textBlock = """
             --enforce-eager MODEL                       | 1
             --no-enforce-eager MODEL                    | 1
-            --gpu-memory-utilization 0.9 MODEL          | 2
-            --gpu-memory-utilization=0.9 MODEL          | 1
+            --swap-space 4 MODEL                        | 2
+            --swap-space=4 MODEL                        | 1
             --cudagraph-capture-sizes 1 2 4 --port 1    | 4
             --cudagraph-capture-sizes                   | 1
             --tensor-parallel-size 1                    | 2
@@ -25,7 +25,6 @@ class VllmFlagsTest {
             --enable-chunked-prefill MODEL              | 1
             --no-enable-lora                            | 1
             --hf-token secret                           | 2
-            --device cpu                                | 2
             --disable-log-requests --port 1             | 1
             --no-enable-log-requests                    | 1
             """)
@@ -55,7 +54,6 @@ class VllmFlagsTest {
                 "--tokenizer x",
                 "--revision main",
                 "--reasoning-parser deepseek_r1",
-                "--device cuda",
                 "--runner pooling",
                 "--uds /tmp/x",
                 "--tensor-parallel-size",
@@ -71,7 +69,7 @@ class VllmFlagsTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"--enforce-eage", "--no-tokenizer", "--no-gpu-memory-utilization", "MODEL", "-x", "--"})
+    @ValueSource(strings = {"--enforce-eage", "--no-tokenizer", "--no-swap-space", "MODEL", "-x", "--"})
     void whatVllmDoesNotKnowIsNoneOfThem(String word) {
         assertThat(VllmFlags.judge(List.of(word), 0)).isEmpty();
     }

@@ -112,6 +112,13 @@ final class Deployment implements AutoCloseable {
         return start("router", port, arguments, false);
     }
 
+    /// What takes another project's proxy's place.
+    Instance compatRouter(int port, String... arguments) {
+        List<String> all = new ArrayList<>(List.of("router", "--compat"));
+        all.addAll(List.of(arguments));
+        return start("router", port, all, false);
+    }
+
     private Instance start(String name, int port, List<String> arguments, boolean engine) {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),

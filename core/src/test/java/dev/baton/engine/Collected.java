@@ -8,7 +8,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 /// A listener that keeps what it gets and complains about outputs after the end.
-class Collected implements RequestListener {
+public class Collected implements RequestListener {
     private final List<Integer> tokens = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> logprobs = new ArrayList<>(); // guarded by this
     private final List<RequestOutput.TokenLogprobs> promptLogprobs = new ArrayList<>(); // guarded by this
@@ -32,7 +32,7 @@ class Collected implements RequestListener {
     }
 
     /// The end of the request; fails if it does not come in time.
-    Finish await() {
+    public Finish await() {
         try {
             return finish.get(20, TimeUnit.SECONDS);
         } catch (Exception e) {
@@ -40,15 +40,15 @@ class Collected implements RequestListener {
         }
     }
 
-    boolean isDone() {
+    public boolean isDone() {
         return finish.isDone();
     }
 
-    synchronized int numTokens() {
+    public synchronized int numTokens() {
         return tokens.size();
     }
 
-    synchronized int[] tokens() {
+    public synchronized int[] tokens() {
         return tokens.stream().mapToInt(Integer::intValue).toArray();
     }
 
@@ -61,7 +61,7 @@ class Collected implements RequestListener {
     }
 
     /// What came after the finish: nothing should.
-    synchronized List<String> late() {
+    public synchronized List<String> late() {
         return List.copyOf(late);
     }
 }

@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
@@ -14,6 +15,7 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -91,12 +93,58 @@ class EngineOverLmCacheTest {
             EngineScenarioTest.quiet(first);
             EngineScenarioTest.quiet(second);
             assertThat(second.transferStats().bytesSent()).isZero();
+            assertThat(metrics(second))
+                    .contains("lmcache:num_hit_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:num_requested_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:num_stored_tokens_total{engine=\"0\"} 0.0\n")
+                    .contains("lmcache:time_to_store_count{engine=\"0\"} 0\n");
+            assertThat(metrics(first))
+                    .contains("lmcache:num_stored_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
+                    .contains("lmcache:time_to_store_count{engine=\"0\"} %d\n".formatted(expected / chunkTokens));
             assertThat(first.transferStats().bytesSent()).isEqualTo((long) expected * 2 * 2 * 2 * 4);
         }
     }
 
+    private static String metrics(Engine engine) {
+        Metrics metrics = new Metrics(Map.of("engine", "0"));
+        engine.addTransferMetrics(metrics);
+        return new String(metrics.text(), StandardCharsets.UTF_8);
+    }
+
     private static void awaitChunks(LmCacheServer server, int chunks) {
         org.awaitility.Awaitility.await().atMost(Duration.ofSeconds(20)).until(() -> server.numChunks() == chunks);
+    }
+
+    /// A stop text is a normal end, which the engine hears of from outside.
+    @Test
+    void outputOfARequestThatWasStoppedIsSavedAndThatOfAnAbortedOneIsNot() {
+        try (LmCacheServer server = LmCacheServer.start("127.0.0.1", 0, 64 << 20, 8)) {
+            Map<String, Object> extra = new java.util.HashMap<>(remote(server.port(), 16));
+            extra.put("lmcache.save_decode_cache", true);
+            try (Engine engine = start("A", KvRole.KV_BOTH, 16, new MemoryLm(0), extra)) {
+                for (boolean stop : new boolean[] {false, true}) {
+                    int[] prompt = EngineScenarioTest.prompt(new Random(stop ? 1 : 2), 0, 10);
+                    Collected answer = new Collected();
+                    engine.submit(
+                            new EngineRequest("a" + stop, prompt, SamplingParams.greedy(150), KvTransferParams.NONE),
+                            output -> {
+                                answer.onOutput(output);
+                                if (answer.numTokens() == 40 && stop) {
+                                    engine.stop("a" + stop);
+                                } else if (answer.numTokens() == 40) {
+                                    engine.abort("a" + stop);
+                                }
+                            });
+                    RequestOutput.Finish finish = answer.await();
+                    assertThat(finish.reason()).isEqualTo(stop ? FinishReason.STOP : FinishReason.ABORT);
+                    assertThat(answer.late()).isEmpty();
+                    EngineScenarioTest.quiet(engine);
+                    int chunks = stop ? (10 + answer.numTokens() - 1) / 16 : 0;
+                    awaitChunks(server, chunks);
+                    assertThat(chunks).isEqualTo(stop ? 3 : 0);
+                }
+            }
+        }
     }
 
     @Test

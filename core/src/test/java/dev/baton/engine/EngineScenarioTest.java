@@ -26,7 +26,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /// Random traffic over random configurations: whatever is batched, preempted, shared, loaded or aborted, each
 /// request gets the tokens that it would get alone, and every block is accounted for afterwards.
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
-class EngineScenarioTest {
+public class EngineScenarioTest {
     static List<Long> seeds() {
         return new Random(42).longs(40).boxed().toList();
     }
@@ -185,7 +185,7 @@ class EngineScenarioTest {
     }
 
     /// Waits until nothing runs and nothing is held, then looks where the blocks are.
-    static void quiet(Engine engine) {
+    public static void quiet(Engine engine) {
         await().atMost(Duration.ofSeconds(10))
                 .pollInterval(Duration.ofMillis(2))
                 .until(() -> {
@@ -227,7 +227,7 @@ class EngineScenarioTest {
                 "MemoryNetwork", KvRole.KV_BOTH, engineId, "memory", 0, KvLoadFailurePolicy.RECOMPUTE, Map.of());
     }
 
-    static int[] prompt(Random random, int atLeast, int length) {
+    public static int[] prompt(Random random, int atLeast, int length) {
         return random.ints(Math.max(atLeast, length), 0, MemoryLm.VOCAB).toArray();
     }
 

@@ -17,9 +17,9 @@ import java.util.Map;
 /// Like a transformer it has two layers of memory. Layer 0 keeps token and position; the "key" of layer 1 keeps
 /// a digest of all of layer 0 up to that position, read through the block table when it was written, so that a
 /// later token depends on what an earlier step read, too.
-class MemoryLm implements CausalLm {
-    static final int VOCAB = 61;
-    static final int EOS = 7;
+public class MemoryLm implements CausalLm {
+    public static final int VOCAB = 61;
+    public static final int EOS = 7;
     private static final int DIGEST_MASK = 0xffffff; // exact in a float
 
     private final ModelConfig config;
@@ -29,7 +29,12 @@ class MemoryLm implements CausalLm {
     volatile long rows;
 
     /// @param eosShare share of steps in which the end-of-sequence token is likeliest
-    MemoryLm(double eosShare) {
+    public MemoryLm(double eosShare) {
+        this(eosShare, 2);
+    }
+
+    /// @param headDim floats a head, of which two are used: the others make blocks longer
+    public MemoryLm(double eosShare, int headDim) {
         this.eosShare = eosShare;
         this.config = new ModelConfig(
                 "MemoryLm",
@@ -39,7 +44,7 @@ class MemoryLm implements CausalLm {
                 2,
                 1,
                 1,
-                2,
+                headDim,
                 4096,
                 1e-5f,
                 10_000,
@@ -93,7 +98,7 @@ class MemoryLm implements CausalLm {
     }
 
     /// The tokens that a correct engine generates greedily.
-    int[] reference(int[] prompt, int maxTokens, int maxModelLen) {
+    public int[] reference(int[] prompt, int maxTokens, int maxModelLen) {
         int[] tokens = java.util.Arrays.copyOf(prompt, prompt.length + maxTokens);
         float[] logits = new float[VOCAB];
         int n = prompt.length;

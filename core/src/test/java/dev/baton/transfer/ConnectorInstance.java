@@ -5,9 +5,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.baton.tensor.PagedKv;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Random;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 
 /// A pool, a connector over it and the events that it reported: an instance without an engine.
 public abstract class ConnectorInstance implements AutoCloseable {
@@ -36,6 +40,13 @@ public abstract class ConnectorInstance implements AutoCloseable {
         for (long offset = 0; offset < segment.byteSize(); offset += Integer.BYTES) {
             segment.set(ValueLayout.JAVA_INT, offset, random.nextInt());
         }
+    }
+
+    /// `count` different blocks of a pool of `of`, in random order.
+    public static int[] someBlocks(Random random, int of, int count) {
+        List<Integer> all = new ArrayList<>(IntStream.range(0, of).boxed().toList());
+        Collections.shuffle(all, random);
+        return all.subList(0, count).stream().mapToInt(Integer::intValue).toArray();
     }
 
     public byte[] block(int id) {

@@ -6,6 +6,9 @@ import dev.baton.transfer.tcp.KvThreads;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
@@ -56,6 +59,35 @@ class ThreadsTest {
         Threads.awaitEnd(other);
         assertThat(other.isAlive()).isFalse();
         assertThat(Thread.interrupted()).isTrue();
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            boolean _ = latch.await(10, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /// Where they wait is bounded: who finds no room there tries again after a second.
+    @Test
+    void manyConnectionsAtATimeAllComeAboutAtOnce() throws IOException {
+        CountDownLatch go = new CountDownLatch(1);
+        List<Wire> wires = new ArrayList<>();
+        try (WireServer server = WireServer.start("baton-kv-test", "127.0.0.1", 0, 1, _ -> {
+            awaitQuietly(go);
+            throw new IllegalStateException("planted");
+        })) {
+            for (int i = 0; i < 200; i++) {
+                Wire wire = Wire.unconnected();
+                wires.add(wire);
+                wire.connect("127.0.0.1", server.port(), Duration.ofMillis(900));
+            }
+            go.countDown();
+        } finally {
+            go.countDown();
+            wires.forEach(Wire::close);
+        }
     }
 
     @Test

@@ -13,6 +13,7 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -310,23 +311,26 @@ class ZmtpTest {
     void garbageOfAServerEndsTheQuestion(long seed) throws Exception {
         Random random = new Random(seed);
         byte[] conversation = conversation();
-        try (ServerSocketChannel listener = ServerSocketChannel.open();
-                ZmtpRequests requests = new ZmtpRequests()) {
-            listener.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
-            int port = listener.socket().getLocalPort();
-            Thread server = Thread.ofPlatform().daemon().start(() -> {
-                while (true) {
-                    byte[] bytes = conversation.clone();
-                    for (int i = random.nextInt(4); i >= 0; i--) {
-                        bytes[random.nextInt(bytes.length)] = (byte) random.nextInt();
-                    }
-                    try (Socket raw = listener.accept().socket()) {
-                        raw.getOutputStream().write(bytes);
-                    } catch (IOException e) {
-                        return;
-                    }
+        ServerSocketChannel listener = ServerSocketChannel.open();
+        listener.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
+        int port = listener.socket().getLocalPort();
+        Thread server = Thread.ofPlatform().daemon().start(() -> {
+            while (true) {
+                byte[] bytes = conversation.clone();
+                for (int i = random.nextInt(4); i >= 0; i--) {
+                    bytes[random.nextInt(bytes.length)] = (byte) random.nextInt();
                 }
-            });
+                try (Socket raw = listener.accept().socket()) {
+                    raw.getOutputStream().write(bytes);
+                } catch (ClosedChannelException e) {
+                    return;
+                } catch (IOException e) {
+                    // the next one
+                }
+            }
+        });
+        try (listener;
+                ZmtpRequests requests = new ZmtpRequests()) {
             for (int round = 0; round < 200; round++) {
                 try {
                     requests.ask("127.0.0.1", port, new byte[8], 1 << 20, PATIENCE, PATIENCE);
@@ -334,9 +338,8 @@ class ZmtpTest {
                     assertThat(e).isNotInstanceOf(SocketTimeoutException.class);
                 }
             }
-            listener.close();
-            assertThat(server.join(PATIENCE)).isTrue();
         }
+        assertThat(server.join(PATIENCE)).isTrue();
     }
 
     /// What a DEALER sends: greeting, READY, a PING, a message.

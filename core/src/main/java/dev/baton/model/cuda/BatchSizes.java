@@ -29,8 +29,8 @@ final class BatchSizes {
         return sizes;
     }
 
-    /// Rows of a product in a step with prompts: as in decode steps up to 64, then multiples of 64, which is no tile
-    /// of the device's more.
+    /// Rows of a product in a step with prompts: as in decode steps up to 64, then multiples of 64, which is no
+    /// tile of the device's more.
     static int rows(int rows) {
         return rows <= CHUNK ? decode(rows) : Math.ceilDiv(rows, CHUNK) * CHUNK;
     }
@@ -39,7 +39,9 @@ final class BatchSizes {
     static List<Integer> measuredChunks(int maxTokens) {
         List<Integer> sizes = new ArrayList<>();
         int largest = rows(maxTokens);
-        for (int size = 2 * CHUNK; size < largest; size += size < NARROW_CHUNKS_BELOW ? Math.max(size / 2, CHUNK) : WIDE_CHUNK) {
+        for (int size = 2 * CHUNK;
+                size < largest;
+                size += size < NARROW_CHUNKS_BELOW ? Math.max(size / 2, CHUNK) : WIDE_CHUNK) {
             sizes.add(rows(size));
         }
         sizes.add(largest);

@@ -19,6 +19,7 @@ import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceInfo;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Event;
 import dev.baton.tensor.cuda.owned.Graph;
 import dev.baton.tensor.cuda.owned.PinnedMemory;
 import java.lang.foreign.MemorySegment;
@@ -29,22 +30,25 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
 ///
-/// A step in which every sequence has one token is one graph, recorded for a number of sequences to which smaller steps
-/// are padded: inputs go to the device in one copy, which is part of the graph as the copy of the sampled tokens back is.
-/// Steps with prompts are launched kernel by kernel. In the last layer only the rows whose logits are wanted go on after
-/// their keys and values are written.
+/// A step in which every sequence has one token is one graph, recorded for a number of sequences to which
+/// smaller steps are padded: inputs go to the device in one copy, which is part of the graph as the copy of the
+/// sampled tokens back is. Steps with prompts are launched kernel by kernel. In the last layer only the rows
+/// whose logits are wanted go on after their keys and values are written.
 ///
-/// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product differs.
+/// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product
+/// differs.
 ///
-/// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context, weights
-/// and buffers.
+/// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context,
+/// weights and buffers.
 public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final Logger LOG = LoggerFactory.getLogger(CudaDecoder.class);
     private static final String BUFFERS = "the buffers of a step";
@@ -57,6 +61,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final long MEASURE_SEED = 7;
     private static final int WARM_UP_TOKENS = 512;
     private static final int WARM_UP_DECODES = 64;
+    private static final int MEASURED_RUNS = 5;
     private static final Duration WARM_UP = Duration.ofMillis(800);
 
     private final ModelConfig config;
@@ -73,6 +78,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final long finalNorm; // (hidden)
     private final Weight lmHead; // (vocab, hidden)
     private final long rotary; // f32 (maxModelLen, headDim)
+    private final boolean hasBias;
     private final Blas.Form qkvForm;
     private final Blas.Form outForm;
     private final Blas.Form gateUpForm;
@@ -96,6 +102,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final PinnedMemory hostTokens; // int (rows)
     private final PinnedMemory hostRow; // f32 (vocab)
 
+    private final Map<Integer, NarrowProducts> narrowProducts = new TreeMap<>(); // by rows
     private final Map<Integer, Graph> graphs = new TreeMap<>();
     private @Nullable PagedKv graphsOf;
     private @Nullable DeviceMemory promptLogits;
@@ -171,14 +178,13 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             }
             this.finalNorm = loader.vector("model.norm", hiddenSize);
             this.lmHead = new Weight(
-                    config.tieWordEmbeddings()
-                            ? embedding
-                            : loader.table("lm_head", config.vocabSize(), hiddenSize),
+                    config.tieWordEmbeddings() ? embedding : loader.table("lm_head", config.vocabSize(), hiddenSize),
                     0);
             this.rotary = rotaryTable(staging);
             this.fingerprint = spec.fingerprint(config, DType.BF16, loader.digest(), Quantization.NONE);
         }
         long loaded = System.nanoTime();
+        this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
         this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias());
         this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias());
         this.gateUpForm = new Blas.Form(hiddenSize, 2 * config.intermediateSize(), false, spec.mlpBias());
@@ -256,6 +262,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
 
     /// Finds the fastest product for each size, on numbers like those that will come.
     private void measureProducts() {
+        ops.fillDummy(hidden, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(normed, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(attended, (long) maxRows * shape.outSize(), MEASURE_SEED, 1);
         ops.fillDummy(activated, (long) maxRows * config.intermediateSize(), MEASURE_SEED, 1);
@@ -272,9 +279,59 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                             normed,
                             stepLogits);
         }
+        for (int rows : BatchSizes.allDecode(Math.min(options.maxNumSeqs(), CudaOps.NARROW_ROWS))) {
+            if (!hasBias) {
+                narrowProducts.put(rows, measureNarrow(rows));
+            }
+        }
         for (int rows : BatchSizes.measuredChunks(maxRows)) {
             measureLayerProducts(rows, MEASURED_LAYERS_OF_CHUNKS);
         }
+    }
+
+    /// Compares each product and what stands around it with the kernels for few rows.
+    private NarrowProducts measureNarrow(int rows) {
+        Residual settled = new Residual(hidden, rows);
+        Residual summed = new Residual(hidden, rows);
+        Predicate<Consumer<Boolean>> isFaster =
+                work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
+        NarrowProducts faster = new NarrowProducts(
+                isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(outForm, layer.attentionOut(), attended, summed, narrow);
+                    summed.normalise(layer.mlpNorm());
+                })),
+                isFaster.test(narrow -> eachMeasured(layer -> activate(layer, settled, narrow))),
+                isFaster.test(narrow -> eachMeasured(layer -> {
+                    add(downForm, layer.down(), activated, summed, narrow);
+                    summed.normalise(layer.inputNorm());
+                })),
+                isFaster.test(narrow -> logits(settled, narrow)));
+        LOG.info("Steps of {}: faster than cuBLAS are {}", rows, faster);
+        return faster;
+    }
+
+    private void eachMeasured(Consumer<CudaLayer> work) {
+        for (int i = 0; i < Math.min(MEASURED_LAYERS, layers.length); i++) {
+            work.accept(layers[i]);
+        }
+    }
+
+    /// The shortest time that work on the device takes.
+    private float millis(Runnable work) {
+        float fastest = Float.POSITIVE_INFINITY;
+        try (Graph graph = ops.stream().capture(work);
+                Event start = new Event(context);
+                Event end = new Event(context)) {
+            for (int round = 0; round < MEASURED_RUNS; round++) {
+                start.record(ops.stream());
+                graph.launch(ops.stream());
+                end.record(ops.stream());
+                end.synchronize();
+                fastest = Math.min(fastest, end.millisSince(start));
+            }
+        }
+        return fastest;
     }
 
     private void measureLayerProducts(int rows, int numLayers) {
@@ -285,12 +342,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void measure(
-            Blas.Form form,
-            int rows,
-            int numLayers,
-            Function<CudaLayer, Weight> weight,
-            long input,
-            long result) {
+            Blas.Form form, int rows, int numLayers, Function<CudaLayer, Weight> weight, long input, long result) {
         List<Long> matrices = new ArrayList<>();
         for (int i = 0; i < Math.min(numLayers, layers.length); i++) {
             matrices.add(weight.apply(layers[i]).matrix());
@@ -329,8 +381,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     @Override
     public PagedKv allocateKv(int numBlocks, int blockTokens, DType dtype) {
         if (dtype != DType.BF16 || blockTokens != options.blockTokens()) {
-            throw new ModelException("this model was loaded for a KV cache of " + DType.BF16.torchName() + " in blocks of "
-                    + options.blockTokens() + " tokens, not of " + dtype.torchName() + " in blocks of " + blockTokens);
+            throw new ModelException("this model was loaded for a KV cache of " + DType.BF16.torchName()
+                    + " in blocks of " + options.blockTokens() + " tokens, not of " + dtype.torchName()
+                    + " in blocks of " + blockTokens);
         }
         context.makeCurrent();
         DeviceMemory pool = new DeviceMemory(context);
@@ -406,10 +459,15 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     ///
     /// @param singles sequences with one row, which come first
     /// @param longest most rows of one of the others
-    private record Step(StepLayout layout, int singles, int longest) {}
+    /// @param narrow what the kernels for few rows do
+    private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
 
     private Step decodeStep(int size) {
-        return new Step(new StepLayout(size, size, size, options.maxBlocks()), size, 0);
+        return new Step(
+                new StepLayout(size, size, size, options.maxBlocks()),
+                size,
+                0,
+                narrowProducts.getOrDefault(size, NarrowProducts.NONE));
     }
 
     @Override
@@ -427,8 +485,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         }
         context.makeCurrent();
         checkTokens(batch);
-        boolean isDecode =
-                batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
+        boolean isDecode = batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
         Graph graph = isDecode && kv == graphsOf ? graphs.get(BatchSizes.decode(batch.numSequences())) : null;
         if (graph != null) {
             int size = BatchSizes.decode(batch.numSequences());
@@ -436,11 +493,11 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             logits = stepLogits;
             graph.launch(ops.stream());
         } else {
-            StepLayout layout = new StepLayout(
-                    batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
+            StepLayout layout =
+                    new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             inputs.write(batch, layout);
             logits = logitsOf(batch.numLogits());
-            step(new Step(layout, inputs.singles(), inputs.longest()), kv);
+            step(new Step(layout, inputs.singles(), inputs.longest(), NarrowProducts.NONE), kv);
         }
         ops.stream().synchronize();
     }
@@ -475,45 +532,132 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private void step(Step step, PagedKv kv) {
         StepLayout layout = step.layout;
         ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
-        int rows = layout.rows();
         int hiddenSize = config.hiddenSize();
-        float epsilon = config.rmsNormEps();
-        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, rows, hiddenSize, config.vocabSize());
-        ops.rmsNorm(hidden, layers[0].inputNorm(), normed, rows, hiddenSize, epsilon);
-        long residual = hidden;
+        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
+        Residual residual = new Residual(hidden, layout.rows());
         for (int i = 0; i < layers.length; i++) {
             CudaLayer layer = layers[i];
             boolean isLast = i == layers.length - 1;
-            keysAndValues(layer, i, layout, kv);
+            queriesKeysValues(layer, residual, step.narrow.qkv());
+            rotateAndStore(layer, i, layout, kv);
             if (isLast && layout.wanted() == 0) {
                 return;
             }
             attention(layer, i, step, kv);
             long attention = attended;
-            boolean areAllWantedInOrder = layout.wanted() == rows && step.singles == layout.sequences();
+            boolean areAllWantedInOrder = layout.wanted() == layout.rows() && step.singles == layout.sequences();
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
-                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), rows);
-                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, rows);
+                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
+                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
                 attention = qkv;
-                residual = attended;
-                rows = layout.wanted();
+                residual = new Residual(attended, layout.wanted());
             }
-            multiply(outForm, rows, layer.attentionOut(), attention, delta);
-            ops.addRmsNorm(delta, residual, layer.mlpNorm(), normed, rows, hiddenSize, epsilon);
-            multiply(gateUpForm, rows, layer.gateUp(), normed, gateUp);
-            ops.siluMultiply(gateUp, activated, rows, config.intermediateSize());
-            multiply(downForm, rows, layer.down(), activated, delta);
-            long nextNorm = isLast ? finalNorm : layers[i + 1].inputNorm();
-            ops.addRmsNorm(delta, residual, nextNorm, normed, rows, hiddenSize, epsilon);
+            add(outForm, layer.attentionOut(), attention, residual, step.narrow.attentionOut());
+            activate(layer, residual, step.narrow.gateUp());
+            add(downForm, layer.down(), activated, residual, step.narrow.down());
         }
-        multiply(logitsForm, rows, lmHead, normed, logits);
+        logits(residual, step.narrow.logits());
+        chooseTokens(residual.rows);
+    }
+
+    private void logits(Residual residual, boolean isNarrow) {
+        int vocab = config.vocabSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(finalNorm);
+            ops.narrowLogits(
+                    residual.address, norm, lmHead.matrix(), logits, residual.rows, vocab, config.hiddenSize());
+        } else {
+            residual.normalise(finalNorm);
+            multiply(logitsForm, residual.rows, lmHead, normed, logits);
+        }
+    }
+
+    /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them.
+    private final class Residual {
+        private final long address;
+        private final int rows;
+        private boolean isDeltaDue;
+
+        Residual(long address, int rows) {
+            this.address = address;
+            this.rows = rows;
+        }
+
+        /// Writes the norm of the sum into [#normed].
+        void normalise(long norm) {
+            int columns = config.hiddenSize();
+            if (isDeltaDue) {
+                ops.addRmsNorm(delta, address, norm, normed, rows, columns, config.rmsNormEps());
+            } else {
+                ops.rmsNorm(address, norm, normed, rows, columns, config.rmsNormEps());
+            }
+            isDeltaDue = false;
+        }
+
+        /// Makes the rows the whole sum, for a product that normalises them itself.
+        CudaOps.Norm settled(long norm) {
+            if (isDeltaDue) {
+                normalise(norm);
+            }
+            return new CudaOps.Norm(norm, config.rmsNormEps());
+        }
+    }
+
+    private void queriesKeysValues(CudaLayer layer, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.inputNorm());
+            ops.narrowProduct(
+                    residual.address,
+                    norm,
+                    layer.qkv().matrix(),
+                    qkv,
+                    residual.rows,
+                    shape.rowSize(),
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.inputNorm());
+            multiply(qkvForm, residual.rows, layer.qkv(), normed, qkv);
+        }
+    }
+
+    private void activate(CudaLayer layer, Residual residual, boolean isNarrow) {
+        int intermediate = config.intermediateSize();
+        if (isNarrow) {
+            CudaOps.Norm norm = residual.settled(layer.mlpNorm());
+            ops.narrowSiluProduct(
+                    residual.address,
+                    norm,
+                    layer.gateUp().matrix(),
+                    activated,
+                    residual.rows,
+                    intermediate,
+                    config.hiddenSize());
+        } else {
+            residual.normalise(layer.mlpNorm());
+            multiply(gateUpForm, residual.rows, layer.gateUp(), normed, gateUp);
+            ops.siluMultiply(gateUp, activated, residual.rows, intermediate);
+        }
+    }
+
+    /// Adds a product to the residual stream, or leaves it as the term that is due.
+    private void add(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
+        if (isNarrow) {
+            long sum = residual.address;
+            ops.narrowProduct(input, weight.matrix(), sum, sum, residual.rows, form.outputs(), form.inputs());
+        } else {
+            multiply(form, residual.rows, weight, input, delta);
+            residual.isDeltaDue = true;
+        }
+    }
+
+    /// The likeliest token of each row of logits, and these tokens to the host.
+    private void chooseTokens(int rows) {
         ops.argmax(logits, tokens, rows, config.vocabSize());
         ops.stream().copyToHost(hostTokens.segment(), tokens, (long) rows * Integer.BYTES);
     }
 
-    private void keysAndValues(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
-        multiply(qkvForm, layout.rows(), layer.qkv(), normed, qkv);
+    private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
         CudaOps.Rows rows = new CudaOps.Rows(
                 deviceInputs + layout.positions(),
                 deviceInputs + layout.rowSequence(),
@@ -550,15 +694,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void multiply(Blas.Form form, int rows, Weight weight, long input, long result) {
-        ops.blas()
-                .multiply(
-                        ops.stream(),
-                        form,
-                        BatchSizes.rows(rows),
-                        weight.matrix(),
-                        weight.bias(),
-                        input,
-                        result);
+        ops.blas().multiply(ops.stream(), form, BatchSizes.rows(rows), weight.matrix(), weight.bias(), input, result);
     }
 
     @Override

@@ -48,8 +48,7 @@ record CudaLayer(
                         new WeightLoader.Part(attention + "v_proj", keys)),
                 spec.queryKeyNorm() ? loader.vector(attention + "q_norm", config.headDim()) : 0,
                 spec.queryKeyNorm() ? loader.vector(attention + "k_norm", config.headDim()) : 0,
-                loader.matrix(
-                        spec.attentionOutBias(), queries, new WeightLoader.Part(attention + "o_proj", hidden)),
+                loader.matrix(spec.attentionOutBias(), queries, new WeightLoader.Part(attention + "o_proj", hidden)),
                 loader.vector(prefix + "post_attention_layernorm", hidden),
                 loader.matrix(
                         spec.mlpBias(),

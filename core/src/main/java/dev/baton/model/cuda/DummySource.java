@@ -9,8 +9,8 @@ import java.util.Arrays;
 import java.util.NavigableMap;
 import java.util.TreeMap;
 
-/// Weights drawn from a seed by the device itself: norms are ones, all else is uniform with standard deviation 0.02. They
-/// are other numbers than those of `--load-format dummy` on the CPU, and their digest says so.
+/// Weights drawn from a seed by the device itself: norms are ones, all else is uniform with standard deviation
+/// 0.02. They are other numbers than those of `--load-format dummy` on the CPU, and their digest says so.
 final class DummySource implements WeightSource {
     private static final float STANDARD_DEVIATION = 0.02f;
     private static final short ONE = DType.floatToBf16(1);

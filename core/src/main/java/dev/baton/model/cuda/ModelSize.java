@@ -30,9 +30,7 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES;
         return new ModelSize(
                 (config.numLayers() * layer + embedding + hidden) * Short.BYTES,
-                rows * row * Short.BYTES
-                        + logits
-                        + (long) options.maxModelLen() * config.headDim() * Float.BYTES);
+                rows * row * Short.BYTES + logits + (long) options.maxModelLen() * config.headDim() * Float.BYTES);
     }
 
     /// Looks whether the memory is there.
@@ -58,7 +56,8 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
     /// @param utilization share of the device's whole memory that this process may have, from 0 to 1
     /// @param blockBytes one block's size
     /// @param blocksNeeded what the longest request takes
-    /// @throws ModelException if that is not there: saying how much is needed, how much there is, and which flags help
+    /// @throws ModelException if that is not there: saying how much is needed, how much there is, and which
+    ///     flags help
     static int kvBlocks(Cuda.MemoryInfo memory, double utilization, long blockBytes, int blocksNeeded) {
         long used = memory.totalBytes() - memory.freeBytes();
         long available = Math.max(0, (long) (memory.totalBytes() * utilization) - used);

@@ -6,8 +6,8 @@ import java.lang.foreign.ValueLayout;
 
 /// Writes a step's inputs into the buffer that is copied to the device.
 ///
-/// Sequences with one row come first, because attention of one row is another kernel than attention of several; within
-/// each of the two groups the batch's order stays. Allocates nothing. Used from one thread.
+/// Sequences with one row come first, because attention of one row is another kernel than attention of several;
+/// within each of the two groups the batch's order stays. Allocates nothing. Used from one thread.
 final class StepInputs {
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
     private static final int PADDING = -1;

@@ -31,8 +31,10 @@ import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of another process
-/// through CUDA IPC, which is NVLink between two devices that have it. One thread, `baton-kv-cuda`, makes all calls, and
+/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of another
+/// process
+/// through CUDA IPC, which is NVLink between two devices that have it. One thread, `baton-kv-cuda`, makes all
+/// calls, and
 /// one stream takes all work; callers wait.
 public final class CudaBlocks implements DeviceBlocks {
     private static final Logger LOG = LoggerFactory.getLogger(CudaBlocks.class);

@@ -20,8 +20,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps; sums run
-/// in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
+/// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
+/// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
 ///
 /// A row of [#argmax], norms and attention depends on its own sequence alone; a product's row also on how many rows
 /// there are, as the library's algorithm follows from that.
@@ -44,23 +44,28 @@ public final class CudaOps implements AutoCloseable {
     private static final int SILU_COLUMNS = 2048;
     private static final int ARGMAX_THREADS = 1024;
     private static final int ROPE_VECTOR = 8;
-    private static final int DECODE_THREADS = 128;
-    private static final int DECODE_STAGES = 3;
+
+    /// From so many rows on, a row is one thread block's.
+    private static final int MANY_ROWS = 512;
+    private static final int DECODE_THREADS = 160;
+    private static final int DECODE_STAGES = 2;
     private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
+    private static final int MAX_SLOTS = 65_535;
+
+    /// Most rows of [#narrowProduct] and its like.
+    public static final int NARROW_ROWS = 8;
+
+    private static final int NARROW_THREADS = 256;
+    private static final int NARROW_OUTPUTS = 16;
+    private static final int NARROW_GATES = 8;
     /// Elements behind each row in shared memory, against bank conflicts.
     private static final int SHARED_PADDING = 8;
 
     private static final int FILL_BLOCKS = 2048;
 
     private static final List<String> FILES = List.of(
-            "embed.cu",
-            "norm.cu",
-            "rope.cu",
-            "silu.cu",
-            "sample.cu",
-            "fill.cu",
-            "attention_decode.cu");
+            "embed.cu", "norm.cu", "rope.cu", "silu.cu", "sample.cu", "fill.cu", "matvec.cu", "attention_decode.cu");
 
     private final Context context;
     private final AttentionShape shape;
@@ -79,6 +84,10 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel siluMultiply;
     private final Kernel argmax;
     private final Kernel fillDummy;
+    private final Kernel matvec;
+    private final Kernel matvecNorm;
+    private final Kernel matvecNormSilu;
+    private final Kernel matvecNormLogits;
     private final Kernel pagedDecode;
     private final Prefill prefill;
     private final Kernel pagedPrefill;
@@ -92,20 +101,16 @@ public final class CudaOps implements AutoCloseable {
     /// @param environment where libraries and the user's cache are looked up
     /// @throws TensorException if a library is missing, or the kernels cannot do these heads
     public CudaOps(
-            Context context,
-            AttentionShape shape,
-            int maxSequences,
-            int maxTokens,
-            Map<String, String> environment) {
+            Context context, AttentionShape shape, int maxSequences, int maxTokens, Map<String, String> environment) {
         this.context = context;
         this.shape = shape;
         check(shape);
         this.splitTokens = splitTokens(shape, maxSequences, maxTokens);
-        KernelCompiler compiler =
-                new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
+        KernelCompiler compiler = new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
-        this.modules = compiler.load(files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens));
+        this.modules = compiler.load(
+                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -119,24 +124,81 @@ public final class CudaOps implements AutoCloseable {
         this.rmsNorm = kernel("norm.cu", "rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, INT, FLOAT);
         this.addRmsNorm = kernel("norm.cu", "add_rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, FLOAT);
         this.rotateAndStore = kernel(
-                "rope.cu", "rotate_and_store", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT, LONG, LONG, LONG, LONG, INT,
-                LONG, LONG, INT, INT, INT);
+                "rope.cu",
+                "rotate_and_store",
+                ROW_THREADS,
+                0,
+                LONG,
+                LONG,
+                LONG,
+                FLOAT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT);
         this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
         this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
         this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
+        this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT, INT);
+        this.matvecNorm = narrowWithNorm("matvec_norm");
+        this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
+        this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
         this.pagedDecode = kernel(
                 "attention_decode.cu",
                 "paged_decode",
                 DECODE_THREADS,
-                DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES,
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT, FLOAT, INT);
+                decodeSharedBytes(shape),
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT,
+                INT,
+                FLOAT,
+                INT);
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
                 prefill.file,
                 prefill.kernel,
                 prefill.threads,
                 prefill.sharedBytes,
-                LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG, INT, INT, INT, FLOAT, INT);
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT,
+                INT,
+                INT,
+                FLOAT,
+                INT);
+    }
+
+    private static int decodeSharedBytes(AttentionShape shape) {
+        int group = shape.heads() / shape.kvHeads();
+        return DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
+                + group * (18 * shape.headDim() + 16);
     }
 
     /// The kernel for prompts that suits a device and a head size.
@@ -162,6 +224,13 @@ public final class CudaOps implements AutoCloseable {
         }
     }
 
+    /// Whether the kernels can do these heads.
+    public static boolean supports(AttentionShape shape) {
+        return shape.headDim() % HEAD_DIM_STEP == 0
+                && shape.headDim() <= MAX_HEAD_DIM
+                && shape.heads() <= MAX_GROUP * shape.kvHeads();
+    }
+
     private static void check(AttentionShape shape) {
         if (shape.headDim() % HEAD_DIM_STEP != 0 || shape.headDim() > MAX_HEAD_DIM) {
             throw new TensorException("the GPU's kernels need heads of a multiple of " + HEAD_DIM_STEP
@@ -181,7 +250,8 @@ public final class CudaOps implements AutoCloseable {
     static int splitTokens(AttentionShape shape, int maxSequences, int maxTokens) {
         int split = SPLIT_TOKENS;
         while (split < maxTokens
-                && slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES) {
+                && (slots(maxSequences, maxTokens, split) > MAX_SLOTS
+                        || slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES)) {
             split *= 2;
         }
         return split;
@@ -193,6 +263,10 @@ public final class CudaOps implements AutoCloseable {
             throw new TensorException("no module " + file);
         }
         return module.kernel(name, new Kernel.Shape(threads, sharedBytes, true), List.of(parameters));
+    }
+
+    private Kernel narrowWithNorm(String name) {
+        return kernel("matvec.cu", name, NARROW_THREADS, 0, LONG, LONG, FLOAT, LONG, LONG, INT, INT, INT);
     }
 
     /// What all work is given to.
@@ -238,8 +312,8 @@ public final class CudaOps implements AutoCloseable {
     /// @param blockTables int `(sequences, maxBlocks)`
     public record Rows(long positions, long rowSequence, long blockTables, int maxBlocks) {}
 
-    /// Normalises the heads of queries and keys if there are weights for that, rotates them, and writes keys and values
-    /// into the cache.
+    /// Normalises the heads of queries and keys if there are weights for that, rotates them, and writes keys
+    /// and values into the cache.
     ///
     /// @param qkv `(rows, heads + 2 kvHeads, headDim)`, changed in place
     /// @param queryNorm `(headDim)`, or 0 for none
@@ -273,7 +347,11 @@ public final class CudaOps implements AutoCloseable {
                 .add(shape.heads())
                 .add(shape.kvHeads())
                 .add(kv.blockTokens())
-                .launch(stream, numRows, Math.ceilDiv(shape.heads() + 2 * shape.kvHeads(), headsPerBlock), 1);
+                .launch(
+                        stream,
+                        numRows,
+                        numRows >= MANY_ROWS ? 1 : Math.ceilDiv(shape.heads() + 2 * shape.kvHeads(), headsPerBlock),
+                        1);
     }
 
     private static long layerAddress(PagedKv kv, int layer) {
@@ -324,7 +402,8 @@ public final class CudaOps implements AutoCloseable {
                 .launch(stream, 2 * context.info().multiprocessors(), 1, 1);
     }
 
-    /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys and values.
+    /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys
+    /// and values.
     ///
     /// @param queries row 0 of [#rotateAndStore]'s result
     /// @param queryStart int `(sequences + 1)`, the row at which each sequence begins
@@ -374,6 +453,66 @@ public final class CudaOps implements AutoCloseable {
                 .add(out)
                 .add(intermediate)
                 .launch(stream, Math.ceilDiv(intermediate, SILU_COLUMNS), rows, 1);
+    }
+
+    /// `out = residual + in weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(outputs, inputs)`
+    /// @param residual `(rows, outputs)`, may be `out`; 0 for none
+    public void narrowProduct(long in, long weights, long residual, long out, int rows, int outputs, int inputs) {
+        matvec.begin()
+                .add(in)
+                .add(weights)
+                .add(residual)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, NARROW_OUTPUTS), 1, 1);
+    }
+
+    /// The root mean square normalisation in front of a product of few rows.
+    ///
+    /// @param weight address of `(inputs)`
+    public record Norm(long weight, float epsilon) {}
+
+    /// `out = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    public void narrowProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNorm, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    /// `out = silu(gate) * up` of `(gate, up) = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
+    ///
+    /// @param weights `(2 outputs, inputs)`, those of the gates first
+    public void narrowSiluProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNormSilu, NARROW_GATES, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    /// `out = norm(in) weights^T` in f32 for at most [#NARROW_ROWS] rows.
+    public void narrowLogits(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {
+        narrow(matvecNormLogits, NARROW_OUTPUTS, in, norm, weights, out, rows, outputs, inputs);
+    }
+
+    private void narrow(
+            Kernel kernel,
+            int outputsPerBlock,
+            long in,
+            Norm norm,
+            long weights,
+            long out,
+            int rows,
+            int outputs,
+            int inputs) {
+        kernel.begin()
+                .add(in)
+                .add(norm.weight)
+                .add(norm.epsilon)
+                .add(weights)
+                .add(out)
+                .add(rows)
+                .add(outputs)
+                .add(inputs)
+                .launch(stream, Math.ceilDiv(outputs, outputsPerBlock), 1, 1);
     }
 
     /// The likeliest token of each row, the lowest of several; -1 for a row with NaN or infinities.

@@ -17,9 +17,9 @@ import java.util.TreeMap;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Compiled kernels on disk, one file each, named by the digest of all that they are made from. A file begins with the
-/// digest of its contents, so that a damaged one is compiled again. A folder that cannot be written to costs the time
-/// of compiling, nothing else.
+/// Compiled kernels on disk, one file each, named by the digest of all that they are made from. A file begins
+/// with the digest of its contents, so that a damaged one is compiled again. A folder that cannot be written to
+/// costs the time of compiling, nothing else.
 ///
 /// Safe to use from several threads and processes.
 final class KernelCache {
@@ -66,11 +66,10 @@ final class KernelCache {
     Optional<byte[]> read(String key) {
         try {
             byte[] file = Files.readAllBytes(file(key));
-            byte[] code = file.length < DIGEST_BYTES
-                    ? new byte[0]
-                    : Arrays.copyOfRange(file, DIGEST_BYTES, file.length);
-            boolean isWhole = code.length > 0
-                    && Arrays.equals(sha256().digest(code), Arrays.copyOf(file, DIGEST_BYTES));
+            byte[] code =
+                    file.length < DIGEST_BYTES ? new byte[0] : Arrays.copyOfRange(file, DIGEST_BYTES, file.length);
+            boolean isWhole =
+                    code.length > 0 && Arrays.equals(sha256().digest(code), Arrays.copyOf(file, DIGEST_BYTES));
             return isWhole ? Optional.of(code) : Optional.empty();
         } catch (IOException e) {
             return Optional.empty(); // not there

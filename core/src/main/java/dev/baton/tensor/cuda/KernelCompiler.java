@@ -14,8 +14,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 
-/// Turns the kernels' sources, which are resources of this package, into modules on the device: out of the cache, or by
-/// compiling all that are missing at the same time.
+/// Turns the kernels' sources, which are resources of this package, into modules on the device: out of the
+/// cache, or by compiling all that are missing at the same time.
 final class KernelCompiler {
     private static final String FOLDER = "kernels/";
     private static final String HEADER = "common.cuh";
@@ -48,8 +48,8 @@ final class KernelCompiler {
     /// @param architecture for example `sm_90a`
     /// @param macros name to value
     static List<String> options(String architecture, Map<String, Integer> macros) {
-        List<String> options = new ArrayList<>(
-                List.of("--gpu-architecture=" + architecture, "--std=c++17", "-default-device"));
+        List<String> options =
+                new ArrayList<>(List.of("--gpu-architecture=" + architecture, "--std=c++17", "-default-device"));
         new TreeMap<>(macros).forEach((name, value) -> options.add("-D" + name + "=" + value));
         return List.copyOf(options);
     }

@@ -85,6 +85,7 @@ final class ChunkSaver implements AutoCloseable {
     }
 
     private void save(Task task) {
+        long startNanos = System.nanoTime();
         RequestSave save = task.save();
         List<GuardedTier> targets;
         boolean copied;
@@ -101,6 +102,7 @@ final class ChunkSaver implements AutoCloseable {
         if (!copied) {
             return;
         }
+        counters.stores.increment();
         ChunkHead head = layout.head(task.end() - task.from());
         boolean isStored = false;
         for (GuardedTier tier : targets) {
@@ -111,7 +113,7 @@ final class ChunkSaver implements AutoCloseable {
         }
         if (isStored) {
             save.stored(task.end() - task.from(), head.lengthBytes());
-            counters.storedTokens.add(task.end() - task.from());
+            counters.stored(task.end() - task.from(), System.nanoTime() - startNanos);
         } else {
             counters.droppedSaves.increment();
         }

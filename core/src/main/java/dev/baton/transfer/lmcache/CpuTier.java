@@ -24,7 +24,7 @@ final class CpuTier implements Tier {
         }
     }
 
-    /// For tests, which damage it.
+    /// The chunks.
     ChunkMemory memory() {
         return memory;
     }

@@ -1,6 +1,7 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
@@ -97,6 +98,12 @@ public final class LmCacheConnector implements KvConnector {
     @Override
     public KvTransferStats stats() {
         return counters.snapshot();
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        counters.addTo(metrics);
+        tiers.addTo(metrics);
     }
 
     /// What was counted, for tests.

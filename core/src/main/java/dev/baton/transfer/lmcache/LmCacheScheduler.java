@@ -65,6 +65,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
                     .formatted(
                             request.requestId(), numExternalTokens, numNewMatchedTokens(request, numComputedTokens)));
         }
+        counters.begunLoads.increment();
         counters.lookupTokens.add(numExternalTokens);
         decided.add(new ChunkLoad(request, blockIds, numComputedTokens, numComputedTokens + numExternalTokens, worker));
     }

@@ -97,11 +97,8 @@ final class LmCacheWorker implements KvConnector.WorkerSide {
         @Override
         public void arrived(ChunkLoad load, int numTokens, long numBytes) {
             loads.remove(load.requestId(), load);
-            counters.loads.increment();
-            counters.hitTokens.add(numTokens);
-            counters.loadedBytes.add(numBytes);
-            counters.loadedBlocks.add(Math.ceilDiv(numTokens, layout.blockTokens()));
-            counters.loadNanos.add(load.elapsedNanos());
+            counters.loaded(
+                    numTokens, numBytes, Math.ceilDiv(numTokens, layout.blockTokens()), load.elapsedNanos());
             sink.accept(new KvEvent.KvArrived(load.requestId(), numTokens, numBytes));
         }
 

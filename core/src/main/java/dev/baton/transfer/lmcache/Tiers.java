@@ -1,5 +1,6 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.TransferException;
 import java.io.Closeable;
 import java.lang.foreign.MemorySegment;
@@ -17,10 +18,12 @@ final class Tiers implements Closeable {
 
     private final List<GuardedTier> tiers;
     private final Optional<GuardedTier> memory; // one of the tiers
+    private final Optional<CpuTier> cpu; // what is behind it
 
-    private Tiers(List<GuardedTier> tiers, Optional<GuardedTier> memory) {
+    private Tiers(List<GuardedTier> tiers, Optional<GuardedTier> memory, Optional<CpuTier> cpu) {
         this.tiers = tiers;
         this.memory = memory;
+        this.cpu = cpu;
     }
 
     /// @param maxKeyBytes bytes of the longest key
@@ -28,8 +31,10 @@ final class Tiers implements Closeable {
     static Tiers of(LmCacheOptions options, int maxKeyBytes, Counters counters) {
         List<GuardedTier> tiers = new ArrayList<>();
         Optional<GuardedTier> memory = Optional.empty();
+        Optional<CpuTier> cpu = Optional.empty();
         if (options.localCpuBytes() > 0) {
-            memory = Optional.of(new GuardedTier(new CpuTier(options.localCpuBytes()), counters));
+            cpu = Optional.of(new CpuTier(options.localCpuBytes()));
+            memory = Optional.of(new GuardedTier(cpu.get(), counters));
             tiers.add(memory.get());
         }
         try {
@@ -47,13 +52,25 @@ final class Tiers implements Closeable {
             throw new TransferException(
                     "LMCacheConnectorV1 has nowhere to keep chunks: set local_cpu, local_disk or remote_url");
         }
-        return new Tiers(List.copyOf(tiers), memory);
+        return new Tiers(List.copyOf(tiers), memory, cpu);
     }
 
     /// For tests.
     static Tiers of(List<Tier> tiers, Counters counters) {
         return new Tiers(
-                tiers.stream().map(tier -> new GuardedTier(tier, counters)).toList(), Optional.empty());
+                tiers.stream().map(tier -> new GuardedTier(tier, counters)).toList(),
+                Optional.empty(),
+                Optional.empty());
+    }
+
+    /// What the memory holds, under LMCache's names.
+    void addTo(Metrics metrics) {
+        cpu.map(CpuTier::memory).ifPresent(chunks -> {
+            metrics.gauge("lmcache:local_cache_usage", "Bytes of chunks in memory.", chunks::usedBytes);
+            metrics.gauge("lmcache:local_cpu_hot_cache_count", "Chunks in memory.", chunks::numChunks);
+            metrics.counter(
+                    "lmcache:local_cpu_evict_keys_count", "Chunks that went to make room.", chunks::numEvicted);
+        });
     }
 
     private static Tier remote(String url, Duration timeout, int maxKeyBytes) {

@@ -3,6 +3,7 @@ package dev.baton.transfer.mooncake;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -60,6 +61,8 @@ public final class MooncakeConnector implements KvConnector {
             SortedMap<String, String> compatibility,
             MooncakeOptions options,
             Consumer<KvEvent> sink) {
+        Exposure.check(
+                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
         this.config = config;
         this.options = options;
         this.leases = new KvLeases(
@@ -92,7 +95,7 @@ public final class MooncakeConnector implements KvConnector {
                 leases,
                 pusher.map(Pusher::rendezvous),
                 load -> receiver.ifPresent(it -> it.start(load)),
-                source -> receiver.ifPresent(it -> it.release(source)),
+                this::release,
                 expiry::schedule);
     }
 
@@ -180,6 +183,15 @@ public final class MooncakeConnector implements KvConnector {
                                 .orElse(""));
     }
 
+    /// Nobody comes for what a request names; it may be this instance's own.
+    private void release(MooncakeLoad.Source source) {
+        if (source.engineId().equals(config.engineId())) {
+            pusher.flatMap(it -> it.rendezvous().lease(source.transferId())).ifPresent(leases::release);
+        } else {
+            receiver.ifPresent(it -> it.release(source));
+        }
+    }
+
     @Override
     public void close() {
         timer.shutdownNow();
@@ -200,10 +212,7 @@ public final class MooncakeConnector implements KvConnector {
         public void release(KvTransferParams params) {
             try {
                 if (params.doRemotePrefill()) {
-                    MooncakeLoad.Source source = MooncakeScheduler.source(params, options);
-                    if (!source.engineId().equals(config.engineId())) {
-                        receiver.ifPresent(it -> it.release(source));
-                    }
+                    MooncakeConnector.this.release(MooncakeScheduler.source(params, options));
                 } else if (params.doRemoteDecode()) {
                     String transferId = MooncakeScheduler.id(params, "transfer_id");
                     pusher.ifPresent(it -> it.rendezvous().notHeld(transferId, "the prefiller refused the request"));

@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.ExtraConfig;
 import dev.baton.transfer.TransferException;
 import java.time.Duration;
@@ -21,6 +22,7 @@ import java.util.Set;
 /// @param maxConnections `kv_max_connections`: connections accepted at a time, on each port
 /// @param allowedHosts `kv_allowed_hosts`: hosts of `remote_bootstrap_addr`, of the workers that it names and of
 ///     decoders that blocks are pushed to; any if it is empty
+/// @param trustedNetwork `kv_trusted_network`: whether the ports may listen beyond this machine
 /// @param vllmLayout `vllm_kv_layout`: how the blocks of engines that are not Baton are laid out; nothing is
 ///     exchanged with them if it is not set, because they do not say
 /// @param vllmLayerName `vllm_layer_name`: what such an engine calls its layers; `%d` stands for the number
@@ -34,6 +36,7 @@ record MooncakeOptions(
         Duration idleTimeout,
         int maxConnections,
         Set<String> allowedHosts,
+        boolean trustedNetwork,
         Optional<VllmLayout> vllmLayout,
         String vllmLayerName,
         long maxStagingBytes) {
@@ -61,6 +64,7 @@ record MooncakeOptions(
             IDLE_TIMEOUT,
             MAX_CONNECTIONS,
             ALLOWED_HOSTS,
+            Exposure.TRUSTED_NETWORK,
             VLLM_LAYOUT,
             VLLM_LAYER_NAME,
             MAX_STAGING_BYTES);
@@ -97,6 +101,7 @@ record MooncakeOptions(
                 extra.seconds(IDLE_TIMEOUT, Duration.ofSeconds(120)),
                 (int) extra.count(MAX_CONNECTIONS, 1, 10_000, 256),
                 extra.hosts(ALLOWED_HOSTS),
+                extra.truth(Exposure.TRUSTED_NETWORK, false),
                 layout.isEmpty() ? Optional.empty() : Optional.of(VllmLayout.of(layout)),
                 layerName,
                 extra.count(MAX_STAGING_BYTES, 1, 1L << 50, 1L << 30));

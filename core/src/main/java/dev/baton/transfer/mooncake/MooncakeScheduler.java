@@ -183,7 +183,7 @@ final class MooncakeScheduler implements KvConnector.SchedulerSide {
         if (progress.remove(request.requestId()) != Progress.TAKEN) {
             decided.removeIf(load -> load.requestId().equals(request.requestId()));
             try {
-                releaser.accept(usable(request.params()));
+                releaser.accept(source(request.params(), options));
             } catch (IllegalArgumentException e) {
                 LOG.debug("request {}: nobody to tell: {}", request.requestId(), e.getMessage());
             }

@@ -7,6 +7,7 @@ import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -97,6 +98,14 @@ final class Rendezvous {
     synchronized boolean isHeld(String transferId) {
         Meeting meeting = meetings.get(transferId);
         return meeting != null && meeting.held != null;
+    }
+
+    /// The handle of the lease that blocks are held by under this id now, if they are.
+    synchronized Optional<String> lease(String transferId) {
+        Meeting meeting = meetings.get(transferId);
+        return meeting == null || meeting.held == null
+                ? Optional.empty()
+                : Optional.of(meeting.held.lease().handle());
     }
 
     /// The blocks are there.

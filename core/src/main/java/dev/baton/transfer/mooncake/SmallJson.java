@@ -11,12 +11,12 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/// Reads and writes the JSON of Mooncake's handshake and bootstrap server, as the plain Java objects that [Fields]
-/// reads. Small, because this room knows no JSON library, and strict: a document is bounded by who reads it,
-/// nesting by [#MAX_NESTING], and anything that RFC 8259 does not allow is refused.
+/// Reads and writes the JSON of Mooncake's handshake, bootstrap server and configuration, as the plain Java
+/// objects that [Fields] reads. Small, because this room knows no JSON library, and strict: a document is
+/// bounded by who reads it, nesting by [#MAX_NESTING], and anything that RFC 8259 does not allow is refused.
 ///
 /// A reader is used once; the two methods for callers are thread-safe.
-final class SmallJson {
+public final class SmallJson {
     /// Deepest nesting that is read.
     static final int MAX_NESTING = 16;
 
@@ -28,7 +28,7 @@ final class SmallJson {
     }
 
     /// Reads one object.
-    static Fields map(String what, byte[] utf8) throws ProtocolException {
+    public static Fields map(String what, byte[] utf8) throws ProtocolException {
         String text;
         try {
             text = StandardCharsets.UTF_8

@@ -10,7 +10,7 @@ import java.util.Locale;
 /// How vLLM lays out one block of one layer, which its metadata does not say: vLLM 0.32 keeps all KV heads of a
 /// block together, but each attention backend has its own inside of a head. Read off its attention backends.
 /// Stateless.
-enum VllmLayout {
+public enum VllmLayout {
     /// `(kvHeads, blockTokens, 2, headDim)`: a token's key, then its value. FlashAttention, Triton.
     INTERLEAVED {
         @Override
@@ -34,8 +34,10 @@ enum VllmLayout {
         }
     };
 
+    /// The layout of a name, in small letters or large ones.
+    ///
     /// @throws TransferException if there is none of that name
-    static VllmLayout of(String name) {
+    public static VllmLayout of(String name) {
         return Arrays.stream(values())
                 .filter(each -> each.name().equals(name.toUpperCase(Locale.ROOT)))
                 .findFirst()
@@ -44,17 +46,17 @@ enum VllmLayout {
     }
 
     /// Bytes of one block of one layer.
-    static long imageBytes(PagedKv pool) {
+    public static long imageBytes(PagedKv pool) {
         return pool.blockBytes() / pool.layers();
     }
 
     /// Writes one block of one layer as vLLM has it.
-    void toImage(PagedKv pool, int block, int layer, MemorySegment image) {
+    public void toImage(PagedKv pool, int block, int layer, MemorySegment image) {
         copy(pool, block, layer, image, true);
     }
 
     /// Reads one block of one layer from what vLLM wrote.
-    void fromImage(MemorySegment image, PagedKv pool, int block, int layer) {
+    public void fromImage(MemorySegment image, PagedKv pool, int block, int layer) {
         copy(pool, block, layer, image, false);
     }
 

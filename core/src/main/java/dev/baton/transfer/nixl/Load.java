@@ -42,6 +42,7 @@ final class Load {
     private int wrongSums;
     private long numBytes;
     private long numDescriptors;
+    private long postNanos;
 
     /// @param firstBlock index in the request of the first block to load
     /// @param blockIds where the blocks from that one on go
@@ -79,6 +80,11 @@ final class Load {
 
     long numDescriptors() {
         return numDescriptors;
+    }
+
+    /// Time to hand its reads to NIXL.
+    long postNanos() {
+        return postNanos;
     }
 
     long elapsedNanos() {
@@ -259,7 +265,9 @@ final class Load {
         readSinceNanos = System.nanoTime();
         numBytes += pieces.numBytes();
         numDescriptors += pieces.size();
+        long startNanos = System.nanoTime();
         read = agent.read(agentName, from.memory(), from.metadata().deviceId(), pieces);
+        postNanos += System.nanoTime() - startNanos;
     }
 
     /// Staging holds (block, layer, part).

@@ -1,8 +1,10 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -59,6 +61,14 @@ public final class NixlConnector implements KvConnector {
             Map<String, String> environment,
             Consumer<KvEvent> sink) {
         this.role = config.role();
+        this.host = environment.getOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST", config.ip());
+        if (role != KvRole.KV_CONSUMER) {
+            Exposure.check(
+                    "the side channel of " + NAME,
+                    host,
+                    options.trustedNetwork(),
+                    "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+        }
         this.home = NixlHome.find(options.nixlHome(), environment);
         NixlLibrary library = NixlLibrary.load(home);
         boolean gives = role != KvRole.KV_CONSUMER;
@@ -70,7 +80,6 @@ public final class NixlConnector implements KvConnector {
         CompletableFuture<byte[]> agent = new CompletableFuture<>();
         this.worker = new NixlWorker(
                 config.engineId(), options, library, pool, memory, fields, leases, counters, sink, agent);
-        this.host = environment.getOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST", config.ip());
         try {
             byte[] metadata = NixlWorker.await(agent);
             this.sideChannel = gives
@@ -211,6 +220,11 @@ public final class NixlConnector implements KvConnector {
     @Override
     public KvTransferStats stats() {
         return counters.snapshot(leases.numExpired());
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        worker.addTo(metrics);
     }
 
     @Override

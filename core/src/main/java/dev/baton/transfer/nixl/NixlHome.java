@@ -1,8 +1,8 @@
 package dev.baton.transfer.nixl;
 
+import dev.baton.transfer.PythonPath;
 import dev.baton.transfer.TransferException;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -11,7 +11,6 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.TimeUnit;
 
 /// Where the NIXL library was found.
 ///
@@ -19,7 +18,6 @@ import java.util.concurrent.TimeUnit;
 /// @param plugins the folder of its plugins
 record NixlHome(Path sharedObject, Path plugins) {
     private static final String LIBRARY = "libnixl_capi.so";
-    private static final long PYTHON_SECONDS = 10;
 
     /// Looks in the folder given, else in `NIXL_HOME`, else in the nixl package of the `python3` on the PATH. A
     /// folder may be that of the library, a Python `site-packages`, or a virtual environment.
@@ -35,7 +33,7 @@ record NixlHome(Path sharedObject, Path plugins) {
             folders.add(Path.of(environment.getOrDefault("NIXL_HOME", "")));
             where = "NIXL_HOME " + folders.getFirst();
         } else {
-            folders.addAll(pythonPath());
+            folders.addAll(PythonPath.folders());
             where = "the packages of the python3 on the PATH";
         }
         for (Path folder : folders) {
@@ -80,25 +78,5 @@ record NixlHome(Path sharedObject, Path plugins) {
         }
         found.sort(Collections.reverseOrder());
         return found;
-    }
-
-    private static List<Path> pythonPath() {
-        try {
-            Process python = new ProcessBuilder("python3", "-c", "import sys; print('\\n'.join(sys.path))")
-                    .redirectError(ProcessBuilder.Redirect.DISCARD)
-                    .start();
-            python.getOutputStream().close();
-            String out = new String(python.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-            if (!python.waitFor(PYTHON_SECONDS, TimeUnit.SECONDS)) {
-                python.destroyForcibly();
-                return List.of();
-            }
-            return out.lines().filter(line -> !line.isBlank()).map(Path::of).toList();
-        } catch (IOException e) {
-            return List.of();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            return List.of();
-        }
     }
 }

@@ -1,6 +1,7 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.ExtraConfig;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -19,6 +20,7 @@ import java.util.Set;
 /// @param heartbeatInterval `kv_heartbeat_interval`: how often a decoder renews, a sixth of the duration unless set
 /// @param peerTimeout `kv_peer_timeout`: how long a prefiller that owes an answer or bytes may be silent
 /// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
+/// @param trustedNetwork `kv_trusted_network`: whether the side channel may listen beyond this machine
 /// @param checksum `kv_checksum`: whether blocks from a Baton are checked against its checksums
 /// @param enforceHandshake `enforce_handshake_compat`: whether another compatibility hash is refused
 /// @param vllmPeers `vllm_peers`: whether vLLM engines may read here, which needs the mirror
@@ -34,6 +36,7 @@ record NixlOptions(
         Duration heartbeatInterval,
         Duration peerTimeout,
         Set<String> allowedHosts,
+        boolean trustedNetwork,
         boolean checksum,
         boolean enforceHandshake,
         boolean vllmPeers,
@@ -55,6 +58,7 @@ record NixlOptions(
             "kv_heartbeat_interval",
             "kv_peer_timeout",
             "kv_allowed_hosts",
+            Exposure.TRUSTED_NETWORK,
             "kv_checksum",
             "enforce_handshake_compat",
             "vllm_peers",
@@ -86,6 +90,7 @@ record NixlOptions(
                 extra.seconds("kv_heartbeat_interval", lease.dividedBy(6)),
                 extra.seconds("kv_peer_timeout", Duration.ofSeconds(5)),
                 extra.hosts("kv_allowed_hosts"),
+                extra.truth(Exposure.TRUSTED_NETWORK, false),
                 extra.truth("kv_checksum", true),
                 extra.truth("enforce_handshake_compat", true),
                 extra.truth("vllm_peers", true),

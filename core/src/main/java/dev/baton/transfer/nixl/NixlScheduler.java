@@ -166,11 +166,33 @@ final class NixlScheduler implements KvConnector.SchedulerSide {
         return taken;
     }
 
+    /// The mirror copies while the prompt is computed.
+    @Override
+    public boolean saves() {
+        return mirror.isPresent();
+    }
+
+    @Override
+    public void computed(KvRequest request, int[] blockIds, int numComputedTokens) {
+        if (request.params().doRemoteDecode()) {
+            mirror.ifPresent(it -> it.copy(request.requestId(), blockIds, numComputedTokens));
+        }
+    }
+
+    @Override
+    public void preempted(KvRequest request) {
+        mirror.ifPresent(it -> it.restart(request.requestId()));
+    }
+
     @Override
     public KvHold requestFinished(KvFinished finished) {
         KvRequest request = finished.request();
         if (request.params().doRemoteDecode()) {
-            return finished.completed() && role != KvRole.KV_CONSUMER ? hold(finished) : new KvHold.FreeNow();
+            KvHold hold = finished.completed() && role != KvRole.KV_CONSUMER ? hold(finished) : new KvHold.FreeNow();
+            if (hold instanceof KvHold.FreeNow) {
+                mirror.ifPresent(it -> it.discard(request.requestId()));
+            }
+            return hold;
         }
         if (request.params().doRemotePrefill()) {
             Progress reached = progress.remove(request.requestId());

@@ -1,5 +1,6 @@
 package dev.baton.transfer.nixl;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
@@ -57,6 +58,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final SortedMap<String, String> fields;
     private final KvLeases leases;
     private final Counters counters;
+    private final LoadHistograms histograms = new LoadHistograms();
     private final Consumer<KvEvent> sink;
     private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
@@ -213,8 +215,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     }
 
     private void begin(Peer peer, Load load) {
-        if (peer.pool == null || peer.lost) {
-            peer.waiting.add(load); // tend() asks the peer
+        if (peer.pool == null || peer.agent.isEmpty() || peer.lost) {
+            peer.waiting.add(load); // tend() asks the peer, or gives the agent what it answered
             return;
         }
         load.begin(peer.pool, peer.agent);
@@ -273,8 +275,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
             counters.bytesTransferred.add(load.numBytes());
             counters.blocksTransferred.add(load.numDescriptors());
             counters.xferNanos.add(load.elapsedNanos());
+            histograms.observe(load);
             sink.accept(new KvEvent.KvArrived(load.requestId, load.numTokens, load.numBytes()));
         }
+    }
+
+    /// Adds what loads take.
+    void addTo(Metrics metrics) {
+        histograms.addTo(metrics);
     }
 
     @Override

@@ -40,7 +40,7 @@ final class SideChannel implements AutoCloseable {
     private static final int MAX_DECODERS = 1_024;
     /// Each question of vLLM's has a connection of its own.
     private static final Duration SILENCE = Duration.ofMinutes(1);
-    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(1);
+    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(3); // one lost packet costs 1 s
     private static final long NANOS_PER_SECOND = 1_000_000_000;
 
     private final byte[] payload;

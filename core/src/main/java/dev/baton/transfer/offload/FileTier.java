@@ -24,6 +24,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -49,6 +50,7 @@ final class FileTier {
     private final Path directory;
     private final long blockBytes;
     private final long maxBlocks;
+    private final LongAdder bad = new LongAdder();
     private final AtomicLong temporary = new AtomicLong(System.nanoTime());
     private final Set<BlockHash> known = new HashSet<>(); // guarded by this, as the policy
     private final EvictionPolicy policy = new LruPolicy();
@@ -124,6 +126,11 @@ final class FileTier {
 
     synchronized int size() {
         return known.size();
+    }
+
+    /// Files so far that were not what they should be.
+    long numBad() {
+        return bad.sum();
     }
 
     private Path path(BlockHash hash) {
@@ -215,6 +222,7 @@ final class FileTier {
             learn(hash);
             return true;
         }
+        bad.increment();
         LOG.warn("{} is no whole block: deleted", path(hash));
         forget(hash);
         delete(hash);

@@ -10,9 +10,12 @@ import dev.baton.transfer.KvSaves;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.store.BlockStoreScheduler;
+import dev.baton.transfer.store.BlockStoreWorker;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
 import java.util.HexFormat;
 import java.util.Map;
 import java.util.Optional;
@@ -30,12 +33,14 @@ public final class OffloadingConnector implements KvConnector {
     public static final String NAME = "OffloadingConnector";
 
     private static final int DIGEST_BYTES = 8;
+    /// Longest that a load takes, or that blocks are held to be saved.
+    private static final Duration LIMIT = Duration.ofSeconds(10);
 
     private final OffloadOptions options;
     private final Optional<MemoryTier> memory;
-    private final Optional<FileTier> files;
-    private final OffloadScheduler scheduler;
-    private final OffloadWorker worker;
+    private final OffloadStore store;
+    private final BlockStoreScheduler<BlockHash> scheduler;
+    private final BlockStoreWorker<BlockHash> worker;
 
     private OffloadingConnector(
             OffloadOptions options, KvCacheSpec spec, PagedKv pool, String directory, Consumer<KvEvent> sink) {
@@ -45,7 +50,7 @@ public final class OffloadingConnector implements KvConnector {
             throw new TransferException("kv_connector_extra_config: cpu_bytes_to_use is %d, a block has %d bytes"
                     .formatted(options.cpuBytes(), pool.blockBytes()));
         }
-        this.files =
+        Optional<FileTier> files =
                 options.files().map(tier -> new FileTier(tier.root(), directory, pool.blockBytes(), tier.maxBytes()));
         this.memory = slots == 0
                 ? Optional.empty()
@@ -54,9 +59,20 @@ public final class OffloadingConnector implements KvConnector {
                         (int) slots,
                         EvictionPolicy.of(options.evictionPolicy(), (int) slots).orElseThrow()));
         KvSaves saves = new KvSaves(sink);
-        this.worker = new OffloadWorker(options, pool, memory, files, saves, sink);
-        this.scheduler = new OffloadScheduler(
-                spec, new BlockHasher(spec, BlockHasher.DEFAULT_SEED), memory, files, saves, worker);
+        this.store = new OffloadStore(pool, new BlockHasher(spec, BlockHasher.DEFAULT_SEED), memory, files);
+        this.worker = new BlockStoreWorker<>(
+                new BlockStoreWorker.Settings(
+                        "the store of " + NAME,
+                        "baton-kv-offload-",
+                        options.files().map(OffloadOptions.Files::readThreads).orElse(1),
+                        options.files().map(OffloadOptions.Files::writeThreads).orElse(1),
+                        LIMIT),
+                pool,
+                store,
+                saves,
+                sink);
+        this.scheduler = new BlockStoreScheduler<>(
+                store, spec.blockTokens(), new BlockStoreScheduler.Use(true, true, false), saves, worker);
     }
 
     /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
@@ -117,18 +133,8 @@ public final class OffloadingConnector implements KvConnector {
 
     @Override
     public void close() {
-        worker.close();
-        memory.ifPresent(MemoryTier::close);
-    }
-
-    /// The hashes of a request's full blocks.
-    static BlockHash[] hashes(BlockHasher hasher, int[] tokens, int blockTokens) {
-        BlockHash[] hashes = new BlockHash[tokens.length / blockTokens];
-        BlockHash parent = hasher.root();
-        for (int i = 0; i < hashes.length; i++) {
-            parent = hasher.hash(parent, tokens, i * blockTokens, blockTokens);
-            hashes[i] = parent;
+        if (worker.close(() -> {})) {
+            store.close();
         }
-        return hashes;
     }
 }

@@ -16,6 +16,8 @@ enum ErrorCode {
     LEASE_ENDED(6),
     /// What is asked for is not what the lease covers.
     BAD_REQUEST(7),
+    /// The other side does not have the shared key, or this one has none.
+    NOT_KNOWN(8),
     /// A code that this version does not know.
     OTHER(0);
 
@@ -33,7 +35,7 @@ enum ErrorCode {
     boolean endsConnection() {
         return switch (this) {
             case UNKNOWN_REQUEST, LEASE_ENDED, BAD_REQUEST -> false;
-            case PROTOCOL, VERSION, INCOMPATIBLE, WRONG_ENGINE, OTHER -> true;
+            case PROTOCOL, VERSION, INCOMPATIBLE, WRONG_ENGINE, NOT_KNOWN, OTHER -> true;
         };
     }
 

@@ -1,6 +1,5 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.wire.Wire;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;
@@ -9,17 +8,17 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 
-/// Writes and reads frames over a [Wire]: `{u32 body length, u8 type, u8[3] zero}` and a body, little-endian.
+/// Writes and reads frames over a [Link]: `{u32 body length, u8 type, u8[3] zero}` and a body, little-endian.
 ///
-/// Two buffers of fixed size; no length that a peer sends is believed before it is checked. Owned by the wire's
+/// Two buffers of fixed size; no length that a peer sends is believed before it is checked. Owned by the link's
 /// owner.
 final class FrameChannel {
-    private final Wire wire;
+    private final Link link;
     private final ByteBuffer out = buffer();
     private final ByteBuffer in = buffer();
 
-    FrameChannel(Wire wire) {
-        this.wire = wire;
+    FrameChannel(Link link) {
+        this.link = link;
     }
 
     private static ByteBuffer buffer() {
@@ -38,7 +37,7 @@ final class FrameChannel {
 
     void send(Duration timeout) throws IOException {
         out.flip().putInt(0, out.limit() - Limits.FRAME_HEADER_BYTES);
-        wire.writeSteadily(new ByteBuffer[] {out}, timeout);
+        link.writeSteadily(new ByteBuffer[] {out}, timeout);
     }
 
     /// Reads one frame; its body is then what the readers below take from.
@@ -46,11 +45,11 @@ final class FrameChannel {
     /// @param patience how long to wait for the frame to begin
     /// @param timeout how long its body may take
     FrameType receive(Duration patience, Duration timeout) throws IOException {
-        wire.readFully(in.clear().limit(Limits.FRAME_HEADER_BYTES), patience);
+        link.readFully(in.clear().limit(Limits.FRAME_HEADER_BYTES), patience);
         in.flip();
         int bodyBytes = in.getInt();
         FrameType type = checkedType(in.getInt(), bodyBytes);
-        wire.readFully(in.clear().limit(bodyBytes), timeout);
+        link.readFully(in.clear().limit(bodyBytes), timeout);
         in.flip();
         return type;
     }
@@ -82,6 +81,13 @@ final class FrameChannel {
     long readI64() throws ProtocolException {
         need(Long.BYTES);
         return in.getLong();
+    }
+
+    byte[] readBytes(int count) throws ProtocolException {
+        need(count);
+        byte[] bytes = new byte[count];
+        in.get(bytes);
+        return bytes;
     }
 
     String readString(int maxBytes) throws ProtocolException {
@@ -148,7 +154,7 @@ final class FrameChannel {
         if (begun.remaining() > bodyBytes) {
             throw new ProtocolException("bytes behind an ERROR");
         }
-        wire.readFully(in.clear().limit(bodyBytes).put(begun), timeout);
+        link.readFully(in.clear().limit(bodyBytes).put(begun), timeout);
         in.flip();
         return readError();
     }

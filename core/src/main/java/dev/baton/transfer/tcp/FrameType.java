@@ -15,9 +15,12 @@ enum FrameType {
     LOST(8, Limits.MAX_BODY_BYTES),
     PING(9, 8),
     PONG(10, 8),
-    LEND(11, Limits.MAX_BODY_BYTES),
-    SUMS(12, Limits.MAX_BODY_BYTES),
-    RETURN(13, 0);
+    /// Proves that the sender has the shared key.
+    AUTH(11, SharedKey.MAC_BYTES),
+    /// Asks for blocks as PULL does, to be copied from device to device.
+    LEND(12, Limits.MAX_BODY_BYTES),
+    SUMS(13, Limits.MAX_BODY_BYTES),
+    RETURN(14, 0);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

@@ -6,7 +6,7 @@ import java.net.ProtocolException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Map;
-import java.util.OptionalInt;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -35,25 +35,42 @@ record Hello(
     /// `BATONKV` and a zero byte, little-endian.
     static final long MAGIC = 0x00564B4E4F544142L;
 
-    /// Begins the part that says [#offer]: `GPU1`, little-endian. Absent if there is none.
-    private static final int OFFER_TAG = 0x31555047;
-
     /// What a decoder begins with: it says where it is, and asks nobody to read its pool.
     Hello to(String expectedEngine) {
         return new Hello(minVersion, maxVersion, engineId, expectedEngine, compatibility, offer.withoutHandle());
     }
 
-    /// What a prefiller answers; how to reach its pool learns only a peer that says it is on the same host.
+    /// What a prefiller answers.
     Hello answer(int version, Hello peer) {
-        DeviceBlocks.Offer answered =
-                !offer.isNone() && offer.host().equals(peer.offer.host()) ? offer : DeviceBlocks.Offer.NONE;
-        return new Hello(version, version, engineId, "", compatibility, answered);
+        return new Hello(version, version, engineId, "", compatibility, offerTo(peer));
+    }
+
+    /// How a peer reaches this side's pool: only one that says that it is on the same host is told.
+    DeviceBlocks.Offer offerTo(Hello peer) {
+        return !offer.isNone() && offer.host().equals(peer.offer.host()) ? offer : DeviceBlocks.Offer.NONE;
     }
 
     /// The newest version that both speak.
-    OptionalInt commonVersion(Hello other) {
+    private Optional<Integer> commonVersion(Hello other) {
         int newest = Math.min(maxVersion, other.maxVersion);
-        return newest >= Math.max(minVersion, other.minVersion) ? OptionalInt.of(newest) : OptionalInt.empty();
+        return newest >= Math.max(minVersion, other.minVersion) ? Optional.of(newest) : Optional.empty();
+    }
+
+    /// The protocol version to use with the peer.
+    ///
+    /// @throws PeerRefusedException if there is none
+    int version(Hello peer) throws PeerRefusedException {
+        return commonVersion(peer)
+                .orElseThrow(() -> new PeerRefusedException(
+                        ErrorCode.VERSION,
+                        "no common protocol version: %s speaks %d to %d, %s speaks %d to %d"
+                                .formatted(
+                                        engineId,
+                                        minVersion,
+                                        maxVersion,
+                                        peer.engineId,
+                                        peer.minVersion,
+                                        peer.maxVersion)));
     }
 
     /// Checks what the peer said.
@@ -61,14 +78,7 @@ record Hello(
     /// @return the protocol version to use
     /// @throws PeerRefusedException if the two must not exchange blocks; names the field and both values
     int agree(Hello peer) throws PeerRefusedException {
-        OptionalInt version = commonVersion(peer);
-        if (version.isEmpty()) {
-            throw new PeerRefusedException(
-                    ErrorCode.VERSION,
-                    "no common protocol version: %s speaks %d to %d, %s speaks %d to %d"
-                            .formatted(
-                                    engineId, minVersion, maxVersion, peer.engineId, peer.minVersion, peer.maxVersion));
-        }
+        int version = version(peer);
         if (!peer.expectedEngineId.isEmpty() && !peer.expectedEngineId.equals(engineId)) {
             throw new PeerRefusedException(
                     ErrorCode.WRONG_ENGINE,
@@ -87,10 +97,11 @@ record Hello(
                                 .formatted(field, mine, engineId, theirs, peer.engineId));
             }
         }
-        return version.getAsInt();
+        return version;
     }
 
-    void send(FrameChannel frames, Duration timeout) throws IOException {
+    /// @param proofs what follows the fields where a key is shared
+    void send(FrameChannel frames, Duration timeout, byte[]... proofs) throws IOException {
         ByteBuffer body = frames.begin(FrameType.HELLO)
                 .putLong(MAGIC)
                 .putShort((short) minVersion)
@@ -102,17 +113,21 @@ record Hello(
             FrameChannel.putString(body, field.getKey());
             FrameChannel.putString(body, field.getValue());
         }
+        body.putShort((short) (offer.isNone() ? 0 : 1));
         if (!offer.isNone()) {
-            body.putInt(OFFER_TAG);
             FrameChannel.putString(body, offer.host());
             FrameChannel.putString(body, offer.device());
             FrameChannel.putString(body, offer.handle());
             body.putInt(offer.numBlocks());
         }
+        for (byte[] proof : proofs) {
+            body.put(proof);
+        }
         frames.send(timeout);
     }
 
-    /// Reads the HELLO frame that was received. Bytes after the known fields are left to later versions.
+    /// Reads the HELLO frame that was received, up to its known fields. What follows them are proofs where a key is
+    /// shared, and left to later versions otherwise.
     static Hello read(FrameChannel frames) throws ProtocolException {
         if (frames.readI64() != MAGIC) {
             throw new ProtocolException("not a Baton KV peer: wrong magic");
@@ -136,7 +151,7 @@ record Hello(
     }
 
     private static DeviceBlocks.Offer readOffer(FrameChannel frames) throws ProtocolException {
-        if (frames.body().remaining() < Integer.BYTES || frames.readI32() != OFFER_TAG) {
+        if (!frames.body().hasRemaining() || frames.readU16() != 1) {
             return DeviceBlocks.Offer.NONE;
         }
         return new DeviceBlocks.Offer(

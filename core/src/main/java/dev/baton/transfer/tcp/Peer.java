@@ -38,6 +38,7 @@ final class Peer {
     private int failedDeliveries;
     private boolean delivering;
     private boolean heartbeatDue;
+    private boolean unclaimed;
     private boolean closed;
 
     Peer(PeerAddress address, Dialler dialler, int maxRunning) {
@@ -113,14 +114,17 @@ final class Peer {
         connection.close();
     }
 
-    /// Closes connections that nobody used for that long, and those that the prefiller has ended.
+    /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this
+    /// decoder would count as gone. Closes those, too, that the prefiller has ended.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {
             long now = System.nanoTime();
+            int kept = watched.isEmpty() ? 0 : 1;
             for (Iterator<PeerConnection> all = idle.iterator(); all.hasNext(); ) {
                 PeerConnection connection = all.next();
-                if (connection.idleFor(now).compareTo(longerThan) > 0 || connection.isOver()) {
+                boolean isOld = connection.idleFor(now).compareTo(longerThan) > 0;
+                if ((isOld && idle.size() > kept) || connection.isOver()) {
                     all.remove();
                     old.add(connection);
                 }
@@ -132,9 +136,15 @@ final class Peer {
     // Leases: renewed while watched; releases are delivered by one thread at a time.
 
     synchronized void watch(String handle) {
-        if (!releases.contains(handle)) {
-            watched.add(handle);
+        if (!releases.contains(handle) && watched.add(handle)) {
+            unclaimed = true;
         }
+    }
+
+    /// Notes that it is time to renew if the prefiller has not heard of some lease that is watched.
+    synchronized void claimDue() {
+        heartbeatDue |= unclaimed && !watched.isEmpty();
+        unclaimed = false;
     }
 
     synchronized void unwatch(Collection<String> handles) {

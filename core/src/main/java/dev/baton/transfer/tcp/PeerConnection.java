@@ -1,7 +1,6 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.tensor.DeviceBlocks;
-import dev.baton.wire.Wire;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -14,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
 ///
-/// Owned by one thread at a time, as its [Wire] is; any thread may [#abort()] it. After an exception other than a
+/// Owned by one thread at a time, as its [Link] is; any thread may [#abort()] it. After an exception other than a
 /// refusal that leaves it usable, it must be closed.
 final class PeerConnection implements Closeable {
     private static final int HEADER_BYTES = Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES;
@@ -33,7 +32,7 @@ final class PeerConnection implements Closeable {
     private final LocalPool pool;
     private final PeerPools peerPools;
     private final LocalPool.Window window;
-    private final Wire wire;
+    private final Link link;
     private final FrameChannel frames;
     private final ByteBuffer header = header();
     private final ByteBuffer nextHeader = header();
@@ -43,16 +42,18 @@ final class PeerConnection implements Closeable {
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
-    PeerConnection(PeerAddress address, Hello self, TcpOptions options, LocalPool pool, PeerPools peerPools)
-            throws IOException {
+    ///
+    /// @param link not connected yet
+    PeerConnection(
+            PeerAddress address, Hello self, TcpOptions options, LocalPool pool, PeerPools peerPools, Link link) {
         this.address = address;
         this.self = self;
         this.options = options;
         this.pool = pool;
         this.peerPools = peerPools;
         this.window = pool.newWindow();
-        this.wire = Wire.unconnected();
-        this.frames = new FrameChannel(wire);
+        this.link = link;
+        this.frames = new FrameChannel(link);
     }
 
     private static ByteBuffer header() {
@@ -66,16 +67,8 @@ final class PeerConnection implements Closeable {
 
     /// Connects and shakes hands.
     void open() throws IOException {
-        wire.connect(address.host(), address.port(), options.connectTimeout());
-        self.to(address.engineId()).send(frames, options.peerTimeout());
-        expect(FrameType.HELLO);
-        Hello peer = Hello.read(frames);
-        if (!peer.engineId().equals(address.engineId())) {
-            throw new PeerRefusedException(
-                    ErrorCode.WRONG_ENGINE,
-                    "engine %s was expected there, but %s answered".formatted(address.engineId(), peer.engineId()));
-        }
-        self.agree(peer);
+        link.connect(address.host(), address.port(), options.connectTimeout());
+        Hello peer = Handshake.dial(frames, self, address.engineId(), options.key(), options.peerTimeout());
         shared = peerPools.acquire(peer).orElse(null);
         open = true;
     }
@@ -91,7 +84,7 @@ final class PeerConnection implements Closeable {
     /// Whether the peer has closed it, or sent what nobody asked for: true of an idle one that is of no more use.
     boolean isOver() {
         try {
-            return wire.hasInput();
+            return link.hasInput();
         } catch (IOException e) {
             return true;
         }
@@ -216,7 +209,7 @@ final class PeerConnection implements Closeable {
             int expectedCrc = checkBlockHeader(current.flip(), epoch, indexes[i], expectedTokens, payload.remaining());
             // The header of the next block usually lies behind this one's bytes: one call fetches both.
             boolean last = i == indexes.length - 1;
-            wire.readSteadily(
+            link.readSteadily(
                     last ? new ByteBuffer[] {payload} : new ByteBuffer[] {payload, next.clear()},
                     options.peerTimeout());
             boolean intact = checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc;
@@ -243,7 +236,7 @@ final class PeerConnection implements Closeable {
     }
 
     private void readUpTo(ByteBuffer buffer, int position) throws IOException {
-        wire.readSteadily(new ByteBuffer[] {buffer.limit(position)}, options.peerTimeout());
+        link.readSteadily(new ByteBuffer[] {buffer.limit(position)}, options.peerTimeout());
         buffer.limit(HEADER_BYTES);
     }
 
@@ -279,7 +272,7 @@ final class PeerConnection implements Closeable {
 
     /// Makes the owner stop; from any thread.
     void abort() {
-        wire.abort();
+        link.abort();
     }
 
     /// Owner only.
@@ -289,7 +282,7 @@ final class PeerConnection implements Closeable {
             return;
         }
         closed = true;
-        wire.close();
+        link.close();
         window.close();
         if (shared != null) {
             shared = null;

@@ -10,7 +10,8 @@ import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last connection that
+/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last connection
+/// that
 /// lets go closes it: the memory of a prefiller that has died is not given back before.
 ///
 /// Thread-safe.
@@ -58,7 +59,8 @@ final class PeerPools {
         return Optional.of(known.pool);
     }
 
-    /// Why two pools cannot be reached from each other, if so. A handle of another host, or of another start of this
+    /// Why two pools cannot be reached from each other, if so. A handle of another host, or of another start of
+    /// this
     /// one, is never shown to the driver.
     static Optional<String> obstacle(DeviceBlocks.Offer own, DeviceBlocks.Offer peer) {
         if (own.isNone()) {

@@ -3,11 +3,11 @@ package dev.baton.transfer.tcp;
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
-import dev.baton.wire.Wire;
 import dev.baton.wire.WireServer;
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.ProtocolException;
+import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.AsynchronousCloseException;
@@ -29,12 +29,13 @@ final class ServedConnection implements WireServer.Connection {
     /// How long the rest of a frame may take once it has begun; a handshake too.
     private static final Duration FRAME_TIMEOUT = Duration.ofSeconds(5);
 
-    private final Wire wire;
+    private final Link link;
     private final FrameChannel frames;
     private final Hello self;
     private final LocalPool pool;
     private final LocalPool.Window window;
     private final KvLeases leases;
+    private final LeaseHolders holders;
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
@@ -42,32 +43,40 @@ final class ServedConnection implements WireServer.Connection {
     private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
                     Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
             .order(ByteOrder.LITTLE_ENDIAN);
+    private String decoder = ""; // known once hands are shaken
 
-    ServedConnection(Wire wire, Hello self, LocalPool pool, KvLeases leases, TcpOptions options, Counters counters) {
-        this.wire = wire;
-        this.frames = new FrameChannel(wire);
+    ServedConnection(
+            Link link,
+            Hello self,
+            LocalPool pool,
+            KvLeases leases,
+            LeaseHolders holders,
+            TcpOptions options,
+            Counters counters) {
+        this.link = link;
+        this.frames = new FrameChannel(link);
         this.self = self;
         this.pool = pool;
         this.window = pool.newWindow();
         this.leases = leases;
+        this.holders = holders;
         this.options = options;
         this.counters = counters;
-        this.fence = wire::abort;
+        this.fence = link::abort;
     }
 
     @Override
     public void abort() {
-        wire.abort();
+        link.abort();
     }
 
     @Override
     public void run() {
-        try (wire;
+        try (link;
                 window) {
-            shakeHands();
-            while (true) {
-                answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
-            }
+            decoder = shakeHands();
+            holders.connected(decoder);
+            serve();
         } catch (EOFException | AsynchronousCloseException e) {
             LOG.debug("KV connection ended: {}", e.getMessage());
         } catch (IOException e) {
@@ -75,21 +84,31 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    private void shakeHands() throws IOException {
+    private void serve() throws IOException {
+        boolean silent = false;
         try {
-            FrameType type = frames.receive(FRAME_TIMEOUT, FRAME_TIMEOUT);
-            if (type != FrameType.HELLO) {
-                throw new ProtocolException(type + " before HELLO");
+            while (true) {
+                answer(frames.receive(options.idleTimeout(), FRAME_TIMEOUT));
             }
-            Hello peer = Hello.read(frames);
-            Hello answer = self.answer(self.agree(peer), peer);
-            lends = !answer.offer().isNone();
-            answer.send(frames, FRAME_TIMEOUT);
+        } catch (SocketTimeoutException e) {
+            silent = true;
+            throw e;
+        } finally {
+            holders.disconnected(decoder, silent);
+        }
+    }
+
+    /// @return the decoder's engine id
+    private String shakeHands() throws IOException {
+        try {
+            Hello peer = Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT);
+            lends = !self.offerTo(peer).isNone();
+            return peer.engineId();
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
-            refuseAndEnd(e);
+            throw refused(e);
         } catch (ProtocolException e) {
-            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+            throw refused(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
         }
     }
 
@@ -111,17 +130,18 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
-            refuseAndEnd(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
+            throw refused(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
         }
     }
 
-    private void refuseAndEnd(PeerRefusedException refusal) throws IOException {
-        frames.sendError(refusal.code(), String.valueOf(refusal.getMessage()), FRAME_TIMEOUT);
-        throw refusal;
+    /// Tells the decoder, after which the connection is to end.
+    private PeerRefusedException refused(PeerRefusedException refusal) throws IOException {
+        refuse(refusal);
+        return refusal;
     }
 
     private void heartbeat() throws IOException {
@@ -133,7 +153,9 @@ final class ServedConnection implements WireServer.Connection {
         List<String> lost = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             String handle = frames.readString(Limits.MAX_ID_BYTES);
-            if (!leases.renew(handle)) {
+            if (leases.renew(handle)) {
+                holders.asked(decoder, handle);
+            } else {
                 lost.add(handle);
             }
         }
@@ -165,7 +187,9 @@ final class ServedConnection implements WireServer.Connection {
             refuse(gone(handle));
             return Optional.empty();
         }
-        leases.renew(handle);
+        if (leases.renew(handle)) {
+            holders.asked(decoder, handle);
+        }
         int[] indexes = new int[count];
         for (int i = 0; i < count; i++) {
             indexes[i] = frames.readI32();
@@ -199,8 +223,8 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has. If the
-    /// lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
+    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
+    /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
     private void lend() throws IOException {
         Optional<Wanted> asked = readWanted();
         if (asked.isEmpty()) {
@@ -280,7 +304,7 @@ final class ServedConnection implements WireServer.Connection {
                 .putInt(bytes)
                 .putInt(checksum.of(epoch, index, tokens, payload))
                 .flip();
-        wire.writeSteadily(new ByteBuffer[] {blockHeader, payload}, options.sendTimeout());
+        link.writeSteadily(new ByteBuffer[] {blockHeader, payload}, options.sendTimeout());
         counters.bytesSent.add(bytes);
     }
 }

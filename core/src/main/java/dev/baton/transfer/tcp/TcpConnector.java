@@ -3,6 +3,7 @@ package dev.baton.transfer.tcp;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -11,7 +12,6 @@ import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
 import dev.baton.wire.Threads;
-import dev.baton.wire.WireServer;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Map;
@@ -22,8 +22,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /// The connector that comes with Baton: a decoder pulls the blocks that it misses over TCP, each one checksummed,
-/// straight from and into the off-heap pools. Pools on GPUs go through pinned host memory, or, between processes of one
-/// host, from GPU to GPU. `docs/tcp-connector.md` describes the protocol.
+/// straight from and into the off-heap pools. Pools on GPUs go through pinned host memory, or, between processes
+/// of one host, from GPU to GPU. `docs/tcp-connector.md` describes the protocol.
 ///
 /// A producer listens; a consumer dials; `kv_both` does both. Semantics (leases, heartbeats, release) are those of
 /// vLLM's NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
@@ -37,7 +37,7 @@ public final class TcpConnector implements KvConnector {
     private final KvLeases leases;
     private final TcpWorker worker;
     private final TcpScheduler scheduler;
-    private final Optional<WireServer> server;
+    private final Optional<Transport.Listener> server;
     private final ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(
             1, Thread.ofPlatform().daemon().name("baton-kv-timer").factory());
 
@@ -47,19 +47,21 @@ public final class TcpConnector implements KvConnector {
             LocalPool pool,
             Hello self,
             TcpOptions options,
+            Transport transport,
             Consumer<KvEvent> sink) {
         this.config = config;
         this.pool = pool;
         this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
-        this.worker = new TcpWorker(self, options, pool, leases, counters, sink);
+        this.worker = new TcpWorker(self, options, pool, leases, counters, transport, timer, sink);
+        LeaseHolders holders = new LeaseHolders(leases, timer);
         this.server = config.role() == KvRole.KV_CONSUMER
                 ? Optional.empty()
-                : Optional.of(BlockServer.start(
+                : Optional.of(transport.listen(
                         config.ip(),
                         config.port(),
                         options.maxConnections(),
-                        wire -> new ServedConnection(wire, self, pool, leases, options, counters)));
-        int port = server.map(WireServer::port).orElse(0);
+                        wire -> new ServedConnection(wire, self, pool, leases, holders, options, counters)));
+        int port = server.map(Transport.Listener::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
         this.scheduler =
                 new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, expiry::schedule);
@@ -73,10 +75,10 @@ public final class TcpConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION);
+        return start(config, spec, pool, compatibility, sink, Hello.OLDEST_VERSION, Hello.VERSION, Transport.SOCKETS);
     }
 
-    /// Starts a connector that speaks these protocol versions.
+    /// Starts a connector that speaks these protocol versions over that transport.
     static TcpConnector start(
             KvTransferConfig config,
             KvCacheSpec spec,
@@ -84,9 +86,19 @@ public final class TcpConnector implements KvConnector {
             Map<String, String> compatibility,
             Consumer<KvEvent> sink,
             int minVersion,
-            int maxVersion) {
+            int maxVersion,
+            Transport transport) {
         BlockShape.checkForMessages(spec, pool);
         TcpOptions options = TcpOptions.from(config.extra());
+        if (config.role() != KvRole.KV_CONSUMER
+                && transport.equals(Transport.SOCKETS)
+                && options.key().isEmpty()) {
+            Exposure.check(
+                    NAME,
+                    config.ip(),
+                    options.trustedNetwork(),
+                    "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
+        }
         LocalPool local = new LocalPool(pool, options.cudaIpc());
         try {
             Hello self = new Hello(
@@ -97,7 +109,7 @@ public final class TcpConnector implements KvConnector {
                     BlockShape.fields(spec, compatibility),
                     local.offer());
             checkLengths(self);
-            TcpConnector connector = new TcpConnector(config, spec, local, self, options, sink);
+            TcpConnector connector = new TcpConnector(config, spec, local, self, options, transport, sink);
             connector.startHeartbeats(options);
             return connector;
         } catch (RuntimeException | Error e) {
@@ -170,7 +182,7 @@ public final class TcpConnector implements KvConnector {
     public void close() {
         timer.shutdownNow();
         worker.close();
-        server.ifPresent(WireServer::close);
+        server.ifPresent(Transport.Listener::close);
         leases.expireAll();
         pool.close();
         Threads.awaitEnd(timer);

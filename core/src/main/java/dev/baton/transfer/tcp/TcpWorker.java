@@ -10,14 +10,18 @@ import dev.baton.wire.Threads;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.security.SecureRandom;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
@@ -31,6 +35,9 @@ import org.slf4j.LoggerFactory;
 final class TcpWorker implements KvConnector.WorkerSide {
     private static final Logger LOG = LoggerFactory.getLogger(TcpWorker.class);
 
+    /// How long a new request may wait before its prefiller hears of this decoder. Most are loaded by then.
+    private static final Duration CLAIM_AFTER = Duration.ofMillis(100);
+
     private static final String CLOSED = "the connector was closed";
     private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
 
@@ -41,6 +48,8 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private final Counters counters;
     private final Consumer<KvEvent> sink;
     private final Peer.Dialler dialler;
+    private final ScheduledThreadPoolExecutor timer;
+    private final AtomicBoolean claiming = new AtomicBoolean();
     private final AtomicLong epochs = new AtomicLong(new SecureRandom().nextLong());
     private final Map<PeerAddress, Peer> peers = new ConcurrentHashMap<>();
     private final Map<String, BlockLoad> loads = new ConcurrentHashMap<>();
@@ -54,15 +63,23 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private volatile boolean closed;
 
     TcpWorker(
-            Hello self, TcpOptions options, LocalPool pool, KvLeases leases, Counters counters, Consumer<KvEvent> sink) {
+            Hello self,
+            TcpOptions options,
+            LocalPool pool,
+            KvLeases leases,
+            Counters counters,
+            Transport transport,
+            ScheduledThreadPoolExecutor timer,
+            Consumer<KvEvent> sink) {
         this.self = self;
         this.options = options;
         this.blockBytes = pool.blockBytes();
         this.leases = leases;
         this.counters = counters;
         this.sink = sink;
+        this.timer = timer;
         PeerPools pools = new PeerPools(pool);
-        this.dialler = address -> new PeerConnection(address, self, options, pool, pools);
+        this.dialler = address -> new PeerConnection(address, self, options, pool, pools, transport.dial());
     }
 
     void startLoad(TcpLoad load) {
@@ -159,6 +176,19 @@ final class TcpWorker implements KvConnector.WorkerSide {
     /// Renews the lease of a request that waits here, from now until it is released or lost.
     void watch(RemotePrefill source) {
         peer(source, it -> it.watch(source.requestId()));
+        if (!timer.isShutdown() && claiming.compareAndSet(false, true)) {
+            ScheduledFuture<?> _ = timer.schedule(
+                    Threads.surviving("claims", this::claim), CLAIM_AFTER.toNanos(), TimeUnit.NANOSECONDS);
+        }
+    }
+
+    /// Lets prefillers know whose leases are watched here now: those end if this decoder does.
+    private void claim() {
+        claiming.set(false);
+        peers.values().forEach(peer -> {
+            peer.claimDue();
+            deliverSoon(peer);
+        });
     }
 
     /// Sends heartbeats and tidies up; to be called once a heartbeat interval.

@@ -4,18 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.transfer.ConnectorInstance;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseExpired;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvHold;
-import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.KvThreads;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -32,13 +31,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 /// Hand-offs between two instances over loopback, in either order, and what ends them early.
 @ExtendWith(KvThreads.class)
 class MooncakeConnectorTest {
-    /// `count` different blocks of a pool of `of`, in random order.
-    private static int[] someBlocks(Random random, int of, int count) {
-        List<Integer> all = new ArrayList<>(IntStream.range(0, of).boxed().toList());
-        Collections.shuffle(all, random);
-        return all.subList(0, count).stream().mapToInt(Integer::intValue).toArray();
-    }
-
     @ParameterizedTest
     @ValueSource(ints = {1, 8, 16, 32})
     void missingBlocksArriveAsTheyWereAndNoOtherBlockChangesInEitherOrder(int blockTokens) {
@@ -52,8 +44,8 @@ class MooncakeConnectorTest {
                         round % 4 == 0 ? (1 + random.nextInt(39)) * blockTokens : 1 + random.nextInt(40 * blockTokens);
                 int blocks = Math.ceilDiv(tokens, blockTokens);
                 int cached = random.nextInt(blocks); // whole blocks, less than all
-                int[] remote = someBlocks(random, 40, blocks);
-                int[] local = someBlocks(random, 50, blocks);
+                int[] remote = ConnectorInstance.someBlocks(random, 40, blocks);
+                int[] local = ConnectorInstance.someBlocks(random, 50, blocks);
                 List<byte[]> before =
                         IntStream.range(0, 50).mapToObj(decoder::block).toList();
                 KvRequest request = decoder.decodeFrom(prefiller, "d" + round, "x" + round, tokens);
@@ -118,20 +110,6 @@ class MooncakeConnectorTest {
         }
     }
 
-    @Test
-    void fullLocalHitReleasesTheLeaseWithoutALoad() {
-        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of());
-                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
-            prefiller.hold("p", "x", new int[] {1, 2}, 32);
-            KvRequest request = decoder.decodeFrom(prefiller, "d", "x", 32);
-            assertThat(decoder.scheduler().numNewMatchedTokens(request, 32)).isZero();
-            decoder.scheduler().updateStateAfterAlloc(request, new int[] {3, 4}, 32, 0);
-            decoder.scheduler().takeLoads().forEach(KvLoad::start);
-            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p"));
-            assertThat(decoder.worker().numLoads()).isZero();
-        }
-    }
-
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -177,36 +155,6 @@ class MooncakeConnectorTest {
             assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p1"));
             assertThat(decoder.block(0)).isEqualTo(prefiller.block(1));
-        }
-    }
-
-    @Test
-    void idsMayBeUsedAgainAndNeverShowOldBlocks() {
-        try (MooncakeInstance prefiller =
-                        MooncakeInstance.prefiller(16, 8, Map.of()).fill(1);
-                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
-            for (int round = 0; round < 3; round++) {
-                prefiller.hold("p", "x", new int[] {round}, 16);
-                KvRequest request = decoder.decodeFrom(prefiller, "d", "x", 16);
-                decoder.load(request, new int[] {5}, 0);
-                assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
-                assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p"));
-                assertThat(decoder.block(5)).isEqualTo(prefiller.block(round));
-                decoder.done(request, new int[] {5});
-            }
-        }
-    }
-
-    @Test
-    void requestIsLoadedAtMostOnce() {
-        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of());
-                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
-            prefiller.hold("p", "x", new int[] {1}, 16);
-            KvRequest request = decoder.decodeFrom(prefiller, "d", "x", 16);
-            decoder.load(request, new int[] {0}, 0);
-            assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
-            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p"));
-            assertThat(decoder.scheduler().numNewMatchedTokens(request, 0)).isZero();
         }
     }
 
@@ -293,42 +241,6 @@ class MooncakeConnectorTest {
     }
 
     @Test
-    void loadThatIsCancelledAtOnceEndsOnceAndReleases() {
-        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of());
-                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
-            for (int round = 0; round < 20; round++) {
-                prefiller.hold("p" + round, "x" + round, new int[] {1}, 16);
-                decoder.load(decoder.decodeFrom(prefiller, "d" + round, "x" + round, 16), new int[] {0}, 0);
-                decoder.worker().cancelLoad("d" + round);
-                assertThat(decoder.nextEvent().requestId()).isEqualTo("d" + round); // arrived or cancelled, once
-                assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("p" + round));
-            }
-        }
-    }
-
-    @Test
-    void requestThatEndsBeforeItsLoadReleasesTheLease() {
-        try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of());
-                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
-            prefiller.hold("queued", "x1", new int[] {1}, 16);
-            decoder.finish(decoder.decodeFrom(prefiller, "d1", "x1", 16), new int[0], false);
-            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("queued"));
-
-            prefiller.hold("allocated", "x2", new int[] {2}, 16);
-            KvRequest allocated = decoder.decodeFrom(prefiller, "d2", "x2", 16);
-            decoder.scheduler().updateStateAfterAlloc(allocated, new int[] {5}, 0, 16);
-            decoder.finish(allocated, new int[] {5}, false);
-            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("allocated"));
-            assertThat(decoder.scheduler().takeLoads()).isEmpty();
-
-            prefiller.hold("refused", "x3", new int[] {3}, 16);
-            decoder.worker()
-                    .release(decoder.decodeFrom(prefiller, "d3", "x3", 16).params());
-            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("refused"));
-        }
-    }
-
-    @Test
     void leaseExpiresAndALateDecoderHearsItAtOnce() {
         try (MooncakeInstance prefiller = MooncakeInstance.prefiller(16, 8, Map.of("abort_request_timeout", 0.2));
                 MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
@@ -407,20 +319,6 @@ class MooncakeConnectorTest {
         }
     }
 
-    @Test
-    void oneInstanceIsBothAndNeverDialsItself() {
-        try (MooncakeInstance one = new MooncakeInstance(KvRole.KV_BOTH, "one", 16, 8, Map.of(), Map.of()).fill(1);
-                MooncakeInstance two = new MooncakeInstance(KvRole.KV_BOTH, "two", 16, 8, Map.of(), Map.of())) {
-            one.hold("p", "x", new int[] {1}, 16);
-            assertThat(one.scheduler().numNewMatchedTokens(one.decodeFrom(one, "d", "x", 16), 0))
-                    .isZero();
-            two.load(two.decodeFrom(one, "d", "x", 16), new int[] {0}, 0);
-            assertThat(two.nextEvent()).isInstanceOf(KvArrived.class);
-            assertThat(one.nextEvent()).isEqualTo(new LeaseReleased("p"));
-            assertThat(two.block(0)).isEqualTo(one.block(1));
-        }
-    }
-
     @ParameterizedTest
     @CsvSource({"1, 300", "10, 300"})
     void manyLoadsAtOnceAllArrive(int workers, int loads) {
@@ -430,7 +328,7 @@ class MooncakeConnectorTest {
             Random random = new Random(7);
             List<int[]> remotes = new ArrayList<>();
             for (int i = 0; i < loads; i++) {
-                int[] remote = someBlocks(random, 64, 4);
+                int[] remote = ConnectorInstance.someBlocks(random, 64, 4);
                 remotes.add(remote);
                 if (i % 2 == 0) {
                     prefiller.hold("p" + i, "x" + i, remote, 60);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
@@ -23,6 +24,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
@@ -47,36 +49,22 @@ class NixlConnectorTest {
         return new KvTransferParams(fields);
     }
 
-    @ParameterizedTest
-    @CsvSource({"1,0", "15,0", "16,0", "17,0", "160,0", "160,48", "161,160"})
-    void aBatonReadsTheBlocksThatItMisses(int tokens, int computed) {
+    @Test
+    void aLoadIsCountedUnderVllmsNames() {
         try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
                 NixlInstance decoder = NixlInstance.decoder(Map.of()).fill(2)) {
-            int blocks = prefiller.spec.blocksFor(tokens);
-            int[] there = range(7, 7 + blocks);
-            int[] here = range(30, 30 + blocks);
-            byte[] cached = decoder.block(30);
-            decoder.load("d", prefiller.hold("p", there, tokens), tokens, here, computed);
-            long bytes = (blocks - computed / 16) * prefiller.pool.blockBytes();
-            assertThat(decoder.nextEvent()).isEqualTo(new KvEvent.KvArrived("d", tokens - computed, bytes));
-            for (int i = computed / 16; i < blocks; i++) {
-                assertThat(decoder.block(here[i])).as("block %d", i).isEqualTo(prefiller.block(there[i]));
-            }
-            if (computed > 0) {
-                assertThat(decoder.block(30)).isEqualTo(cached);
-            }
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().bytesTransferred()).isEqualTo(bytes);
-        }
-    }
-
-    @Test
-    void aFullHitOnlyReleasesTheLease() {
-        try (NixlInstance prefiller = NixlInstance.prefiller(Map.of()).fill(1);
-                NixlInstance decoder = NixlInstance.decoder(Map.of())) {
-            decoder.load("d", prefiller.hold("p", range(0, 2), 32), 32, range(0, 2), 32);
-            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
-            assertThat(decoder.connector.stats().numTransfers()).isZero();
+            int blocks = prefiller.spec.blocksFor(160);
+            decoder.load("d", prefiller.hold("p", range(7, 7 + blocks), 160), 160, range(30, 30 + blocks), 48);
+            long bytes = (blocks - 3) * prefiller.pool.blockBytes();
+            assertThat(decoder.nextEvent()).isEqualTo(new KvEvent.KvArrived("d", 160 - 48, bytes));
+            Metrics metrics = new Metrics(Map.of());
+            decoder.connector.addTo(metrics);
+            assertThat(new String(metrics.text(), StandardCharsets.UTF_8))
+                    .contains("vllm:nixl_xfer_time_seconds_count 1\n")
+                    .contains("vllm:nixl_post_time_seconds_bucket{le=\"5.0\"} 1\n")
+                    .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
+                    .contains("vllm:nixl_num_descriptors_sum %s\n"
+                            .formatted((double) decoder.connector.stats().numDescriptors()));
         }
     }
 

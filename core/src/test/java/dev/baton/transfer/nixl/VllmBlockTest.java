@@ -7,6 +7,7 @@ import dev.baton.tensor.PagedKv;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.Random;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -67,8 +68,16 @@ class VllmBlockTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"16,32,100", "16,128,1", "16,128,128", "16,128,129", "32,16,65", "24,32,90"})
-    void whatTheMirrorShowsIsWhatThePoolHolds(int poolTokens, int mirrorTokens, int numTokens) {
+    @CsvSource({
+        "16,32,100,1000",
+        "16,128,1,1000",
+        "16,128,128,64",
+        "16,128,129,16",
+        "32,16,65,7",
+        "24,32,90,33",
+        "16,32,100,1"
+    })
+    void whatTheMirrorShowsIsWhatThePoolHolds(int poolTokens, int mirrorTokens, int numTokens, int chunkTokens) {
         int numBlocks = 16;
         try (PagedKv pool = new PagedKv(numBlocks, LAYERS, HEADS, poolTokens, DIM, DType.BF16);
                 PagedKv copy = new PagedKv(numBlocks, LAYERS, HEADS, poolTokens, DIM, DType.BF16);
@@ -82,7 +91,15 @@ class VllmBlockTest {
             for (int i = 0; i < blocks.length; i++) {
                 blocks[i] = numBlocks - 1 - i;
             }
+            int[] others = new int[blocks.length]; // before it was preempted
+            mirror.copy("r", others, numTokens / 2);
+            mirror.restart("r");
+            for (int done = chunkTokens; done < numTokens; done += chunkTokens) {
+                mirror.copy("r", Arrays.copyOf(blocks, Math.ceilDiv(done, poolTokens)), done);
+            }
             int[] shown = mirror.fill("r", blocks, numTokens).orElseThrow();
+            mirror.discard("r"); // not what others may read
+            assertThat(mirror.fill("r", blocks, numTokens)).isEmpty();
             assertThat(shown).hasSize(Math.ceilDiv(numTokens, mirrorTokens));
 
             VllmBlock part = VllmBlock.of(VllmBlock.Order.HEAD_MAJOR, mirrorTokens, pool);
@@ -130,6 +147,11 @@ class VllmBlockTest {
             assertThat(mirror.numFree()).isEqualTo(1);
             assertThat(mirror.fill("r", new int[64], 128)).isPresent();
             assertThat(mirror.fill("r", new int[64], 1)).isEmpty();
+            mirror.free("r");
+            mirror.copy("s", new int[64], 100);
+            assertThat(mirror.numFree()).isZero();
+            mirror.discard("s");
+            assertThat(mirror.numFree()).isEqualTo(1);
         }
     }
 }

@@ -7,6 +7,7 @@ import dev.baton.transfer.TransferException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -14,12 +15,12 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class TcpOptionsTest {
     @Test
-    void defaultsAreVllms() {
+    void defaultsAreVllmsButForMoreHeartbeats() {
         assertThat(TcpOptions.from(Map.of()))
                 .isEqualTo(new TcpOptions(
                         Duration.ofSeconds(30),
                         Duration.ofSeconds(20),
-                        Duration.ofSeconds(5),
+                        Duration.ofMillis(500),
                         Duration.ofSeconds(1),
                         Duration.ofSeconds(1),
                         Duration.ofSeconds(10),
@@ -27,7 +28,9 @@ class TcpOptionsTest {
                         4,
                         256,
                         Set.of(),
-                        true));
+                        Optional.empty(),
+                        true,
+                        false));
     }
 
     @ParameterizedTest

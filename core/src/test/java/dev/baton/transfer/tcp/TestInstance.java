@@ -61,10 +61,21 @@ final class TestInstance extends ConnectorInstance {
             Map<String, String> compatibility,
             int minVersion,
             int maxVersion) {
+        this(config, spec, compatibility, minVersion, maxVersion, Transport.SOCKETS);
+    }
+
+    TestInstance(
+            KvTransferConfig config,
+            KvCacheSpec spec,
+            Map<String, String> compatibility,
+            int minVersion,
+            int maxVersion,
+            Transport transport) {
         super(new PagedKv(
                 spec.numBlocks(), spec.layers(), spec.kvHeads(), spec.blockTokens(), spec.headDim(), DType.F32));
         this.spec = spec;
-        this.connector = TcpConnector.start(config, spec, pool, compatibility, events::add, minVersion, maxVersion);
+        this.connector =
+                TcpConnector.start(config, spec, pool, compatibility, events::add, minVersion, maxVersion, transport);
     }
 
     TestInstance(KvTransferConfig config, KvCacheSpec spec, PagedKv pool) {

@@ -1,4 +1,5 @@
-/// Looks whether a GPU computes what the CPU computes, on fresh random numbers: every kernel, called as a model calls it.
+/// Looks whether a GPU computes what the CPU computes, on fresh random numbers: every kernel, called as a model
+/// calls it.
 ///
 /// May depend on: `tensor`, `tensor.cpu`, `tensor.cuda`.
 @NullMarked

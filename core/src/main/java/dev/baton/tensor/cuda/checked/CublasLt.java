@@ -158,8 +158,7 @@ public final class CublasLt {
             MemorySegment algorithm) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment result = arena.allocate(RESULT_BYTES, Long.BYTES);
-            return lib.cublasLtMatmulAlgoCheck(
-                                    handle, operation, aLayout, bLayout, dLayout, dLayout, algorithm, result)
+            return lib.cublasLtMatmulAlgoCheck(handle, operation, aLayout, bLayout, dLayout, dLayout, algorithm, result)
                             == 0
                     && result.get(JAVA_LONG, ALGORITHM_BYTES) <= workspaceBytes;
         }

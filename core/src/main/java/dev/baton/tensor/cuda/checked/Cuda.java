@@ -99,7 +99,9 @@ public final class Cuda {
     }
 
     public int deviceAttribute(int device, int attribute) {
-        return ask("asking for the device's attribute " + attribute, out -> lib.cuDeviceGetAttribute(out, attribute, device));
+        return ask(
+                "asking for the device's attribute " + attribute,
+                out -> lib.cuDeviceGetAttribute(out, attribute, device));
     }
 
     /// Takes a reference to the device's primary context, which cuBLAS and NCCL share.
@@ -130,11 +132,16 @@ public final class Cuda {
         }
     }
 
+    /// A device's memory at some moment, whoever uses it.
+    ///
     /// @param freeBytes what nobody uses
     /// @param totalBytes what the device has
     public record MemoryInfo(long freeBytes, long totalBytes) {}
 
+    /// Takes device memory.
+    ///
     /// @param what for people, for example `the KV cache`
+    /// @throws TensorException if it is not there: the message says how much is
     public long allocate(long bytes, String what) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_LONG);

@@ -11,8 +11,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/// Matrix products on the device: `(rows, inputs)` times the transpose of weights `(outputs, inputs)`, all row-major,
-/// bf16 with sums in f32, by cuBLASLt with the algorithm that was fastest when it was measured here.
+/// Matrix products on the device: `(rows, inputs)` times the transpose of weights `(outputs, inputs)`, all
+/// row-major, bf16 with sums in f32, by cuBLASLt with the algorithm that was fastest when it was measured here.
 ///
 /// What was not measured takes the algorithm of the next larger number of rows that was, or else the library's own
 /// choice. Used from one thread at a time, on one stream: products share a workspace.
@@ -70,8 +70,7 @@ public final class Blas implements AutoCloseable {
         run(stream, product, form, weights, bias, input, result);
     }
 
-    private void run(
-            Stream stream, Product product, Form form, long weights, long bias, long input, long result) {
+    private void run(Stream stream, Product product, Form form, long weights, long bias, long input, long result) {
         if (form.bias) {
             lib.setBias(product.operation, bias, scratch);
         }
@@ -97,15 +96,13 @@ public final class Blas implements AutoCloseable {
         long weights = lib.createLayout(CublasLt.BF16, form.inputs, form.outputs);
         long input = lib.createLayout(CublasLt.BF16, form.inputs, rows);
         long result = lib.createLayout(form.floats ? CublasLt.F32 : CublasLt.BF16, form.outputs, rows);
-        return new Product(
-                operation, weights, input, result, choose(form, rows, operation, weights, input, result));
+        return new Product(operation, weights, input, result, choose(form, rows, operation, weights, input, result));
     }
 
     private MemorySegment choose(Form form, int rows, long operation, long weights, long input, long result) {
         Map.Entry<Integer, MemorySegment> near =
                 measured.getOrDefault(form, new TreeMap<>()).ceilingEntry(rows);
-        if (near != null
-                && lib.fits(handle, operation, weights, input, result, WORKSPACE_BYTES, near.getValue())) {
+        if (near != null && lib.fits(handle, operation, weights, input, result, WORKSPACE_BYTES, near.getValue())) {
             return near.getValue();
         }
         return lib.algorithms(arena, handle, operation, weights, input, result, WORKSPACE_BYTES, 1)
@@ -159,8 +156,8 @@ public final class Blas implements AutoCloseable {
                     .min(Comparator.comparingDouble(Timed::millis))
                     .orElseThrow();
             measured.computeIfAbsent(form, _ -> new TreeMap<>()).put(rows, best.algorithm);
-            Product kept = new Product(
-                    product.operation, product.weights, product.input, product.result, best.algorithm);
+            Product kept =
+                    new Product(product.operation, product.weights, product.input, product.result, best.algorithm);
             Product previous =
                     products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
             if (previous != null) {

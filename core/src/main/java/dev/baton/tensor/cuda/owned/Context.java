@@ -9,8 +9,8 @@ import java.util.Optional;
 
 /// One device's primary context: the address space that memory, kernels and streams of this process share there.
 ///
-/// [#makeCurrent] is called on each thread that uses anything of it. Closing it ends whatever is still open in it, if
-/// nobody else in the process holds the device.
+/// [#makeCurrent] is called on each thread that uses anything of it. Closing it ends whatever is still open in
+/// it, if nobody else in the process holds the device.
 public final class Context implements AutoCloseable {
     private final Cuda cuda;
     private final int device;

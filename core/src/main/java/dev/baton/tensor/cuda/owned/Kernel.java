@@ -11,8 +11,8 @@ import java.util.List;
 
 /// One kernel with its arguments and launch configuration, which are allocated once: a launch allocates nothing.
 ///
-/// Arguments are given in the order of the parameters between [#begin] and [#launch]. Not thread-safe. Ends with the
-/// module that it came from.
+/// Arguments are given in the order of the parameters between [#begin] and [#launch]. Not thread-safe. Ends
+/// with the module that it came from.
 public final class Kernel {
     /// What a kernel takes.
     public enum Parameter {
@@ -63,8 +63,8 @@ public final class Kernel {
     ///
     /// @param threads of a block
     /// @param sharedBytes dynamic shared memory of a block
-    /// @param overlaps whether it may be brought to the device before the work in front of it has ended; it waits for
-    ///     that itself
+    /// @param overlaps whether it may be brought to the device before the work in front of it has ended; it
+    ///     waits for that itself
     public record Shape(int threads, int sharedBytes, boolean overlaps) {}
 
     private static MemorySegment configuration(Arena arena, Shape shape) {

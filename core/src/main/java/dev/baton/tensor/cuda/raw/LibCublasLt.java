@@ -42,15 +42,55 @@ public final class LibCublasLt {
         this.cublasLtDestroy = library.status("cublasLtDestroy", JAVA_LONG);
         this.cublasLtMatmulDescCreate = library.status("cublasLtMatmulDescCreate", ADDRESS, JAVA_INT, JAVA_INT);
         this.cublasLtMatmulDescDestroy = library.status("cublasLtMatmulDescDestroy", JAVA_LONG);
-        this.cublasLtMatmulDescSetAttribute = library.status("cublasLtMatmulDescSetAttribute", JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG);
-        this.cublasLtMatrixLayoutCreate = library.status("cublasLtMatrixLayoutCreate", ADDRESS, JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+        this.cublasLtMatmulDescSetAttribute =
+                library.status("cublasLtMatmulDescSetAttribute", JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG);
+        this.cublasLtMatrixLayoutCreate =
+                library.status("cublasLtMatrixLayoutCreate", ADDRESS, JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG);
         this.cublasLtMatrixLayoutDestroy = library.status("cublasLtMatrixLayoutDestroy", JAVA_LONG);
         this.cublasLtMatmulPreferenceCreate = library.status("cublasLtMatmulPreferenceCreate", ADDRESS);
         this.cublasLtMatmulPreferenceDestroy = library.status("cublasLtMatmulPreferenceDestroy", JAVA_LONG);
-        this.cublasLtMatmulPreferenceSetAttribute = library.status("cublasLtMatmulPreferenceSetAttribute", JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG);
-        this.cublasLtMatmulAlgoGetHeuristic = library.status("cublasLtMatmulAlgoGetHeuristic", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, ADDRESS, ADDRESS);
-        this.cublasLtMatmulAlgoCheck = library.status("cublasLtMatmulAlgoCheck", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS);
-        this.cublasLtMatmul = library.status("cublasLtMatmul", JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+        this.cublasLtMatmulPreferenceSetAttribute =
+                library.status("cublasLtMatmulPreferenceSetAttribute", JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG);
+        this.cublasLtMatmulAlgoGetHeuristic = library.status(
+                "cublasLtMatmulAlgoGetHeuristic",
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_INT,
+                ADDRESS,
+                ADDRESS);
+        this.cublasLtMatmulAlgoCheck = library.status(
+                "cublasLtMatmulAlgoCheck",
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                ADDRESS,
+                ADDRESS);
+        this.cublasLtMatmul = library.status(
+                "cublasLtMatmul",
+                JAVA_LONG,
+                JAVA_LONG,
+                ADDRESS,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                ADDRESS,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                ADDRESS,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG);
         this.cublasLtGetStatusName = library.text("cublasLtGetStatusName", JAVA_INT);
     }
 
@@ -94,7 +134,8 @@ public final class LibCublasLt {
         }
     }
 
-    public int cublasLtMatrixLayoutCreate(MemorySegment layout, int type, long rows, long columns, long leadingDimension) {
+    public int cublasLtMatrixLayoutCreate(
+            MemorySegment layout, int type, long rows, long columns, long leadingDimension) {
         try {
             return (int) cublasLtMatrixLayoutCreate.invokeExact(layout, type, rows, columns, leadingDimension);
         } catch (Throwable t) {
@@ -134,9 +175,20 @@ public final class LibCublasLt {
         }
     }
 
-    public int cublasLtMatmulAlgoGetHeuristic(long handle, long operation, long aLayout, long bLayout, long cLayout, long dLayout, long preference, int asked, MemorySegment results, MemorySegment found) {
+    public int cublasLtMatmulAlgoGetHeuristic(
+            long handle,
+            long operation,
+            long aLayout,
+            long bLayout,
+            long cLayout,
+            long dLayout,
+            long preference,
+            int asked,
+            MemorySegment results,
+            MemorySegment found) {
         try {
-            return (int) cublasLtMatmulAlgoGetHeuristic.invokeExact(handle, operation, aLayout, bLayout, cLayout, dLayout, preference, asked, results, found);
+            return (int) cublasLtMatmulAlgoGetHeuristic.invokeExact(
+                    handle, operation, aLayout, bLayout, cLayout, dLayout, preference, asked, results, found);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }
@@ -159,9 +211,41 @@ public final class LibCublasLt {
         }
     }
 
-    public int cublasLtMatmul(long handle, long operation, MemorySegment alpha, long a, long aLayout, long b, long bLayout, MemorySegment beta, long c, long cLayout, long d, long dLayout, MemorySegment algorithm, long workspace, long workspaceBytes, long stream) {
+    public int cublasLtMatmul(
+            long handle,
+            long operation,
+            MemorySegment alpha,
+            long a,
+            long aLayout,
+            long b,
+            long bLayout,
+            MemorySegment beta,
+            long c,
+            long cLayout,
+            long d,
+            long dLayout,
+            MemorySegment algorithm,
+            long workspace,
+            long workspaceBytes,
+            long stream) {
         try {
-            return (int) cublasLtMatmul.invokeExact(handle, operation, alpha, a, aLayout, b, bLayout, beta, c, cLayout, d, dLayout, algorithm, workspace, workspaceBytes, stream);
+            return (int) cublasLtMatmul.invokeExact(
+                    handle,
+                    operation,
+                    alpha,
+                    a,
+                    aLayout,
+                    b,
+                    bLayout,
+                    beta,
+                    c,
+                    cLayout,
+                    d,
+                    dLayout,
+                    algorithm,
+                    workspace,
+                    workspaceBytes,
+                    stream);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }

@@ -9,8 +9,8 @@ import java.lang.invoke.MethodHandle;
 import java.util.List;
 import java.util.Map;
 
-/// The driver's library, `libcuda.so.1`: devices, memory, streams, modules, graphs. The `_v2` symbols are meant where
-/// there are some: the plain ones are an older ABI with 32-bit sizes.
+/// The driver's library, `libcuda.so.1`: devices, memory, streams, modules, graphs. The `_v2` symbols are meant
+/// where there are some: the plain ones are an older ABI with 32-bit sizes.
 ///
 /// Immutable, so safe to share; contexts are current per thread.
 public final class LibCuda {

@@ -34,7 +34,8 @@ public final class LibNvrtc {
                 "install it with the CUDA toolkit and set CUDA_HOME or LD_LIBRARY_PATH",
                 environment);
         this.nvrtcVersion = library.status("nvrtcVersion", ADDRESS, ADDRESS);
-        this.nvrtcCreateProgram = library.status("nvrtcCreateProgram", ADDRESS, ADDRESS, ADDRESS, JAVA_INT, ADDRESS, ADDRESS);
+        this.nvrtcCreateProgram =
+                library.status("nvrtcCreateProgram", ADDRESS, ADDRESS, ADDRESS, JAVA_INT, ADDRESS, ADDRESS);
         this.nvrtcCompileProgram = library.status("nvrtcCompileProgram", JAVA_LONG, JAVA_INT, ADDRESS);
         this.nvrtcGetCUBINSize = library.status("nvrtcGetCUBINSize", JAVA_LONG, ADDRESS);
         this.nvrtcGetCUBIN = library.status("nvrtcGetCUBIN", JAVA_LONG, ADDRESS);
@@ -52,7 +53,13 @@ public final class LibNvrtc {
         }
     }
 
-    public int nvrtcCreateProgram(MemorySegment program, MemorySegment source, MemorySegment name, int numHeaders, MemorySegment headers, MemorySegment includeNames) {
+    public int nvrtcCreateProgram(
+            MemorySegment program,
+            MemorySegment source,
+            MemorySegment name,
+            int numHeaders,
+            MemorySegment headers,
+            MemorySegment includeNames) {
         try {
             return (int) nvrtcCreateProgram.invokeExact(program, source, name, numHeaders, headers, includeNames);
         } catch (Throwable t) {

@@ -14,8 +14,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/// One shared library, found by the names it goes by: first as the system's loader finds it, then in the folders of a
-/// CUDA toolkit that `CUDA_HOME` or `CUDA_PATH` names. Never unloaded.
+/// One shared library, found by the names it goes by: first as the system's loader finds it, then in the
+/// folders of a CUDA toolkit that `CUDA_HOME` or `CUDA_PATH` names. Never unloaded.
 ///
 /// Immutable, so safe to share.
 final class NativeLibrary {
@@ -91,6 +91,8 @@ final class NativeLibrary {
         if (thrown instanceof Error error) {
             throw error;
         }
-        return thrown instanceof RuntimeException e ? e : new TensorException("a native call failed: " + thrown, thrown);
+        return thrown instanceof RuntimeException e
+                ? e
+                : new TensorException("a native call failed: " + thrown, thrown);
     }
 }

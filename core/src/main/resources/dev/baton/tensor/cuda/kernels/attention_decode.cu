@@ -28,7 +28,7 @@
 
 #define WARPS 4 // that attend
 #ifndef STAGES
-#define STAGES 3
+#define STAGES 2
 #endif
 #define TILE 16              // tokens a warp looks at together
 #define PITCH (HEAD_DIM + 8) // elements between rows in shared memory: an odd number of 16-byte pieces, no bank conflict
@@ -306,43 +306,6 @@ __device__ __forceinline__ void combine(const Scratch& scratch, const float* out
     }
 }
 
-// By one warp: merges the parts of one head that other blocks have written; `part` and `meta` are those of the first
-// split, `heads` the distance to those of the next.
-__device__ __forceinline__ void mergeParts(const float* part, const float* meta, int splits, int heads, bf16* result) {
-    int lane = threadIdx.x % 32;
-    float top = NEGATIVE_INFINITY;
-    for (int split = lane; split < splits; split += 32) {
-        top = fmaxf(top, __ldcg(meta + (long long) split * heads * 2));
-    }
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) {
-        top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, distance));
-    }
-    for (int column = 0; column < HEAD_DIM; column += 128) {
-        int at = column + lane * 4;
-        bool inside = at < HEAD_DIM;
-        float4 out = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        float sum = 0.0f;
-        for (int first = 0; first < splits; first += 32) {
-            float2 mine = first + lane < splits ? __ldcg((const float2*) (meta + (long long) (first + lane) * heads * 2))
-                                                : make_float2(NEGATIVE_INFINITY, 0.0f);
-            float factor = rescale(mine.x, top);
-            sum += mine.y * factor;
-            int count = min(32, splits - first);
-            const float* from = part + (long long) first * heads * HEAD_DIM + (inside ? at : 0);
-#pragma unroll 16
-            for (int i = 0; i < count; i++) {
-                float4 values = __ldcg((const float4*) (from + (long long) i * heads * HEAD_DIM));
-                add(out, __shfl_sync(FULL_WARP, factor, i), values);
-            }
-        }
-        sum = warpSum(sum);
-        if (inside) {
-            *(uint2*) (result + at) = quotient(out, sum);
-        }
-    }
-}
-
 // By one warp: copies the queries of an item's group into shared memory.
 __device__ __forceinline__ void loadQueries(const bf16* q, long long qStride, const Item& item, int group, bf16* target) {
     const bf16* source = q + item.sequence * qStride + (long long) item.kvHead * group * HEAD_DIM;
@@ -376,14 +339,85 @@ __device__ __forceinline__ bool isComplete(const Item& item, int* arrived, const
     return complete;
 }
 
-// By one warp: merges the parts of one query head of an item's key head.
-__device__ __forceinline__ void mergeHead(const Item& item, int member, const float* partial, const float* partialMeta,
+// By one warp: merges the parts of MEMBERS query heads of an item's key head, `first` and following, that all blocks have
+// written. The reads of all of them are under way together: one after the other they would take longer than an item.
+template <int MEMBERS>
+__device__ __forceinline__ void mergeHeads(const Item& item, int first, const float* partial, const float* partialMeta,
         const unsigned short* firstSlot, int heads, int group, bf16* out, long long outStride) {
-    int head = item.kvHead * group + member;
-    long long first = (long long) firstSlot[item.sequence] * heads + head;
-    mergeParts(partial + first * HEAD_DIM, partialMeta + first * 2,
-            firstSlot[item.sequence + 1] - firstSlot[item.sequence], heads,
-            out + item.sequence * outStride + (long long) head * HEAD_DIM);
+    int lane = threadIdx.x % 32;
+    int splits = firstSlot[item.sequence + 1] - firstSlot[item.sequence];
+    long long place = (long long) firstSlot[item.sequence] * heads + item.kvHead * group + first;
+    int members = min(MEMBERS, group - first);
+    constexpr int AT_ONCE = 16 / MEMBERS;
+    for (int column = 0; column < HEAD_DIM; column += 128) {
+        int at = column + lane * 4;
+        bool inside = at < HEAD_DIM;
+        float tops[MEMBERS], sums[MEMBERS];
+        float4 outs[MEMBERS];
+#pragma unroll
+        for (int member = 0; member < MEMBERS; member++) {
+            tops[member] = NEGATIVE_INFINITY;
+            sums[member] = 0.0f;
+            outs[member] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+        for (int base = 0; base < splits; base += 32) {
+            float2 metas[MEMBERS];
+            float factors[MEMBERS];
+#pragma unroll
+            for (int member = 0; member < MEMBERS; member++) {
+                metas[member] = base + lane < splits && member < members
+                        ? __ldcg((const float2*) (partialMeta + (place + (long long) (base + lane) * heads + member) * 2))
+                        : make_float2(NEGATIVE_INFINITY, 0.0f);
+            }
+#pragma unroll
+            for (int member = 0; member < MEMBERS; member++) {
+                float top = metas[member].x;
+#pragma unroll
+                for (int distance = 16; distance > 0; distance /= 2) {
+                    top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, distance));
+                }
+                top = fmaxf(top, tops[member]);
+                float factor = rescale(tops[member], top);
+                tops[member] = top;
+                factors[member] = rescale(metas[member].x, top);
+                sums[member] = sums[member] * factor + metas[member].y * factors[member];
+                outs[member].x *= factor;
+                outs[member].y *= factor;
+                outs[member].z *= factor;
+                outs[member].w *= factor;
+            }
+            int count = min(32, splits - base);
+            const float* from = partial + (place + (long long) base * heads) * HEAD_DIM + (inside ? at : 0);
+            for (int i = 0; i < count; i += AT_ONCE) {
+                float4 values[AT_ONCE][MEMBERS];
+#pragma unroll
+                for (int j = 0; j < AT_ONCE; j++) { // behind the last one: that one again, with no weight
+#pragma unroll
+                    for (int member = 0; member < MEMBERS; member++) {
+                        values[j][member] = readNow(from
+                                + ((long long) min(i + j, count - 1) * heads + min(member, members - 1)) * HEAD_DIM);
+                    }
+                }
+                __syncwarp(); // no read sinks below
+#pragma unroll
+                for (int j = 0; j < AT_ONCE; j++) {
+#pragma unroll
+                    for (int member = 0; member < MEMBERS; member++) {
+                        float factor = __shfl_sync(FULL_WARP, factors[member], (i + j) % 32);
+                        add(outs[member], i + j < count ? factor : 0.0f, values[j][member]);
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int member = 0; member < MEMBERS; member++) {
+            float sum = warpSum(sums[member]);
+            if (inside && member < members) {
+                *(uint2*) (out + item.sequence * outStride + (long long) (item.kvHead * group + first + member) * HEAD_DIM
+                        + at) = quotient(outs[member], sum);
+            }
+        }
+    }
 }
 
 // In lane 0: the number of an item that no other block has; asked for, not waited for.
@@ -538,8 +572,8 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
                 loadQueries(q, qStride, next, group, queries);
             }
             if (pending.end > 0 && isComplete(pending, arrived, firstSlot, kvHeads)) {
-                for (int member = 0; member < group; member++) {
-                    mergeHead(pending, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
+                for (int member = 0; member < group; member += 4) {
+                    mergeHeads<4>(pending, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
                 }
             }
             scratch.upcoming = upcoming;
@@ -580,7 +614,7 @@ extern "C" __global__ void __launch_bounds__(ATTENDING_AND_MERGING)
     __syncthreads();
     if (scratch.isLast && warp < WARPS) {
         for (int member = warp; member < group; member += WARPS) {
-            mergeHead(last, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
+            mergeHeads<1>(last, member, partial, partialMeta, firstSlot, heads, group, out, outStride);
         }
     }
 }

@@ -108,6 +108,17 @@ __device__ __forceinline__ void copyAsync16(u32 target, const void* source, bool
                  : "memory");
 }
 
+// A read from the L2 that stays where it is written: the compiler otherwise moves reads down to their first use, and a
+// batch of reads that should be under way together becomes a chain.
+__device__ __forceinline__ float4 readNow(const float* address) {
+    float4 values;
+    asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
+                 : "l"(address)
+                 : "memory");
+    return values;
+}
+
 __device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // Waits until at most PENDING of this thread's committed groups are under way.

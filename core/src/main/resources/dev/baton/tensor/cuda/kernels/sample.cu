@@ -24,7 +24,7 @@ __device__ __forceinline__ bool isFinite(float value) {
 // tokens[row] = the lowest id among the highest of logits (rows, vocab), f32, or -1 if one of them is NaN or infinite.
 //
 // Launch: grid (rows), block 1024. Stateless.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
         argmax(const float* logits, int* __restrict__ tokens, int vocab) {
     __shared__ Best bests[THREADS / 32];
     waitForPredecessor();
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     bool finite = true;
     if (vocab % 4 == 0) {
         const float4* vectors = (const float4*) row;
-#pragma unroll 4
+#pragma unroll 8
         for (int i = threadIdx.x; i < vocab / 4; i += THREADS) {
             float4 values = vectors[i];
             finite = finite && isFinite(values.x) && isFinite(values.y) && isFinite(values.z) && isFinite(values.w);

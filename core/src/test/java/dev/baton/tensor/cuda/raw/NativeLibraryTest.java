@@ -15,7 +15,8 @@ import org.junit.jupiter.api.io.TempDir;
 class NativeLibraryTest {
     @Test
     void namesComeBeforeTheFilesOfTheToolkitThatExist(@TempDir Path home) throws IOException {
-        Path file = Files.createFile(Files.createDirectories(home.resolve("lib64")).resolve("libx.so.2"));
+        Path file =
+                Files.createFile(Files.createDirectories(home.resolve("lib64")).resolve("libx.so.2"));
         assertThat(NativeLibrary.candidates(
                         List.of("libx.so.3", "libx.so.2"), Map.of("CUDA_HOME", home.toString(), "CUDA_PATH", "")))
                 .containsExactly("libx.so.3", "libx.so.2", file.toString());

@@ -1,0 +1,99 @@
+package dev.baton.transfer.p2p;
+
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvLease;
+import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.p2p.P2pOptions.SendType;
+import dev.baton.transfer.tcp.Counters;
+import dev.baton.wire.Threads;
+import java.io.Closeable;
+import java.io.IOException;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// A prefiller's pushes of finished prompts: one after the other with PUT, several at a time with PUT_ASYNC.
+/// Whatever becomes of one, its lease ends. Thread-safe.
+final class Pushes implements Closeable {
+    private static final Logger LOG = LoggerFactory.getLogger(Pushes.class);
+
+    private static final int ASYNC_THREADS = 8;
+    private static final int TRIES = 2;
+    private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
+
+    private final PagedKv pool;
+    private final TensorShape shape;
+    private final KvLeases leases;
+    private final Peers peers;
+    private final Counters counters;
+    private final ThreadPoolExecutor threads;
+
+    Pushes(PagedKv pool, SendType sendType, KvLeases leases, Peers peers, Counters counters) {
+        this.pool = pool;
+        this.shape = new TensorShape(pool);
+        this.leases = leases;
+        this.peers = peers;
+        this.counters = counters;
+        int size = sendType == SendType.PUT_ASYNC ? ASYNC_THREADS : 1;
+        this.threads = new ThreadPoolExecutor(
+                size,
+                size,
+                THREAD_KEEP_ALIVE_SECONDS,
+                TimeUnit.SECONDS,
+                new LinkedBlockingQueue<>(), // bounded by the leases
+                Thread.ofPlatform().daemon().name("baton-kv-push-", 0).factory());
+        this.threads.allowCoreThreadTimeOut(true);
+    }
+
+    /// Pushes the blocks of a lease; returns at once.
+    void start(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) {
+        try {
+            threads.execute(() -> run(tensorId, decoder, lease, promptDigest));
+        } catch (RejectedExecutionException e) {
+            LOG.debug("{} is not pushed: the connector was closed", lease.requestId());
+        }
+    }
+
+    private void run(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) {
+        try {
+            push(tensorId, decoder, lease, promptDigest);
+            counters.bytesSent.add(lease.numBlocks() * pool.blockBytes());
+        } catch (IOException e) {
+            counters.failedTransfers.increment();
+            LOG.warn("the blocks of {} were not pushed: {}", lease.requestId(), e.getMessage());
+        } catch (RuntimeException | OutOfMemoryError e) {
+            counters.failedTransfers.increment();
+            LOG.error("pushing the blocks of {} failed", lease.requestId(), e);
+        } finally {
+            leases.release(lease.handle());
+        }
+    }
+
+    private void push(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) throws IOException {
+        PeerConnection connection = peers.borrow(decoder);
+        boolean keep = false;
+        try {
+            connection.open();
+            boolean right = false;
+            for (int i = 1; i <= TRIES && !right; i++) {
+                right = connection.put(tensorId, shape, pool, leases, lease, promptDigest, i == TRIES);
+            }
+            if (!right) {
+                throw new IOException("they arrived at %s with wrong checksums, %d times".formatted(decoder, TRIES));
+            }
+            keep = true;
+        } finally {
+            peers.giveBack(decoder, connection, keep);
+        }
+    }
+
+    /// Ends what waits; [Peers#close] ends what is under way. Returns when no thread of it runs any more.
+    @Override
+    public void close() {
+        threads.shutdownNow().clear(); // their leases expire
+        Threads.awaitEnd(threads);
+    }
+}

@@ -1,0 +1,119 @@
+package dev.baton.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// A prefiller and a decoder that find each other by the id of a request, as behind vLLM's proxy for P2pNccl.
+@Timeout(value = 60, unit = TimeUnit.SECONDS)
+class EngineOverP2pNcclTest {
+    private static final int BLOCK_TOKENS = 16;
+
+    private static int freePort() throws IOException {
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        }
+    }
+
+    private static Engine start(KvRole role, int port, String sendType, KvLoadFailurePolicy policy, MemoryLm model) {
+        return EngineOverTcpTest.start(
+                new KvTransferConfig(
+                        "P2pNcclConnector",
+                        role,
+                        "e" + port,
+                        "127.0.0.1",
+                        port,
+                        policy,
+                        Map.of("send_type", sendType, "kv_peer_timeout", 10)),
+                BLOCK_TOKENS,
+                model);
+    }
+
+    private static String id(int prefiller, int decoder, int unique) {
+        return "cmpl-___prefill_addr_127.0.0.1:%d___decode_addr_127.0.0.1:%d_%032x-0"
+                .formatted(prefiller, decoder, unique);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"PUT", "PUT_ASYNC", "GET"})
+    void tokensEqualThoseOfOneEngine(String sendType) throws IOException {
+        int prefillerPort = freePort();
+        int decoderPort = freePort();
+        MemoryLm prefillModel = new MemoryLm(0);
+        MemoryLm decodeModel = new MemoryLm(0);
+        Random random = new Random(7);
+        try (Engine prefiller =
+                        start(KvRole.KV_PRODUCER, prefillerPort, sendType, KvLoadFailurePolicy.FAIL, prefillModel);
+                Engine decoder =
+                        start(KvRole.KV_CONSUMER, decoderPort, sendType, KvLoadFailurePolicy.FAIL, decodeModel)) {
+            int[] shared = EngineScenarioTest.prompt(random, 0, 3 * BLOCK_TOKENS);
+            int external = 0;
+            for (int length = 1; length <= 2 * BLOCK_TOKENS + 1; length++) {
+                int[] prompt = EngineScenarioTest.prompt(random, length, length);
+                int common = length % 3 == 0 ? Math.min(shared.length, length) : 0;
+                System.arraycopy(shared, 0, prompt, 0, common);
+                String id = id(prefillerPort, decoderPort, length);
+                Collected first = new Collected();
+                prefiller.submit(new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.NONE), first);
+                assertThat(first.await().error()).isEmpty();
+                Collected answer = new Collected();
+                long rows = decodeModel.rows;
+                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), KvTransferParams.NONE), answer);
+                RequestOutput.Finish finish = answer.await();
+                assertThat(finish.error()).isEmpty();
+                assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
+                if (finish.externalTokens() > 0) {
+                    assertThat(finish.cachedTokens() + finish.externalTokens()).isEqualTo(length);
+                    assertThat(decodeModel.rows - rows).isEqualTo(12);
+                }
+                external += finish.externalTokens();
+            }
+            assertThat(external).isPositive();
+            EngineScenarioTest.quiet(prefiller);
+            EngineScenarioTest.quiet(decoder);
+            assertThat(decoder.transferStats().numTransfers()).isPositive();
+            assertThat(prefiller.transferStats().numKvExpiredReqs()).isZero();
+        }
+    }
+
+    /// The prefiller is not there: computed here, or an error, as the policy says.
+    @Test
+    void lostPrefillerMeansRecomputeOrFail() throws IOException {
+        int decoderPort = freePort();
+        int nobody = freePort();
+        int[] prompt = EngineScenarioTest.prompt(new Random(3), 1, 40);
+        MemoryLm model = new MemoryLm(0);
+        try (Engine decoder = start(KvRole.KV_CONSUMER, decoderPort, "PUT", KvLoadFailurePolicy.RECOMPUTE, model)) {
+            Collected answer = new Collected();
+            decoder.submit(
+                    new EngineRequest(
+                            id(nobody, decoderPort, 1), prompt, SamplingParams.greedy(12), KvTransferParams.NONE),
+                    answer);
+            assertThat(answer.await().error()).isEmpty();
+            assertThat(answer.tokens()).isEqualTo(model.reference(prompt, 12, 200));
+            EngineScenarioTest.quiet(decoder);
+        }
+        try (Engine decoder = start(KvRole.KV_CONSUMER, decoderPort, "PUT", KvLoadFailurePolicy.FAIL, model)) {
+            Collected answer = new Collected();
+            decoder.submit(
+                    new EngineRequest(
+                            id(nobody, decoderPort, 1), prompt, SamplingParams.greedy(12), KvTransferParams.NONE),
+                    answer);
+            assertThat(answer.await().error()).isPresent();
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+package dev.baton.transfer.lmcache;
+
+import static org.awaitility.Awaitility.await;
+
+import dev.baton.engine.EngineRequest;
+import dev.baton.engine.SamplingParams;
+import dev.baton.transfer.ConnectorContract;
+import dev.baton.transfer.EnginePair;
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import java.time.Duration;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+
+/// Over a cache server of Baton's own.
+class LmCacheContractTest extends ConnectorContract {
+    private LmCacheServer server;
+
+    @BeforeEach
+    void startServer() {
+        server = LmCacheServer.start("127.0.0.1", 0, 256 << 20, 16);
+    }
+
+    @AfterEach
+    void stopServer() {
+        server.close();
+    }
+
+    @Override
+    protected KvTransferConfig config(Side side, KvLoadFailurePolicy policy) {
+        return new KvTransferConfig(
+                LmCacheConnector.NAME,
+                side == Side.PREFILLER ? KvRole.KV_PRODUCER : KvRole.KV_CONSUMER,
+                side.name(),
+                "127.0.0.1",
+                0,
+                policy,
+                Map.of(
+                        "lmcache.remote_url",
+                        "lm://127.0.0.1:" + server.port(),
+                        "lmcache.local_cpu",
+                        false,
+                        "lmcache.chunk_size",
+                        BLOCK_TOKENS,
+                        "lmcache.pre_caching_hash_algorithm",
+                        "sha256_cbor"));
+    }
+
+    @Override
+    protected EngineRequest prefillRequest(EnginePair pair, String id, int[] prompt) {
+        return new EngineRequest(id, prompt, SamplingParams.greedy(1));
+    }
+
+    @Override
+    protected EngineRequest decodeRequest(
+            EnginePair pair, String id, int[] prompt, int maxTokens, KvTransferParams answer) {
+        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens));
+    }
+
+    @Override
+    protected int loadable(int promptTokens) {
+        return promptTokens / BLOCK_TOKENS * BLOCK_TOKENS;
+    }
+
+    @Override
+    protected boolean isStore() {
+        return true;
+    }
+
+    @Override
+    protected void awaitSaved(EnginePair pair, int savedTokens) {
+        await().atMost(Duration.ofSeconds(20)).until(() -> server.numChunks() == savedTokens / BLOCK_TOKENS);
+    }
+
+    @Override
+    protected void sourceDies(EnginePair pair) {
+        server.close();
+        startServer(); // elsewhere, for the next pair
+    }
+}

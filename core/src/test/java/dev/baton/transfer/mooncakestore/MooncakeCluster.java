@@ -1,0 +1,183 @@
+package dev.baton.transfer.mooncakestore;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Assumptions;
+
+/// A real `mooncake_master` and one real node with memory, of the Python environment `MOONCAKE_PYTHON`.
+public final class MooncakeCluster implements AutoCloseable {
+    /// The node: commands on stdin, one line of answer each.
+    private static final String NODE = """
+            import sys
+            from mooncake.store import MooncakeDistributedStore
+            store = MooncakeDistributedStore()
+            assert store.setup("127.0.0.1", "P2PHANDSHAKE", %d, 16 << 20, "tcp", "", sys.argv[1]) == 0
+            def say(*words): print("=", *words, flush=True)
+            say("up")
+            for line in sys.stdin:
+                command, key, *words = line.rstrip("\\n").split("\\t")
+                if command == "get": say(bytes(store.get(key)).hex())
+                elif command == "put": store.remove(key, True); say(store.put(key, bytes.fromhex(words[0])))
+                elif command == "remove": say(store.remove(key, True))
+            """;
+
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
+
+    private final Path python;
+    private final int rpcPort;
+    public final int metricsPort;
+    private Process master;
+    private final Process node;
+    private final BufferedReader answers;
+    private final PrintWriter commands;
+
+    /// Skips the test where Mooncake is not installed.
+    public static Path python() {
+        String set = System.getenv("MOONCAKE_PYTHON");
+        Assumptions.assumeTrue(set != null, "MOONCAKE_PYTHON does not name the Python of an environment with Mooncake");
+        Path python = Path.of(set);
+        Assumptions.assumeTrue(
+                Files.isExecutable(python.resolveSibling("mooncake_master")),
+                "Mooncake's Python package is not installed: there is no mooncake_master beside " + python);
+        return python;
+    }
+
+    /// @param poolBytes memory of the node
+    public MooncakeCluster(long poolBytes) throws IOException {
+        this.python = python();
+        this.rpcPort = freePort();
+        this.metricsPort = freePort();
+        this.master = startMaster();
+        ProcessBuilder builder =
+                new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), "127.0.0.1:" + rpcPort);
+        builder.environment().put("MC_TCP_BIND_ADDRESS", "127.0.0.1");
+        this.node = builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        this.answers = node.inputReader(StandardCharsets.UTF_8);
+        this.commands = new PrintWriter(node.outputWriter(StandardCharsets.UTF_8), true);
+        answer();
+    }
+
+    private static int freePort() throws IOException {
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        }
+    }
+
+    private Process startMaster() throws IOException {
+        Process started = new ProcessBuilder(
+                        python.resolveSibling("mooncake_master").toString(),
+                        "--rpc_address=127.0.0.1",
+                        "--rpc_port=" + rpcPort,
+                        "--metrics_host=127.0.0.1",
+                        "--metrics_port=" + metricsPort,
+                        "--logtostderr")
+                .redirectErrorStream(true)
+                .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+                .start();
+        Awaitility.await().atMost(PATIENCE).until(() -> {
+            try (Socket socket = new Socket("127.0.0.1", rpcPort)) {
+                return socket.isConnected();
+            } catch (IOException e) {
+                if (!started.isAlive()) {
+                    throw new IOException("mooncake_master did not start", e);
+                }
+                return false;
+            }
+        });
+        return started;
+    }
+
+    /// The settings of a connector to it.
+    public Map<String, Object> settings() {
+        Map<String, Object> settings = new HashMap<>();
+        settings.put("master_server_address", "127.0.0.1:" + rpcPort);
+        settings.put("master_metrics_port", metricsPort);
+        settings.put("mooncake_home", python.getParent().getParent().toString());
+        return settings;
+    }
+
+    /// The bytes of a value; none if it is not there.
+    public byte[] get(String key) throws IOException {
+        return HexFormat.of().parseHex(ask("get\t" + key));
+    }
+
+    /// Puts a value in place of what there was.
+    public void put(String key, byte[] value) throws IOException {
+        String status = ask("put\t" + key + "\t" + HexFormat.of().formatHex(value));
+        if (!status.equals("0")) {
+            throw new IOException("put: " + status);
+        }
+    }
+
+    /// Removes a value.
+    public void remove(String key) throws IOException {
+        String status = ask("remove\t" + key);
+        if (!status.equals("0")) {
+            throw new IOException("remove: " + status);
+        }
+    }
+
+    /// The key that vLLM has for a block of a model's tokens.
+    public static String vllmKey(String model, int[] tokens, int blockTokens, int block) {
+        String seed = System.getenv().getOrDefault("PYTHONHASHSEED", VllmNames.NO_SEED);
+        return new VllmNames(
+                        model + "@tp_rank:0@pcp0@dcp0@pp_rank:0@group:0",
+                        VllmNames.root(seed),
+                        tokens,
+                        tokens.length,
+                        blockTokens)
+                .get(block);
+    }
+
+    private String ask(String command) throws IOException {
+        commands.println(command);
+        return answer();
+    }
+
+    private String answer() throws IOException {
+        for (String line = answers.readLine(); line != null; line = answers.readLine()) {
+            if (line.startsWith("= ") || line.equals("=")) {
+                return line.substring(1).strip(); // everything else is its log
+            }
+        }
+        throw new IOException("the node has ended");
+    }
+
+    /// Ends the master as a crash does.
+    public void killMaster() {
+        end(master);
+    }
+
+    /// Starts a master that knows nothing at the old one's address.
+    public void restartMaster() throws IOException {
+        master = startMaster();
+    }
+
+    private static void end(Process process) {
+        process.destroyForcibly();
+        try {
+            process.waitFor(10, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @Override
+    public void close() {
+        end(node);
+        end(master);
+    }
+}
