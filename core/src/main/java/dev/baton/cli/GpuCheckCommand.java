@@ -62,7 +62,8 @@ final class GpuCheckCommand implements Callable<Integer> {
     @Option(
             names = "--hand-off",
             paramLabel = "DIR",
-            description = "Shapes of a model of random weights that is handed off between two processes (default: none).")
+            description =
+                    "Shapes of a model of random weights that is handed off between two processes (default: none).")
     @Nullable
     Path handOff;
 

@@ -17,8 +17,7 @@ import picocli.CommandLine.Option;
 import tools.jackson.databind.json.JsonMapper;
 
 /// The other process of `baton gpu-check`'s hand-offs: a prefiller that takes a prompt a line from its standard
-/// input,
-/// tokens with spaces between them, and answers each with a line of parameters.
+/// input, tokens with spaces between them, and answers each with a line of parameters.
 @Command(name = "gpu-check-prefiller", hidden = true, description = "A part of gpu-check.")
 final class GpuCheckPrefillerCommand implements Callable<Integer> {
     /// What an answer begins with, as other lines may come from elsewhere.
@@ -49,10 +48,11 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
                 Optional.of(HandOffEngine.transfer(KvRole.KV_PRODUCER, true)),
                 TcpConnector::start)) {
             for (String line = prompts.readLine(); line != null; line = prompts.readLine()) {
-                int[] prompt =
-                        Arrays.stream(line.split(" ", -1)).mapToInt(Integer::parseInt).toArray();
-                KvTransferParams params =
-                        engine.generate(prompt, 1, KvTransferParams.REMOTE_DECODE).params();
+                int[] prompt = Arrays.stream(line.split(" ", -1))
+                        .mapToInt(Integer::parseInt)
+                        .toArray();
+                KvTransferParams params = engine.generate(prompt, 1, KvTransferParams.REMOTE_DECODE)
+                        .params();
                 System.out.println(ANSWER + json.writeValueAsString(params.fields()));
             }
         }

@@ -27,13 +27,11 @@ import java.util.stream.Collectors;
 import tools.jackson.core.type.TypeReference;
 import tools.jackson.databind.json.JsonMapper;
 
-/// Hand-offs from a prefiller in a process of its own to a decoder here, from GPU to GPU and over TCP: the tokens
-/// must be
-/// those of one engine alone, a damaged block must be found, and nothing may stay allocated.
+/// Hand-offs from a prefiller in a process of its own to a decoder here, from GPU to GPU and over TCP: the
+/// tokens must be those of one engine alone, a damaged block must be found, and nothing may stay allocated.
 ///
-/// The engine alone computes the prompt first, as the prefiller does, and the last token once more, as the decoder
-/// does,
-/// so that not even the last bits differ. Used from one thread.
+/// The engine alone computes the prompt first, as the prefiller does, and the last token once more, as the
+/// decoder does, so that not even the last bits differ. Used from one thread.
 final class HandOffChecks {
     private static final int NEW_TOKENS = 32;
     private static final int TIMED = 8;
@@ -97,8 +95,8 @@ final class HandOffChecks {
         long end = System.nanoTime() + PROCESS_END.toNanos();
         while (context.memory().freeBytes() < bytes) {
             if (System.nanoTime() > end) {
-                System.out.printf(
-                        Locale.ROOT, "       still taken: %d MiB%n", bytes + SLACK_BYTES - context.memory().freeBytes() >> 20);
+                long taken = (bytes + SLACK_BYTES - context.memory().freeBytes()) >> 20;
+                System.out.printf(Locale.ROOT, "       still taken: %d MiB%n", taken);
                 return false;
             }
             try {
@@ -117,7 +115,8 @@ final class HandOffChecks {
                 new HandOffEngine(folder, isDummy, blockTokens, longest, Optional.empty(), KvConnectors::create)) {
             for (int[] prompt : prompts) {
                 HandOffEngine.Answer _ = alone.generate(prompt, 1, KvTransferParams.NONE);
-                expected.add(alone.generate(prompt, NEW_TOKENS, KvTransferParams.NONE).tokens());
+                expected.add(alone.generate(prompt, NEW_TOKENS, KvTransferParams.NONE)
+                        .tokens());
             }
         }
         try (Prefiller prefiller = new Prefiller()) {
@@ -167,19 +166,21 @@ final class HandOffChecks {
             KvTransferStats before = watched.stats();
             int[] prompt = prompt(random, 3 * blockTokens + 1);
             watched.flip(times);
-            List<Integer> tokens =
-                    decoder.generate(prompt, NEW_TOKENS, prefiller.prefill(prompt)).tokens();
+            List<Integer> tokens = decoder.generate(prompt, NEW_TOKENS, prefiller.prefill(prompt))
+                    .tokens();
             KvTransferStats after = watched.stats();
             long found = after.numChecksumErrors() - before.numChecksumErrors();
             long failed = after.numFailedTransfers() - before.numFailedTransfers();
             expect(
-                    "a flipped byte is found " + (times == 1 ? "and fetched again" : "twice and the prompt computed here"),
+                    "a flipped byte is found "
+                            + (times == 1 ? "and fetched again" : "twice and the prompt computed here"),
                     tokens.size() == NEW_TOKENS && found == times && failed == times - 1);
         }
     }
 
     /// Prints what a transfer of the longest prompt takes, of others than those before.
-    private void time(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched, String way) throws IOException {
+    private void time(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched, String way)
+            throws IOException {
         Random random = new Random(prompts.size());
         double[] millis = new double[TIMED];
         long bytes = 0;

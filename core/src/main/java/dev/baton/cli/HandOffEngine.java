@@ -86,13 +86,12 @@ final class HandOffEngine implements AutoCloseable {
                 SamplingParams.greedy(newTokens).toBuilder().ignoreEos(true).build();
         List<Integer> tokens = new ArrayList<>();
         CompletableFuture<RequestOutput.Finish> finish = new CompletableFuture<>();
-        engine.submit(
-                new EngineRequest(UUID.randomUUID().toString(), prompt, sampling, params), output -> {
-                    for (int token : output.tokenIds()) {
-                        tokens.add(token);
-                    }
-                    output.finish().ifPresent(finish::complete);
-                });
+        engine.submit(new EngineRequest(UUID.randomUUID().toString(), prompt, sampling, params), output -> {
+            for (int token : output.tokenIds()) {
+                tokens.add(token);
+            }
+            output.finish().ifPresent(finish::complete);
+        });
         RequestOutput.Finish ended = finish.join();
         return new Answer(tokens, ended.kvTransferParams(), ended.externalTokens());
     }

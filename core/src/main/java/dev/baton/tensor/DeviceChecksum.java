@@ -3,11 +3,10 @@ package dev.baton.tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
-/// The checksum of a block in a device's memory, 64 bits: the sum of its 64-bit words, each first mixed with its
-/// place
-/// and a seed. A sum, as threads then need no order; mixed, as bits flipped in two words or words that changed
-/// places
-/// must not cancel out. The mixing is MurmurHash3's finaliser. No protection against somebody who means harm.
+/// The checksum of a block in a device's memory, 64 bits: the sum of its 64-bit words, each first mixed with
+/// its place and a seed. A sum, as threads then need no order; mixed, as bits flipped in two words or words
+/// that changed places must not cancel out. The mixing is MurmurHash3's finaliser. No protection against
+/// somebody who means harm.
 ///
 /// `checksum.cu` is the same for a device. Stateless and thread-safe.
 public final class DeviceChecksum {

@@ -70,7 +70,9 @@ public final class PagedKv implements AutoCloseable {
 
     private static DeviceBlocks noWay(PagedKv pool) {
         throw new TensorException(
-                pool.isOnDevice() ? "this pool's blocks stay on their device" : "the KV cache is in host memory, not on a device");
+                pool.isOnDevice()
+                        ? "this pool's blocks stay on their device"
+                        : "the KV cache is in host memory, not on a device");
     }
 
     private PagedKv(
@@ -123,8 +125,7 @@ public final class PagedKv implements AutoCloseable {
     }
 
     /// Opens a way of blocks into and out of the pool's device, with a thread of its own; the caller closes it
-    /// before
-    /// the pool.
+    /// before the pool.
     ///
     /// @throws TensorException if the pool is in host memory, or the device cannot
     public DeviceBlocks openDeviceBlocks() {

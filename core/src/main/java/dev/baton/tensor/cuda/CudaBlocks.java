@@ -31,11 +31,9 @@ import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of another
-/// process
-/// through CUDA IPC, which is NVLink between two devices that have it. One thread, `baton-kv-cuda`, makes all
-/// calls, and
-/// one stream takes all work; callers wait.
+/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of
+/// another process through CUDA IPC, which is NVLink between two devices that have it. One thread,
+/// `baton-kv-cuda`, makes all calls, and one stream takes all work; callers wait.
 public final class CudaBlocks implements DeviceBlocks {
     private static final Logger LOG = LoggerFactory.getLogger(CudaBlocks.class);
     private static final String FILE = "checksum.cu";
@@ -62,16 +60,14 @@ public final class CudaBlocks implements DeviceBlocks {
         context.makeCurrent();
         try {
             this.stream = keep(new Stream(context));
-            KernelModule module = keep(new KernelCompiler(
-                            context, new Nvrtc(environment), KernelCache.ofUser(environment))
-                    .load(List.of(FILE), Map.of())
-                    .values()
-                    .iterator()
-                    .next());
+            KernelModule module =
+                    keep(new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment))
+                            .load(List.of(FILE), Map.of())
+                            .values()
+                            .iterator()
+                            .next());
             this.blockSums = module.kernel(
-                    "block_sums",
-                    new Kernel.Shape(SUM_THREADS, 0, false),
-                    List.of(LONG, LONG, LONG, LONG, INT, LONG));
+                    "block_sums", new Kernel.Shape(SUM_THREADS, 0, false), List.of(LONG, LONG, LONG, LONG, INT, LONG));
             long bytes = idsOffset() + (long) pool.numBlocks() * Integer.BYTES;
             this.host = keep(new PinnedMemory(context, bytes)).segment();
             this.device = keep(new DeviceMemory(context)).allocate(bytes, "the checksums of blocks");
@@ -268,9 +264,7 @@ public final class CudaBlocks implements DeviceBlocks {
                 int from = 0;
                 while (from < ours.length) {
                     int to = from + 1;
-                    while (to < ours.length
-                            && theirs[to] == theirs[to - 1] + 1
-                            && ours[to] == ours[to - 1] + 1) {
+                    while (to < ours.length && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
                         to++;
                     }
                     long source = memory.address() + pool.blockOffsetBytes(theirs[from]);

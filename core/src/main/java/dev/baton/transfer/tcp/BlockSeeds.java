@@ -6,9 +6,8 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 
-/// Where the device checksums of one transfer begin: what a block is (engine, request, epoch, index, tokens) in 64
-/// bits,
-/// so that a right block in a wrong place is found too. Immutable.
+/// Where the device checksums of one transfer begin: what a block is (engine, request, epoch, index, tokens) in
+/// 64 bits, so that a right block in a wrong place is found too. Immutable.
 final class BlockSeeds {
     private final long transfer;
 

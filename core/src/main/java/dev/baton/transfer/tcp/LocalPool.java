@@ -31,12 +31,17 @@ final class LocalPool implements AutoCloseable {
 
     /// How other processes of this host can read the pool, and this one theirs.
     DeviceBlocks.Offer offer() {
-        return device == null || !shares ? DeviceBlocks.Offer.NONE : device.offer();
+        return sharing().map(DeviceBlocks::offer).orElse(DeviceBlocks.Offer.NONE);
     }
 
     /// The way to the device; empty if the pool is in host memory.
     Optional<DeviceBlocks> device() {
         return Optional.ofNullable(device);
+    }
+
+    /// The way to the device, if other processes of this host may read the pool and this one theirs.
+    Optional<DeviceBlocks> sharing() {
+        return shares ? device() : Optional.empty();
     }
 
     /// A window on one block at a time, for one thread at a time.

@@ -178,8 +178,8 @@ final class PeerConnection implements Closeable {
         long gotEpoch = frames.readI64();
         int count = frames.readU16();
         if (gotEpoch != epoch || count != indexes.length) {
-            throw new ProtocolException("SUMS of %d blocks, epoch %x; due: %d, epoch %x"
-                    .formatted(count, gotEpoch, indexes.length, epoch));
+            throw new ProtocolException(
+                    "SUMS of %d blocks, epoch %x; due: %d, epoch %x".formatted(count, gotEpoch, indexes.length, epoch));
         }
         long[] expected = new long[count];
         for (int i = 0; i < count; i++) {
@@ -196,8 +196,7 @@ final class PeerConnection implements Closeable {
         }
     }
 
-    private void receive(
-            String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
+    private void receive(String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
             throws IOException {
         BlockChecksum checksum = new BlockChecksum(address.engineId(), handle);
         ByteBuffer current = header.clear();

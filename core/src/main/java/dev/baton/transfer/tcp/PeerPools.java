@@ -10,9 +10,8 @@ import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last connection
-/// that
-/// lets go closes it: the memory of a prefiller that has died is not given back before.
+/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last
+/// connection that lets go closes it: the memory of a prefiller that has died is not given back before.
 ///
 /// Thread-safe.
 final class PeerPools {
@@ -39,12 +38,15 @@ final class PeerPools {
     ///
     /// @return empty if blocks are to come over TCP; why is logged once for each engine
     synchronized Optional<DeviceBlocks.PeerPool> acquire(Hello peer) {
-        Optional<DeviceBlocks> device = local.device();
+        Optional<DeviceBlocks> device = local.sharing();
+        if (device.isEmpty()) {
+            return Optional.empty(); // as it is meant to be: nothing to tell
+        }
         Opened known = opened.get(peer.engineId());
         if (known == null) {
             Optional<String> obstacle = obstacle(local.offer(), peer.offer());
-            if (device.isEmpty() || obstacle.isPresent()) {
-                obstacle.ifPresent(why -> tell(peer, why));
+            if (obstacle.isPresent()) {
+                tell(peer, obstacle.get());
                 return Optional.empty();
             }
             try {
@@ -60,8 +62,7 @@ final class PeerPools {
     }
 
     /// Why two pools cannot be reached from each other, if so. A handle of another host, or of another start of
-    /// this
-    /// one, is never shown to the driver.
+    /// this one, is never shown to the driver.
     static Optional<String> obstacle(DeviceBlocks.Offer own, DeviceBlocks.Offer peer) {
         if (own.isNone()) {
             return Optional.of("this side offers nothing");
@@ -78,7 +79,7 @@ final class PeerPools {
     }
 
     private void tell(Hello peer, String why) {
-        if (local.device().isPresent() && told.size() < Limits.MAX_PEERS && told.add(peer.engineId())) {
+        if (told.size() < Limits.MAX_PEERS && told.add(peer.engineId())) {
             LOG.info("KV blocks of engine {} come over TCP, not from GPU to GPU: {}", peer.engineId(), why);
         }
     }

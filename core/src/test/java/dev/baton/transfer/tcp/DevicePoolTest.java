@@ -118,13 +118,14 @@ class DevicePoolTest {
     void poolsOnADeviceAndInHostMemoryExchangeBlocks() {
         FakeDevice from = device("h", 1);
         try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = new TestInstance(
-                        KvRole.KV_CONSUMER, "d", 16, BLOCKS, TestInstance.PATIENT, Map.of(), 1, 1)) {
+                TestInstance decoder =
+                        new TestInstance(KvRole.KV_CONSUMER, "d", 16, BLOCKS, TestInstance.PATIENT, Map.of(), 1, 1)) {
             decoder.load("d", prefiller.hold("r", ALL, TOKENS), REVERSED, 0);
             assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             for (int i = 0; i < BLOCKS; i++) {
-                assertThat(decoder.pool.block(REVERSED[i]).mismatch(from.block(i))).isEqualTo(-1);
+                assertThat(decoder.pool.block(REVERSED[i]).mismatch(from.block(i)))
+                        .isEqualTo(-1);
             }
         }
     }
@@ -190,7 +191,8 @@ class DevicePoolTest {
         assertThat(PeerPools.obstacle(own, new Offer(host, "gpu", "h2", 4))).isPresent();
         assertThat(PeerPools.obstacle(own, new Offer("host", "gpu", "h2", 4))).isEmpty();
         assertThat(PeerPools.obstacle(own, new Offer("host", "gpu", "", 4))).isPresent();
-        assertThat(PeerPools.obstacle(Offer.NONE, new Offer("", "gpu", "h2", 4))).isPresent();
+        assertThat(PeerPools.obstacle(Offer.NONE, new Offer("", "gpu", "h2", 4)))
+                .isPresent();
     }
 
     @ParameterizedTest
@@ -201,7 +203,8 @@ class DevicePoolTest {
         random.nextBytes(content);
         long seed = new BlockSeeds("e", "r", 7).of(3, 16);
         long sum = DeviceChecksum.of(MemorySegment.ofArray(content), seed);
-        assertThat(DeviceChecksum.of(MemorySegment.ofArray(content.clone()), seed)).isEqualTo(sum);
+        assertThat(DeviceChecksum.of(MemorySegment.ofArray(content.clone()), seed))
+                .isEqualTo(sum);
         for (int i = 0; i < 200; i++) {
             byte[] damaged = content.clone();
             damaged[random.nextInt(bytes)] ^= (byte) (1 << random.nextInt(8));

@@ -57,8 +57,7 @@ public final class CudaIpc {
             MemorySegment copy = arena.allocate(LibCudaIpc.HANDLE);
             copy.copyFrom(MemorySegment.ofArray(bytes));
             MemorySegment out = arena.allocate(JAVA_LONG);
-            cuda.check(
-                    lib.cuIpcOpenMemHandle(out, copy, LAZY_PEER_ACCESS), "opening the memory of another process");
+            cuda.check(lib.cuIpcOpenMemHandle(out, copy, LAZY_PEER_ACCESS), "opening the memory of another process");
             return out.get(JAVA_LONG, 0);
         }
     }
@@ -72,7 +71,8 @@ public final class CudaIpc {
         } catch (IllegalArgumentException e) {
             throw new TensorException("a handle of another process's memory is not hexadecimal", e);
         }
-        throw new TensorException("a handle of another process's memory is not of " + LibCudaIpc.HANDLE.byteSize() + " bytes");
+        throw new TensorException(
+                "a handle of another process's memory is not of " + LibCudaIpc.HANDLE.byteSize() + " bytes");
     }
 
     /// Ends what [#open] began.

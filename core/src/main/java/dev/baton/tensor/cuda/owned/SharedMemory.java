@@ -4,8 +4,7 @@ import dev.baton.tensor.cuda.checked.CudaIpc;
 import java.util.Map;
 
 /// Memory of a device that another process of this host has allocated, as this process sees it. It stays until
-/// both have
-/// let go of it.
+/// both have let go of it.
 public final class SharedMemory implements AutoCloseable {
     private final CudaIpc ipc;
     private final long address;
