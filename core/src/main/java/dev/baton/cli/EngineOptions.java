@@ -109,13 +109,10 @@ final class EngineOptions {
         loadOptions();
         if (isOnGpu()) {
             cudaOptions(config);
-            if (kvTransfer.isPresent()) {
-                throw usage("--device cuda has no KV transfer: connectors reach the CPU's memory only.");
-            }
         }
         engineConfig("", config, List.of(), kvTransfer, Map.of(), OptionalInt.empty());
         try {
-            kvTransfer.map(KvTransferConfig::connector).ifPresent(KvConnectors::check);
+            kvTransfer.map(KvTransferConfig::connector).ifPresent(it -> KvConnectors.check(it, isOnGpu()));
         } catch (TransferException e) {
             throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
         }

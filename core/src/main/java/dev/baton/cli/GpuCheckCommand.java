@@ -33,6 +33,7 @@ final class GpuCheckCommand implements Callable<Integer> {
     private static final int MAX_MODEL_LEN = 1024;
     private static final int MAX_BATCHED_TOKENS = 256;
     private static final int BLOCK_TOKENS = 16;
+    private static final int HAND_OFF_BLOCK_TOKENS = 128;
     private static final int MAX_SEQUENCES = 8;
     private static final int NEW_TOKENS = 64;
 
@@ -58,6 +59,20 @@ final class GpuCheckCommand implements Callable<Integer> {
     @Nullable
     Long seed;
 
+    @Option(
+            names = "--hand-off",
+            paramLabel = "DIR",
+            description =
+                    "Shapes of a model of random weights that is handed off between two processes (default: none).")
+    @Nullable
+    Path handOff;
+
+    @Option(
+            names = "--hand-off-device",
+            paramLabel = "N",
+            description = "GPU of the process that computes the prompts of --hand-off (default: ${DEFAULT-VALUE}).")
+    int handOffDevice = 0;
+
     @Override
     public Integer call() throws InterruptedException {
         Map<String, String> environment = System.getenv();
@@ -81,6 +96,12 @@ final class GpuCheckCommand implements Callable<Integer> {
         }
         if (model != null) {
             print(greedy(model, environment, chosen), results);
+        }
+        if (model != null) {
+            print(HandOffChecks.run(model, false, BLOCK_TOKENS, 0, chosen), results);
+        }
+        if (handOff != null) {
+            print(HandOffChecks.run(handOff, true, HAND_OFF_BLOCK_TOKENS, handOffDevice, chosen), results);
         }
         long failed = results.stream().filter(result -> !result.passed()).count();
         System.out.printf(Locale.ROOT, "%d checks, %d failed%n", results.size(), failed);

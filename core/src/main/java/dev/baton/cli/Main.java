@@ -40,6 +40,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
             ChatCommand.class,
             BenchCommand.class,
             GpuCheckCommand.class,
+            GpuCheckPrefillerCommand.class,
             VersionCommand.class,
             HelpCommand.class
         })

@@ -118,10 +118,6 @@ public final class Engine implements AutoCloseable {
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();
-            if (config.kvTransfer().isPresent() && kv.isOnDevice()) {
-                throw new IllegalArgumentException("kvTransfer is given, but connectors reach host memory only, and the"
-                        + " KV cache is in a device's memory");
-            }
             model.deviceSteps().ifPresent(steps -> steps.prepare(kv));
             if (config.kvTransfer().isPresent()) {
                 connector = connectors.create(

@@ -13,7 +13,8 @@ public interface DeviceSteps {
     /// Gets ready for steps over a cache, so that the first ones are as fast as those after them.
     void prepare(PagedKv kv);
 
-    /// Runs one step, as [CausalLm#forward].
+    /// Runs one step, as [CausalLm#forward]. When it returns, the device has done all of it: others may read its
+    /// blocks then, and write to blocks of no later step.
     void forward(ForwardBatch batch, PagedKv kv);
 
     /// The token with the highest logit, the lowest one of several, or [#NOT_FINITE].

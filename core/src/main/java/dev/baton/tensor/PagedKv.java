@@ -2,6 +2,7 @@ package dev.baton.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.function.Function;
 import java.util.function.LongUnaryOperator;
 
 /// The memory of a paged KV cache: one pool of equally large blocks, off-heap or in a device's memory.
@@ -25,6 +26,7 @@ public final class PagedKv implements AutoCloseable {
     private final long layerBytes;
     private final long blockBytes;
     private final Runnable release;
+    private final Function<PagedKv, DeviceBlocks> ways;
     private final MemorySegment segment; // (blocks, layers, 2, kvHeads, blockTokens, headDim); NULL on a device
     private final long deviceAddress; // the same there; 0 in host memory
 
@@ -32,13 +34,28 @@ public final class PagedKv implements AutoCloseable {
     ///
     /// @throws OutOfMemoryError if the memory is not there
     public PagedKv(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
-        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {});
+        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay);
     }
 
     /// A pool in a device's memory.
     ///
     /// @param allocate takes the bytes that it needs from the device and gives back their address, not 0
     /// @param release gives them back
+    /// @param ways opens the way of blocks into and out of the pool
+    public static PagedKv onDevice(
+            int numBlocks,
+            int layers,
+            int kvHeads,
+            int blockTokens,
+            int headDim,
+            DType dtype,
+            LongUnaryOperator allocate,
+            Runnable release,
+            Function<PagedKv, DeviceBlocks> ways) {
+        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways);
+    }
+
+    /// A pool in a device's memory whose blocks stay there.
     public static PagedKv onDevice(
             int numBlocks,
             int layers,
@@ -48,7 +65,14 @@ public final class PagedKv implements AutoCloseable {
             DType dtype,
             LongUnaryOperator allocate,
             Runnable release) {
-        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release);
+        return onDevice(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, PagedKv::noWay);
+    }
+
+    private static DeviceBlocks noWay(PagedKv pool) {
+        throw new TensorException(
+                pool.isOnDevice()
+                        ? "this pool's blocks stay on their device"
+                        : "the KV cache is in host memory, not on a device");
     }
 
     private PagedKv(
@@ -59,7 +83,9 @@ public final class PagedKv implements AutoCloseable {
             int headDim,
             DType dtype,
             LongUnaryOperator allocate,
-            Runnable release) {
+            Runnable release,
+            Function<PagedKv, DeviceBlocks> ways) {
+        this.ways = ways;
         this.numBlocks = numBlocks;
         this.layers = layers;
         this.kvHeads = kvHeads;
@@ -96,6 +122,14 @@ public final class PagedKv implements AutoCloseable {
             throw new TensorException("the KV cache is in host memory, not on a device");
         }
         return deviceAddress;
+    }
+
+    /// Opens a way of blocks into and out of the pool's device, with a thread of its own; the caller closes it
+    /// before the pool.
+    ///
+    /// @throws TensorException if the pool is in host memory, or the device cannot
+    public DeviceBlocks openDeviceBlocks() {
+        return ways.apply(this);
     }
 
     /// The whole pool.

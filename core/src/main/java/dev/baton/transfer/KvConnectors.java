@@ -10,6 +10,7 @@ import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.p2p.P2pNcclConnector;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 
@@ -25,6 +26,9 @@ public final class KvConnectors {
             OffloadingConnector.NAME, OffloadingConnector::start,
             MultiConnector.NAME, MultiConnector::start));
 
+    /// Those that reach pools in a device's memory, or ask here for each of their parts.
+    private static final Set<String> ON_DEVICES = Set.of(TcpConnector.NAME, MultiConnector.NAME);
+
     private KvConnectors() {}
 
     /// Starts the connector that the configuration names.
@@ -36,14 +40,21 @@ public final class KvConnectors {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
+        check(config.connector(), pool.isOnDevice());
         return factory(config.connector()).create(config, spec, pool, compatibility, sink);
     }
 
     /// Looks, before anything is loaded, whether there is a connector of that name.
     ///
-    /// @throws TransferException if there is none
-    public static void check(String connector) {
+    /// @param isOnDevice whether the KV cache will be in a device's memory
+    /// @throws TransferException if there is none, or it does not reach the KV cache
+    public static void check(String connector, boolean isOnDevice) {
         factory(connector);
+        if (isOnDevice && !ON_DEVICES.contains(connector)) {
+            throw new TransferException(("kv_connector \"%s\" reaches host memory only, and the KV cache is in a"
+                            + " device's memory; set it to %s, or start with --device cpu")
+                    .formatted(connector, TcpConnector.NAME));
+        }
     }
 
     private static KvConnectorFactory factory(String connector) {

@@ -13,6 +13,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cpu.RotaryTable;
+import dev.baton.tensor.cuda.CudaBlocks;
 import dev.baton.tensor.cuda.CudaOps;
 import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
@@ -394,7 +395,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                 config.headDim(),
                 dtype,
                 bytes -> pool.allocate(bytes, "the KV cache (--gpu-memory-utilization)"),
-                () -> release(pool));
+                () -> release(pool),
+                kv -> CudaBlocks.open(context, kv, options.environment()));
     }
 
     private void release(DeviceMemory pool) {

@@ -140,7 +140,6 @@ final class BlockLoad {
     }
 
     private void pullMissing(PeerConnection connection) throws IOException, CorruptBlockException {
-        BlockChecksum checksum = new BlockChecksum(source.engineId(), source.requestId());
         while (!missing.isEmpty()) {
             int[] indexes = missing.stream().limit(Limits.MAX_PULL_BLOCKS).toArray();
             int[] remote = new int[indexes.length];
@@ -157,7 +156,6 @@ final class BlockLoad {
                     indexes,
                     remote,
                     local,
-                    checksum,
                     (index, intact) -> {
                         if (intact) {
                             missing.clear(index);

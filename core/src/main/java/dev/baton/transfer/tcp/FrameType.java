@@ -16,7 +16,11 @@ enum FrameType {
     PING(9, 8),
     PONG(10, 8),
     /// Proves that the sender has the shared key.
-    AUTH(11, SharedKey.MAC_BYTES);
+    AUTH(11, SharedKey.MAC_BYTES),
+    /// Asks for blocks as PULL does, to be copied from device to device.
+    LEND(12, Limits.MAX_BODY_BYTES),
+    SUMS(13, Limits.MAX_BODY_BYTES),
+    RETURN(14, 0);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

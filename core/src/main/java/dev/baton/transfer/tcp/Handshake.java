@@ -22,8 +22,9 @@ final class Handshake {
     /// The part of the side that dials.
     ///
     /// @param expectedEngineId whom it wants to talk to
+    /// @return what the other side said
     /// @throws PeerRefusedException if the two must not exchange blocks
-    static void dial(
+    static Hello dial(
             FrameChannel frames, Hello self, String expectedEngineId, Optional<SharedKey> key, Duration timeout)
             throws IOException {
         Hello mine = self.to(expectedEngineId);
@@ -48,6 +49,7 @@ final class Handshake {
             frames.begin(FrameType.AUTH).put(code(key.get(), "dials", mine, peer, nonce, theirs));
             frames.send(timeout);
         }
+        return peer;
     }
 
     /// Checks what the answer proves.
@@ -77,7 +79,7 @@ final class Handshake {
         }
         Hello peer = Hello.read(frames);
         if (key.isEmpty()) {
-            self.answer(self.agree(peer)).send(frames, timeout);
+            self.answer(self.agree(peer), peer).send(frames, timeout);
             return peer;
         }
         if (!frames.body().hasRemaining()) {
@@ -85,7 +87,7 @@ final class Handshake {
         }
         byte[] theirs = frames.readBytes(SharedKey.NONCE_BYTES);
         byte[] nonce = SharedKey.nonce();
-        Hello answer = self.answer(self.version(peer));
+        Hello answer = self.answer(self.version(peer), peer);
         answer.send(frames, timeout, nonce, code(key.get(), "serves", peer, answer, theirs, nonce));
         type = frames.receive(timeout, timeout);
         if (type != FrameType.AUTH) {

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.tensor.DeviceBlocks;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;
@@ -17,12 +18,14 @@ import java.util.TreeSet;
 /// @param engineId the sender's incarnation
 /// @param expectedEngineId the incarnation that the sender wants to talk to; empty in an answer
 /// @param compatibility what must be equal on both sides, by field name
+/// @param offer how processes of the same host reach the sender's pool, if it is on a device
 record Hello(
         int minVersion,
         int maxVersion,
         String engineId,
         String expectedEngineId,
-        SortedMap<String, String> compatibility) {
+        SortedMap<String, String> compatibility,
+        DeviceBlocks.Offer offer) {
 
     /// Newest version of the protocol that this code speaks.
     static final int VERSION = 1;
@@ -32,12 +35,19 @@ record Hello(
     /// `BATONKV` and a zero byte, little-endian.
     static final long MAGIC = 0x00564B4E4F544142L;
 
+    /// What a decoder begins with: it says where it is, and asks nobody to read its pool.
     Hello to(String expectedEngine) {
-        return new Hello(minVersion, maxVersion, engineId, expectedEngine, compatibility);
+        return new Hello(minVersion, maxVersion, engineId, expectedEngine, compatibility, offer.withoutHandle());
     }
 
-    Hello answer(int version) {
-        return new Hello(version, version, engineId, "", compatibility);
+    /// What a prefiller answers.
+    Hello answer(int version, Hello peer) {
+        return new Hello(version, version, engineId, "", compatibility, offerTo(peer));
+    }
+
+    /// How a peer reaches this side's pool: only one that says that it is on the same host is told.
+    DeviceBlocks.Offer offerTo(Hello peer) {
+        return !offer.isNone() && offer.host().equals(peer.offer.host()) ? offer : DeviceBlocks.Offer.NONE;
     }
 
     /// The newest version that both speak.
@@ -103,6 +113,13 @@ record Hello(
             FrameChannel.putString(body, field.getKey());
             FrameChannel.putString(body, field.getValue());
         }
+        body.putShort((short) (offer.isNone() ? 0 : 1));
+        if (!offer.isNone()) {
+            FrameChannel.putString(body, offer.host());
+            FrameChannel.putString(body, offer.device());
+            FrameChannel.putString(body, offer.handle());
+            body.putInt(offer.numBlocks());
+        }
         for (byte[] proof : proofs) {
             body.put(proof);
         }
@@ -130,6 +147,17 @@ record Hello(
                 throw new ProtocolException("HELLO names field \"%s\" twice".formatted(name));
             }
         }
-        return new Hello(min, max, engineId, expected, compatibility);
+        return new Hello(min, max, engineId, expected, compatibility, readOffer(frames));
+    }
+
+    private static DeviceBlocks.Offer readOffer(FrameChannel frames) throws ProtocolException {
+        if (!frames.body().hasRemaining() || frames.readU16() != 1) {
+            return DeviceBlocks.Offer.NONE;
+        }
+        return new DeviceBlocks.Offer(
+                frames.readString(Limits.MAX_OFFER_BYTES),
+                frames.readString(Limits.MAX_OFFER_BYTES),
+                frames.readString(Limits.MAX_OFFER_BYTES),
+                frames.readI32());
     }
 }

@@ -14,6 +14,8 @@ final class Limits {
     static final int MAX_FIELDS = 64;
     static final int MAX_FIELD_NAME_BYTES = 128;
     static final int MAX_FIELD_VALUE_BYTES = 1024;
+    /// Of each text in an offer of a device's pool.
+    static final int MAX_OFFER_BYTES = 256;
     static final int MAX_MESSAGE_BYTES = 1024;
     /// Blocks that one PULL asks for; longer loads take several.
     static final int MAX_PULL_BLOCKS = 3_500;

@@ -23,6 +23,9 @@ interface Link extends Closeable {
     /// As [Wire#writeSteadily].
     void writeSteadily(ByteBuffer[] sources, Duration timeout) throws IOException;
 
+    /// As [Wire#hasInput].
+    boolean hasInput() throws IOException;
+
     /// As [Wire#abort].
     void abort();
 
@@ -54,6 +57,11 @@ interface Link extends Closeable {
         @Override
         public void writeSteadily(ByteBuffer[] sources, Duration timeout) throws IOException {
             wire.writeSteadily(sources, timeout);
+        }
+
+        @Override
+        public boolean hasInput() throws IOException {
+            return wire.hasInput();
         }
 
         @Override

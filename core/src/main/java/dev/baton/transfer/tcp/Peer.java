@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.HashSet;
+import java.util.Iterator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
@@ -114,14 +115,19 @@ final class Peer {
     }
 
     /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this
-    /// decoder would count as gone.
+    /// decoder would count as gone. Closes those, too, that the prefiller has ended.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {
             long now = System.nanoTime();
             int kept = watched.isEmpty() ? 0 : 1;
-            while (idle.size() > kept && idle.getFirst().idleFor(now).compareTo(longerThan) > 0) {
-                old.add(idle.removeFirst());
+            for (Iterator<PeerConnection> all = idle.iterator(); all.hasNext(); ) {
+                PeerConnection connection = all.next();
+                boolean isOld = connection.idleFor(now).compareTo(longerThan) > 0;
+                if ((isOld && idle.size() > kept) || connection.isOver()) {
+                    all.remove();
+                    old.add(connection);
+                }
             }
         }
         old.forEach(PeerConnection::close);

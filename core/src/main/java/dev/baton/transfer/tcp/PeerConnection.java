@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.DeviceBlocks;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -9,6 +9,7 @@ import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
 ///
@@ -28,22 +29,29 @@ final class PeerConnection implements Closeable {
     private final PeerAddress address;
     private final Hello self;
     private final TcpOptions options;
-    private final PagedKv pool;
+    private final LocalPool pool;
+    private final PeerPools peerPools;
+    private final LocalPool.Window window;
     private final Link link;
     private final FrameChannel frames;
     private final ByteBuffer header = header();
     private final ByteBuffer nextHeader = header();
     private boolean open;
+    private boolean closed;
+    private DeviceBlocks.@Nullable PeerPool shared;
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
     ///
     /// @param link not connected yet
-    PeerConnection(PeerAddress address, Hello self, TcpOptions options, PagedKv pool, Link link) {
+    PeerConnection(
+            PeerAddress address, Hello self, TcpOptions options, LocalPool pool, PeerPools peerPools, Link link) {
         this.address = address;
         this.self = self;
         this.options = options;
         this.pool = pool;
+        this.peerPools = peerPools;
+        this.window = pool.newWindow();
         this.link = link;
         this.frames = new FrameChannel(link);
     }
@@ -60,7 +68,8 @@ final class PeerConnection implements Closeable {
     /// Connects and shakes hands.
     void open() throws IOException {
         link.connect(address.host(), address.port(), options.connectTimeout());
-        Handshake.dial(frames, self, address.engineId(), options.key(), options.peerTimeout());
+        Hello peer = Handshake.dial(frames, self, address.engineId(), options.key(), options.peerTimeout());
+        shared = peerPools.acquire(peer).orElse(null);
         open = true;
     }
 
@@ -70,6 +79,15 @@ final class PeerConnection implements Closeable {
 
     Duration idleFor(long nowNanos) {
         return Duration.ofNanos(nowNanos - idleSinceNanos);
+    }
+
+    /// Whether the peer has closed it, or sent what nobody asked for: true of an idle one that is of no more use.
+    boolean isOver() {
+        try {
+            return link.hasInput();
+        } catch (IOException e) {
+            return true;
+        }
     }
 
     /// Asks whether the peer is still there.
@@ -122,22 +140,70 @@ final class PeerConnection implements Closeable {
             int[] indexes,
             int[] remoteBlocks,
             int[] localBlocks,
-            BlockChecksum checksum,
             BlockSink sink)
             throws IOException {
-        ByteBuffer body = frames.begin(FrameType.PULL);
+        DeviceBlocks.PeerPool from = shared;
+        ask(from == null ? FrameType.PULL : FrameType.LEND, handle, epoch, numTokens, indexes, remoteBlocks);
+        if (from == null) {
+            receive(handle, epoch, numTokens, indexes, localBlocks, sink);
+        } else {
+            copy(from, handle, epoch, numTokens, indexes, remoteBlocks, localBlocks, sink);
+        }
+    }
+
+    private void ask(FrameType type, String handle, long epoch, int numTokens, int[] indexes, int[] remoteBlocks)
+            throws IOException {
+        ByteBuffer body = frames.begin(type);
         FrameChannel.putString(body, handle);
         body.putLong(epoch).putInt(numTokens).putShort((short) indexes.length);
         for (int i = 0; i < indexes.length; i++) {
             body.putInt(indexes[i]).putInt(remoteBlocks[i]);
         }
         frames.send(options.peerTimeout());
+    }
 
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN. What is here then must have the
+    /// checksums that the blocks had there: should the lease have ended meanwhile, they show it.
+    private void copy(
+            DeviceBlocks.PeerPool from,
+            String handle,
+            long epoch,
+            int numTokens,
+            int[] indexes,
+            int[] remoteBlocks,
+            int[] localBlocks,
+            BlockSink sink)
+            throws IOException {
+        expect(FrameType.SUMS);
+        long gotEpoch = frames.readI64();
+        int count = frames.readU16();
+        if (gotEpoch != epoch || count != indexes.length) {
+            throw new ProtocolException(
+                    "SUMS of %d blocks, epoch %x; due: %d, epoch %x".formatted(count, gotEpoch, indexes.length, epoch));
+        }
+        long[] expected = new long[count];
+        for (int i = 0; i < count; i++) {
+            expected[i] = frames.readI64();
+        }
+        frames.expectEnd();
+        from.pull(remoteBlocks, localBlocks);
+        frames.begin(FrameType.RETURN);
+        frames.send(options.peerTimeout());
+        long[] seeds = new BlockSeeds(address.engineId(), handle, epoch).of(indexes, numTokens, pool.blockTokens());
+        long[] found = pool.device().orElseThrow().sums(localBlocks, seeds);
+        for (int i = 0; i < count; i++) {
+            sink.block(indexes[i], found[i] == expected[i]);
+        }
+    }
+
+    private void receive(String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
+            throws IOException {
+        BlockChecksum checksum = new BlockChecksum(address.engineId(), handle);
         ByteBuffer current = header.clear();
         ByteBuffer next = nextHeader.clear();
         for (int i = 0; i < indexes.length; i++) {
             readBlockHeader(current);
-            ByteBuffer payload = pool.block(localBlocks[i]).asByteBuffer();
+            ByteBuffer payload = window.fill(localBlocks[i]);
             int expectedTokens = Math.min(pool.blockTokens(), numTokens - indexes[i] * pool.blockTokens());
             int expectedCrc = checkBlockHeader(current.flip(), epoch, indexes[i], expectedTokens, payload.remaining());
             // The header of the next block usually lies behind this one's bytes: one call fetches both.
@@ -145,7 +211,9 @@ final class PeerConnection implements Closeable {
             link.readSteadily(
                     last ? new ByteBuffer[] {payload} : new ByteBuffer[] {payload, next.clear()},
                     options.peerTimeout());
-            sink.block(indexes[i], checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc);
+            boolean intact = checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc;
+            window.filled(localBlocks[i]);
+            sink.block(indexes[i], intact);
             ByteBuffer read = next;
             next = current;
             current = read;
@@ -209,6 +277,15 @@ final class PeerConnection implements Closeable {
     /// Owner only.
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
         link.close();
+        window.close();
+        if (shared != null) {
+            shared = null;
+            peerPools.release(address.engineId());
+        }
     }
 }

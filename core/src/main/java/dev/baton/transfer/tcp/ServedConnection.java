@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.wire.WireServer;
@@ -13,6 +13,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.AsynchronousCloseException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.slf4j.Logger;
@@ -31,12 +32,14 @@ final class ServedConnection implements WireServer.Connection {
     private final Link link;
     private final FrameChannel frames;
     private final Hello self;
-    private final PagedKv pool;
+    private final LocalPool pool;
+    private final LocalPool.Window window;
     private final KvLeases leases;
     private final LeaseHolders holders;
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
+    private boolean lends;
     private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
                     Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
             .order(ByteOrder.LITTLE_ENDIAN);
@@ -45,7 +48,7 @@ final class ServedConnection implements WireServer.Connection {
     ServedConnection(
             Link link,
             Hello self,
-            PagedKv pool,
+            LocalPool pool,
             KvLeases leases,
             LeaseHolders holders,
             TcpOptions options,
@@ -54,6 +57,7 @@ final class ServedConnection implements WireServer.Connection {
         this.frames = new FrameChannel(link);
         this.self = self;
         this.pool = pool;
+        this.window = pool.newWindow();
         this.leases = leases;
         this.holders = holders;
         this.options = options;
@@ -68,7 +72,8 @@ final class ServedConnection implements WireServer.Connection {
 
     @Override
     public void run() {
-        try (link) {
+        try (link;
+                window) {
             decoder = shakeHands();
             holders.connected(decoder);
             serve();
@@ -96,7 +101,9 @@ final class ServedConnection implements WireServer.Connection {
     /// @return the decoder's engine id
     private String shakeHands() throws IOException {
         try {
-            return Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT).engineId();
+            Hello peer = Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT);
+            lends = !self.offerTo(peer).isNone();
+            return peer.engineId();
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
             throw refused(e);
@@ -109,6 +116,7 @@ final class ServedConnection implements WireServer.Connection {
         try {
             switch (type) {
                 case PULL -> pull();
+                case LEND -> lend();
                 case RELEASE -> {
                     String handle = frames.readString(Limits.MAX_ID_BYTES);
                     frames.expectEnd();
@@ -122,7 +130,7 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
@@ -157,19 +165,27 @@ final class ServedConnection implements WireServer.Connection {
         frames.send(FRAME_TIMEOUT);
     }
 
-    private void pull() throws IOException {
+    /// Blocks of a lease that a decoder wants.
+    private record Wanted(KvLease lease, long epoch, int[] indexes) {
+        int[] blockIds() {
+            return Arrays.stream(indexes).map(lease::blockId).toArray();
+        }
+    }
+
+    /// What a PULL or LEND asks for; empty if it was refused.
+    private Optional<Wanted> readWanted() throws IOException {
         String handle = frames.readString(Limits.MAX_ID_BYTES);
         long epoch = frames.readI64();
         int numTokens = frames.readI32();
         int count = frames.readU16();
         if (count > Limits.MAX_PULL_BLOCKS || frames.body().remaining() != count * 2 * Integer.BYTES) {
-            throw new ProtocolException("PULL of %d blocks with %d bytes of them"
+            throw new ProtocolException("a request of %d blocks with %d bytes of them"
                     .formatted(count, frames.body().remaining()));
         }
         Optional<KvLease> lease = leases.find(handle);
         if (lease.isEmpty()) {
             refuse(gone(handle));
-            return;
+            return Optional.empty();
         }
         if (leases.renew(handle)) {
             holders.asked(decoder, handle);
@@ -181,20 +197,66 @@ final class ServedConnection implements WireServer.Connection {
             Optional<String> problem = problem(lease.get(), numTokens, indexes[i], blockId);
             if (problem.isPresent()) {
                 refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get()));
-                return;
+                return Optional.empty();
             }
         }
-        BlockChecksum checksum = new BlockChecksum(self.engineId(), handle);
-        for (int index : indexes) {
-            if (!leases.beginRead(lease.get(), fence)) {
-                refuse(gone(handle));
+        return Optional.of(new Wanted(lease.get(), epoch, indexes));
+    }
+
+    private void pull() throws IOException {
+        Optional<Wanted> wanted = readWanted();
+        if (wanted.isEmpty()) {
+            return;
+        }
+        KvLease lease = wanted.get().lease;
+        BlockChecksum checksum = new BlockChecksum(self.engineId(), lease.handle());
+        for (int index : wanted.get().indexes) {
+            if (!leases.beginRead(lease, fence)) {
+                refuse(gone(lease.handle()));
                 return;
             }
             try {
-                sendBlock(lease.get(), epoch, index, checksum);
+                sendBlock(lease, wanted.get().epoch, index, checksum);
             } finally {
-                lease.get().endRead(fence);
+                lease.endRead(fence);
             }
+        }
+    }
+
+    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
+    /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
+    private void lend() throws IOException {
+        Optional<Wanted> asked = readWanted();
+        if (asked.isEmpty()) {
+            return;
+        }
+        Wanted wanted = asked.get();
+        KvLease lease = wanted.lease;
+        Optional<DeviceBlocks> device = pool.device();
+        if (!lends || device.isEmpty()) {
+            refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "LEND without an offer"));
+            return;
+        }
+        if (!leases.beginRead(lease, fence)) {
+            refuse(gone(lease.handle()));
+            return;
+        }
+        try {
+            long[] seeds = new BlockSeeds(self.engineId(), lease.handle(), wanted.epoch)
+                    .of(wanted.indexes, lease.numTokens(), pool.blockTokens());
+            ByteBuffer body =
+                    frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) wanted.indexes.length);
+            for (long sum : device.get().sums(wanted.blockIds(), seeds)) {
+                body.putLong(sum);
+            }
+            frames.send(FRAME_TIMEOUT);
+            FrameType next = frames.receive(options.sendTimeout(), FRAME_TIMEOUT);
+            if (next != FrameType.RETURN) {
+                throw new ProtocolException(next + " where RETURN was due");
+            }
+            counters.bytesSent.add(wanted.indexes.length * pool.blockBytes());
+        } finally {
+            lease.endRead(fence);
         }
     }
 
@@ -232,7 +294,7 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     private void sendBlock(KvLease lease, long epoch, int index, BlockChecksum checksum) throws IOException {
-        ByteBuffer payload = pool.block(lease.blockId(index)).asByteBuffer();
+        ByteBuffer payload = window.read(lease.blockId(index));
         int bytes = payload.remaining();
         int tokens = Math.min(pool.blockTokens(), lease.numTokens() - index * pool.blockTokens());
         FrameChannel.putHeader(blockHeader.clear(), FrameType.BLOCK, Limits.BLOCK_BODY_BYTES)

@@ -22,7 +22,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /// The connector that comes with Baton: a decoder pulls the blocks that it misses over TCP, each one checksummed,
-/// straight from and into the off-heap pools. `docs/tcp-connector.md` describes the protocol.
+/// straight from and into the off-heap pools. Pools on GPUs go through pinned host memory, or, between processes
+/// of one host, from GPU to GPU. `docs/tcp-connector.md` describes the protocol.
 ///
 /// A producer listens; a consumer dials; `kv_both` does both. Semantics (leases, heartbeats, release) are those of
 /// vLLM's NIXL connector. Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
@@ -31,6 +32,7 @@ public final class TcpConnector implements KvConnector {
     public static final String NAME = "TcpConnector";
 
     private final KvTransferConfig config;
+    private final LocalPool pool;
     private final Counters counters = new Counters();
     private final KvLeases leases;
     private final TcpWorker worker;
@@ -42,12 +44,13 @@ public final class TcpConnector implements KvConnector {
     private TcpConnector(
             KvTransferConfig config,
             KvCacheSpec spec,
-            PagedKv pool,
+            LocalPool pool,
             Hello self,
             TcpOptions options,
             Transport transport,
             Consumer<KvEvent> sink) {
         this.config = config;
+        this.pool = pool;
         this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
         this.worker = new TcpWorker(self, options, pool, leases, counters, transport, timer, sink);
         LeaseHolders holders = new LeaseHolders(leases, timer);
@@ -86,8 +89,6 @@ public final class TcpConnector implements KvConnector {
             int maxVersion,
             Transport transport) {
         BlockShape.checkForMessages(spec, pool);
-        Hello self = new Hello(minVersion, maxVersion, config.engineId(), "", BlockShape.fields(spec, compatibility));
-        checkLengths(self);
         TcpOptions options = TcpOptions.from(config.extra());
         if (config.role() != KvRole.KV_CONSUMER
                 && transport.equals(Transport.SOCKETS)
@@ -98,9 +99,23 @@ public final class TcpConnector implements KvConnector {
                     options.trustedNetwork(),
                     "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
         }
-        TcpConnector connector = new TcpConnector(config, spec, pool, self, options, transport, sink);
-        connector.startHeartbeats(options);
-        return connector;
+        LocalPool local = new LocalPool(pool, options.cudaIpc());
+        try {
+            Hello self = new Hello(
+                    minVersion,
+                    maxVersion,
+                    config.engineId(),
+                    "",
+                    BlockShape.fields(spec, compatibility),
+                    local.offer());
+            checkLengths(self);
+            TcpConnector connector = new TcpConnector(config, spec, local, self, options, transport, sink);
+            connector.startHeartbeats(options);
+            return connector;
+        } catch (RuntimeException | Error e) {
+            local.close();
+            throw e;
+        }
     }
 
     private static void checkLengths(Hello self) {
@@ -129,7 +144,7 @@ public final class TcpConnector implements KvConnector {
                     .formatted(self.engineId(), Limits.MAX_ID_BYTES));
         }
         if (self.compatibility().size() > Limits.MAX_FIELDS
-                || total > FrameType.HELLO.maxBodyBytes() - 3 * Limits.MAX_ID_BYTES) {
+                || total > FrameType.HELLO.maxBodyBytes() - 3 * (Limits.MAX_ID_BYTES + Limits.MAX_OFFER_BYTES)) {
             throw new TransferException("the compatibility map is too long: %d fields, %d bytes"
                     .formatted(self.compatibility().size(), total));
         }
@@ -169,6 +184,7 @@ public final class TcpConnector implements KvConnector {
         worker.close();
         server.ifPresent(Transport.Listener::close);
         leases.expireAll();
+        pool.close();
         Threads.awaitEnd(timer);
     }
 }

@@ -23,6 +23,7 @@ import java.util.Set;
 /// @param maxConnections `kv_max_connections`: connections accepted at a time
 /// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
 /// @param key `kv_key_file`: the key by which instances know each other; without one all are welcome
+/// @param cudaIpc `kv_cuda_ipc`: whether blocks go from GPU to GPU between processes of one host, where they can
 /// @param trustedNetwork `kv_trusted_network`: whether an instance without a key may listen beyond this machine
 record TcpOptions(
         Duration leaseDuration,
@@ -36,6 +37,7 @@ record TcpOptions(
         int maxConnections,
         Set<String> allowedHosts,
         Optional<SharedKey> key,
+        boolean cudaIpc,
         boolean trustedNetwork) {
 
     private static final String LEASE_DURATION = "kv_lease_duration";
@@ -48,6 +50,7 @@ record TcpOptions(
     private static final String CONNECTIONS_PER_PEER = "kv_connections_per_peer";
     private static final String MAX_CONNECTIONS = "kv_max_connections";
     private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
+    private static final String CUDA_IPC = "kv_cuda_ipc";
     static final String KEY_FILE = "kv_key_file";
     private static final Set<String> KEYS = Set.of(
             LEASE_DURATION,
@@ -61,6 +64,7 @@ record TcpOptions(
             MAX_CONNECTIONS,
             ALLOWED_HOSTS,
             KEY_FILE,
+            CUDA_IPC,
             Exposure.TRUSTED_NETWORK);
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
@@ -88,6 +92,7 @@ record TcpOptions(
                 (int) extra.count(MAX_CONNECTIONS, 1, MAX_COUNT, 256),
                 extra.hosts(ALLOWED_HOSTS),
                 extra.text(KEY_FILE).map(file -> SharedKey.read(Path.of(file), KEY_FILE)),
+                extra.truth(CUDA_IPC, true),
                 extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 

@@ -1,6 +1,5 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -66,7 +65,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
     TcpWorker(
             Hello self,
             TcpOptions options,
-            PagedKv pool,
+            LocalPool pool,
             KvLeases leases,
             Counters counters,
             Transport transport,
@@ -79,7 +78,8 @@ final class TcpWorker implements KvConnector.WorkerSide {
         this.counters = counters;
         this.sink = sink;
         this.timer = timer;
-        this.dialler = address -> new PeerConnection(address, self, options, pool, transport.dial());
+        PeerPools pools = new PeerPools(pool);
+        this.dialler = address -> new PeerConnection(address, self, options, pool, pools, transport.dial());
     }
 
     void startLoad(TcpLoad load) {

@@ -65,6 +65,7 @@ class NixlConnectorTest {
                     .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
                     .contains("vllm:nixl_num_descriptors_sum %s\n"
                             .formatted((double) decoder.connector.stats().numDescriptors()));
+            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
         }
     }
 
@@ -195,7 +196,7 @@ class NixlConnectorTest {
                                 metadata.lengths()[layer]);
                     }
                 }
-                NixlAgent.Read read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
+                NixlAgent.Transfer read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
                 await().until(() -> read.status() != NixlAgent.Status.IN_PROGRESS);
                 assertThat(read.status()).isEqualTo(NixlAgent.Status.DONE);
                 assertThat(read.end()).isTrue();

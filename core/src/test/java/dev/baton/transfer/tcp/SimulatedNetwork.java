@@ -298,6 +298,17 @@ final class SimulatedNetwork implements Transport {
             }
         }
 
+        @Override
+        public boolean hasInput() throws IOException {
+            line.lock.lock();
+            try {
+                check();
+                return in.bytes > 0 || line.broken || !out.open;
+            } finally {
+                line.lock.unlock();
+            }
+        }
+
         /// Waits for bytes, or until time has passed.
         private void await(long patienceNanos) throws IOException {
             in.waiting = true;

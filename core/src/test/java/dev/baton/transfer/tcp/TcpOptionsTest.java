@@ -29,6 +29,7 @@ class TcpOptionsTest {
                         256,
                         Set.of(),
                         Optional.empty(),
+                        true,
                         false));
     }
 

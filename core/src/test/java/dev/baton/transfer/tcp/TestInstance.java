@@ -78,6 +78,12 @@ final class TestInstance extends ConnectorInstance {
                 TcpConnector.start(config, spec, pool, compatibility, events::add, minVersion, maxVersion, transport);
     }
 
+    TestInstance(KvTransferConfig config, KvCacheSpec spec, PagedKv pool) {
+        super(pool);
+        this.spec = spec;
+        this.connector = TcpConnector.start(config, spec, pool, Map.of(), events::add);
+    }
+
     static TestInstance prefiller(int blockTokens, int numBlocks, Map<String, Object> extra) {
         return new TestInstance(KvRole.KV_PRODUCER, "prefiller-1", blockTokens, numBlocks, with(PATIENT, extra));
     }

@@ -57,7 +57,7 @@ public final class Cuda {
         return cuda;
     }
 
-    private void check(int status, String doing) {
+    void check(int status, String doing) {
         if (status != 0) {
             throw new TensorException(describe(status) + " while " + doing);
         }

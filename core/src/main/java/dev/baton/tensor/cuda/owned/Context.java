@@ -75,6 +75,10 @@ public final class Context implements AutoCloseable {
         cuda.synchronizeContext();
     }
 
+    int device() {
+        return device;
+    }
+
     Cuda cuda() {
         return cuda;
     }

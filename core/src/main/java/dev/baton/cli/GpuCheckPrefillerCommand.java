@@ -1,0 +1,61 @@
+package dev.baton.cli;
+
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.tcp.TcpConnector;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import tools.jackson.databind.json.JsonMapper;
+
+/// The other process of `baton gpu-check`'s hand-offs: a prefiller that takes a prompt a line from its standard
+/// input, tokens with spaces between them, and answers each with a line of parameters.
+@Command(name = "gpu-check-prefiller", hidden = true, description = "A part of gpu-check.")
+final class GpuCheckPrefillerCommand implements Callable<Integer> {
+    /// What an answer begins with, as other lines may come from elsewhere.
+    static final String ANSWER = "kv_transfer_params ";
+
+    @Option(names = "--model", required = true)
+    @Nullable
+    Path model;
+
+    @Option(names = "--dummy")
+    boolean isDummy;
+
+    @Option(names = "--block-size", required = true)
+    int blockTokens;
+
+    @Option(names = "--longest", required = true)
+    int longest;
+
+    @Override
+    public Integer call() throws IOException {
+        JsonMapper json = JsonMapper.builder().build();
+        BufferedReader prompts = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        try (HandOffEngine engine = new HandOffEngine(
+                Path.of(String.valueOf(model)),
+                isDummy,
+                blockTokens,
+                longest,
+                Optional.of(HandOffEngine.transfer(KvRole.KV_PRODUCER, true)),
+                TcpConnector::start)) {
+            for (String line = prompts.readLine(); line != null; line = prompts.readLine()) {
+                int[] prompt = Arrays.stream(line.split(" ", -1))
+                        .mapToInt(Integer::parseInt)
+                        .toArray();
+                KvTransferParams params = engine.generate(prompt, 1, KvTransferParams.REMOTE_DECODE)
+                        .params();
+                System.out.println(ANSWER + json.writeValueAsString(params.fields()));
+            }
+        }
+        return Exit.OK;
+    }
+}

@@ -1,0 +1,272 @@
+package dev.baton.cli;
+
+import dev.baton.tensor.cuda.check.CheckResult;
+import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.transfer.KvConnectors;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.KvTransferStats;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.lang.ProcessBuilder.Redirect;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import tools.jackson.core.type.TypeReference;
+import tools.jackson.databind.json.JsonMapper;
+
+/// Hand-offs from a prefiller in a process of its own to a decoder here, from GPU to GPU and over TCP: the
+/// tokens must be those of one engine alone, a damaged block must be found, and nothing may stay allocated.
+///
+/// The engine alone computes the prompt first, as the prefiller does, and the last token once more, as the
+/// decoder does, so that not even the last bits differ. Used from one thread.
+final class HandOffChecks {
+    private static final int NEW_TOKENS = 32;
+    private static final int TIMED = 8;
+    private static final int TIMED_TOKENS = 7_500;
+
+    /// What the driver may keep of a context's own memory.
+    private static final long SLACK_BYTES = 96L << 20;
+
+    private static final Duration PROCESS_END = Duration.ofSeconds(30);
+
+    private final Path folder;
+    private final boolean isDummy;
+    private final int blockTokens;
+    private final int device;
+    private final List<int[]> prompts;
+    private final int longest;
+    private final List<CheckResult> results = new ArrayList<>();
+
+    private HandOffChecks(Path folder, boolean isDummy, int blockTokens, int device, long seed) {
+        this.folder = folder;
+        this.isDummy = isDummy;
+        this.blockTokens = blockTokens;
+        this.device = device;
+        Random random = new Random(seed);
+        List<Integer> lengths = new ArrayList<>(List.of(1, 2, 7));
+        lengths.replaceAll(blocks -> blocks * blockTokens + 1);
+        if (isDummy) {
+            lengths.add(TIMED_TOKENS);
+        }
+        this.prompts = lengths.stream().map(length -> prompt(random, length)).toList();
+        this.longest = lengths.getLast();
+    }
+
+    private static int[] prompt(Random random, int length) {
+        return random.ints(length, 5, 4_000).toArray();
+    }
+
+    /// Runs all of them.
+    ///
+    /// @param folder with the model, or with `config.json` alone if the weights are random
+    /// @param device GPU of the prefiller; 0 is the decoder's
+    static List<CheckResult> run(Path folder, boolean isDummy, int blockTokens, int device, long seed) {
+        HandOffChecks checks = new HandOffChecks(folder, isDummy, blockTokens, device, seed);
+        try (Context context = Context.open(0, System.getenv())) {
+            long before = context.memory().freeBytes();
+            checks.handOffs();
+            context.makeCurrent();
+            checks.expect("all memory of the GPU is given back", checks.isFree(context, before - SLACK_BYTES));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return checks.results;
+    }
+
+    private void expect(String what, boolean isSo) {
+        String name = "hand-off, %s: %s".formatted(folder.getFileName(), what);
+        results.add(new CheckResult(name, isSo ? 0 : 1, 0));
+    }
+
+    private boolean isFree(Context context, long bytes) {
+        long end = System.nanoTime() + PROCESS_END.toNanos();
+        while (context.memory().freeBytes() < bytes) {
+            if (System.nanoTime() > end) {
+                long taken = (bytes + SLACK_BYTES - context.memory().freeBytes()) >> 20;
+                System.out.printf(Locale.ROOT, "       still taken: %d MiB%n", taken);
+                return false;
+            }
+            try {
+                TimeUnit.MILLISECONDS.sleep(50);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private void handOffs() throws IOException {
+        List<List<Integer>> expected = new ArrayList<>();
+        try (HandOffEngine alone =
+                new HandOffEngine(folder, isDummy, blockTokens, longest, Optional.empty(), KvConnectors::create)) {
+            for (int[] prompt : prompts) {
+                HandOffEngine.Answer _ = alone.generate(prompt, 1, KvTransferParams.NONE);
+                expected.add(alone.generate(prompt, NEW_TOKENS, KvTransferParams.NONE)
+                        .tokens());
+            }
+        }
+        try (Prefiller prefiller = new Prefiller()) {
+            for (boolean isShared : new boolean[] {true, false}) {
+                decode(prefiller, isShared, expected);
+            }
+        }
+    }
+
+    private void decode(Prefiller prefiller, boolean isShared, List<List<Integer>> expected) throws IOException {
+        String way = isShared ? "from GPU to GPU" : "over TCP";
+        WatchedConnector watched = new WatchedConnector();
+        try (HandOffEngine decoder = new HandOffEngine(
+                folder,
+                isDummy,
+                blockTokens,
+                longest,
+                Optional.of(HandOffEngine.transfer(KvRole.KV_CONSUMER, isShared)),
+                watched)) {
+            for (int i = 0; i < prompts.size(); i++) {
+                int[] prompt = prompts.get(i);
+                HandOffEngine.Answer answer = decoder.generate(prompt, NEW_TOKENS, prefiller.prefill(prompt));
+                // A prompt that ends with a block leaves another last step than the engine's alone.
+                boolean isSame = prompt.length % blockTokens == 1
+                        ? answer.tokens().equals(expected.get(i))
+                        : answer.tokens().size() == NEW_TOKENS;
+                expect(way + ", tokens after " + prompt.length, isSame && answer.externalTokens() > 0);
+            }
+            expect(
+                    way + ", blocks went that way and no other",
+                    isShared
+                            ? watched.pulls() > 0 && watched.writes() == 0
+                            : watched.pulls() == 0 && watched.writes() > 0);
+            if (isShared) {
+                expect("checksums of the GPU are those of the host", watched.sumsAgree());
+                damage(prefiller, decoder, watched);
+            }
+            if (isDummy) {
+                time(prefiller, decoder, watched, way);
+            }
+        }
+    }
+
+    private void damage(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched) throws IOException {
+        Random random = new Random(prompts.size());
+        for (int times = 1; times <= 2; times++) {
+            KvTransferStats before = watched.stats();
+            int[] prompt = prompt(random, 3 * blockTokens + 1);
+            watched.flip(times);
+            List<Integer> tokens = decoder.generate(prompt, NEW_TOKENS, prefiller.prefill(prompt))
+                    .tokens();
+            KvTransferStats after = watched.stats();
+            long found = after.numChecksumErrors() - before.numChecksumErrors();
+            long failed = after.numFailedTransfers() - before.numFailedTransfers();
+            expect(
+                    "a flipped byte is found "
+                            + (times == 1 ? "and fetched again" : "twice and the prompt computed here"),
+                    tokens.size() == NEW_TOKENS && found == times && failed == times - 1);
+        }
+    }
+
+    /// Prints what a transfer of the longest prompt takes, of others than those before.
+    private void time(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched, String way)
+            throws IOException {
+        Random random = new Random(prompts.size());
+        double[] millis = new double[TIMED];
+        long bytes = 0;
+        for (int i = 0; i < TIMED; i++) {
+            KvTransferStats before = watched.stats();
+            int[] prompt = prompt(random, TIMED_TOKENS);
+            HandOffEngine.Answer _ = decoder.generate(prompt, 1, prefiller.prefill(prompt));
+            KvTransferStats after = watched.stats();
+            millis[i] = (after.xferNanos() - before.xferNanos()) / 1e6;
+            bytes = after.bytesTransferred() - before.bytesTransferred();
+        }
+        Arrays.sort(millis);
+        System.out.printf(
+                Locale.ROOT,
+                "       %s, %d tokens, %d MB: median %.2f ms (%.2f to %.2f), %.0f GB/s; the copies alone %.2f ms, checksums %.2f ms (medians)%n",
+                way,
+                TIMED_TOKENS,
+                bytes / 1_000_000,
+                millis[TIMED / 2],
+                millis[0],
+                millis[TIMED - 1],
+                bytes / 1e6 / millis[TIMED / 2],
+                watched.pullMillis(TIMED),
+                watched.sumMillis(TIMED));
+    }
+
+    /// The other process.
+    private final class Prefiller implements AutoCloseable {
+        private final Process process;
+        private final PrintWriter prompts;
+        private final BufferedReader answers;
+        private final JsonMapper json = JsonMapper.builder().build();
+
+        Prefiller() throws IOException {
+            ProcessHandle.Info self = ProcessHandle.current().info();
+            List<String> command = new ArrayList<>(List.of(
+                    self.command().orElse("java"),
+                    "-Xmx2g",
+                    "--enable-native-access=ALL-UNNAMED",
+                    "--add-modules",
+                    "jdk.incubator.vector",
+                    "-cp",
+                    System.getProperty("java.class.path"),
+                    Main.class.getName(),
+                    "gpu-check-prefiller",
+                    "--model",
+                    folder.toString(),
+                    "--block-size",
+                    Integer.toString(blockTokens),
+                    "--longest",
+                    Integer.toString(longest)));
+            if (isDummy) {
+                command.add("--dummy");
+            }
+            ProcessBuilder builder = new ProcessBuilder(command).redirectError(Redirect.INHERIT);
+            if (device != 0) {
+                builder.environment().put("CUDA_VISIBLE_DEVICES", Integer.toString(device));
+            }
+            process = builder.start();
+            prompts = new PrintWriter(process.outputWriter(StandardCharsets.UTF_8), true);
+            answers = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
+        }
+
+        KvTransferParams prefill(int[] prompt) throws IOException {
+            prompts.println(Arrays.stream(prompt).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
+            for (String line = answers.readLine(); line != null; line = answers.readLine()) {
+                if (line.startsWith(GpuCheckPrefillerCommand.ANSWER)) {
+                    Map<String, Object> fields = json.readValue(
+                            line.substring(GpuCheckPrefillerCommand.ANSWER.length()), new TypeReference<>() {});
+                    return new KvTransferParams(fields);
+                }
+            }
+            throw new IOException("the prefiller's process has ended");
+        }
+
+        @Override
+        public void close() {
+            prompts.close();
+            try {
+                if (!process.waitFor(PROCESS_END.toMillis(), TimeUnit.MILLISECONDS)) {
+                    process.destroyForcibly();
+                }
+            } catch (InterruptedException e) {
+                process.destroyForcibly();
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+}

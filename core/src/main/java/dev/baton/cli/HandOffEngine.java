@@ -1,0 +1,103 @@
+package dev.baton.cli;
+
+import dev.baton.engine.Engine;
+import dev.baton.engine.EngineConfig;
+import dev.baton.engine.EngineRequest;
+import dev.baton.engine.RequestOutput;
+import dev.baton.engine.SamplingParams;
+import dev.baton.model.LoadOptions;
+import dev.baton.model.LoadOptions.LoadFormat;
+import dev.baton.model.ModelLoader;
+import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaOptions;
+import dev.baton.tensor.DType;
+import dev.baton.transfer.KvConnectorFactory;
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.tcp.TcpConnector;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+
+/// One engine on the GPU for the checks of hand-offs: one sequence, greedy outputs. Used from one thread.
+final class HandOffEngine implements AutoCloseable {
+    private static final int MAX_SEQUENCES = 2;
+    private static final int SPARE_TOKENS = 512;
+
+    private final Engine engine;
+
+    /// @param folder with the model, or with `config.json` alone if the weights are random
+    /// @param longest tokens of the longest prompt
+    /// @param transfer what the connector is to be, if there is to be one
+    /// @param connectors makes it
+    HandOffEngine(
+            Path folder,
+            boolean isDummy,
+            int blockTokens,
+            int longest,
+            Optional<KvTransferConfig> transfer,
+            KvConnectorFactory connectors) {
+        int maxModelLen = longest + SPARE_TOKENS;
+        CudaOptions cuda = new CudaOptions(0, maxModelLen, MAX_SEQUENCES, maxModelLen, blockTokens, System.getenv());
+        LoadOptions load = LoadOptions.defaults().withFormat(isDummy ? LoadFormat.DUMMY : LoadFormat.AUTO);
+        CudaDecoder model = ModelLoader.loadCuda(folder, load, cuda);
+        EngineConfig.Builder config = EngineConfig.builder("checked", maxModelLen)
+                .blockTokens(blockTokens)
+                .numBlocks(3 * Math.ceilDiv(maxModelLen, blockTokens))
+                .maxNumSeqs(MAX_SEQUENCES)
+                .maxNumBatchedTokens(maxModelLen)
+                .kvCacheDtype(DType.BF16)
+                .kvTransfer(transfer);
+        try {
+            engine = Engine.start(config.build(), model, connectors);
+        } catch (RuntimeException | Error e) {
+            model.close();
+            throw e;
+        }
+    }
+
+    /// A connector's configuration on this host.
+    ///
+    /// @param cudaIpc whether blocks may go from GPU to GPU
+    static KvTransferConfig transfer(KvRole role, boolean cudaIpc) {
+        return new KvTransferConfig(
+                TcpConnector.NAME,
+                role,
+                UUID.randomUUID().toString(),
+                "127.0.0.1",
+                0,
+                KvLoadFailurePolicy.RECOMPUTE,
+                Map.of("kv_cuda_ipc", cudaIpc, "kv_peer_timeout", 20));
+    }
+
+    /// What came of a request.
+    ///
+    /// @param externalTokens tokens of the prompt that were handed over
+    record Answer(List<Integer> tokens, KvTransferParams params, int externalTokens) {}
+
+    Answer generate(int[] prompt, int newTokens, KvTransferParams params) {
+        SamplingParams sampling =
+                SamplingParams.greedy(newTokens).toBuilder().ignoreEos(true).build();
+        List<Integer> tokens = new ArrayList<>();
+        CompletableFuture<RequestOutput.Finish> finish = new CompletableFuture<>();
+        engine.submit(new EngineRequest(UUID.randomUUID().toString(), prompt, sampling, params), output -> {
+            for (int token : output.tokenIds()) {
+                tokens.add(token);
+            }
+            output.finish().ifPresent(finish::complete);
+        });
+        RequestOutput.Finish ended = finish.join();
+        return new Answer(tokens, ended.kvTransferParams(), ended.externalTokens());
+    }
+
+    @Override
+    public void close() {
+        engine.close();
+    }
+}

@@ -1,0 +1,283 @@
+package dev.baton.tensor.cuda;
+
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.INT;
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.LONG;
+
+import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.checked.Nvrtc;
+import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Kernel;
+import dev.baton.tensor.cuda.owned.KernelModule;
+import dev.baton.tensor.cuda.owned.PinnedMemory;
+import dev.baton.tensor.cuda.owned.SharedMemory;
+import dev.baton.tensor.cuda.owned.Stream;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.function.Supplier;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of
+/// another process through CUDA IPC, which is NVLink between two devices that have it. One thread,
+/// `baton-kv-cuda`, makes all calls, and one stream takes all work; callers wait.
+public final class CudaBlocks implements DeviceBlocks {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaBlocks.class);
+    private static final String FILE = "checksum.cu";
+    private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
+    private static final int SUM_THREADS = 256;
+    private static final int SUM_GRIDS = 8;
+
+    private final Context context;
+    private final PagedKv pool;
+    private final Map<String, String> environment;
+    private final ExecutorService thread;
+    private final List<AutoCloseable> owned = new ArrayList<>();
+    private final Stream stream;
+    private final Kernel blockSums;
+    private final MemorySegment host; // sums (blocks), seeds (blocks), then ids (blocks)
+    private final long device; // the same there
+    private final Offer offer;
+
+    private CudaBlocks(Context context, PagedKv pool, Map<String, String> environment, ExecutorService thread) {
+        this.context = context;
+        this.pool = pool;
+        this.environment = environment;
+        this.thread = thread;
+        context.makeCurrent();
+        try {
+            this.stream = keep(new Stream(context));
+            KernelModule module =
+                    keep(new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment))
+                            .load(List.of(FILE), Map.of())
+                            .values()
+                            .iterator()
+                            .next());
+            this.blockSums = module.kernel(
+                    "block_sums", new Kernel.Shape(SUM_THREADS, 0, false), List.of(LONG, LONG, LONG, LONG, INT, LONG));
+            long bytes = idsOffset() + (long) pool.numBlocks() * Integer.BYTES;
+            this.host = keep(new PinnedMemory(context, bytes)).segment();
+            this.device = keep(new DeviceMemory(context)).allocate(bytes, "the checksums of blocks");
+            this.offer = exported();
+        } catch (RuntimeException | Error e) {
+            closeOwned();
+            throw e;
+        }
+    }
+
+    /// Opens the way to a pool.
+    ///
+    /// @param context of the pool's device
+    /// @param environment where libraries and the user's cache are looked up
+    public static CudaBlocks open(Context context, PagedKv pool, Map<String, String> environment) {
+        ExecutorService thread = Executors.newSingleThreadExecutor(
+                Thread.ofPlatform().daemon().name("baton-kv-cuda").factory());
+        try {
+            return on(thread, () -> new CudaBlocks(context, pool, environment, thread));
+        } catch (RuntimeException | Error e) {
+            thread.close();
+            throw e;
+        }
+    }
+
+    private <T extends AutoCloseable> T keep(T resource) {
+        owned.add(resource);
+        return resource;
+    }
+
+    private Offer exported() {
+        try {
+            return new Offer(
+                    Files.readString(BOOT_ID).strip(),
+                    SharedMemory.deviceId(context, environment),
+                    SharedMemory.handle(context, environment, pool.deviceAddress()),
+                    pool.numBlocks());
+        } catch (IOException | TensorException e) {
+            LOG.info("The KV cache is not offered to other processes of this host: {}", e.getMessage());
+            return Offer.NONE;
+        }
+    }
+
+    /// Runs work on the thread and waits for it, whatever interrupts: it may be writing into the pool.
+    private static <T> T on(ExecutorService thread, Supplier<T> work) {
+        try {
+            return CompletableFuture.supplyAsync(work, thread).join();
+        } catch (RejectedExecutionException e) {
+            throw new TensorException("the way to the device's KV cache was closed", e);
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof TensorException cause) {
+                throw new TensorException(String.valueOf(cause.getMessage()), e);
+            }
+            throw e;
+        }
+    }
+
+    private void run(Runnable work) {
+        boolean _ = on(thread, () -> {
+            work.run();
+            return true;
+        });
+    }
+
+    private long seedsOffset() {
+        return (long) pool.numBlocks() * Long.BYTES;
+    }
+
+    private long idsOffset() {
+        return 2 * seedsOffset();
+    }
+
+    private static void checkIds(int[] blocks, int numBlocks) {
+        for (int block : blocks) {
+            if (block < 0 || block >= numBlocks) {
+                throw new TensorException("block " + block + " is not in a pool of " + numBlocks);
+            }
+        }
+    }
+
+    private long address(int block) {
+        return pool.deviceAddress() + pool.blockOffsetBytes(block);
+    }
+
+    @Override
+    public Staging newStaging() {
+        return on(thread, PinnedStaging::new);
+    }
+
+    @Override
+    public long[] sums(int[] blocks, long[] seeds) {
+        checkIds(blocks, pool.numBlocks());
+        int count = blocks.length;
+        if (count > pool.numBlocks() || seeds.length != count) {
+            throw new TensorException("checksums of " + count + " blocks with " + seeds.length + " seeds, in a pool of "
+                    + pool.numBlocks());
+        }
+        return on(thread, () -> {
+            long sumBytes = (long) count * Long.BYTES;
+            MemorySegment.copy(seeds, 0, host, ValueLayout.JAVA_LONG, seedsOffset(), count);
+            MemorySegment.copy(blocks, 0, host, ValueLayout.JAVA_INT, idsOffset(), count);
+            stream.fill(device, (byte) 0, sumBytes);
+            stream.copyToDevice(device + seedsOffset(), host.asSlice(seedsOffset(), sumBytes), sumBytes);
+            long idBytes = (long) count * Integer.BYTES;
+            stream.copyToDevice(device + idsOffset(), host.asSlice(idsOffset(), idBytes), idBytes);
+            blockSums
+                    .begin()
+                    .add(pool.deviceAddress())
+                    .add(device + idsOffset())
+                    .add(device + seedsOffset())
+                    .add(device)
+                    .add(count)
+                    .add(pool.blockBytes())
+                    .launch(stream, SUM_GRIDS * context.info().multiprocessors(), 1, 1);
+            stream.copyToHost(host, device, sumBytes);
+            stream.synchronize();
+            return host.asSlice(0, sumBytes).toArray(ValueLayout.JAVA_LONG);
+        });
+    }
+
+    @Override
+    public Offer offer() {
+        return offer;
+    }
+
+    @Override
+    public PeerPool open(Offer peer) {
+        return on(thread, () -> new SharedPool(peer));
+    }
+
+    @Override
+    public void close() {
+        run(this::closeOwned);
+        thread.close();
+    }
+
+    private void closeOwned() {
+        for (AutoCloseable resource : owned.reversed()) {
+            try {
+                resource.close();
+            } catch (Exception e) {
+                LOG.warn("a resource of the GPU could not be closed", e);
+            }
+        }
+        owned.clear();
+    }
+
+    /// Pinned memory of one block.
+    private final class PinnedStaging implements Staging {
+        private final PinnedMemory memory = new PinnedMemory(context, pool.blockBytes());
+
+        @Override
+        public MemorySegment segment() {
+            return memory.segment();
+        }
+
+        @Override
+        public void read(int block) {
+            run(() -> {
+                stream.copyToHost(memory.segment(), address(block), pool.blockBytes());
+                stream.synchronize();
+            });
+        }
+
+        @Override
+        public void write(int block) {
+            run(() -> {
+                stream.copyToDevice(address(block), memory.segment(), pool.blockBytes());
+                stream.synchronize();
+            });
+        }
+
+        @Override
+        public void close() {
+            run(memory::close);
+        }
+    }
+
+    /// A pool that another process has opened to this one.
+    private final class SharedPool implements PeerPool {
+        private final SharedMemory memory;
+        private final int numBlocks;
+
+        SharedPool(Offer peer) {
+            this.memory = SharedMemory.open(context, environment, peer.handle());
+            this.numBlocks = peer.numBlocks();
+        }
+
+        @Override
+        public void pull(int[] theirs, int[] ours) {
+            checkIds(theirs, numBlocks);
+            checkIds(ours, pool.numBlocks());
+            run(() -> {
+                int from = 0;
+                while (from < ours.length) {
+                    int to = from + 1;
+                    while (to < ours.length && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
+                        to++;
+                    }
+                    long source = memory.address() + pool.blockOffsetBytes(theirs[from]);
+                    stream.copyOnDevice(address(ours[from]), source, (to - from) * pool.blockBytes());
+                    from = to;
+                }
+                stream.synchronize();
+            });
+        }
+
+        @Override
+        public void close() {
+            run(memory::close);
+        }
+    }
+}

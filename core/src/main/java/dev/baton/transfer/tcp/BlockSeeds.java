@@ -1,0 +1,45 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.DeviceChecksum;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+
+/// Where the device checksums of one transfer begin: what a block is (engine, request, epoch, index, tokens) in
+/// 64 bits, so that a right block in a wrong place is found too. Immutable.
+final class BlockSeeds {
+    private final long transfer;
+
+    BlockSeeds(String engineId, String handle, long epoch) {
+        byte[] engine = engineId.getBytes(StandardCharsets.UTF_8);
+        byte[] request = handle.getBytes(StandardCharsets.UTF_8);
+        try {
+            MessageDigest sha = MessageDigest.getInstance("SHA-256");
+            sha.update(ByteBuffer.allocate(Integer.BYTES + Long.BYTES)
+                    .putInt(engine.length)
+                    .putLong(epoch)
+                    .array());
+            sha.update(engine);
+            transfer = ByteBuffer.wrap(sha.digest(request)).getLong();
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java runtime has SHA-256", e);
+        }
+    }
+
+    /// @param tokens that the block holds
+    long of(int blockIndex, int tokens) {
+        return DeviceChecksum.mix(transfer + ((long) blockIndex << Integer.SIZE | tokens));
+    }
+
+    /// The seeds of several blocks.
+    ///
+    /// @param numTokens tokens of the whole request
+    long[] of(int[] blockIndexes, int numTokens, int blockTokens) {
+        long[] seeds = new long[blockIndexes.length];
+        for (int i = 0; i < seeds.length; i++) {
+            seeds[i] = of(blockIndexes[i], Math.min(blockTokens, numTokens - blockIndexes[i] * blockTokens));
+        }
+        return seeds;
+    }
+}

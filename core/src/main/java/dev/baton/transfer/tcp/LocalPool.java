@@ -1,0 +1,135 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.PagedKv;
+import java.nio.ByteBuffer;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/// This side's pool, in host memory or on a device, as the connector reads and writes it.
+///
+/// Thread-safe. Owns the way to the device, not the pool.
+final class LocalPool implements AutoCloseable {
+    private final PagedKv pool;
+    private final @Nullable DeviceBlocks device;
+    private final boolean shares;
+
+    /// @param shares whether other processes of this host may read a device's pool, and this one theirs
+    LocalPool(PagedKv pool, boolean shares) {
+        this.pool = pool;
+        this.device = pool.isOnDevice() ? pool.openDeviceBlocks() : null;
+        this.shares = shares;
+    }
+
+    long blockBytes() {
+        return pool.blockBytes();
+    }
+
+    int blockTokens() {
+        return pool.blockTokens();
+    }
+
+    /// How other processes of this host can read the pool, and this one theirs.
+    DeviceBlocks.Offer offer() {
+        return sharing().map(DeviceBlocks::offer).orElse(DeviceBlocks.Offer.NONE);
+    }
+
+    /// The way to the device; empty if the pool is in host memory.
+    Optional<DeviceBlocks> device() {
+        return Optional.ofNullable(device);
+    }
+
+    /// The way to the device, if other processes of this host may read the pool and this one theirs.
+    Optional<DeviceBlocks> sharing() {
+        return shares ? device() : Optional.empty();
+    }
+
+    /// A window on one block at a time, for one thread at a time.
+    Window newWindow() {
+        return device == null ? new HostWindow() : new DeviceWindow(device);
+    }
+
+    @Override
+    public void close() {
+        if (device != null) {
+            device.close();
+        }
+    }
+
+    /// The bytes of a block, where the host can read and write them.
+    interface Window extends AutoCloseable {
+        /// A block's bytes, to be read until the next call.
+        ByteBuffer read(int block);
+
+        /// Where the bytes of a block go that has yet to come.
+        ByteBuffer fill(int block);
+
+        /// Brings what was filled into the pool.
+        void filled(int block);
+
+        @Override
+        void close();
+    }
+
+    private final class HostWindow implements Window {
+        @Override
+        public ByteBuffer read(int block) {
+            return pool.block(block).asByteBuffer();
+        }
+
+        @Override
+        public ByteBuffer fill(int block) {
+            return pool.block(block).asByteBuffer();
+        }
+
+        @Override
+        public void filled(int block) {
+            // it is there already
+        }
+
+        @Override
+        public void close() {
+            // nothing was taken
+        }
+    }
+
+    private static final class DeviceWindow implements Window {
+        private final DeviceBlocks device;
+        private DeviceBlocks.@Nullable Staging staging; // only a connection that carries blocks needs it
+
+        DeviceWindow(DeviceBlocks device) {
+            this.device = device;
+        }
+
+        private DeviceBlocks.Staging staging() {
+            if (staging == null) {
+                staging = device.newStaging();
+            }
+            return staging;
+        }
+
+        @Override
+        public ByteBuffer read(int block) {
+            staging().read(block);
+            return staging().segment().asByteBuffer();
+        }
+
+        @Override
+        public ByteBuffer fill(int block) {
+            return staging().segment().asByteBuffer();
+        }
+
+        @Override
+        public void filled(int block) {
+            staging().write(block);
+        }
+
+        @Override
+        public void close() {
+            if (staging != null) {
+                staging.close();
+                staging = null;
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.TensorException;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last
+/// connection that lets go closes it: the memory of a prefiller that has died is not given back before.
+///
+/// Thread-safe.
+final class PeerPools {
+    private static final Logger LOG = LoggerFactory.getLogger(PeerPools.class);
+
+    private final LocalPool local;
+    private final Map<String, Opened> opened = new HashMap<>();
+    private final Set<String> told = new HashSet<>();
+
+    PeerPools(LocalPool local) {
+        this.local = local;
+    }
+
+    private static final class Opened {
+        final DeviceBlocks.PeerPool pool;
+        int users;
+
+        Opened(DeviceBlocks.PeerPool pool) {
+            this.pool = pool;
+        }
+    }
+
+    /// Opens the pool that a peer has offered, or uses it once more; to be let go of with [#release].
+    ///
+    /// @return empty if blocks are to come over TCP; why is logged once for each engine
+    synchronized Optional<DeviceBlocks.PeerPool> acquire(Hello peer) {
+        Optional<DeviceBlocks> device = local.sharing();
+        if (device.isEmpty()) {
+            return Optional.empty(); // as it is meant to be: nothing to tell
+        }
+        Opened known = opened.get(peer.engineId());
+        if (known == null) {
+            Optional<String> obstacle = obstacle(local.offer(), peer.offer());
+            if (obstacle.isPresent()) {
+                tell(peer, obstacle.get());
+                return Optional.empty();
+            }
+            try {
+                known = new Opened(device.get().open(peer.offer()));
+            } catch (TensorException e) {
+                tell(peer, String.valueOf(e.getMessage()));
+                return Optional.empty();
+            }
+            opened.put(peer.engineId(), known);
+        }
+        known.users++;
+        return Optional.of(known.pool);
+    }
+
+    /// Why two pools cannot be reached from each other, if so. A handle of another host, or of another start of
+    /// this one, is never shown to the driver.
+    static Optional<String> obstacle(DeviceBlocks.Offer own, DeviceBlocks.Offer peer) {
+        if (own.isNone()) {
+            return Optional.of("this side offers nothing");
+        }
+        if (peer.isNone()) {
+            return Optional.of("the prefiller offers nothing to this host");
+        }
+        if (!own.host().equals(peer.host())) {
+            return Optional.of("the prefiller is on another host");
+        }
+        return peer.handle().isEmpty() || peer.numBlocks() <= 0
+                ? Optional.of("the prefiller's offer is not whole")
+                : Optional.empty();
+    }
+
+    private void tell(Hello peer, String why) {
+        if (told.size() < Limits.MAX_PEERS && told.add(peer.engineId())) {
+            LOG.info("KV blocks of engine {} come over TCP, not from GPU to GPU: {}", peer.engineId(), why);
+        }
+    }
+
+    synchronized void release(String engineId) {
+        Opened known = opened.get(engineId);
+        if (known != null && --known.users == 0) {
+            opened.remove(engineId);
+            known.pool.close();
+        }
+    }
+}
