@@ -3,8 +3,8 @@ package dev.baton.metrics;
 import java.util.concurrent.atomic.DoubleAdder;
 import java.util.concurrent.atomic.LongAdder;
 
-/// A histogram that any thread writes and any thread reads, kept by who observes. A reader may see an observation in
-/// its bucket and not yet in the sum. Thread-safe.
+/// A histogram that any thread writes and any thread reads, kept by who observes. A reader may see an
+/// observation in its bucket and not yet in the sum. Thread-safe.
 public final class SharedHistogram {
     private final double[] upperBounds;
     private final LongAdder[] counts; // (buckets), the last one without a bound

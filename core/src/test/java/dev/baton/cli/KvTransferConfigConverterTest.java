@@ -33,6 +33,21 @@ class KvTransferConfigConverterTest {
                         Map.of("lease_s", 5)));
     }
 
+    /// Of vLLM's connectors P2pNcclConnector alone reads it.
+    @Test
+    void bufferSizeGoesToTheConnectorThatHasOne() {
+        for (String size : new String[] {"\"8e9\"", "8e9", "8000000000"}) {
+            String config = "{\"kv_connector\":\"%s\",\"kv_role\":\"kv_both\",\"kv_buffer_size\":%s}";
+            Object read = converter
+                    .convert(config.formatted("P2pNcclConnector", size))
+                    .extra()
+                    .get("kv_buffer_size");
+            assertThat(Double.parseDouble(String.valueOf(read))).isEqualTo(8e9);
+            assertThat(converter.convert(config.formatted("TcpConnector", size)).extra())
+                    .isEmpty();
+        }
+    }
+
     @Test
     void whatIsNotSaidIsLeftToTheInstance() {
         KvTransferConfig config = converter.convert("{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"kv_both\"}");

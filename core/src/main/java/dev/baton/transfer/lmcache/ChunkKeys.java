@@ -31,6 +31,11 @@ record ChunkKeys(ChunkHasher hasher, int chunkTokens, String prefix, String suff
         };
     }
 
+    /// LMCache's name of the element type.
+    String dtype() {
+        return suffix.substring(1).replaceFirst("@.*", "");
+    }
+
     /// Bytes of the longest key of a request without tags.
     int maxBytes() {
         return (prefix + suffix).getBytes(StandardCharsets.UTF_8).length + MAX_HASH_LENGTH;

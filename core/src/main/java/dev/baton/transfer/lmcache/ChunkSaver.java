@@ -1,9 +1,11 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.wire.Threads;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -28,17 +30,20 @@ final class ChunkSaver implements AutoCloseable {
     private final ChunkKeys keys;
     private final Tiers tiers;
     private final Counters counters;
+    private final Optional<PdSender> sender;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment chunk;
     private final LinkedBlockingQueue<Task> queue = new LinkedBlockingQueue<>(Limits.MAX_WAITING_SAVES);
     private final Thread thread =
             Thread.ofPlatform().daemon().name("baton-kv-save").unstarted(this::runAll);
 
-    ChunkSaver(ChunkLayout layout, ChunkKeys keys, Tiers tiers, Counters counters) {
+    /// @param sender takes the chunks of requests that name a decoder
+    ChunkSaver(ChunkLayout layout, ChunkKeys keys, Tiers tiers, Counters counters, Optional<PdSender> sender) {
         this.layout = layout;
         this.keys = keys;
         this.tiers = tiers;
         this.counters = counters;
+        this.sender = sender;
         this.chunk = arena.allocate(layout.chunkBytes(), 64);
         thread.start();
     }
@@ -72,6 +77,9 @@ final class ChunkSaver implements AutoCloseable {
         if (task.end() > task.from()) {
             save(task);
         }
+        if (task.last() && sender.isPresent()) {
+            endHandOff(save, sender.get());
+        }
         if (task.last() && save.storedTokens() > 0) {
             tiers.touch(save.keys());
             // Words of LMCache's log.
@@ -88,6 +96,7 @@ final class ChunkSaver implements AutoCloseable {
         long startNanos = System.nanoTime();
         RequestSave save = task.save();
         List<GuardedTier> targets;
+        Optional<PdSender.Spec> decoder;
         boolean copied;
         try {
             if (save.isFenced()) {
@@ -95,7 +104,8 @@ final class ChunkSaver implements AutoCloseable {
             }
             String key = save.nextKey(keys.withTagsOf(save.request()), task.tokens(), task.end());
             targets = tiers.missing(key);
-            copied = !targets.isEmpty() && copy(task);
+            decoder = sender.flatMap(_ -> PdSender.Spec.of(save.request().params()));
+            copied = (decoder.isPresent() || !targets.isEmpty()) && copy(task);
         } finally {
             save.copied();
         }
@@ -104,7 +114,7 @@ final class ChunkSaver implements AutoCloseable {
         }
         counters.stores.increment();
         ChunkHead head = layout.head(task.end() - task.from());
-        boolean isStored = false;
+        boolean isStored = decoder.isPresent() && send(save, decoder.get(), head);
         for (GuardedTier tier : targets) {
             if (tier.put(save.keys().getLast(), head, chunk)) {
                 isStored = true;
@@ -116,6 +126,46 @@ final class ChunkSaver implements AutoCloseable {
             counters.stored(task.end() - task.from(), System.nanoTime() - startNanos);
         } else {
             counters.droppedSaves.increment();
+        }
+    }
+
+    /// Brings a chunk to the decoder of its request; if that fails, what follows is not brought either.
+    private boolean send(RequestSave save, PdSender.Spec decoder, ChunkHead head) {
+        try {
+            sender.orElseThrow().send(decoder, save.keys().getLast(), head, chunk);
+            save.handedKeys().add(save.keys().getLast());
+            counters.storedBytes.add(head.lengthBytes());
+            return true;
+        } catch (IOException e) {
+            LOG.warn("{} is not handed to its decoder: {}", save.request().requestId(), e.getMessage());
+            boolean _ = save.fence();
+            return false;
+        }
+    }
+
+    /// Tells the proxy that the decoder has all chunks, or the decoder that it will not get them.
+    private void endHandOff(RequestSave save, PdSender to) {
+        Optional<PdSender.Spec> decoder = PdSender.Spec.of(save.request().params());
+        if (decoder.isEmpty()) {
+            return;
+        }
+        try {
+            if (save.isFenced()) {
+                to.cancel(decoder.get(), save.handedKeys());
+            } else {
+                to.announce(decoder.get());
+            }
+        } catch (IOException e) {
+            LOG.warn("the hand-off of {} does not end well: {}", save.request().requestId(), e.getMessage());
+        }
+    }
+
+    /// Gives up a request whose chunks were to be saved: nothing of it is copied any more, and a decoder that
+    /// has some of them is told.
+    void abandon(RequestSave save) {
+        boolean _ = save.fence();
+        if (sender.isPresent()) {
+            boolean _ = queue.offer(new Task(save, new int[0], new int[0], 0, 0, true));
         }
     }
 
@@ -141,8 +191,10 @@ final class ChunkSaver implements AutoCloseable {
     /// Ends when the chunk at hand has; what waits is not saved. The tiers are to be disconnected before.
     @Override
     public void close() {
+        sender.ifPresent(PdSender::disconnect);
         thread.interrupt();
         Threads.awaitEnd(thread);
+        sender.ifPresent(PdSender::close);
         arena.close();
     }
 }

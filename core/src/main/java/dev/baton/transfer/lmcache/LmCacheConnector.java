@@ -32,21 +32,39 @@ public final class LmCacheConnector implements KvConnector {
     private final KvTransferConfig config;
     private final LmCacheOptions options;
     private final Counters counters = new Counters();
+    private final Optional<PdReceiver> receiver;
     private final Tiers tiers;
     private final LmCacheWorker worker;
     private final ChunkSaver saver;
     private final LmCacheScheduler scheduler;
 
     private LmCacheConnector(
-            KvTransferConfig config, LmCacheOptions options, KvCacheSpec spec, PagedKv pool, Consumer<KvEvent> sink) {
+            KvTransferConfig config,
+            LmCacheOptions options,
+            Optional<PdOptions> pd,
+            KvCacheSpec spec,
+            PagedKv pool,
+            Consumer<KvEvent> sink,
+            Map<String, String> environment) {
         this.config = config;
         this.options = options;
         ChunkLayout layout = new ChunkLayout(spec, pool, options.chunkTokens());
         ChunkKeys keys = ChunkKeys.of(options.hasher(), options.chunkTokens(), options.modelName(), pool.dtype());
-        this.tiers = Tiers.of(options, keys.maxBytes(), counters);
+        Optional<PdSender> sender = pd.filter(PdOptions::isSender)
+                .map(it -> new PdSender(it, environment, layout.chunkBytes(), keys.dtype(), options.blockingTimeout()));
+        this.receiver = pd.filter(it -> !it.isSender())
+                .map(it -> new PdReceiver(it, environment, layout.chunkBytes(), options.blockingTimeout()));
+        try {
+            this.tiers =
+                    Tiers.of(options, keys.maxBytes(), counters, receiver.map(Tier.class::cast), sender.isPresent());
+        } catch (RuntimeException e) {
+            sender.ifPresent(PdSender::close);
+            receiver.ifPresent(PdReceiver::close);
+            throw e;
+        }
         this.worker = new LmCacheWorker(options, layout, keys, tiers, counters, sink);
-        this.saver = new ChunkSaver(layout, keys, tiers, counters);
-        this.scheduler = new LmCacheScheduler(config.role(), options, worker, saver, counters, sink);
+        this.saver = new ChunkSaver(layout, keys, tiers, counters, sender);
+        this.scheduler = new LmCacheScheduler(config.role(), options, !tiers.isNone(), worker, saver, counters, sink);
     }
 
     /// Starts the connector, with the settings of this process's environment; see
@@ -82,7 +100,7 @@ public final class LmCacheConnector implements KvConnector {
             LOG.warn("PYTHONHASHSEED is not set and taken as 0; engines of LMCache must be given PYTHONHASHSEED=0, too,"
                     + " or pre_caching_hash_algorithm: sha256_cbor");
         }
-        return new LmCacheConnector(config, options, spec, pool, sink);
+        return new LmCacheConnector(config, options, PdOptions.of(settings), spec, pool, sink, environment);
     }
 
     @Override
@@ -104,6 +122,11 @@ public final class LmCacheConnector implements KvConnector {
     public void addTo(Metrics metrics) {
         counters.addTo(metrics);
         tiers.addTo(metrics);
+    }
+
+    /// Where prefillers write to, for tests.
+    Optional<PdReceiver> receiver() {
+        return receiver;
     }
 
     /// What was counted, for tests.

@@ -73,7 +73,8 @@ record LmCacheOptions(
                 diskBytes,
                 settings.text("remote_url"),
                 settings.flag("save_decode_cache", false),
-                settings.flag("save_unfull_chunk", false) && !settings.extraFlag("discard_partial_chunks"),
+                PdOptions.isEnabled(settings) // a decoder needs the whole prompt
+                        || (settings.flag("save_unfull_chunk", false) && !settings.extraFlag("discard_partial_chunks")),
                 settings.integer("min_retrieve_tokens", 0, 0, Integer.MAX_VALUE),
                 settings.extraInteger("skip_last_n_tokens", 0),
                 seconds(settings),

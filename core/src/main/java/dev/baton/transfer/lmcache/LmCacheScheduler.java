@@ -24,6 +24,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
 
     private final KvRole role;
     private final LmCacheOptions options;
+    private final boolean loads;
     private final LmCacheWorker worker;
     private final ChunkSaver saver;
     private final Counters counters;
@@ -34,12 +35,14 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
     LmCacheScheduler(
             KvRole role,
             LmCacheOptions options,
+            boolean loads,
             LmCacheWorker worker,
             ChunkSaver saver,
             Counters counters,
             Consumer<KvEvent> sink) {
         this.role = role;
         this.options = options;
+        this.loads = loads;
         this.worker = worker;
         this.saver = saver;
         this.counters = counters;
@@ -48,6 +51,9 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
 
     @Override
     public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
+        if (!loads) {
+            return 0;
+        }
         int end = Math.max(0, request.numTokens() - options.skipLastTokens());
         if (!options.saveUnfullChunk()) {
             end -= end % options.chunkTokens();
@@ -82,7 +88,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
 
     @Override
     public boolean asksStores() {
-        return true;
+        return loads;
     }
 
     @Override
@@ -136,7 +142,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
     public void preempted(KvRequest request) {
         RequestSave save = saves.remove(request.requestId());
         if (save != null) {
-            boolean _ = save.fence();
+            saver.abandon(save);
         }
     }
 
@@ -147,7 +153,7 @@ final class LmCacheScheduler implements KvConnector.SchedulerSide {
         RequestSave begun = saves.remove(request.requestId());
         if (!finished.completed() || !mayBeSaved(request)) {
             if (begun != null) {
-                boolean _ = begun.fence();
+                saver.abandon(begun);
             }
             return new KvHold.FreeNow(answer);
         }

@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
@@ -28,23 +29,17 @@ import org.snakeyaml.engine.v2.schema.CoreSchema;
 /// Baton has of its own (servers, controllers, GPU memory). Immutable, thread-safe.
 final class LmCacheSettings {
     /// Switches of parts that are not there; what is false is no trouble.
-    static final List<String> REFUSED_SWITCHES = List.of(
-            "enable_pd",
-            "enable_xpyd",
-            "enable_nixl",
-            "enable_p2p",
-            "enable_blending",
-            "enable_controller",
-            "use_layerwise");
+    static final List<String> REFUSED_SWITCHES =
+            List.of("enable_p2p", "enable_blending", "enable_controller", "use_layerwise");
 
     /// Other stores.
-    static final List<String> REFUSED_VALUES =
-            List.of("pd_role", "nixl_role", "gds_path", "maru_path", "weka_path", "external_lookup_client");
+    static final List<String> REFUSED_VALUES = List.of("gds_path", "maru_path", "weka_path", "external_lookup_client");
 
     private static final String FILE_VARIABLE = "LMCACHE_CONFIG_FILE";
     private static final String VARIABLE = "LMCACHE_";
     private static final String OVERRIDE = "lmcache.";
-    private static final Set<String> EXTRA_READ = Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name");
+    private static final Set<String> EXTRA_READ =
+            Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home");
     private static final Set<String> EXTRA_UNUSED = Set.of("use_native", "lmcache_rpc_port");
     private static final int MAX_FILE_BYTES = 1 << 20;
 
@@ -65,6 +60,7 @@ final class LmCacheSettings {
     static LmCacheSettings read(Map<String, Object> extra, Map<String, String> environment) {
         LmCacheSettings settings = new LmCacheSettings(extra);
         List<String> known = new ArrayList<>(LmCacheOptions.KEYS);
+        known.addAll(PdOptions.KEYS);
         known.addAll(REFUSED_SWITCHES);
         known.addAll(REFUSED_VALUES);
         for (String key : known) {
@@ -132,6 +128,11 @@ final class LmCacheSettings {
     }
 
     private void put(String key, @Nullable Object value, String origin) {
+        if (value instanceof Collection<?> list && PdOptions.LISTS.contains(key)) {
+            String text = list.stream().map(String::valueOf).collect(Collectors.joining(","));
+            values.put(key, new Value(text, origin));
+            return;
+        }
         if (value instanceof Map || value instanceof Collection) {
             throw wrong(key, "a list or a map", "one value", origin);
         }

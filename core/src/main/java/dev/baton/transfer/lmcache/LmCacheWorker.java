@@ -97,8 +97,7 @@ final class LmCacheWorker implements KvConnector.WorkerSide {
         @Override
         public void arrived(ChunkLoad load, int numTokens, long numBytes) {
             loads.remove(load.requestId(), load);
-            counters.loaded(
-                    numTokens, numBytes, Math.ceilDiv(numTokens, layout.blockTokens()), load.elapsedNanos());
+            counters.loaded(numTokens, numBytes, Math.ceilDiv(numTokens, layout.blockTokens()), load.elapsedNanos());
             sink.accept(new KvEvent.KvArrived(load.requestId(), numTokens, numBytes));
         }
 

@@ -17,6 +17,7 @@ final class RequestSave {
     private final Consumer<KvEvent> sink;
     private final ReentrantLock lock = new ReentrantLock();
     private final List<String> keys = new ArrayList<>(); // saver's thread only
+    private final List<String> handedKeys = new ArrayList<>(); // saver's thread only
     private long lastHash; // saver's thread only
     private int storedTokens; // saver's thread only
     private long storedBytes; // saver's thread only
@@ -141,6 +142,11 @@ final class RequestSave {
     /// Keys so far. Saver's thread only.
     List<String> keys() {
         return keys;
+    }
+
+    /// Keys of the chunks that the request's decoder has. Saver's thread only, which adds to them.
+    List<String> handedKeys() {
+        return handedKeys;
     }
 
     /// Counts a chunk that was stored. Saver's thread only.

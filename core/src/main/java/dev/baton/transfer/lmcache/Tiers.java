@@ -26,10 +26,19 @@ final class Tiers implements Closeable {
         this.cpu = cpu;
     }
 
-    /// @param maxKeyBytes bytes of the longest key
-    /// @throws TransferException if a tier cannot be had, or there is none
+    /// Tiers without prefill and decode; see below.
     static Tiers of(LmCacheOptions options, int maxKeyBytes, Counters counters) {
+        return of(options, maxKeyBytes, counters, Optional.empty(), false);
+    }
+
+    /// @param maxKeyBytes bytes of the longest key
+    /// @param receiver where chunks of prefillers arrive
+    /// @param mayBeNone whether there need be no tier
+    /// @throws TransferException if a tier cannot be had, or there is none
+    static Tiers of(
+            LmCacheOptions options, int maxKeyBytes, Counters counters, Optional<Tier> receiver, boolean mayBeNone) {
         List<GuardedTier> tiers = new ArrayList<>();
+        receiver.ifPresent(tier -> tiers.add(new GuardedTier(tier, counters)));
         Optional<GuardedTier> memory = Optional.empty();
         Optional<CpuTier> cpu = Optional.empty();
         if (options.localCpuBytes() > 0) {
@@ -48,7 +57,7 @@ final class Tiers implements Closeable {
             tiers.forEach(GuardedTier::close);
             throw e;
         }
-        if (tiers.isEmpty()) {
+        if (tiers.isEmpty() && !mayBeNone) {
             throw new TransferException(
                     "LMCacheConnectorV1 has nowhere to keep chunks: set local_cpu, local_disk or remote_url");
         }
@@ -68,8 +77,7 @@ final class Tiers implements Closeable {
         cpu.map(CpuTier::memory).ifPresent(chunks -> {
             metrics.gauge("lmcache:local_cache_usage", "Bytes of chunks in memory.", chunks::usedBytes);
             metrics.gauge("lmcache:local_cpu_hot_cache_count", "Chunks in memory.", chunks::numChunks);
-            metrics.counter(
-                    "lmcache:local_cpu_evict_keys_count", "Chunks that went to make room.", chunks::numEvicted);
+            metrics.counter("lmcache:local_cpu_evict_keys_count", "Chunks that went to make room.", chunks::numEvicted);
         });
     }
 
@@ -107,6 +115,11 @@ final class Tiers implements Closeable {
 
     boolean contains(String key) {
         return tiers.stream().anyMatch(tier -> tier.contains(key));
+    }
+
+    /// Whether there is nothing to look into.
+    boolean isNone() {
+        return tiers.isEmpty();
     }
 
     /// The tiers that have not got a chunk.

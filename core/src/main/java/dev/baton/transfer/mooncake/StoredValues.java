@@ -51,7 +51,7 @@ public final class StoredValues {
                     .send(wire, "Host: %s:%d\r\n".formatted(host, port), timeout);
             answer = HttpMessage.receive(wire, timeout);
         }
-        String[] words = answer.startLine().split(" ");
+        String[] words = answer.startLine().split(" ", -1);
         String status = words.length < 2 ? "" : words[1];
         if (status.equals("404")) {
             return Optional.empty();

@@ -232,7 +232,7 @@ final class HelperStore implements ObjectStore {
             abort();
             throw new IOException("\"%s\" took longer than %d ms".formatted(what, limit.toMillis()), e);
         } catch (ExecutionException e) {
-            throw new IOException(String.valueOf(e.getCause().getMessage()), e);
+            throw new IOException(reason(e), e);
         } catch (InterruptedException e) {
             abort();
             Thread.currentThread().interrupt();
@@ -240,11 +240,16 @@ final class HelperStore implements ObjectStore {
         }
     }
 
+    private static String reason(ExecutionException e) {
+        Throwable cause = e.getCause();
+        return String.valueOf(cause == null ? e.getMessage() : cause.getMessage());
+    }
+
     private static long[] parse(String results, int numResults) throws IOException {
         if (results.startsWith("!")) {
             throw new IOException("Mooncake's client fails: " + results.substring(1));
         }
-        String[] words = results.split("\t");
+        String[] words = results.split("\t", -1);
         if (words.length != numResults) {
             throw new IOException("the helper answers %d results for %d".formatted(words.length, numResults));
         }

@@ -35,6 +35,8 @@ final class StoreClient implements AutoCloseable {
     /// What is done with a client.
     @FunctionalInterface
     interface Use<T> {
+        /// Does it.
+        ///
         /// @param area memory of the caller's alone
         /// @param offset where it begins in [ObjectStore#memory()]
         T with(ObjectStore store, MemorySegment area, long offset) throws IOException;

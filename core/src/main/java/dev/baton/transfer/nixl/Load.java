@@ -32,7 +32,7 @@ final class Load {
     private boolean readFailed; // not only cancelled, or refused by what was read
     private @Nullable RemotePool remote;
     private String agentName = "";
-    private NixlAgent.@Nullable Read read;
+    private NixlAgent.@Nullable Transfer read;
     private @Nullable MemorySegment staging;
     private long readSinceNanos;
     private int next; // block of this pool, or of the peer, that is read next
@@ -169,7 +169,7 @@ final class Load {
         if (failure.isPresent()) {
             return ended(stagings);
         }
-        NixlAgent.Read current = read;
+        NixlAgent.Transfer current = read;
         if (current == null) {
             if (next >= end(from)) {
                 return complete(from) && ended(stagings);
@@ -214,7 +214,7 @@ final class Load {
     }
 
     private boolean ended(Stagings stagings) {
-        NixlAgent.Read current = read;
+        NixlAgent.Transfer current = read;
         if (current != null && !current.end()) {
             return false;
         }

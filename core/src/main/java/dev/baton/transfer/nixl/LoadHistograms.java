@@ -25,8 +25,8 @@ final class LoadHistograms {
     void observe(Load load) {
         xferSeconds.observe(load.elapsedNanos() / 1e9);
         postSeconds.observe(load.postNanos() / 1e9);
-        bytes.observe(load.numBytes());
-        descriptors.observe(load.numDescriptors());
+        bytes.observe((double) load.numBytes());
+        descriptors.observe((double) load.numDescriptors());
     }
 
     void addTo(Metrics metrics) {

@@ -7,32 +7,36 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import dev.baton.transfer.TransferException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 
 /// One NIXL agent with UCX as its backend: memory that others may read, agents that this one may read from, and
 /// notifications to and from them.
 ///
 /// Owned by the thread that created it: every method, [#close] too, is to be called by that thread, because NIXL's
 /// agents are not thread-safe. Memory that was registered must outlive the agent.
-final class NixlAgent implements AutoCloseable {
+public final class NixlAgent implements AutoCloseable {
     /// Main memory, in NIXL's numbering.
-    static final int DRAM = 0;
+    public static final int DRAM = 0;
     /// Memory of a GPU.
-    static final int VRAM = 1;
+    public static final int VRAM = 1;
 
     private static final int READ = 0;
+    private static final int WRITE = 1;
     private static final int MAX_NAME_BYTES = 4_096;
 
-    /// Where a read stands.
-    enum Status {
+    /// Where a transfer stands.
+    public enum Status {
         IN_PROGRESS,
         DONE,
         FAILED
     }
 
     /// A message from another agent.
-    record Notification(String agent, byte[] message) {}
+    public record Notification(String agent, byte[] message) {}
 
     private final NixlLibrary nixl;
     private final Arena arena = Arena.ofConfined();
@@ -43,6 +47,16 @@ final class NixlAgent implements AutoCloseable {
     private final MemorySegment backend;
     private final MemorySegment options;
     private final MemorySegment notifications;
+
+    /// Starts an agent with the library that is found; see [NixlHome#find].
+    ///
+    /// @param home where NIXL is, if that was given
+    /// @param environment like [System#getenv()]
+    /// @param name unique among the agents that meet
+    /// @throws TransferException if there is no library, or NIXL cannot start with UCX
+    public static NixlAgent start(Optional<Path> home, Map<String, String> environment, String name) {
+        return new NixlAgent(NixlLibrary.load(NixlHome.find(home, environment)), name);
+    }
 
     /// @param name unique among the agents that meet
     /// @throws TransferException if NIXL cannot start with UCX
@@ -67,8 +81,8 @@ final class NixlAgent implements AutoCloseable {
         }
     }
 
-    /// Lets others read the memory, and this agent read into it.
-    void register(MemorySegment memory) {
+    /// Lets others read and write the memory, and this agent read into it and write from it.
+    public void register(MemorySegment memory) {
         try {
             check("create_reg_dlist", (int) nixl.createRegList.invokeExact(DRAM, out));
             MemorySegment list = out.get(ADDRESS, 0);
@@ -82,7 +96,7 @@ final class NixlAgent implements AutoCloseable {
     }
 
     /// What another agent needs to read here; changes with each registration.
-    byte[] metadata() {
+    public byte[] metadata() {
         try {
             check("get_local_md", (int) nixl.localMetadata.invokeExact(agent, out, size));
             MemorySegment data = out.get(ADDRESS, 0);
@@ -98,7 +112,7 @@ final class NixlAgent implements AutoCloseable {
     ///
     /// @return its name
     /// @throws TransferException if the metadata are not ones that this NIXL reads
-    String load(byte[] metadata) {
+    public String load(byte[] metadata) {
         try (Arena call = Arena.ofConfined()) {
             check("load_remote_md", (int) nixl.loadRemoteMetadata.invokeExact(
                     agent, call.allocateFrom(JAVA_BYTE, metadata), (long) metadata.length, out));
@@ -112,7 +126,7 @@ final class NixlAgent implements AutoCloseable {
     }
 
     /// Forgets another agent; nothing may be in flight from it.
-    void forget(String remoteAgent) {
+    public void forget(String remoteAgent) {
         try (Arena call = Arena.ofConfined()) {
             // An agent that is gone already is forgotten too.
             int _ = (int) nixl.invalidateRemoteMetadata.invokeExact(agent, call.allocateFrom(remoteAgent));
@@ -126,7 +140,22 @@ final class NixlAgent implements AutoCloseable {
     /// @param remoteMemory [#DRAM] or [#VRAM]
     /// @param remoteDevice the peer's device
     /// @throws TransferException if NIXL refuses it; nothing is under way then
-    Read read(String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
+    Transfer read(String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
+        return begin(READ, remoteAgent, remoteMemory, remoteDevice, pieces);
+    }
+
+    /// Begins to write one piece into another agent's memory; see [#read].
+    ///
+    /// @param local address of registered memory here
+    /// @param remote address of registered memory there
+    public Transfer write(
+            String remoteAgent, int remoteMemory, long remoteDevice, long local, long remote, long length) {
+        Descriptors piece = new Descriptors();
+        piece.add(local, remote, length);
+        return begin(WRITE, remoteAgent, remoteMemory, remoteDevice, piece);
+    }
+
+    private Transfer begin(int operation, String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
         MemorySegment here = MemorySegment.NULL;
         MemorySegment there = MemorySegment.NULL;
         try (Arena call = Arena.ofConfined()) {
@@ -142,22 +171,21 @@ final class NixlAgent implements AutoCloseable {
                             nixl.addDescriptor.invokeExact(there, pieces.remote(i), pieces.length(i), remoteDevice));
                 }
                 check("create_xfer_req", (int) nixl.createTransfer.invokeExact(
-                        agent, READ, here, there, call.allocateFrom(remoteAgent), out, options));
+                        agent, operation, here, there, call.allocateFrom(remoteAgent), out, options));
             } finally {
                 destroyList(here);
                 destroyList(there);
             }
-            Read read = new Read(out.get(ADDRESS, 0));
-            read.status = Status.IN_PROGRESS;
-            int status = (int) nixl.postTransfer.invokeExact(agent, read.request, options);
+            Transfer transfer = new Transfer(out.get(ADDRESS, 0));
+            int status = (int) nixl.postTransfer.invokeExact(agent, transfer.request, options);
             if (status < 0) {
-                read.end();
+                transfer.end();
                 throw new TransferException("NIXL: post_xfer_req failed with status " + status);
             }
-            read.status = status == 0 ? Status.DONE : Status.IN_PROGRESS;
-            return read;
+            transfer.status = status == 0 ? Status.DONE : Status.IN_PROGRESS;
+            return transfer;
         } catch (Throwable t) {
-            throw NixlLibrary.failed("read", t);
+            throw NixlLibrary.failed("a transfer", t);
         }
     }
 
@@ -167,17 +195,18 @@ final class NixlAgent implements AutoCloseable {
         }
     }
 
-    /// One read under way; to be ended with [#end].
-    final class Read {
+    /// One read or write under way; to be ended with [#end].
+    public final class Transfer {
         private final MemorySegment request;
         private Status status = Status.IN_PROGRESS;
         private boolean ended;
 
-        private Read(MemorySegment request) {
+        private Transfer(MemorySegment request) {
             this.request = request;
         }
 
-        Status status() {
+        /// Where it stands.
+        public Status status() {
             if (status == Status.IN_PROGRESS) {
                 try {
                     int now = (int) nixl.transferStatus.invokeExact(agent, request);
@@ -192,7 +221,7 @@ final class NixlAgent implements AutoCloseable {
         /// Gives the request back; one that is under way is cancelled, if NIXL can do that now.
         ///
         /// @return whether nothing is written any more; if not, call it again later
-        boolean end() {
+        public boolean end() {
             if (!ended) {
                 try {
                     ended = (int) nixl.releaseTransfer.invokeExact(agent, request) == 0;
@@ -224,7 +253,7 @@ final class NixlAgent implements AutoCloseable {
     }
 
     /// Takes the messages that have come, in order for each agent.
-    List<Notification> notifications() {
+    public List<Notification> notifications() {
         try {
             check("get_notifs", (int) nixl.fetchNotifications.invokeExact(agent, notifications, options));
             check("notif_map_size", (int) nixl.numAgents.invokeExact(notifications, size));
@@ -255,7 +284,7 @@ final class NixlAgent implements AutoCloseable {
         }
     }
 
-    /// Ends the agent. Reads that are under way end with it.
+    /// Ends the agent. Transfers that are under way end with it.
     @Override
     public void close() {
         try {

@@ -20,6 +20,9 @@ final class Control {
     /// A tensor is wanted.
     static final String GET = "GET";
 
+    /// Baton's: a decoder waits for a tensor, and is answered if it will not be pushed.
+    static final String WAIT = "WAIT";
+
     /// Baton's: nobody wants the tensor any more.
     static final String RELEASE = "RELEASE";
 

@@ -11,7 +11,6 @@ import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.net.ProtocolException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.Map;
@@ -216,8 +215,8 @@ final class Loads implements Closeable {
             arrivals.await(decided.tensorId(), wake);
             try {
                 peer.open();
-                peer.awaitEnd(timeout);
-                throw new ProtocolException("it says something that nobody asked for");
+                return new Outcome.Failed(
+                        "the prefiller does not push the blocks: " + peer.awaitRefusal(decided.tensorId(), timeout));
             } catch (IOException e) {
                 Optional<Outcome> outcome = arrivals.take(decided.tensorId());
                 if (outcome.isPresent()) {

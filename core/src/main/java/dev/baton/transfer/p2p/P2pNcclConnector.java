@@ -3,6 +3,7 @@ package dev.baton.transfer.p2p;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -36,6 +37,7 @@ public final class P2pNcclConnector implements KvConnector {
     private final KvLeases leases;
     private final Arrivals arrivals;
     private final Offers offers;
+    private final Refusals refusals = new Refusals();
     private final Peers peers;
     private final PeerServer server;
     private final Pushes pushes;
@@ -75,6 +77,7 @@ public final class P2pNcclConnector implements KvConnector {
                     leases,
                     arrivals,
                     offers,
+                    refusals,
                     counters,
                     expiry::schedule);
         } catch (TransferException e) {
@@ -83,7 +86,7 @@ public final class P2pNcclConnector implements KvConnector {
         }
         this.self = new Endpoint(config.ip(), server.port());
         this.peers = new Peers(peer -> new PeerConnection(peer, self, compatibility, options));
-        this.pushes = new Pushes(pool, options.sendType(), leases, peers, counters);
+        this.pushes = new Pushes(pool, options.sendType(), leases, peers, refusals, counters);
         this.loads = new Loads(pool, options, arrivals, peers, server::isForeign, counters, sink);
         this.scheduler = new P2pScheduler(
                 self,
@@ -105,6 +108,8 @@ public final class P2pNcclConnector implements KvConnector {
             Consumer<KvEvent> sink) {
         BlockShape.checkForMessages(spec, pool);
         P2pOptions options = P2pOptions.from(config.extra());
+        Exposure.check(
+                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
         SortedMap<String, String> fields = BlockShape.fields(spec, compatibility);
         fields.put("send_type", options.fetches() ? "GET" : "PUT or PUT_ASYNC");
         return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, sink);

@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.ExtraConfig;
 import dev.baton.transfer.TransferException;
 import java.time.Duration;
@@ -23,6 +24,7 @@ import java.util.Set;
 /// @param leaseDuration `kv_lease_duration`: how long a prefiller keeps blocks, and a decoder what nobody asks for
 /// @param maxConnections `kv_max_connections`: connections accepted at a time
 /// @param allowedHosts `kv_allowed_hosts`: hosts that a request's id may name; any if it is empty
+/// @param trustedNetwork `kv_trusted_network`: whether the port may listen beyond this machine
 record P2pOptions(
         SendType sendType,
         Optional<Endpoint> proxy,
@@ -34,7 +36,8 @@ record P2pOptions(
         Duration loadTimeout,
         Duration leaseDuration,
         int maxConnections,
-        Set<String> allowedHosts) {
+        Set<String> allowedHosts,
+        boolean trustedNetwork) {
 
     /// How blocks come to the decoder.
     enum SendType {
@@ -70,7 +73,8 @@ record P2pOptions(
             LOAD_TIMEOUT,
             LEASE_DURATION,
             MAX_CONNECTIONS,
-            ALLOWED_HOSTS);
+            ALLOWED_HOSTS,
+            Exposure.TRUSTED_NETWORK);
     private static final Set<String> IGNORED = Set.of("nccl_num_channels");
 
     private static final long MAX_BYTES = 1L << 50;
@@ -101,7 +105,8 @@ record P2pOptions(
                 extra.seconds(LOAD_TIMEOUT, Duration.ofSeconds(30)),
                 extra.seconds(LEASE_DURATION, Duration.ofSeconds(60)),
                 (int) extra.count(MAX_CONNECTIONS, 1, 10_000, 256),
-                extra.hosts(ALLOWED_HOSTS));
+                extra.hosts(ALLOWED_HOSTS),
+                extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 
     private static SendType sendType(String name) {

@@ -173,12 +173,14 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
                 || finished.numComputedTokens() < request.numTokens()
                 || blocks == 0
                 || blocks > finished.blockIds().length) {
+            actions.pushes().refuse(Control.tensorId(request.externalId()), "its prefill did not complete");
             return new KvHold.FreeNow();
         }
         Optional<KvLease> lease =
                 leases.register(request.requestId(), Arrays.copyOf(finished.blockIds(), blocks), request.numTokens());
         if (lease.isEmpty()) {
             LOG.warn("request {}: not handed over: its id is held already", request.requestId());
+            actions.pushes().refuse(Control.tensorId(request.externalId()), "its id is held already");
             return new KvHold.FreeNow();
         }
         String tensorId = Control.tensorId(request.externalId());

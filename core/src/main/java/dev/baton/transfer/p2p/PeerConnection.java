@@ -213,9 +213,16 @@ final class PeerConnection implements Closeable {
         wire.flush(options.peerTimeout());
     }
 
-    /// Waits while the peer is there; for an [#abort].
-    void awaitEnd(Duration timeout) throws IOException {
-        channel.receive(options.peerTimeout(), options.peerTimeout().dividedBy(PINGS_PER_SILENCE), timeout);
+    /// Waits while the peer is there and means to push a tensor; for an [#abort].
+    ///
+    /// @return why it will not push it
+    String awaitRefusal(String tensorId, Duration timeout) throws IOException {
+        Map<String, Object> message = Control.message(Control.WAIT);
+        message.put(Control.TENSOR_ID, tensorId);
+        channel.send(MsgPack.write(message));
+        Duration pingEvery = options.peerTimeout().dividedBy(PINGS_PER_SILENCE);
+        return reason(MsgPack.map(
+                "the answer of " + peer, Zmtp.single(channel.receive(options.peerTimeout(), pingEvery, timeout))));
     }
 
     /// Makes the owner stop soon; from any thread.

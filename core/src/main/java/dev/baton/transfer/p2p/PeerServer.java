@@ -39,6 +39,7 @@ final class PeerServer implements Closeable {
     private final KvLeases leases;
     private final Arrivals arrivals;
     private final Offers offers;
+    private final Refusals refusals;
     private final Counters counters;
     private final Runnable onDeadline;
     private final ZmtpServer server;
@@ -59,6 +60,7 @@ final class PeerServer implements Closeable {
             KvLeases leases,
             Arrivals arrivals,
             Offers offers,
+            Refusals refusals,
             Counters counters,
             Runnable onDeadline) {
         this.pool = pool;
@@ -68,6 +70,7 @@ final class PeerServer implements Closeable {
         this.leases = leases;
         this.arrivals = arrivals;
         this.offers = offers;
+        this.refusals = refusals;
         this.counters = counters;
         this.onDeadline = onDeadline;
         try {
@@ -101,6 +104,7 @@ final class PeerServer implements Closeable {
             case Control.NEW -> refuseNccl(from);
             case Control.PUT -> put(from, message);
             case Control.GET -> get(from, message);
+            case Control.WAIT -> refusals.waitsFor(tensorId(message), from);
             case Control.RELEASE -> release(message);
             default -> throw new ProtocolException("a control message with an unknown cmd");
         }

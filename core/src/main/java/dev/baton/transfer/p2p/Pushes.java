@@ -28,14 +28,16 @@ final class Pushes implements Closeable {
     private final TensorShape shape;
     private final KvLeases leases;
     private final Peers peers;
+    private final Refusals refusals;
     private final Counters counters;
     private final ThreadPoolExecutor threads;
 
-    Pushes(PagedKv pool, SendType sendType, KvLeases leases, Peers peers, Counters counters) {
+    Pushes(PagedKv pool, SendType sendType, KvLeases leases, Peers peers, Refusals refusals, Counters counters) {
         this.pool = pool;
         this.shape = new TensorShape(pool);
         this.leases = leases;
         this.peers = peers;
+        this.refusals = refusals;
         this.counters = counters;
         int size = sendType == SendType.PUT_ASYNC ? ASYNC_THREADS : 1;
         this.threads = new ThreadPoolExecutor(
@@ -50,23 +52,35 @@ final class Pushes implements Closeable {
 
     /// Pushes the blocks of a lease; returns at once.
     void start(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) {
+        execute(() -> run(tensorId, decoder, lease, promptDigest));
+    }
+
+    /// Tells a decoder that waits that a prompt will not come; returns at once.
+    void refuse(String tensorId, String reason) {
+        execute(() -> refusals.refused(tensorId, reason));
+    }
+
+    private void execute(Runnable task) {
         try {
-            threads.execute(() -> run(tensorId, decoder, lease, promptDigest));
+            threads.execute(task);
         } catch (RejectedExecutionException e) {
-            LOG.debug("{} is not pushed: the connector was closed", lease.requestId());
+            LOG.debug("nothing is pushed any more: the connector was closed");
         }
     }
 
     private void run(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) {
         try {
             push(tensorId, decoder, lease, promptDigest);
+            refusals.pushed(tensorId);
             counters.bytesSent.add(lease.numBlocks() * pool.blockBytes());
         } catch (IOException e) {
             counters.failedTransfers.increment();
             LOG.warn("the blocks of {} were not pushed: {}", lease.requestId(), e.getMessage());
+            refusals.refused(tensorId, "pushing them failed: " + e.getMessage());
         } catch (RuntimeException | OutOfMemoryError e) {
             counters.failedTransfers.increment();
             LOG.error("pushing the blocks of {} failed", lease.requestId(), e);
+            refusals.refused(tensorId, "pushing them failed: " + e);
         } finally {
             leases.release(lease.handle());
         }

@@ -122,8 +122,7 @@ class LmCacheOptionsTest {
             blocking_timeout_secs: 0             | blocking_timeout_secs is "0"
             remote_serde: cachegen               | remote_serde is "cachegen"
             cache_policy: LFU                    | cache_policy is "LFU"
-            enable_pd: true                      | enable_pd is true
-            enable_nixl: True                    | enable_nixl is true
+            enable_p2p: True                     | enable_p2p is true
             use_layerwise: true                  | use_layerwise is true
             gds_path: /mnt/x                     | gds_path is set
             local_disk: "file:///a/,file:///b/"  | needed: one folder

@@ -20,11 +20,11 @@ import dev.baton.wire.ZmtpRequests;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
-import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
@@ -65,6 +65,7 @@ class NixlConnectorTest {
                     .contains("vllm:nixl_bytes_transferred_sum %s\n".formatted((double) bytes))
                     .contains("vllm:nixl_num_descriptors_sum %s\n"
                             .formatted((double) decoder.connector.stats().numDescriptors()));
+            assertThat(prefiller.nextEvent()).isEqualTo(new KvEvent.LeaseReleased("p"));
         }
     }
 
@@ -195,7 +196,7 @@ class NixlConnectorTest {
                                 metadata.lengths()[layer]);
                     }
                 }
-                NixlAgent.Read read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
+                NixlAgent.Transfer read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
                 await().until(() -> read.status() != NixlAgent.Status.IN_PROGRESS);
                 assertThat(read.status()).isEqualTo(NixlAgent.Status.DONE);
                 assertThat(read.end()).isTrue();

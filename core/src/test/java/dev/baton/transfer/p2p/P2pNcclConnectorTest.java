@@ -271,6 +271,29 @@ class P2pNcclConnectorTest {
         }
     }
 
+    /// Whether the decoder asks before or after the prefill has ended in vain.
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void loadEndsWithAPrefillThatDidNotComplete(boolean decoderFirst) throws Exception {
+        try (P2pInstance prefiller = P2pInstance.prefiller(Map.of());
+                P2pInstance decoder = P2pInstance.decoder(Map.of())) {
+            String id = P2pInstance.id(prefiller.address(), decoder.address(), "abc");
+            KvRequest decode = P2pInstance.leg("d", id, 32);
+            if (decoderFirst) {
+                decoder.load(decode, new int[] {3, 4}, 0);
+                Thread.sleep(300); // let it ask, most likely
+            }
+            assertThat(prefiller.finished(P2pInstance.leg("p", id, 32), new int[] {1}, 16, false))
+                    .isEqualTo(FREE);
+            if (!decoderFirst) {
+                decoder.load(decode, new int[] {3, 4}, 0);
+            }
+            KvEvent event = decoder.nextEvent(5_000);
+            assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
+            assertThat(((KvEvent.KvFailed) event).reason()).contains("its prefill did not complete");
+        }
+    }
+
     @Test
     void pushThatDoesNotComeInTimeIsAFailure() {
         try (P2pInstance prefiller = P2pInstance.prefiller(Map.of());

@@ -11,11 +11,15 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.RemotePrefill;
+import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.lang.management.OperatingSystemMXBean;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
@@ -31,19 +35,22 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.RepeatedTest;
+import org.junit.jupiter.api.RepetitionInfo;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.io.TempDir;
 
 /// Hand-offs over a network that damages, loses, repeats and mixes up what it carries, from prefillers that
-/// restart: whatever arrives is what was held, nothing waits for ever, and nothing is left.
+/// restart: whatever arrives is what was held, nothing waits for ever, and nothing is left. Half of the faults
+/// meet instances without a shared key, half of them such as have one.
 ///
-/// The seed is `baton.faults.seed`, the number of faults `baton.faults`; `scripts/simulate-faults` sets both.
+/// The first seed is `baton.faults.seed`, the number of faults `baton.faults`; `scripts/simulate-faults` sets both.
 @ExtendWith(KvThreads.class)
 @Timeout(value = 30, unit = TimeUnit.MINUTES)
 class TcpSimulationTest {
-    private static final long SEED = Long.getLong("baton.faults.seed", 1);
-    private static final long FAULTS = Long.getLong("baton.faults", 10_000);
+    private static final long FIRST_SEED = Long.getLong("baton.faults.seed", 1);
+    private static final long FAULTS = Long.getLong("baton.faults", 10_000) / 2;
 
     private static final int LOADS_AT_A_TIME = 48;
     private static final int MOST_BLOCKS = 8;
@@ -54,21 +61,35 @@ class TcpSimulationTest {
     private static final Map<String, Object> SETTINGS = Map.of(
             "kv_lease_duration", 0.5, "kv_lease_extension", 0.5, "kv_heartbeat_interval", 0.1, "kv_peer_timeout", 5);
 
-    private final SimulatedNetwork network = new SimulatedNetwork(SEED);
+    private final long seed;
+    private final Map<String, Object> settings = new HashMap<>(SETTINGS);
+    private final SimulatedNetwork network;
     private final ReentrantReadWriteLock prefillerLock = new ReentrantReadWriteLock();
     private final AtomicInteger begun = new AtomicInteger();
     private final AtomicInteger arrived = new AtomicInteger();
     private final AtomicInteger failed = new AtomicInteger();
     private final AtomicInteger restarts = new AtomicInteger();
     private final Queue<TestInstance> former = new ConcurrentLinkedQueue<>();
-    private final TestInstance decoder = instance(KvRole.KV_CONSUMER, "decoder", 0);
-    private final Events loads = new Events(decoder);
-    private Prefiller prefiller = new Prefiller(1); // guarded by prefillerLock
+    private final TestInstance decoder;
+    private final Events loads;
+    private Prefiller prefiller; // guarded by prefillerLock
+
+    TcpSimulationTest(RepetitionInfo repetition, @TempDir Path directory) throws IOException {
+        seed = FIRST_SEED + repetition.getCurrentRepetition() - 1;
+        network = new SimulatedNetwork(seed);
+        if (repetition.getCurrentRepetition() > 1) {
+            Path key = Files.writeString(directory.resolve("key"), "0123456789abcdef".repeat(4));
+            settings.put(TcpOptions.KEY_FILE, key.toString());
+        }
+        decoder = instance(KvRole.KV_CONSUMER, "decoder", 0);
+        loads = new Events(decoder);
+        prefiller = new Prefiller(1);
+    }
 
     private TestInstance instance(KvRole role, String engineId, int port) {
         return new TestInstance(
                 new KvTransferConfig(
-                        TcpConnector.NAME, role, engineId, "simulated", port, KvLoadFailurePolicy.RECOMPUTE, SETTINGS),
+                        TcpConnector.NAME, role, engineId, "simulated", port, KvLoadFailurePolicy.RECOMPUTE, settings),
                 new KvCacheSpec(
                         "m",
                         "float32",
@@ -153,7 +174,7 @@ class TcpSimulationTest {
     }
 
     private void work(int slot, boolean faulty) throws InterruptedException {
-        Random random = new Random(SEED * 31 + slot);
+        Random random = new Random(seed * 31 + slot);
         int[] blocks =
                 IntStream.range(slot * MOST_BLOCKS, (slot + 1) * MOST_BLOCKS).toArray();
         for (int block : blocks) {
@@ -259,7 +280,7 @@ class TcpSimulationTest {
         }
     }
 
-    @Test
+    @RepeatedTest(2)
     void whateverTheNetworkDoesBlocksAreRightOrRefusedAndNothingIsLeft() throws Exception {
         long start = System.nanoTime();
         double cpuBefore = cpuSeconds();
@@ -272,8 +293,9 @@ class TcpSimulationTest {
                 .as("loads that arrive once the network is well")
                 .isGreaterThan(2 * LOADS_AT_A_TIME);
         System.err.printf(
-                "seed %d: %d faults %s and %d restarts in %d loads, of which %d arrived; %.1f s, %.1f s of CPU%n",
-                SEED,
+                "seed %d, %s: %d faults %s and %d restarts in %d loads, of which %d arrived; %.1f s, %.1f s of CPU%n",
+                seed,
+                settings.containsKey(TcpOptions.KEY_FILE) ? "with a key" : "without a key",
                 network.numFaults(),
                 network.faults(),
                 restarts.get(),

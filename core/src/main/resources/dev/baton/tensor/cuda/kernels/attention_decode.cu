@@ -13,6 +13,9 @@
 // way by then, without waiting for any of that. A block takes its first two items by its number, the others from a
 // counter.
 //
+// Macros: HEAD_DIM, a multiple of 16 up to 256; SPLIT_TOKENS, a multiple of 64 up to 2048, the unit of the results' order
+// of sums; STAGES, 2 or more tiles of shared memory a warp.
+//
 // Launch: any grid, best as many blocks as the chip holds at once; block 160, shared memory STAGES * STAGE_BYTES * 4
 // + heads / kvHeads * (18 * HEAD_DIM + 16) bytes. heads / kvHeads <= 16, sequences <= 256, slots <= 65535, blockTokens a power of two from
 // 16 on. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32 with a slot for each split of each
@@ -37,6 +40,9 @@
 #define STEPS (HEAD_DIM / 16)  // of the product over a head
 #define COLUMNS (HEAD_DIM / 8) // tiles of 8 output columns
 #define MAX_SEQUENCES 256
+#if SPLIT_TOKENS % 64 != 0 || SPLIT_TOKENS > 2048
+#error "SPLIT_TOKENS must be a multiple of 64 up to 2048: a lane of a warp looks up the block of one of its tiles"
+#endif
 #define TILES (SPLIT_TOKENS / TILE)
 #define TILES_PER_WARP (TILES / WARPS)
 #define CHUNKS (TILE * COLUMNS / 32) // of 16 bytes a lane copies of a tile

@@ -12,7 +12,7 @@ typedef unsigned long long u64;
 #define HEAD_DIM 128
 #endif
 #ifndef SPLIT_TOKENS
-#define SPLIT_TOKENS 256
+#define SPLIT_TOKENS 512
 #endif
 
 #ifndef COPY_HINT
