@@ -120,7 +120,8 @@ final class HandOffChecks {
                     new HandOffEngine(folder, false, blockTokens, longest, Optional.empty(), KvConnectors::create)) {
                 for (int[] prompt : prompts) {
                     HandOffEngine.Answer _ = alone.generate(prompt, 1, KvTransferParams.NONE);
-                    expected.add(alone.generate(prompt, NEW_TOKENS, KvTransferParams.NONE).tokens());
+                    expected.add(alone.generate(prompt, NEW_TOKENS, KvTransferParams.NONE)
+                            .tokens());
                 }
             }
         }
