@@ -1,10 +1,13 @@
 package dev.baton.launch;
 
+import java.io.IOException;
 import java.net.URISyntaxException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// How a role's process is started: the java binary, its flags and the jar of this very process. Immutable.
 ///
@@ -54,10 +57,27 @@ public record JavaCommand(Path java, List<String> userFlags, List<String> main, 
         List<String> command = new ArrayList<>();
         command.add(java.toString());
         command.addAll(flags(kind));
+        aotCache(arguments).ifPresent(cache -> command.add("-XX:AOTCache=" + cache));
         command.addAll(userFlags);
         command.addAll(main);
         command.addAll(arguments);
         return command;
+    }
+
+    /// The file of loaded classes and profiles that `scripts/train-aot` made for a sub-command of this jar, if
+    /// it is newer than the jar. The script `baton` looks for the same one.
+    private Optional<Path> aotCache(List<String> arguments) {
+        if (!main.getFirst().equals("-jar") || arguments.isEmpty()) {
+            return Optional.empty();
+        }
+        Path jar = Path.of(main.get(1));
+        Path cache = jar.resolveSibling("baton-" + arguments.getFirst() + ".aot");
+        try {
+            boolean newer = Files.getLastModifiedTime(cache).compareTo(Files.getLastModifiedTime(jar)) > 0;
+            return newer ? Optional.of(cache) : Optional.empty();
+        } catch (IOException e) {
+            return Optional.empty(); // most have none
+        }
     }
 
     /// Baton's own JVM flags. The script `baton` gives the same ones to a role that is started by hand.

@@ -13,9 +13,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/// A pool that says it is on a device, with the device's memory in this process, where any other such pool of the
-/// process
-/// can reach it by its handle.
+/// A pool that says it is on a device, with the device's memory in this process, where any other such pool of
+/// the process can reach it by its handle.
 final class FakeDevice implements DeviceBlocks {
     private static final Map<String, FakeDevice> BY_HANDLE = new ConcurrentHashMap<>();
     private static final AtomicInteger HANDLES = new AtomicInteger();
