@@ -89,20 +89,26 @@ class P2pProxiesTest {
         return answer.choice().path("text").asString("");
     }
 
+    private double hits() {
+        return deployment.metric(decoder, "vllm:external_prefix_cache_hits_total");
+    }
+
     /// Texts equal those of one instance, and come from the prefiller's blocks.
     private void handsOver(Instance proxy, int times) {
+        // Both have to be known: a decoder that has registered by itself answers alone.
+        double none = hits();
         await("registration at " + proxy.name())
                 .atMost(PATIENCE)
                 .pollInterval(Duration.ofMillis(500))
                 .until(() -> {
                     try {
                         Answer answer = deployment.post(proxy, "/v1/completions", body(1));
-                        return answer.status() == 200 && answer.body().contains("\"text\"");
+                        return answer.status() == 200 && hits() > none;
                     } catch (UncheckedIOException e) {
                         return false;
                     }
                 });
-        double before = deployment.metric(decoder, "vllm:external_prefix_cache_hits_total");
+        double before = hits();
         int tokens = 0;
         for (int i = 1; i <= times; i++) {
             Map<String, Object> body = body(3 * i);
@@ -114,8 +120,7 @@ class P2pProxiesTest {
             tokens += alone.json().path("usage").path("prompt_tokens").asInt(0);
         }
         assertThat(tokens).isPositive();
-        assertThat(deployment.metric(decoder, "vllm:external_prefix_cache_hits_total") - before)
-                .isEqualTo(tokens);
+        assertThat(hits() - before).isEqualTo(tokens);
         deployment.checkBlocks();
     }
 

@@ -32,6 +32,9 @@ public final class CudaOps implements AutoCloseable {
     /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
     private static final int SPLIT_TOKENS = 512;
 
+    /// The kernel's own bound: a lane of a warp looks up the block of one tile.
+    private static final int MAX_SPLIT_TOKENS = 2048;
+
     /// What scratch memory of decode attention is kept below.
     private static final long MAX_PARTIAL_BYTES = 512L << 20;
 
@@ -252,12 +255,19 @@ public final class CudaOps implements AutoCloseable {
     }
 
     /// The smallest split, in powers of two, whose scratch memory stays within bounds.
+    ///
+    /// @throws TensorException if none does that the kernel takes
     static int splitTokens(AttentionShape shape, int maxSequences, int maxTokens) {
         int split = SPLIT_TOKENS;
         while (split < maxTokens
                 && (slots(maxSequences, maxTokens, split) > MAX_SLOTS
                         || slots(maxSequences, maxTokens, split) * shape.outSize() * Float.BYTES > MAX_PARTIAL_BYTES)) {
             split *= 2;
+        }
+        if (split > MAX_SPLIT_TOKENS) {
+            throw new TensorException("decode attention of " + maxSequences + " sequences of up to " + maxTokens
+                    + " tokens wants more scratch memory than " + (MAX_PARTIAL_BYTES >> 20)
+                    + " MiB: lower --max-num-seqs or --max-model-len");
         }
         return split;
     }

@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncakestore;
 
+import static java.lang.foreign.SymbolLookup.libraryLookup;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -30,7 +31,7 @@ final class NativeStore implements ObjectStore {
     /// Opens clients of a library, which stays loaded until the process ends.
     ///
     /// @param host how other nodes of the cluster reach this one
-    record Opener(Library library, Cluster cluster, String host) implements ObjectStore.Opener {
+    record Opener(Library functions, Cluster cluster, String host) implements ObjectStore.Opener {
         @Override
         public ObjectStore open(long memoryBytes) throws IOException {
             return new NativeStore(this, memoryBytes);
@@ -38,7 +39,7 @@ final class NativeStore implements ObjectStore {
 
         @Override
         public String describe() {
-            return library.path.toString();
+            return functions.path.toString();
         }
 
         @Override
@@ -66,7 +67,7 @@ final class NativeStore implements ObjectStore {
         Library(Path path) {
             this.path = path;
             try {
-                this.symbols = SymbolLookup.libraryLookup(path, Arena.global());
+                this.symbols = libraryLookup(path, Arena.global());
             } catch (IllegalArgumentException e) {
                 throw new TransferException(
                         "%s: %s cannot be loaded: %s".formatted(MooncakeStoreConnector.NAME, path, e.getMessage()), e);
@@ -95,7 +96,7 @@ final class NativeStore implements ObjectStore {
     }
 
     private NativeStore(Opener opener, long memoryBytes) throws IOException {
-        this.library = opener.library();
+        this.library = opener.functions();
         Cluster cluster = opener.cluster();
         int status;
         try (Arena names = Arena.ofConfined()) {

@@ -1,5 +1,7 @@
 package dev.baton.tensor.cuda.raw;
 
+import static java.lang.foreign.SymbolLookup.libraryLookup;
+
 import dev.baton.tensor.TensorException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
@@ -39,7 +41,7 @@ final class NativeLibrary {
     static NativeLibrary load(String what, List<String> sonames, String remedy, Map<String, String> environment) {
         for (String candidate : candidates(sonames, environment)) {
             try {
-                return new NativeLibrary(what, SymbolLookup.libraryLookup(candidate, Arena.global()));
+                return new NativeLibrary(what, libraryLookup(candidate, Arena.global()));
             } catch (IllegalArgumentException e) {
                 // not this one; the sentence below names all that were tried
             }
