@@ -11,7 +11,7 @@ import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.TransferException;
+import dev.baton.transfer.MissingBlocks;
 import dev.baton.transfer.mooncake.MooncakeLoad.Source;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -132,26 +132,13 @@ final class MooncakeScheduler implements KvConnector.SchedulerSide {
         } catch (IllegalArgumentException e) {
             return; // it was said when the request was asked about
         }
-        if (numComputedTokens % spec.blockTokens() != 0) {
-            throw new TransferException("request %s: %d computed tokens are no whole blocks of %d"
-                    .formatted(request.requestId(), numComputedTokens, spec.blockTokens()));
-        }
-        int first = numComputedTokens / spec.blockTokens();
-        int end = numExternalTokens == 0 ? first : spec.blocksFor(numComputedTokens + numExternalTokens);
-        if (end > blockIds.length || (end > first && numComputedTokens + numExternalTokens != request.numTokens())) {
-            throw new TransferException("request %s of %d tokens: %d computed and %d external ones in %d blocks"
-                    .formatted(
-                            request.requestId(),
-                            request.numTokens(),
-                            numComputedTokens,
-                            numExternalTokens,
-                            blockIds.length));
-        }
+        MissingBlocks missing =
+                MissingBlocks.ofWholePrompt(spec, request, blockIds, numComputedTokens, numExternalTokens);
         progress.put(request.requestId(), Progress.DECIDED);
         decided.add(new MooncakeLoad(
                 request.requestId(),
                 source,
-                Arrays.copyOfRange(blockIds, first, end),
+                missing.blockIds(),
                 numExternalTokens,
                 BlockHasher.digest(request.tokenIds(), request.numTokens()),
                 starter));

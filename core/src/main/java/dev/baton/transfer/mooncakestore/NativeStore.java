@@ -1,6 +1,6 @@
 package dev.baton.transfer.mooncakestore;
 
-import static java.lang.foreign.SymbolLookup.libraryLookup;
+import static java.lang.foreign.SymbolLookup.*;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -23,7 +23,7 @@ import java.util.List;
 /// Its memory is registered with the library as long as the client is open. Nobody can end a call into the
 /// library, so a client with one under way keeps its memory. Thread-safe.
 final class NativeStore implements ObjectStore {
-    private final Library library;
+    private final Library functions;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment memory;
     private final MemorySegment store;
@@ -96,13 +96,13 @@ final class NativeStore implements ObjectStore {
     }
 
     private NativeStore(Opener opener, long memoryBytes) throws IOException {
-        this.library = opener.functions();
+        this.functions = opener.functions();
         Cluster cluster = opener.cluster();
         int status;
         try (Arena names = Arena.ofConfined()) {
             this.memory = arena.allocate(memoryBytes, 64);
-            this.store = (MemorySegment) library.create.invokeExact();
-            status = (int) library.setup.invokeExact(
+            this.store = (MemorySegment) functions.create.invokeExact();
+            status = (int) functions.setup.invokeExact(
                     store,
                     names.allocateFrom(opener.host()),
                     names.allocateFrom(cluster.metadataServer()),
@@ -112,7 +112,7 @@ final class NativeStore implements ObjectStore {
                     names.allocateFrom(cluster.deviceName()),
                     names.allocateFrom(cluster.masterAddress()));
             if (status == 0) {
-                status = (int) library.register.invokeExact(store, memory, memoryBytes);
+                status = (int) functions.register.invokeExact(store, memory, memoryBytes);
             }
         } catch (Throwable t) {
             arena.close();
@@ -134,7 +134,7 @@ final class NativeStore implements ObjectStore {
     public long[] exist(List<String> keys) throws IOException {
         try (Arena call = Arena.ofConfined()) {
             MemorySegment results = call.allocate(JAVA_INT, keys.size());
-            int status = (int) library.exist.invokeExact(store, names(call, keys), (long) keys.size(), results);
+            int status = (int) functions.exist.invokeExact(store, names(call, keys), (long) keys.size(), results);
             return results("batch_is_exist", status, results.toArray(JAVA_INT));
         } catch (Throwable t) {
             throw failed("batch_is_exist", t);
@@ -145,7 +145,7 @@ final class NativeStore implements ObjectStore {
     public long[] put(List<Piece> pieces) throws IOException {
         try (Arena call = Arena.ofConfined()) {
             MemorySegment results = call.allocate(JAVA_INT, pieces.size());
-            int status = (int) library.put.invokeExact(
+            int status = (int) functions.put.invokeExact(
                     store,
                     names(call, keys(pieces)),
                     addresses(call, pieces),
@@ -163,7 +163,7 @@ final class NativeStore implements ObjectStore {
     public long[] get(List<Piece> pieces) throws IOException {
         try (Arena call = Arena.ofConfined()) {
             MemorySegment results = call.allocate(JAVA_LONG, pieces.size());
-            int status = (int) library.get.invokeExact(
+            int status = (int) functions.get.invokeExact(
                     store,
                     names(call, keys(pieces)),
                     addresses(call, pieces),
@@ -238,7 +238,7 @@ final class NativeStore implements ObjectStore {
     @Override
     public void close() {
         try {
-            int _ = (int) library.unregister.invokeExact(store, memory);
+            int _ = (int) functions.unregister.invokeExact(store, memory);
         } catch (Throwable t) {
             throw new TransferException("Mooncake's unregister_buffer failed: " + t, t);
         }
@@ -247,7 +247,7 @@ final class NativeStore implements ObjectStore {
 
     private void destroy() {
         try {
-            library.destroy.invokeExact(store);
+            functions.destroy.invokeExact(store);
         } catch (Throwable t) {
             throw new TransferException("Mooncake's destroy failed: " + t, t);
         }

@@ -1,6 +1,6 @@
 package dev.baton.transfer.nixl;
 
-import static java.lang.foreign.SymbolLookup.libraryLookup;
+import static java.lang.foreign.SymbolLookup.*;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;

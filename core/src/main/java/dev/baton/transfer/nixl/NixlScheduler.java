@@ -9,6 +9,7 @@ import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
+import dev.baton.transfer.MissingBlocks;
 import dev.baton.transfer.TransferException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -132,16 +133,12 @@ final class NixlScheduler implements KvConnector.SchedulerSide {
             return;
         }
         NixlSource source = reached.source().orElseThrow();
-        if (numComputedTokens % spec.blockTokens() != 0) {
-            throw new TransferException("request %s: %d computed tokens are no whole blocks of %d"
-                    .formatted(request.requestId(), numComputedTokens, spec.blockTokens()));
-        }
+        int first = MissingBlocks.first(spec, request, numComputedTokens);
         progress.put(request.requestId(), new Progress(Stage.DECIDED, reached.source()));
         if (numExternalTokens == 0) {
             decided.add(new Decided(request.requestId(), () -> worker.release(source)));
             return;
         }
-        int first = numComputedTokens / spec.blockTokens();
         int endToken = numComputedTokens + numExternalTokens;
         int end = spec.blocksFor(endToken);
         if (end > blockIds.length) {

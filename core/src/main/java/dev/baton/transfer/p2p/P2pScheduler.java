@@ -11,7 +11,7 @@ import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
-import dev.baton.transfer.TransferException;
+import dev.baton.transfer.MissingBlocks;
 import dev.baton.transfer.p2p.Offers.Offer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -106,28 +106,15 @@ final class P2pScheduler implements KvConnector.SchedulerSide {
         if (source.isEmpty() || !options.allows(source.get()) || begun.contains(request.requestId())) {
             return;
         }
-        if (numComputedTokens % spec.blockTokens() != 0) {
-            throw new TransferException("request %s: %d computed tokens are no whole blocks of %d"
-                    .formatted(request.requestId(), numComputedTokens, spec.blockTokens()));
-        }
-        int first = numComputedTokens / spec.blockTokens();
-        int end = numExternalTokens == 0 ? first : spec.blocksFor(numComputedTokens + numExternalTokens);
-        if (end > blockIds.length || (end > first && numComputedTokens + numExternalTokens != request.numTokens())) {
-            throw new TransferException("request %s of %d tokens: %d computed and %d external ones in %d blocks"
-                    .formatted(
-                            request.requestId(),
-                            request.numTokens(),
-                            numComputedTokens,
-                            numExternalTokens,
-                            blockIds.length));
-        }
+        MissingBlocks missing =
+                MissingBlocks.ofWholePrompt(spec, request, blockIds, numComputedTokens, numExternalTokens);
         begun.add(request.requestId());
         decided.add(new P2pLoad(
                 request.requestId(),
                 Control.tensorId(request.externalId()),
                 source.get(),
-                first,
-                Arrays.copyOfRange(blockIds, first, end),
+                missing.first(),
+                missing.blockIds(),
                 request.numTokens(),
                 numExternalTokens,
                 BlockHasher.digest(request.tokenIds(), request.numTokens()),

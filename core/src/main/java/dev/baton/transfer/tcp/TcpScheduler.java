@@ -9,6 +9,7 @@ import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
+import dev.baton.transfer.MissingBlocks;
 import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.util.ArrayList;
@@ -129,11 +130,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         }
         RemotePrefill source = named.get();
         String requestId = request.requestId();
-        if (numComputedTokens % spec.blockTokens() != 0) {
-            throw new TransferException("request %s: %d computed tokens are no whole blocks of %d"
-                    .formatted(requestId, numComputedTokens, spec.blockTokens()));
-        }
-        int first = numComputedTokens / spec.blockTokens();
+        int first = MissingBlocks.first(spec, request, numComputedTokens);
         int end = numExternalTokens == 0 ? first : spec.blocksFor(numComputedTokens + numExternalTokens);
         if (end > blockIds.length || (end > first && end > source.blockIds().size())) {
             throw new TransferException("request %s: %d blocks needed, %d allocated, %d on the prefiller"

@@ -1,6 +1,6 @@
 package dev.baton.tensor.cuda.raw;
 
-import static java.lang.foreign.SymbolLookup.libraryLookup;
+import static java.lang.foreign.SymbolLookup.*;
 
 import dev.baton.tensor.TensorException;
 import java.lang.foreign.Arena;
