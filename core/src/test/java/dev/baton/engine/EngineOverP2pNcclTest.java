@@ -59,33 +59,15 @@ class EngineOverP2pNcclTest {
                         start(KvRole.KV_PRODUCER, prefillerPort, sendType, KvLoadFailurePolicy.FAIL, prefillModel);
                 Engine decoder =
                         start(KvRole.KV_CONSUMER, decoderPort, sendType, KvLoadFailurePolicy.FAIL, decodeModel)) {
-            int[] shared = EngineScenarioTest.prompt(random, 0, 3 * BLOCK_TOKENS);
-            int external = 0;
-            for (int length = 1; length <= 2 * BLOCK_TOKENS + 1; length++) {
-                int[] prompt = EngineScenarioTest.prompt(random, length, length);
-                int common = length % 3 == 0 ? Math.min(shared.length, length) : 0;
-                System.arraycopy(shared, 0, prompt, 0, common);
-                String id = id(prefillerPort, decoderPort, length);
-                Collected first = new Collected();
-                prefiller.submit(new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.NONE), first);
-                assertThat(first.await().error()).isEmpty();
-                Collected answer = new Collected();
-                long rows = decodeModel.rows;
-                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), KvTransferParams.NONE), answer);
-                RequestOutput.Finish finish = answer.await();
-                assertThat(finish.error()).isEmpty();
-                assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
-                if (finish.externalTokens() > 0) {
-                    assertThat(finish.cachedTokens() + finish.externalTokens()).isEqualTo(length);
-                    assertThat(decodeModel.rows - rows).isEqualTo(12);
-                }
-                external += finish.externalTokens();
-            }
-            assertThat(external).isPositive();
-            EngineScenarioTest.quiet(prefiller);
-            EngineScenarioTest.quiet(decoder);
-            assertThat(decoder.transferStats().numTransfers()).isPositive();
-            assertThat(prefiller.transferStats().numKvExpiredReqs()).isZero();
+            EngineOverTcpTest.equalForEveryResidue(
+                    prefiller,
+                    decoder,
+                    decodeModel,
+                    BLOCK_TOKENS,
+                    random,
+                    length -> id(prefillerPort, decoderPort, length),
+                    KvTransferParams.NONE,
+                    _ -> KvTransferParams.NONE);
         }
     }
 

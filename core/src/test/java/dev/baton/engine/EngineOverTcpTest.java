@@ -11,6 +11,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
+import java.util.function.IntFunction;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -48,34 +50,61 @@ class EngineOverTcpTest {
         Random random = new Random(blockTokens);
         try (Engine prefiller = start("P", KvRole.KV_PRODUCER, blockTokens, prefillModel);
                 Engine decoder = start("D", KvRole.KV_CONSUMER, blockTokens, decodeModel)) {
-            int[] shared = EngineScenarioTest.prompt(random, 0, 3 * blockTokens);
-            int external = 0;
-            for (int length = 1; length <= 2 * blockTokens + 1; length++) {
-                int[] prompt = EngineScenarioTest.prompt(random, length, length);
-                int common = length % 3 == 0 ? Math.min(shared.length, length) : 0;
-                System.arraycopy(shared, 0, prompt, 0, common);
-                Collected first = new Collected();
-                String id = "r" + length;
-                prefiller.submit(
-                        new EngineRequest(id, prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), first);
-                KvTransferParams params = first.await().kvTransferParams();
-                Collected answer = new Collected();
-                long rows = decodeModel.rows;
-                decoder.submit(new EngineRequest(id, prompt, SamplingParams.greedy(12), params), answer);
-                RequestOutput.Finish finish = answer.await();
-                assertThat(finish.error()).isEmpty();
-                assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
-                if (finish.externalTokens() > 0) {
-                    assertThat(finish.cachedTokens() + finish.externalTokens()).isEqualTo(length);
-                    assertThat(decodeModel.rows - rows).isEqualTo(12);
-                }
-                external += finish.externalTokens();
-            }
-            assertThat(external).isPositive();
-            EngineScenarioTest.quiet(prefiller);
-            EngineScenarioTest.quiet(decoder);
-            assertThat(decoder.transferStats().numTransfers()).isPositive();
-            assertThat(prefiller.transferStats().numKvExpiredReqs()).isZero();
+            equalForEveryResidue(
+                    prefiller,
+                    decoder,
+                    decodeModel,
+                    blockTokens,
+                    random,
+                    length -> "r" + length,
+                    KvTransferParams.REMOTE_DECODE,
+                    RequestOutput.Finish::kvTransferParams);
         }
+    }
+
+    /// Prompts of every residue of the block size, some of them with a common beginning, from the prefiller to
+    /// the decoder: the tokens are those of one engine, and what came was not computed again.
+    ///
+    /// @param id of a request, by the length of its prompt
+    /// @param asked what a prefill says of its hand-off
+    /// @param named what the decode says of it, by the prefill's answer
+    static void equalForEveryResidue(
+            Engine prefiller,
+            Engine decoder,
+            MemoryLm decodeModel,
+            int blockTokens,
+            Random random,
+            IntFunction<String> id,
+            KvTransferParams asked,
+            Function<RequestOutput.Finish, KvTransferParams> named) {
+        int[] shared = EngineScenarioTest.prompt(random, 0, 3 * blockTokens);
+        int external = 0;
+        for (int length = 1; length <= 2 * blockTokens + 1; length++) {
+            int[] prompt = EngineScenarioTest.prompt(random, length, length);
+            int common = length % 3 == 0 ? Math.min(shared.length, length) : 0;
+            System.arraycopy(shared, 0, prompt, 0, common);
+            Collected first = new Collected();
+            prefiller.submit(new EngineRequest(id.apply(length), prompt, SamplingParams.greedy(1), asked), first);
+            RequestOutput.Finish prefilled = first.await();
+            assertThat(prefilled.error()).isEmpty();
+            Collected answer = new Collected();
+            long rows = decodeModel.rows;
+            decoder.submit(
+                    new EngineRequest(id.apply(length), prompt, SamplingParams.greedy(12), named.apply(prefilled)),
+                    answer);
+            RequestOutput.Finish finish = answer.await();
+            assertThat(finish.error()).isEmpty();
+            assertThat(answer.tokens()).isEqualTo(decodeModel.reference(prompt, 12, 200));
+            if (finish.externalTokens() > 0) {
+                assertThat(finish.cachedTokens() + finish.externalTokens()).isEqualTo(length);
+                assertThat(decodeModel.rows - rows).isEqualTo(12);
+            }
+            external += finish.externalTokens();
+        }
+        assertThat(external).isPositive();
+        EngineScenarioTest.quiet(prefiller);
+        EngineScenarioTest.quiet(decoder);
+        assertThat(decoder.transferStats().numTransfers()).isPositive();
+        assertThat(prefiller.transferStats().numKvExpiredReqs()).isZero();
     }
 }

@@ -2,21 +2,18 @@ package dev.baton.transfer.lmcache;
 
 import static org.awaitility.Awaitility.await;
 
-import dev.baton.engine.EngineRequest;
-import dev.baton.engine.SamplingParams;
-import dev.baton.transfer.ConnectorContract;
 import dev.baton.transfer.EnginePair;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.StoreContract;
 import java.time.Duration;
 import java.util.Map;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 
 /// Over a cache server of Baton's own.
-class LmCacheContractTest extends ConnectorContract {
+class LmCacheContractTest extends StoreContract {
     private LmCacheServer server;
 
     @BeforeEach
@@ -47,27 +44,6 @@ class LmCacheContractTest extends ConnectorContract {
                         BLOCK_TOKENS,
                         "lmcache.pre_caching_hash_algorithm",
                         "sha256_cbor"));
-    }
-
-    @Override
-    protected EngineRequest prefillRequest(EnginePair pair, String id, int[] prompt) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(1));
-    }
-
-    @Override
-    protected EngineRequest decodeRequest(
-            EnginePair pair, String id, int[] prompt, int maxTokens, KvTransferParams answer) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens));
-    }
-
-    @Override
-    protected int loadable(int promptTokens) {
-        return promptTokens / BLOCK_TOKENS * BLOCK_TOKENS;
-    }
-
-    @Override
-    protected boolean isStore() {
-        return true;
     }
 
     @Override

@@ -3,20 +3,18 @@ package dev.baton.transfer.lmcache;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.baton.transfer.ScriptProcess;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.KvThreads;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.net.InetAddress;
 import java.net.ServerSocket;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -81,12 +79,12 @@ class RealLmCachePdTest {
                     say(*map(crc, chunks))
             """;
 
-    private static final class LmCache implements AutoCloseable {
-        private final Process process;
-        private final BufferedReader answers;
-        private final PrintWriter commands;
-
+    private static final class LmCache extends ScriptProcess {
         LmCache(String role, int initPort, int allocPort, int proxyPort) throws IOException {
+            super(builder(role, initPort, allocPort, proxyPort));
+        }
+
+        private static ProcessBuilder builder(String role, int initPort, int allocPort, int proxyPort) {
             ProcessBuilder builder = new ProcessBuilder(
                     System.getenv("LMCACHE_PYTHON"),
                     "-c",
@@ -97,34 +95,7 @@ class RealLmCachePdTest {
                     Integer.toString(proxyPort));
             builder.environment().put("LMCACHE_TRACK_USAGE", "false");
             builder.environment().put("DO_NOT_TRACK", "1");
-            process = builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
-            answers = process.inputReader(StandardCharsets.UTF_8);
-            commands = new PrintWriter(process.outputWriter(StandardCharsets.UTF_8), true);
-            answer();
-        }
-
-        String ask(String command) throws IOException {
-            commands.println(command);
-            return answer();
-        }
-
-        private String answer() throws IOException {
-            for (String line = answers.readLine(); line != null; line = answers.readLine()) {
-                if (line.startsWith("= ")) {
-                    return line.substring(2); // everything else is its log
-                }
-            }
-            throw new IOException("LMCache has ended");
-        }
-
-        @Override
-        public void close() {
-            process.destroyForcibly();
-            try {
-                process.waitFor(10, TimeUnit.SECONDS);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            }
+            return builder;
         }
     }
 

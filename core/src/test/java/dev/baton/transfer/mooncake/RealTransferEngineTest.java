@@ -2,16 +2,14 @@ package dev.baton.transfer.mooncake;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.transfer.ScriptProcess;
 import dev.baton.transfer.mooncake.LandingZone.Window;
 import dev.baton.transfer.tcp.KvThreads;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -19,7 +17,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.TimeUnit;
 import java.util.zip.CRC32;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
@@ -61,46 +58,15 @@ class RealTransferEngineTest {
                     say(zlib.crc32(memory[numbers[0]:numbers[0] + numbers[1]]))
             """.formatted(REGION_BYTES);
 
-    private static final class Engine implements AutoCloseable {
-        private final Process process;
-        private final BufferedReader answers;
-        private final PrintWriter commands;
+    private static final class Engine extends ScriptProcess {
         final int port;
         final long base;
 
         Engine(Path python) throws IOException {
-            process = new ProcessBuilder(python.toString(), "-c", SCRIPT)
-                    .redirectError(ProcessBuilder.Redirect.DISCARD)
-                    .start();
-            answers = process.inputReader(StandardCharsets.UTF_8);
-            commands = new PrintWriter(process.outputWriter(StandardCharsets.UTF_8), true);
-            String[] words = answer().split(" ");
+            super(new ProcessBuilder(python.toString(), "-c", SCRIPT));
+            String[] words = greeting.split(" ", -1);
             port = Integer.parseInt(words[0]);
             base = Long.parseLong(words[1]);
-        }
-
-        String ask(String command) throws IOException {
-            commands.println(command);
-            return answer();
-        }
-
-        private String answer() throws IOException {
-            for (String line = answers.readLine(); line != null; line = answers.readLine()) {
-                if (line.startsWith("= ")) {
-                    return line.substring(2); // everything else is its log
-                }
-            }
-            throw new IOException("the engine has ended");
-        }
-
-        @Override
-        public void close() {
-            process.destroyForcibly();
-            try {
-                process.waitFor(10, TimeUnit.SECONDS);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            }
         }
     }
 

@@ -2,14 +2,11 @@ package dev.baton.transfer.offload;
 
 import static org.awaitility.Awaitility.await;
 
-import dev.baton.engine.EngineRequest;
-import dev.baton.engine.SamplingParams;
-import dev.baton.transfer.ConnectorContract;
 import dev.baton.transfer.EnginePair;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.StoreContract;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -21,7 +18,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Two engines that share a directory.
-class OffloadContractTest extends ConnectorContract {
+class OffloadContractTest extends StoreContract {
     @TempDir
     Path directory;
 
@@ -35,27 +32,6 @@ class OffloadContractTest extends ConnectorContract {
                 0,
                 policy,
                 Map.of("secondary_tiers", List.of(Map.of("type", "fs", "root_dir", directory.toString()))));
-    }
-
-    @Override
-    protected EngineRequest prefillRequest(EnginePair pair, String id, int[] prompt) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(1));
-    }
-
-    @Override
-    protected EngineRequest decodeRequest(
-            EnginePair pair, String id, int[] prompt, int maxTokens, KvTransferParams answer) {
-        return new EngineRequest(id, prompt, SamplingParams.greedy(maxTokens));
-    }
-
-    @Override
-    protected int loadable(int promptTokens) {
-        return promptTokens / BLOCK_TOKENS * BLOCK_TOKENS;
-    }
-
-    @Override
-    protected boolean isStore() {
-        return true;
     }
 
     @Override

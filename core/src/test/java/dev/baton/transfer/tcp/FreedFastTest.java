@@ -37,19 +37,26 @@ class FreedFastTest {
         }
     }
 
+    /// A load that has begun and takes its time.
+    private static KvProxy slowLoad(TestInstance prefiller, TestInstance decoder, RemotePrefill params)
+            throws Exception {
+        CountDownLatch begun = new CountDownLatch(3);
+        KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
+            begun.countDown();
+            Thread.sleep(50);
+            return List.of(block);
+        });
+        decoder.load("d", slow.through(params), ALL, 0);
+        begun.await();
+        return slow;
+    }
+
     @Test
     void blocksThatAreBeingLoadedAreFreeOnBothSidesAfterTheDecoderDied() throws Exception {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of())) {
             TestInstance decoder = decoder("d");
             RemotePrefill params = prefiller.hold("r", ALL, 128);
-            CountDownLatch begun = new CountDownLatch(3);
-            try (KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
-                begun.countDown();
-                Thread.sleep(50);
-                return List.of(block);
-            })) {
-                decoder.load("d", slow.through(params), ALL, 0);
-                begun.await();
+            try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 decoder.closeAbruptly();
                 assertThat(decoder.nextFailure("d")).contains("closed");
                 assertThat(prefiller.nextEvent(SECONDS_2)).isEqualTo(new LeaseExpired("r"));
@@ -62,14 +69,7 @@ class FreedFastTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
                 TestInstance decoder = decoder("d")) {
             RemotePrefill params = prefiller.hold("r", ALL, 128);
-            CountDownLatch begun = new CountDownLatch(3);
-            try (KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
-                begun.countDown();
-                Thread.sleep(50);
-                return List.of(block);
-            })) {
-                decoder.load("d", slow.through(params), ALL, 0);
-                begun.await();
+            try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 decoder.worker().cancelLoad("d");
                 assertThat(decoder.nextEvent(SECONDS_2).requestId()).isEqualTo("d");
                 assertThat(prefiller.nextEvent(SECONDS_2)).isEqualTo(new LeaseReleased("r"));
@@ -82,14 +82,7 @@ class FreedFastTest {
         TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of());
         try (TestInstance decoder = decoder("d")) {
             RemotePrefill params = prefiller.hold("r", ALL, 128);
-            CountDownLatch begun = new CountDownLatch(3);
-            try (KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
-                begun.countDown();
-                Thread.sleep(50);
-                return List.of(block);
-            })) {
-                decoder.load("d", slow.through(params), ALL, 0);
-                begun.await();
+            try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 prefiller.closeAbruptly();
                 assertThat(decoder.nextEvent(SECONDS_2).requestId()).isEqualTo("d");
             }
