@@ -51,7 +51,8 @@ public final class CudaOps implements AutoCloseable {
     /// From so many rows on, a row is one thread block's.
     private static final int MANY_ROWS = 512;
     private static final int DECODE_THREADS = 160;
-    private static final int NARROW_HEAD_DIM = 128;
+    /// Steps whose tiles decode attention has under way; a third gained nothing (`docs/gpu-log.md`).
+    private static final int DECODE_STAGES = 2;
     private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
     private static final int MAX_SLOTS = 65_535;
@@ -113,7 +114,7 @@ public final class CudaOps implements AutoCloseable {
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
         this.modules = compiler.load(
-                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", decodeStages(shape)));
+                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         this.memory = new DeviceMemory(context);
@@ -198,14 +199,9 @@ public final class CudaOps implements AutoCloseable {
                 INT);
     }
 
-    /// Steps that decode attention copies ahead; wide heads leave room for fewer.
-    private static int decodeStages(AttentionShape shape) {
-        return shape.headDim() > NARROW_HEAD_DIM ? 2 : 3;
-    }
-
     private static int decodeSharedBytes(AttentionShape shape) {
         int group = shape.heads() / shape.kvHeads();
-        return decodeStages(shape) * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
+        return DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
                 + group * (18 * shape.headDim() + 16);
     }
 
