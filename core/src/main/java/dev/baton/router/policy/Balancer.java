@@ -13,6 +13,11 @@ final class Balancer {
 
     private static final int FEW_REQUESTS = 4;
 
+    /// And if it computes prompts for more than this share of its time, for this many times that of another.
+    private static final double MUCH_WORK = 0.1;
+
+    private static final double MORE_WORK = 1.5;
+
     /// The part of a prompt from which on it is worth to go where it is held.
     private static final double WORTHWHILE = 0.25;
 
@@ -101,7 +106,9 @@ final class Balancer {
     }
 
     /// After SGLang's router: where most of the prompt lies, as long as the load is even; else where least is
-    /// to do.
+    /// to do. Even also means over the last seconds: without that an engine that was away for a while would
+    /// find all prompts settled with the others, which need not be so loaded that requests queue, and stay
+    /// idle.
     private int holdingMost(Candidates<?> candidates, int numBlocks) {
         int least = leastBusy(candidates);
         int most = least;
@@ -113,7 +120,25 @@ final class Balancer {
         }
         boolean worthwhile = candidates.heldBlocks()[most] > WORTHWHILE * numBlocks;
         double bearable = MUCH_BUSIER * candidates.load(least) + FEW_REQUESTS / candidates.weight(most);
-        return worthwhile && candidates.load(most) <= bearable ? most : least;
+        if (!worthwhile || candidates.load(most) > bearable) {
+            return least;
+        }
+        int rested = leastWorked(candidates);
+        double work = candidates.work(most);
+        boolean overworked = work > MUCH_WORK
+                && work > MORE_WORK * candidates.work(rested)
+                && candidates.load(rested) <= candidates.load(most);
+        return overworked ? rested : most;
+    }
+
+    private static int leastWorked(Candidates<?> candidates) {
+        int best = 0;
+        for (int i = 1; i < candidates.size(); i++) {
+            if (candidates.work(i) < candidates.work(best)) {
+                best = i;
+            }
+        }
+        return best;
     }
 
     /// Weighted rendezvous hashing: each engine draws a number from the key and its own name, the best one wins. An

@@ -9,8 +9,14 @@ import java.util.List;
 /// @param heldBlocks blocks of the prompt that went to each, by position in `engines`
 /// @param heldTokens tokens of the prompt that went to each or were written there
 /// @param cachedTokens those of them that each is believed to have still
+/// @param nowNanos when they were looked at
 record Candidates<E extends EngineView>(
-        List<E> engines, EngineState[] states, int[] heldBlocks, double[] heldTokens, double[] cachedTokens) {
+        List<E> engines,
+        EngineState[] states,
+        int[] heldBlocks,
+        double[] heldTokens,
+        double[] cachedTokens,
+        long nowNanos) {
     int size() {
         return states.length;
     }
@@ -20,6 +26,11 @@ record Candidates<E extends EngineView>(
         E engine = engines.get(index);
         EngineLoad said = engine.load();
         return Math.max(engine.inFlight(), said.running() + said.waiting()) / engine.weight();
+    }
+
+    /// The share of its time that it computed prompts of late, for its weight.
+    double work(int index) {
+        return states[index].prefillShare(nowNanos) / weight(index);
     }
 
     double weight(int index) {

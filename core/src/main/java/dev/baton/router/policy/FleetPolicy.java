@@ -177,19 +177,19 @@ public final class FleetPolicy implements RoutingPolicy {
             request.continues = conversations.find(blocks, request.session(), most(held));
             blocks.forgetBytes();
         }
-        Candidates<E> decoding = candidates(request, blocks, decoders, held);
+        Candidates<E> decoding = candidates(request, blocks, decoders, held, now);
         CostWeigher.Answer<E> answer = switch (mode) {
-            case PD -> pd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
-            case PPD -> ppd(request, blocks, candidates(request, blocks, prefillers, held), decoding);
-            case AGGREGATED -> aggregated(request, blocks, both(request, blocks, decoders, alone, held));
+            case PD -> pd(request, blocks, candidates(request, blocks, prefillers, held, now), decoding);
+            case PPD -> ppd(request, blocks, candidates(request, blocks, prefillers, held, now), decoding);
+            case AGGREGATED -> aggregated(request, blocks, both(request, blocks, decoders, alone, held, now));
             case ADAPTIVE -> {
-                Candidates<E> prefilling = candidates(request, blocks, prefillers, held);
+                Candidates<E> prefilling = candidates(request, blocks, prefillers, held, now);
                 yield adaptive(
                         request,
                         blocks,
                         prefilling,
                         decoding,
-                        alone.size() == prefillers.size() ? prefilling : candidates(request, blocks, alone, held));
+                        alone.size() == prefillers.size() ? prefilling : candidates(request, blocks, alone, held, now));
             }
         };
         assign(request, blocks, answer, now);
@@ -240,7 +240,7 @@ public final class FleetPolicy implements RoutingPolicy {
     }
 
     private <E extends EngineView> Candidates<E> candidates(
-            PolicyRequest request, PromptBlocks blocks, List<E> list, int[] held) {
+            PolicyRequest request, PromptBlocks blocks, List<E> list, int[] held, long now) {
         EngineState[] states = new EngineState[list.size()];
         int[] heldBlocks = new int[list.size()];
         double[] heldTokens = new double[list.size()];
@@ -252,17 +252,17 @@ public final class FleetPolicy implements RoutingPolicy {
             heldTokens[i] = heldTokens(request, blocks, states[i], heldBlocks[i]);
             cachedTokens[i] = cachedTokens(request, states[i], heldTokens[i]);
         }
-        return new Candidates<>(list, states, heldBlocks, heldTokens, cachedTokens);
+        return new Candidates<>(list, states, heldBlocks, heldTokens, cachedTokens, now);
     }
 
     private <E extends EngineView> Candidates<E> both(
-            PolicyRequest request, PromptBlocks blocks, List<E> decoders, List<E> alone, int[] held) {
+            PolicyRequest request, PromptBlocks blocks, List<E> decoders, List<E> alone, int[] held, long now) {
         if (alone.isEmpty()) {
-            return candidates(request, blocks, decoders, held);
+            return candidates(request, blocks, decoders, held, now);
         }
         List<E> all = new ArrayList<>(decoders);
         all.addAll(alone);
-        return candidates(request, blocks, all, held);
+        return candidates(request, blocks, all, held, now);
     }
 
     private static int most(int[] values) {

@@ -58,6 +58,10 @@ class FleetPolicyTest {
 
     /// Routes a request and has it answered in the given times.
     private Route<TestEngine> serve(FleetPolicy policy, PolicyRequest request) {
+        return serve(policy, request, 500_000_000);
+    }
+
+    private Route<TestEngine> serve(FleetPolicy policy, PolicyRequest request, long decodeNanos) {
         Route<TestEngine> route = route(policy, request);
         if (route instanceof Route.Disaggregated<TestEngine>) {
             nowNanos += 50_000_000;
@@ -65,7 +69,7 @@ class FleetPolicyTest {
         }
         nowNanos += 50_000_000;
         policy.firstToken(request);
-        nowNanos += 500_000_000;
+        nowNanos += decodeNanos;
         policy.ended(request, new RouteOutcome(route, true, 50, 100, 600, -1, -1, 50));
         return route;
     }
@@ -154,6 +158,33 @@ class FleetPolicyTest {
         }
         home.inFlight = 20;
         assertThat(route(policy, completion(document + "x")).decoder()).isNotSameAs(home);
+    }
+
+    @Test
+    void cacheAwareGivesWorkToAPrefillerThatComesBackThoughAnotherHasSeenAllPrompts() {
+        FleetPolicy policy = policy(mode(Mode.PD), 2, 1);
+        TestEngine away = prefillers.remove(0);
+        policy.forgotten(away);
+        for (int i = 0; i < 100; i++) {
+            serve(policy, completion(i % 50 + "d".repeat(4000)), 0);
+        }
+        prefillers.add(away);
+        int taken = 0;
+        for (int i = 0; i < 400; i++) {
+            Route<TestEngine> route = serve(policy, completion(i % 50 + "d".repeat(4000)), 0);
+            taken += route instanceof Route.Disaggregated<TestEngine>(TestEngine p, TestEngine d) && p == away ? 1 : 0;
+        }
+        assertThat(taken).isBetween(160, 240);
+    }
+
+    @Test
+    void cacheAwareLeavesPromptsWhereTheyAreWhileThatHasLittleToDo() {
+        FleetPolicy policy = policy(mode(Mode.PD), 2, 1);
+        Route<TestEngine> first = serve(policy, completion("d".repeat(4000)));
+        for (int i = 0; i < 50; i++) {
+            nowNanos += 5_000_000_000L;
+            assertThat(serve(policy, completion("d".repeat(4000)))).isEqualTo(first);
+        }
     }
 
     @Test
