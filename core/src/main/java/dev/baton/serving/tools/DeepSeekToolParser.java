@@ -8,7 +8,7 @@ import java.util.List;
 /// `<｜tool▁call▁begin｜>` and `<｜tool▁call▁end｜>`: `function<｜tool▁sep｜>name`, then the arguments in a fenced
 /// block of JSON (V3, R1), or `name<｜tool▁sep｜>` and the arguments (V3.1). Text before is content, text between
 /// and behind is left out.
-final class DeepSeekToolParser implements ToolParser {
+final class DeepSeekToolParser extends SteppedToolParser {
     private static final String CALLS = "<｜tool▁calls▁begin｜>";
     private static final String CALL = "<｜tool▁call▁begin｜>";
     private static final String SEPARATOR = "<｜tool▁sep｜>";
@@ -25,7 +25,6 @@ final class DeepSeekToolParser implements ToolParser {
     }
 
     private final boolean fenced;
-    private final TextWindow text = new TextWindow();
     private final StringBuilder held = new StringBuilder();
     private final StringBuilder name = new StringBuilder();
     private State state = State.CONTENT;
@@ -44,18 +43,14 @@ final class DeepSeekToolParser implements ToolParser {
     }
 
     @Override
-    public void accept(String more, ToolCallSink sink) {
-        text.append(more);
-        boolean goesOn = true;
-        while (goesOn && !text.isEmpty()) {
-            goesOn = switch (state) {
-                case CONTENT -> content(sink);
-                case BETWEEN -> between();
-                case HEAD -> head(sink);
-                case ARGUMENTS -> arguments(sink);
-                case BROKEN_CALL -> broken(sink);
-            };
-        }
+    boolean step(ToolCallSink sink) {
+        return switch (state) {
+            case CONTENT -> content(sink);
+            case BETWEEN -> between();
+            case HEAD -> head(sink);
+            case ARGUMENTS -> arguments(sink);
+            case BROKEN_CALL -> broken(sink);
+        };
     }
 
     @Override

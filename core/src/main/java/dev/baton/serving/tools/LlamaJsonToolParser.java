@@ -9,7 +9,7 @@ import java.util.List;
 /// by `;`, perhaps behind `<|python_tag|>`. Nothing marks a call but its brace, so an object that is no call
 /// makes all that follows content. Text before the first call is content, text between and behind calls is left
 /// out.
-final class LlamaJsonToolParser implements ToolParser {
+final class LlamaJsonToolParser extends SteppedToolParser {
     private static final String TAG = "<|python_tag|>";
     private static final String OPEN = "{";
 
@@ -21,7 +21,6 @@ final class LlamaJsonToolParser implements ToolParser {
         PLAIN
     }
 
-    private final TextWindow text = new TextWindow();
     private State state = State.CONTENT;
     private JsonCallsReader reader = newReader();
 
@@ -35,24 +34,20 @@ final class LlamaJsonToolParser implements ToolParser {
     }
 
     @Override
-    public void accept(String more, ToolCallSink sink) {
-        text.append(more);
-        boolean goesOn = true;
-        while (goesOn && !text.isEmpty()) {
-            goesOn = switch (state) {
-                case CONTENT -> untilObject(sink, true);
-                case BETWEEN -> untilObject(sink, false);
-                case CALL -> call(sink);
-                case BROKEN_CALL -> {
-                    sink.arguments(text.takeAll());
-                    yield false;
-                }
-                case PLAIN -> {
-                    sink.content(text.takeAll());
-                    yield false;
-                }
-            };
-        }
+    boolean step(ToolCallSink sink) {
+        return switch (state) {
+            case CONTENT -> untilObject(sink, true);
+            case BETWEEN -> untilObject(sink, false);
+            case CALL -> call(sink);
+            case BROKEN_CALL -> {
+                sink.arguments(text.takeAll());
+                yield false;
+            }
+            case PLAIN -> {
+                sink.content(text.takeAll());
+                yield false;
+            }
+        };
     }
 
     @Override

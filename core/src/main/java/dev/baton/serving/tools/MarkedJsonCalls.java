@@ -2,7 +2,7 @@ package dev.baton.serving.tools;
 
 /// What the formats share that write calls as JSON behind a marker: text up to the marker is content, calls stand
 /// behind it, and what follows a call is left out. One thread.
-final class MarkedJsonCalls implements ToolParser {
+final class MarkedJsonCalls extends SteppedToolParser {
     private enum State {
         CONTENT,
         CALLS,
@@ -13,7 +13,6 @@ final class MarkedJsonCalls implements ToolParser {
     private final String[] markers;
     private final String endMarker;
     private final JsonCallsReader.Shape shape;
-    private final TextWindow text = new TextWindow();
     private State state = State.CONTENT;
     private String marker = "";
     private JsonCallsReader reader;
@@ -38,17 +37,13 @@ final class MarkedJsonCalls implements ToolParser {
     }
 
     @Override
-    public void accept(String more, ToolCallSink sink) {
-        text.append(more);
-        boolean goesOn = true;
-        while (goesOn && !text.isEmpty()) {
-            goesOn = switch (state) {
-                case CONTENT -> untilMarker(sink, true);
-                case TAIL -> untilMarker(sink, false);
-                case CALLS -> calls(sink);
-                case BROKEN_CALL -> broken(sink);
-            };
-        }
+    boolean step(ToolCallSink sink) {
+        return switch (state) {
+            case CONTENT -> untilMarker(sink, true);
+            case TAIL -> untilMarker(sink, false);
+            case CALLS -> calls(sink);
+            case BROKEN_CALL -> broken(sink);
+        };
     }
 
     @Override

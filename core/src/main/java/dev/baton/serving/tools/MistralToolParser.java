@@ -3,7 +3,7 @@ package dev.baton.serving.tools;
 /// `mistral`: `[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]` of the older tokenizers, and of the newer ones
 /// `[TOOL_CALLS]name{...}` or `[TOOL_CALLS]name[ARGS]{...}` for each call, perhaps with `[CALL_ID]...` before the
 /// arguments. Text before the first call is content, text behind a call is left out.
-final class MistralToolParser implements ToolParser {
+final class MistralToolParser extends SteppedToolParser {
     private static final String MARKER = "[TOOL_CALLS]";
     private static final String ARGS = "[ARGS]";
     private static final String CALL_ID = "[CALL_ID]";
@@ -19,7 +19,6 @@ final class MistralToolParser implements ToolParser {
         TAIL
     }
 
-    private final TextWindow text = new TextWindow();
     private final StringBuilder held = new StringBuilder();
     private final StringBuilder name = new StringBuilder();
     private State state = State.CONTENT;
@@ -31,21 +30,17 @@ final class MistralToolParser implements ToolParser {
     }
 
     @Override
-    public void accept(String more, ToolCallSink sink) {
-        text.append(more);
-        boolean goesOn = true;
-        while (goesOn && !text.isEmpty()) {
-            goesOn = switch (state) {
-                case CONTENT -> untilMarker(sink, true);
-                case TAIL -> untilMarker(sink, false);
-                case FIRST -> first();
-                case ARRAY -> array(sink);
-                case NAME -> name(sink);
-                case ID -> id(sink);
-                case ARGUMENTS -> arguments(sink);
-                case BROKEN_CALL -> broken(sink);
-            };
-        }
+    boolean step(ToolCallSink sink) {
+        return switch (state) {
+            case CONTENT -> untilMarker(sink, true);
+            case TAIL -> untilMarker(sink, false);
+            case FIRST -> first();
+            case ARRAY -> array(sink);
+            case NAME -> name(sink);
+            case ID -> id(sink);
+            case ARGUMENTS -> arguments(sink);
+            case BROKEN_CALL -> broken(sink);
+        };
     }
 
     @Override

@@ -7,7 +7,7 @@ import java.util.List;
 /// `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`. Values are written
 /// without quotes; the function's schema says what they are. An argument is given out once it is complete. Text
 /// before the first call is content, text between and behind calls is left out.
-final class QwenXmlToolParser implements ToolParser {
+final class QwenXmlToolParser extends SteppedToolParser {
     private static final String BEGIN = "<tool_call>";
     private static final String END = "</tool_call>";
     private static final String FUNCTION = "<function=";
@@ -26,7 +26,6 @@ final class QwenXmlToolParser implements ToolParser {
     }
 
     private final List<Tool> tools;
-    private final TextWindow text = new TextWindow();
     private final StringBuilder held = new StringBuilder();
     private final StringBuilder part = new StringBuilder();
     private State state = State.CONTENT;
@@ -39,20 +38,16 @@ final class QwenXmlToolParser implements ToolParser {
     }
 
     @Override
-    public void accept(String more, ToolCallSink sink) {
-        text.append(more);
-        boolean goesOn = true;
-        while (goesOn && !text.isEmpty()) {
-            goesOn = switch (state) {
-                case CONTENT -> content(sink);
-                case PREAMBLE -> preamble(sink);
-                case NAME -> name(sink);
-                case PARAMETERS -> parameters(sink);
-                case KEY -> key();
-                case VALUE -> value(sink);
-                case AFTER -> after();
-            };
-        }
+    boolean step(ToolCallSink sink) {
+        return switch (state) {
+            case CONTENT -> content(sink);
+            case PREAMBLE -> preamble(sink);
+            case NAME -> name(sink);
+            case PARAMETERS -> parameters(sink);
+            case KEY -> key();
+            case VALUE -> value(sink);
+            case AFTER -> after();
+        };
     }
 
     @Override
