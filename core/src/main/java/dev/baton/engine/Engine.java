@@ -114,7 +114,9 @@ public final class Engine implements AutoCloseable {
                 shape.headDim(),
                 config.blockTokens(),
                 config.numBlocks());
-        PagedKv kv = model.allocateKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype());
+        PagedKv kv = config.kvTransfer().filter(KvConnectors::sharesMemory).isPresent()
+                ? model.allocateSharedKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype())
+                : model.allocateKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype());
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();

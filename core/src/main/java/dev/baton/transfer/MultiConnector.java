@@ -66,6 +66,11 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
         return all;
     }
 
+    /// Whether one of the connectors has other processes of this host map the KV cache.
+    static boolean sharesMemory(KvTransferConfig config) {
+        return parts(config).stream().anyMatch(KvConnectors::sharesMemory);
+    }
+
     private static List<KvTransferConfig> parts(KvTransferConfig outer) {
         if (outer.extra().size() != 1
                 || !(outer.extra().get(CONNECTORS) instanceof List<?> list)

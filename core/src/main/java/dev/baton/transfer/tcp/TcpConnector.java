@@ -99,7 +99,7 @@ public final class TcpConnector implements KvConnector {
                     options.trustedNetwork(),
                     "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
         }
-        LocalPool local = new LocalPool(pool, options.cudaIpc());
+        LocalPool local = new LocalPool(pool, options.cudaIpc(), options.sharedMemory());
         try {
             Hello self = new Hello(
                     minVersion,
@@ -116,6 +116,11 @@ public final class TcpConnector implements KvConnector {
             local.close();
             throw e;
         }
+    }
+
+    /// Whether other processes of this host are to map the pool of an instance that is configured so.
+    public static boolean sharesMemory(KvTransferConfig config) {
+        return config.role() != KvRole.KV_CONSUMER && TcpOptions.from(config.extra()).sharedMemory();
     }
 
     private static void checkLengths(Hello self) {
