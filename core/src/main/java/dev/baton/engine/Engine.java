@@ -11,6 +11,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvConnectors;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
@@ -18,6 +19,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
@@ -386,6 +388,18 @@ public final class Engine implements AutoCloseable {
     /// Tokens computed a step, of prompts and outputs together (vLLM's `iteration_tokens_total`).
     public SingleWriterHistogram iterationTokens() {
         return counters.iterationTokens;
+    }
+
+    /// Where the connector waits for others before any request names it; empty if it does not.
+    public Optional<KvPeer> kvPeer() {
+        return Optional.ofNullable(connector).flatMap(KvConnector::peer);
+    }
+
+    /// Has the connector get to know an instance that will give blocks; does nothing without a connector.
+    public void connect(KvPeer peer) {
+        if (connector != null) {
+            connector.worker().connect(peer);
+        }
     }
 
     /// What the connector has counted; all zero if there is none.

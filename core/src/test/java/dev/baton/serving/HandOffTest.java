@@ -5,6 +5,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.baton.serving.Instance.Answer;
 import dev.baton.transfer.KvRole;
+import java.net.http.HttpRequest;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -63,6 +64,39 @@ class HandOffTest {
         body.put("temperature", 0);
         body.put("kv_transfer_params", params);
         return body;
+    }
+
+    @Test
+    void decoderConnectsToThePrefillerThatItIsToldOfBeforeAnyRequest() {
+        Answer health = prefiller.send(HttpRequest.newBuilder(prefiller.uri("/health")));
+        assertThat(health.status()).isEqualTo(200);
+        JsonNode peer = Instance.JSON.readTree(health.header("x-kv-peer"));
+        assertThat(peer.path("remote_engine_id").asString()).isNotBlank();
+        assertThat(peer.path("remote_host").asString()).isEqualTo("127.0.0.1");
+        assertThat(peer.path("remote_port").asInt()).isPositive();
+        assertThat(servingThreads()).isZero();
+        Answer told = decoder.send(decoder.request("/kv_peers", peer.toString()));
+        assertThat(told.status()).isEqualTo(200);
+        await("a connection to the prefiller").until(() -> servingThreads() == 1);
+    }
+
+    private static long servingThreads() {
+        return Thread.getAllStackTraces().keySet().stream()
+                .filter(thread -> thread.getName().startsWith("baton-kv-serve-"))
+                .count();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{}",
+                "[]",
+                "{\"remote_engine_id\":\"e\",\"remote_host\":\"h\"}",
+                "{\"remote_engine_id\":\"e\",\"remote_host\":\"h\",\"remote_port\":65536}",
+                "{\"remote_engine_id\":\"\",\"remote_host\":\"h\",\"remote_port\":1}"
+            })
+    void peerThatIsNoneIsRefused(String body) {
+        assertThat(decoder.send(decoder.request("/kv_peers", body)).status()).isEqualTo(400);
     }
 
     private JsonNode prefill(String requestId) {

@@ -5,6 +5,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
@@ -304,14 +305,18 @@ final class NixlWorker implements KvConnector.WorkerSide {
     // Prefillers.
 
     private Optional<Peer> peer(NixlSource source) {
-        Peer known = peers.get(source.peer());
+        return peer(source.peer());
+    }
+
+    private Optional<Peer> peer(PeerAddress address) {
+        Peer known = peers.get(address);
         if (known == null) {
             if (peers.size() >= MAX_PEERS) {
-                LOG.warn("{} is not dealt with: {} prefillers are known already", source.peer(), MAX_PEERS);
+                LOG.warn("{} is not dealt with: {} prefillers are known already", address, MAX_PEERS);
                 return Optional.empty();
             }
-            known = new Peer(source.peer());
-            peers.put(source.peer(), known);
+            known = new Peer(address);
+            peers.put(address, known);
         }
         return Optional.of(known);
     }
@@ -356,6 +361,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
             peer.failedGreetings = 0;
             counters.failedNotifications.add(peer.releases.size());
             peer.releases.clear(); // their leases run out
+        }
+    }
+
+    @Override
+    public void connect(KvPeer known) {
+        PeerAddress address = new PeerAddress(known.engineId(), known.host(), known.port());
+        if (known.port() > 0 && !known.engineId().equals(engineId)) {
+            post(() -> peer(address).filter(peer -> peer.pool == null).ifPresent(this::greet));
         }
     }
 

@@ -7,6 +7,7 @@ import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
@@ -169,6 +170,12 @@ public final class TcpConnector implements KvConnector {
     @Override
     public WorkerSide worker() {
         return worker;
+    }
+
+    @Override
+    public Optional<KvPeer> peer() {
+        int port = server.map(Transport.Listener::port).orElse(0);
+        return Optional.of(new KvPeer(config.engineId(), config.ip(), port));
     }
 
     @Override
