@@ -48,6 +48,7 @@ public final class Engine implements AutoCloseable {
     private final String description;
     private final KvCacheManager kvCache;
     private final @Nullable KvConnector connector;
+    private final PeerTransfers transfers;
     private final ConcurrentMap<String, Request> requests;
     private final EngineCounters counters;
     private final EngineLoop loop;
@@ -69,6 +70,7 @@ public final class Engine implements AutoCloseable {
         this.requests = new ConcurrentHashMap<>();
         this.counters = new EngineCounters();
         KvTransfers transfers = new KvTransfers(connector, spec);
+        this.transfers = transfers.peers();
         this.loop = new EngineLoop(
                 config,
                 inbox,
@@ -411,6 +413,7 @@ public final class Engine implements AutoCloseable {
     public void addTransferMetrics(Metrics metrics) {
         if (connector != null) {
             connector.addTo(metrics);
+            transfers.addTo(metrics);
         }
     }
 

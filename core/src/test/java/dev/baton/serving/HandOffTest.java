@@ -128,6 +128,16 @@ class HandOffTest {
                         .path("cached_tokens")
                         .intValue())
                 .isGreaterThan(PROMPT.length() - 17);
+        String metrics = decoder.send(HttpRequest.newBuilder(decoder.uri("/metrics"))).body();
+        String peer = params.path("remote_host").asString() + ":" + params.path("remote_port");
+        assertThat(metrics.lines().filter(line -> line.contains("peer=\"" + peer + "\"")))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_transfers_total{") && line.endsWith(" 1.0"))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_failed_transfers_total{") && line.endsWith(" 0.0"))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_received_bytes_total{") && !line.endsWith(" 0.0"));
+        assertThat(metrics.lines())
+                .anyMatch(line -> line.startsWith("vllm:nixl_xfer_time_seconds_count{") && line.endsWith(" 1"))
+                .anyMatch(line -> line.startsWith("vllm:nixl_bytes_transferred_count{") && line.endsWith(" 1"))
+                .anyMatch(line -> line.startsWith("vllm:nixl_num_descriptors_count{") && line.endsWith(" 1"));
         prefiller.awaitIdle(Duration.ofSeconds(5));
     }
 

@@ -1,6 +1,7 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.metrics.Metrics;
+import dev.baton.metrics.SharedHistogram;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
@@ -59,7 +60,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final SortedMap<String, String> fields;
     private final KvLeases leases;
     private final Counters counters;
-    private final LoadHistograms histograms = new LoadHistograms();
+    private final SharedHistogram postSeconds =
+            new SharedHistogram(0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5);
     private final Consumer<KvEvent> sink;
     private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
@@ -272,18 +274,16 @@ final class NixlWorker implements KvConnector.WorkerSide {
             LOG.info("KV load of {} failed: {}", load.requestId, failure.get());
             sink.accept(new KvEvent.KvFailed(load.requestId, failure.get()));
         } else {
-            counters.transfers.increment();
-            counters.bytesTransferred.add(load.numBytes());
-            counters.blocksTransferred.add(load.numDescriptors());
-            counters.xferNanos.add(load.elapsedNanos());
-            histograms.observe(load);
+            counters.loaded(load.elapsedNanos(), load.numBytes(), load.numDescriptors());
+            postSeconds.observe(load.postNanos() / 1e9);
             sink.accept(new KvEvent.KvArrived(load.requestId, load.numTokens, load.numBytes()));
         }
     }
 
     /// Adds what loads take.
     void addTo(Metrics metrics) {
-        histograms.addTo(metrics);
+        counters.addTo(metrics);
+        metrics.histogram("vllm:nixl_post_time_seconds", "Seconds to hand a load to NIXL.", postSeconds);
     }
 
     @Override

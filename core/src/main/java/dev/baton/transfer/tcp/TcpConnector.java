@@ -1,6 +1,7 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.Exposure;
@@ -181,6 +182,11 @@ public final class TcpConnector implements KvConnector {
     @Override
     public KvTransferStats stats() {
         return counters.snapshot(leases.numExpired());
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        counters.addTo(metrics);
     }
 
     @Override

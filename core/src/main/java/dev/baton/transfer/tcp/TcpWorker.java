@@ -276,10 +276,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
             sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
         } else {
-            counters.transfers.increment();
-            counters.blocksTransferred.add(load.numBlocks());
-            counters.bytesTransferred.add(load.numBytes());
-            counters.xferNanos.add(load.elapsedNanos());
+            counters.loaded(load.elapsedNanos(), load.numBytes(), load.numBlocks());
             sink.accept(new KvEvent.KvArrived(load.requestId(), load.numTokens(), load.numBytes()));
         }
     }
