@@ -19,6 +19,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintWriter;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -32,14 +33,18 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.stream.IntStream;
 import java.util.zip.CRC32C;
 
-/// Measures how fast checksummed KV blocks cross from one process to another over TCP loopback.
+/// Measures how fast checksummed KV blocks cross from one process to another of this host, over TCP loopback and
+/// through shared memory, beside a plain copy of the same bytes.
 ///
 /// | Measures | Fixture |
 /// |---|---|
 /// | GB/s (1e9 bytes) from the decision to load to the arrival of every block, verified | `total` bytes of KV in blocks
 /// of `block` bytes, in random order, prefiller and decoder each a JVM |
+/// | GB/s of `MemorySegment.copy`, one block after the other, from one pool to another of this process | the same
+/// sizes and order, one thread |
 ///
-/// Before timing, the decoder's pool must equal the prefiller's. Run: `java -cp core/target/classes:... \
+/// The three take turns, round by round, so that they meet the same machine. Before timing, the decoder's pool must
+/// equal the prefiller's. Run: `java --enable-native-access=ALL-UNNAMED -cp core/target/classes:... \
 /// dev.baton.benchmarks.TransferBenchmark [blockKiB [totalMiB [loads at a time]]]`, by default 1024, 256, 1.
 public final class TransferBenchmark {
     private static final int WARMUPS = 10;
@@ -59,23 +64,37 @@ public final class TransferBenchmark {
         // one layer and head of 16 tokens x 64 x f32, keys and values: 8 KiB
         KvCacheSpec spec = new KvCacheSpec(
                 "bench", "float32", Float.BYTES, blockKib / 8, 1, HEAD_DIM, BLOCK_TOKENS, totalMib * 1024 / blockKib);
-        BlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
+        if (prefiller) {
+            BlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
+            try (PagedKv pool = pool(spec);
+                    KvConnector connector = connector(KvRole.KV_PRODUCER, ENGINE, true, spec, pool, events)) {
+                serve(spec, pool, connector);
+            }
+        } else {
+            measure(args, spec, parallel);
+        }
+    }
+
+    private static PagedKv pool(KvCacheSpec spec) {
+        return PagedKv.shared(spec.numBlocks(), spec.layers(), 1, BLOCK_TOKENS, HEAD_DIM, DType.F32);
+    }
+
+    private static KvConnector connector(
+            KvRole role,
+            String engineId,
+            boolean sharesMemory,
+            KvCacheSpec spec,
+            PagedKv pool,
+            BlockingQueue<KvEvent> events) {
         KvTransferConfig config = new KvTransferConfig(
                 "TcpConnector",
-                prefiller ? KvRole.KV_PRODUCER : KvRole.KV_CONSUMER,
-                prefiller ? ENGINE : "decoder",
+                role,
+                engineId,
                 "127.0.0.1",
                 0,
                 KvLoadFailurePolicy.FAIL,
-                Map.of("kv_lease_duration", 600));
-        try (PagedKv pool = new PagedKv(spec.numBlocks(), spec.layers(), 1, BLOCK_TOKENS, HEAD_DIM, DType.F32);
-                KvConnector connector = KvConnectors.create(config, spec, pool, Map.of(), events::add)) {
-            if (prefiller) {
-                serve(spec, pool, connector);
-            } else {
-                measure(args, spec, pool, connector, events, parallel);
-            }
-        }
+                Map.of("kv_lease_duration", 600, "kv_peer_timeout", 10, "kv_shared_memory", sharesMemory));
+        return KvConnectors.create(config, spec, pool, Map.of(), events::add);
     }
 
     /// The prefiller: holds a part of the pool for every line `first count` on its input.
@@ -100,17 +119,12 @@ public final class TransferBenchmark {
         }
     }
 
-    private static void measure(
-            String[] args,
-            KvCacheSpec spec,
-            PagedKv pool,
-            KvConnector connector,
-            BlockingQueue<KvEvent> events,
-            int parallel)
+    private static void measure(String[] args, KvCacheSpec spec, int parallel)
             throws IOException, InterruptedException {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-XX:+UseSerialGC",
+                "--enable-native-access=ALL-UNNAMED",
                 "-cp",
                 System.getProperty("java.class.path"),
                 TransferBenchmark.class.getName(),
@@ -119,37 +133,71 @@ public final class TransferBenchmark {
         Process process = new ProcessBuilder(command)
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
+        BlockingQueue<KvEvent> events = new LinkedBlockingQueue<>();
         try (PrintWriter out = new PrintWriter(process.outputWriter(StandardCharsets.UTF_8), true);
-                BufferedReader in = process.inputReader(StandardCharsets.UTF_8)) {
+                BufferedReader in = process.inputReader(StandardCharsets.UTF_8);
+                PagedKv pool = pool(spec);
+                PagedKv original = pool(spec);
+                KvConnector tcp = connector(KvRole.KV_CONSUMER, "tcp", false, spec, pool, events);
+                KvConnector shared = connector(KvRole.KV_CONSUMER, "shared", true, spec, pool, events)) {
             long expected = Long.parseLong(answer(in)[0]);
             SplittableRandom random = new SplittableRandom(2);
-            double[] rates = new double[ROUNDS];
+            double[][] rates = new double[3][ROUNDS];
             for (int round = -WARMUPS; round < ROUNDS; round++) {
                 // the first round in order, so that the pools must be equal; then blocks go anywhere
                 int[] targets = round == -WARMUPS
                         ? IntStream.range(0, spec.numBlocks()).toArray()
                         : shuffled(spec.numBlocks(), random);
-                long nanos = load(spec, connector, events, targets, parallel, round, out, in);
-                if (round == -WARMUPS && checksum(pool) != expected) {
-                    throw new IllegalStateException("the decoder's pool is not the prefiller's");
-                }
-                if (round >= 0) {
-                    rates[round] = (double) pool.segment().byteSize() / nanos;
+                for (int way = 0; way < rates.length; way++) {
+                    long nanos =
+                            switch (way) {
+                                case 0 -> copy(original, pool, targets);
+                                case 1 -> load(spec, shared, events, targets, parallel, round, out, in);
+                                default -> load(spec, tcp, events, targets, parallel, round, out, in);
+                            };
+                    if (round == -WARMUPS && way > 0) {
+                        if (checksum(pool) != expected) {
+                            throw new IllegalStateException("the decoder's pool is not the prefiller's");
+                        }
+                        pool.segment().fill((byte) 0);
+                    }
+                    if (round >= 0) {
+                        rates[way][round] = (double) pool.segment().byteSize() / nanos;
+                    }
                 }
             }
-            Arrays.sort(rates);
             System.out.printf(
-                    "%d blocks of %d KiB, %d loads at a time: median %.2f GB/s, min %.2f, max %.2f (%d rounds)%n",
-                    spec.numBlocks(),
-                    spec.blockBytes() / 1024,
-                    parallel,
-                    rates[ROUNDS / 2],
-                    rates[0],
-                    rates[ROUNDS - 1],
-                    ROUNDS);
+                    "%d blocks of %d KiB, %d loads at a time, %d rounds%n",
+                    spec.numBlocks(), spec.blockBytes() / 1024, parallel, ROUNDS);
+            double copy = print("plain copy", rates[0]);
+            System.out.printf("shared memory / plain copy: %.0f %%%n", 100 * print("shared memory", rates[1]) / copy);
+            print("TCP", rates[2]);
         } finally {
             process.destroy();
         }
+    }
+
+    /// @return the median
+    private static double print(String name, double[] rates) {
+        Arrays.sort(rates);
+        System.out.printf(
+                "%-14s median %.2f GB/s, min %.2f, max %.2f%n",
+                name, rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1]);
+        return rates[ROUNDS / 2];
+    }
+
+    /// Copies a pool block by block, in the order in which loads fill them.
+    private static long copy(PagedKv from, PagedKv to, int[] targets) {
+        long start = System.nanoTime();
+        for (int block = 0; block < targets.length; block++) {
+            MemorySegment.copy(
+                    from.segment(),
+                    from.blockOffsetBytes(block),
+                    to.segment(),
+                    to.blockOffsetBytes(targets[block]),
+                    to.blockBytes());
+        }
+        return System.nanoTime() - start;
     }
 
     /// Loads the whole pool, as so many requests at a time.

@@ -11,6 +11,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvConnectors;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
 import java.security.SecureRandom;
@@ -18,6 +19,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
@@ -46,6 +48,7 @@ public final class Engine implements AutoCloseable {
     private final String description;
     private final KvCacheManager kvCache;
     private final @Nullable KvConnector connector;
+    private final PeerTransfers transfers;
     private final ConcurrentMap<String, Request> requests;
     private final EngineCounters counters;
     private final EngineLoop loop;
@@ -67,6 +70,7 @@ public final class Engine implements AutoCloseable {
         this.requests = new ConcurrentHashMap<>();
         this.counters = new EngineCounters();
         KvTransfers transfers = new KvTransfers(connector, spec);
+        this.transfers = transfers.peers();
         this.loop = new EngineLoop(
                 config,
                 inbox,
@@ -114,7 +118,9 @@ public final class Engine implements AutoCloseable {
                 shape.headDim(),
                 config.blockTokens(),
                 config.numBlocks());
-        PagedKv kv = model.allocateKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype());
+        PagedKv kv = config.kvTransfer().filter(KvConnectors::sharesMemory).isPresent()
+                ? model.allocateSharedKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype())
+                : model.allocateKv(spec.numBlocks(), spec.blockTokens(), config.kvCacheDtype());
         KvConnector connector = null;
         try {
             Inbox inbox = new Inbox();
@@ -386,6 +392,18 @@ public final class Engine implements AutoCloseable {
         return counters.iterationTokens;
     }
 
+    /// Where the connector waits for others before any request names it; empty if it does not.
+    public Optional<KvPeer> kvPeer() {
+        return Optional.ofNullable(connector).flatMap(KvConnector::peer);
+    }
+
+    /// Has the connector get to know an instance that will give blocks; does nothing without a connector.
+    public void connect(KvPeer peer) {
+        if (connector != null) {
+            connector.worker().connect(peer);
+        }
+    }
+
     /// What the connector has counted; all zero if there is none.
     public KvTransferStats transferStats() {
         return connector == null ? KvTransferStats.ZERO : connector.stats();
@@ -395,6 +413,7 @@ public final class Engine implements AutoCloseable {
     public void addTransferMetrics(Metrics metrics) {
         if (connector != null) {
             connector.addTo(metrics);
+            transfers.addTo(metrics);
         }
     }
 

@@ -18,15 +18,24 @@ final class KvTransfers {
     /// Baton's own key among `kv_transfer_params`: a digest of the tokens that the prefiller's blocks hold.
     static final String PROMPT_DIGEST = "remote_prompt_digest";
 
+    /// The outcome of a load that ended well.
+    static final String ARRIVED = "arrived";
+
     private final @Nullable KvConnector connector;
     private final KvCacheSpec spec;
     private final Map<String, Request> loading = new HashMap<>();
     private final Map<String, Request> held = new HashMap<>();
+    private final PeerTransfers peers = new PeerTransfers();
     private boolean loadsDecided;
 
     KvTransfers(@Nullable KvConnector connector, KvCacheSpec spec) {
         this.connector = connector;
         this.spec = spec;
+    }
+
+    /// What loads from each peer came to; from any thread.
+    PeerTransfers peers() {
+        return peers;
     }
 
     int numLoading() {
@@ -66,6 +75,7 @@ final class KvTransfers {
             return false;
         }
         request.loadingTokens = external;
+        request.loadStartNanos = System.nanoTime();
         loading.put(request.id, request);
         KvTransferEvent event = new KvTransferEvent();
         if (event.isEnabled()) {
@@ -73,9 +83,23 @@ final class KvTransfers {
             event.request = request.id;
             event.peer = peer(request.kv.params());
             event.tokens = external;
+            event.blocks = blocksToLoad(request);
             request.transferEvent = event;
         }
         return true;
+    }
+
+    private int blocksToLoad(Request request) {
+        return spec.blocksFor(request.numComputedTokens + request.loadingTokens)
+                - request.numComputedTokens / spec.blockTokens();
+    }
+
+    /// The address of whom the parameters name: it stays the same over restarts.
+    private static String address(KvTransferParams params) {
+        Map<String, Object> fields = params.fields();
+        return fields.containsKey("remote_host")
+                ? fields.get("remote_host") + ":" + fields.get("remote_port")
+                : fields.getOrDefault("remote_engine_id", "store").toString();
     }
 
     /// Whom the parameters name, as far as they do.
@@ -110,6 +134,15 @@ final class KvTransfers {
     @Nullable
     Request loadEnded(String requestId, String outcome, long numBytes) {
         Request request = loading.remove(requestId);
+        if (request != null) {
+            String peer = address(request.kv.params());
+            if (outcome.equals(ARRIVED)) {
+                peers.arrived(
+                        peer, numBytes, numBytes / spec.blockBytes(), System.nanoTime() - request.loadStartNanos);
+            } else {
+                peers.failed(peer);
+            }
+        }
         if (request != null && request.transferEvent != null) {
             request.transferEvent.outcome = outcome;
             request.transferEvent.bytes = numBytes;

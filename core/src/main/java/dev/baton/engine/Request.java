@@ -74,6 +74,7 @@ final class Request {
     int numComputedTokens;
     /// Tokens that are being loaded, beyond the computed ones.
     int loadingTokens;
+    long loadStartNanos;
     int cachedTokens;
     int externalTokens;
 

@@ -392,7 +392,7 @@ final class Scheduler {
     void onKvEvent(KvEvent event) {
         switch (event) {
             case KvEvent.KvArrived(String id, int numTokens, long numBytes) ->
-                loadEnded(transfers.loadEnded(id, "arrived", numBytes), numTokens, null);
+                loadEnded(transfers.loadEnded(id, KvTransfers.ARRIVED, numBytes), numTokens, null);
             case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), 0, reason);
             case KvEvent.LeaseReleased(String id) -> leaseEnded(id);
             case KvEvent.LeaseExpired(String id) -> {

@@ -27,6 +27,10 @@ public final class KvTransferEvent extends Event {
     @Description("Prompt tokens asked for")
     public int tokens;
 
+    @Label("Blocks")
+    @Description("Blocks to be filled, with the load's number of tokens")
+    public int blocks;
+
     @Label("Bytes")
     @Description("Bytes received, if every block arrived")
     @DataAmount

@@ -28,6 +28,16 @@ public interface CausalLm extends AutoCloseable {
         return new PagedKv(numBlocks, shape.numLayers(), shape.numKvHeads(), blockTokens, shape.headDim(), dtype);
     }
 
+    /// As [#allocateKv], in memory that other processes of this host can map if it is the host's and the operating
+    /// system has such memory.
+    default PagedKv allocateSharedKv(int numBlocks, int blockTokens, DType dtype) {
+        if (deviceSteps().isPresent()) {
+            return allocateKv(numBlocks, blockTokens, dtype);
+        }
+        ModelConfig shape = config();
+        return PagedKv.shared(numBlocks, shape.numLayers(), shape.numKvHeads(), blockTokens, shape.headDim(), dtype);
+    }
+
     /// The same steps with the logits left where the model computes; empty if that is the host's memory.
     default Optional<DeviceSteps> deviceSteps() {
         return Optional.empty();

@@ -4,6 +4,8 @@ import dev.baton.http.HttpClient;
 import dev.baton.http.HttpRuntime;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Keeps what the router believes of its engines up to date: probes, reads of their metrics, and what has to follow
 /// when an engine leaves or comes back. Thread-safe.
@@ -14,8 +16,10 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     private final RouterMetrics metrics;
     private final TtftStats ttft;
     private final FleetMetrics fleet;
+    private final Introductions introductions;
     private final HealthProber prober;
     private final MetricsScraper scraper;
+    private volatile @Nullable EnginePool pool; // of the fleet, once it has begun
 
     EngineHealth(HttpClient client, RouterConfig config, RoutingPolicy policy, RouterMetrics metrics, TtftStats ttft) {
         this.policy = policy;
@@ -23,11 +27,14 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
         this.ttft = ttft;
         fleet = metrics.fleet();
         HealthConfig health = config.health();
+        introductions = new Introductions(
+                client, config.engineKey(), config.deadlines().abortNotice());
         prober = new HealthProber(
                 client,
                 config.probeInterval(),
                 health.downProbeInterval(),
-                config.deadlines().probe());
+                config.deadlines().probe(),
+                (engine, answer) -> introductions.answered(engine, answer, fleet()));
         scraper = new MetricsScraper(client, health.scrapeInterval(), fleet);
     }
 
@@ -37,8 +44,15 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
         return new FleetMetrics(several.compareTo(STALE) > 0 ? several : STALE);
     }
 
+    /// The engines that there are; none before it has begun.
+    private List<Upstream> fleet() {
+        EnginePool known = pool;
+        return known == null ? List.of() : known.all();
+    }
+
     /// Begins; the first probes go out at once.
     void start(HttpRuntime runtime, EnginePool pool) {
+        this.pool = pool;
         prober.start(runtime, pool);
         scraper.start(runtime, pool);
     }
@@ -56,6 +70,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     @Override
     public void gone(Upstream engine) {
         policy.forgotten(engine);
+        introductions.gone(engine);
         scraper.gone(engine);
         fleet.gone(engine.address());
     }

@@ -9,6 +9,7 @@ import dev.baton.http.WholeResponse;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -27,6 +28,7 @@ final class HealthProber implements AutoCloseable {
     private final Duration deadline;
     private final Duration interval;
     private final Duration soon;
+    private final BiConsumer<Upstream, HttpClientResponse> onAnswer;
     private final Set<Upstream> underWay = ConcurrentHashMap.newKeySet();
     private volatile boolean closed;
     private @Nullable AutoCloseable schedule;
@@ -34,11 +36,18 @@ final class HealthProber implements AutoCloseable {
     /// @param interval for engines that are up
     /// @param soon for those that are in doubt or down
     /// @param deadline for an answer
-    HealthProber(HttpClient client, Duration interval, Duration soon, Duration deadline) {
+    /// @param onAnswer told of every answer of an engine that is alive
+    HealthProber(
+            HttpClient client,
+            Duration interval,
+            Duration soon,
+            Duration deadline,
+            BiConsumer<Upstream, HttpClientResponse> onAnswer) {
         this.client = client;
         this.interval = interval;
         this.soon = soon.compareTo(interval) < 0 ? soon : interval;
         this.deadline = deadline;
+        this.onAnswer = onAnswer;
     }
 
     /// Begins; the first probes go out at once.
@@ -78,6 +87,7 @@ final class HealthProber implements AutoCloseable {
         underWay.remove(engine);
         if (answer.status() < 500) {
             engine.probeSucceeded();
+            onAnswer.accept(engine, answer);
         } else {
             engine.probeFailed(
                     Upstream.Miss.UNWELL, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());

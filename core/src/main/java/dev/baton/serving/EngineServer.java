@@ -20,12 +20,15 @@ import dev.baton.openai.Continuation;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
 import dev.baton.openai.ModelList;
+import dev.baton.openai.KvPeerNotice;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
 import dev.baton.openai.TokenizeRequest;
 import dev.baton.tokenizer.Tokenizer;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -58,6 +61,7 @@ public final class EngineServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(EngineServer.class);
     private static final int EVENT_LOOPS = 1;
     private static final String REQUEST_ID = "x-request-id";
+    private static final String PEER_HEADER = "x-kv-peer";
     private static final Duration REGISTRY_SWEEP = Duration.ofSeconds(1);
 
     /// An engine that hangs must not keep a question of a developer, and with it the server's stop, for ever.
@@ -187,6 +191,7 @@ public final class EngineServer implements AutoCloseable {
         route("POST", "/tokenize", exchange -> work(exchange, this::tokenize));
         route("POST", "/detokenize", exchange -> work(exchange, this::detokenize));
         route("POST", "/abort_requests", exchange -> work(exchange, this::abortRequests));
+        route("POST", "/kv_peers", exchange -> work(exchange, this::kvPeers));
         if (config.devMode()) {
             route("POST", "/reset_prefix_cache", this::resetPrefixCache);
             route("GET", "/debug/integrity", this::integrity);
@@ -258,7 +263,22 @@ public final class EngineServer implements AutoCloseable {
     }
 
     private void health(HttpExchange exchange) {
-        exchange.respondEmpty(engine.isHealthy() ? 200 : 503);
+        HttpHeaders peer = engine.kvPeer().map(EngineServer::peerHeader).orElseGet(HttpHeaders::none);
+        exchange.respond(engine.isHealthy() ? 200 : 503, peer, new byte[0]);
+    }
+
+    /// What a router passes on to other engines.
+    private static HttpHeaders peerHeader(KvPeer peer) {
+        byte[] json = Json.bytes(Map.of(
+                "remote_engine_id", peer.engineId(), "remote_host", peer.host(), "remote_port", peer.port()));
+        return HttpHeaders.of(PEER_HEADER, new String(json, StandardCharsets.UTF_8));
+    }
+
+    /// Another instance is there, whose blocks will be fetched: the connector connects before a request has to wait.
+    private void kvPeers(HttpExchange exchange, JsonNode body) {
+        KvPeerNotice notice = KvPeerNotice.parse(body);
+        engine.connect(new KvPeer(notice.engineId(), notice.host(), notice.port()));
+        exchange.respondEmpty(200);
     }
 
     private void models(HttpExchange exchange) {

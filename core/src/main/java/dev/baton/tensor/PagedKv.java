@@ -2,8 +2,11 @@ package dev.baton.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.LongUnaryOperator;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// The memory of a paged KV cache: one pool of equally large blocks, off-heap or in a device's memory.
 ///
@@ -15,6 +18,8 @@ import java.util.function.LongUnaryOperator;
 /// memory, that device alone through [#deviceAddress()]. Concurrent access to different blocks is safe; that nobody
 /// touches a block that is not theirs is the business of the KV cache manager.
 public final class PagedKv implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(PagedKv.class);
+
     private final int numBlocks;
     private final int layers;
     private final int kvHeads;
@@ -27,6 +32,7 @@ public final class PagedKv implements AutoCloseable {
     private final long blockBytes;
     private final Runnable release;
     private final Function<PagedKv, DeviceBlocks> ways;
+    private final Optional<MemoryFile> file;
     private final MemorySegment segment; // (blocks, layers, 2, kvHeads, blockTokens, headDim); NULL on a device
     private final long deviceAddress; // the same there; 0 in host memory
 
@@ -34,7 +40,34 @@ public final class PagedKv implements AutoCloseable {
     ///
     /// @throws OutOfMemoryError if the memory is not there
     public PagedKv(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
-        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay);
+        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, Optional.empty());
+    }
+
+    private PagedKv(
+            int numBlocks,
+            int layers,
+            int kvHeads,
+            int blockTokens,
+            int headDim,
+            DType dtype,
+            Optional<MemoryFile> file) {
+        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay, file);
+    }
+
+    /// Allocates a zeroed pool in host memory that other processes of this host can map; where the operating
+    /// system has no such memory, one that they cannot.
+    ///
+    /// @throws OutOfMemoryError if the memory is not there
+    public static PagedKv shared(
+            int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
+        long bytes = 2L * numBlocks * layers * kvHeads * blockTokens * headDim * dtype.bytes();
+        Optional<MemoryFile> file = Optional.empty();
+        try {
+            file = Optional.of(MemoryFile.create(bytes));
+        } catch (TensorException e) {
+            LOG.info("Other processes of this host cannot map the KV cache: {}", e.getMessage());
+        }
+        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, file);
     }
 
     /// A pool in a device's memory.
@@ -52,7 +85,17 @@ public final class PagedKv implements AutoCloseable {
             LongUnaryOperator allocate,
             Runnable release,
             Function<PagedKv, DeviceBlocks> ways) {
-        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways);
+        return new PagedKv(
+                numBlocks,
+                layers,
+                kvHeads,
+                blockTokens,
+                headDim,
+                dtype,
+                allocate,
+                release,
+                ways,
+                Optional.empty());
     }
 
     /// A pool in a device's memory whose blocks stay there.
@@ -84,8 +127,10 @@ public final class PagedKv implements AutoCloseable {
             DType dtype,
             LongUnaryOperator allocate,
             Runnable release,
-            Function<PagedKv, DeviceBlocks> ways) {
+            Function<PagedKv, DeviceBlocks> ways,
+            Optional<MemoryFile> file) {
         this.ways = ways;
+        this.file = file;
         this.numBlocks = numBlocks;
         this.layers = layers;
         this.kvHeads = kvHeads;
@@ -97,21 +142,31 @@ public final class PagedKv implements AutoCloseable {
         this.layerBytes = sideBytes * 2;
         this.blockBytes = layerBytes * layers;
         this.deviceAddress = allocate.applyAsLong(blockBytes * numBlocks);
-        if (deviceAddress == 0) {
-            Arena arena = Arena.ofShared();
-            this.segment = OffHeap.allocate(arena, blockBytes * numBlocks);
-            // Now rather than page by page in the middle of some step.
-            segment.fill((byte) 0);
-            this.release = arena::close;
-        } else {
+        if (deviceAddress != 0) {
             this.segment = MemorySegment.NULL;
             this.release = release;
+            return;
         }
+        if (file.isPresent()) {
+            this.segment = file.get().segment();
+            this.release = file.get()::close;
+        } else {
+            Arena arena = Arena.ofShared();
+            this.segment = OffHeap.allocate(arena, blockBytes * numBlocks);
+            this.release = arena::close;
+        }
+        // Now rather than page by page in the middle of some step.
+        segment.fill((byte) 0);
     }
 
     /// Whether the pool is in a device's memory, where the host cannot read it.
     public boolean isOnDevice() {
         return deviceAddress != 0;
+    }
+
+    /// What other processes of this host can map the pool by; empty unless it was made for that.
+    public Optional<String> fileHandle() {
+        return file.map(MemoryFile::handle);
     }
 
     /// Where the pool begins in the device's memory.

@@ -2,6 +2,7 @@ package dev.baton.transfer;
 
 import dev.baton.metrics.Metrics;
 import java.util.List;
+import java.util.Optional;
 
 /// A way to exchange KV blocks with other instances or with stores, in vLLM's division: a scheduler side that
 /// decides and a worker side that moves bytes.
@@ -14,6 +15,11 @@ public interface KvConnector extends AutoCloseable {
 
     /// One line for the start banner, for example `TcpConnector kv_both on 127.0.0.1:45011`.
     String describe();
+
+    /// Where other instances' connectors find this one before any request names it; empty if they do not need to.
+    default Optional<KvPeer> peer() {
+        return Optional.empty();
+    }
 
     /// What the connector has counted since it started; [KvTransferStats#ZERO] for one that does not count.
     default KvTransferStats stats() {
@@ -88,6 +94,11 @@ public interface KvConnector extends AutoCloseable {
         /// Tells a prefiller that nobody will come for the blocks that these parameters name, for a request
         /// that was refused before the engine had it. Does nothing if they name none.
         void release(KvTransferParams params);
+
+        /// Gets to know an instance that will give blocks, so that the first load need not: connects and shakes
+        /// hands, and stays connected. What goes wrong is found again by the load. Does nothing for instances that
+        /// cannot be connected to.
+        default void connect(KvPeer peer) {}
 
         /// Ends the lease on a request that this instance holds, because its client is gone. Ends in a
         /// [KvEvent.LeaseReleased] once nobody reads; does nothing if there is no such lease.

@@ -57,6 +57,17 @@ public final class KvConnectors {
         }
     }
 
+    /// Whether other processes of this host are to map the KV cache of an instance that is configured so.
+    ///
+    /// @throws TransferException if a setting is wrong
+    public static boolean sharesMemory(KvTransferConfig config) {
+        return switch (config.connector()) {
+            case TcpConnector.NAME -> TcpConnector.sharesMemory(config);
+            case MultiConnector.NAME -> MultiConnector.sharesMemory(config);
+            default -> false;
+        };
+    }
+
     private static KvConnectorFactory factory(String connector) {
         KvConnectorFactory factory = FACTORIES.get(connector);
         if (factory == null) {

@@ -9,6 +9,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Consumer;
@@ -64,6 +65,11 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
             throw e;
         }
         return all;
+    }
+
+    /// Whether one of the connectors has other processes of this host map the KV cache.
+    static boolean sharesMemory(KvTransferConfig config) {
+        return parts(config).stream().anyMatch(KvConnectors::sharesMemory);
     }
 
     private static List<KvTransferConfig> parts(KvTransferConfig outer) {
@@ -157,6 +163,12 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     @Override
     public String describe() {
         return parts.stream().map(KvConnector::describe).collect(Collectors.joining("; ", NAME + ": ", ""));
+    }
+
+    /// The first one's that has something to say. Instances that are to know each other have the same connectors.
+    @Override
+    public Optional<KvPeer> peer() {
+        return parts.stream().flatMap(part -> part.peer().stream()).findFirst();
     }
 
     @Override
@@ -316,6 +328,14 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     }
 
     /* The worker side. */
+
+    @Override
+    public void connect(KvPeer peer) {
+        parts.stream()
+                .filter(part -> part.peer().isPresent())
+                .findFirst()
+                .ifPresent(part -> part.worker().connect(peer));
+    }
 
     @Override
     public void cancelLoad(String requestId) {

@@ -74,6 +74,7 @@ class FlightRecorderTest {
             assertThat(transfer.getString("outcome")).isEqualTo("arrived");
             assertThat(transfer.getString("peer")).startsWith("P (");
             assertThat(transfer.getInt("tokens")).isEqualTo(11);
+            assertThat(transfer.getInt("blocks")).isEqualTo(3);
             assertThat(transfer.getLong("bytes")).isPositive();
             assertThat(transfer.getDuration()).isPositive();
         });

@@ -67,6 +67,9 @@ final class StubEngine implements AutoCloseable {
     volatile Script script;
     volatile int healthStatus = 200;
     volatile boolean healthStalls;
+    /// What its answers to probes say of its connector; nothing while it is empty.
+    volatile String peer = "";
+    final Queue<Received> introductions = new ConcurrentLinkedQueue<>();
     /// What `/metrics` answers; 404 while it is empty.
     volatile Supplier<String> metrics = () -> "";
 
@@ -171,12 +174,16 @@ final class StubEngine implements AutoCloseable {
                 if (healthStalls) {
                     call.stall();
                 } else {
-                    call.respond(healthStatus, "text/plain", "");
+                    call.respond(healthStatus, "text/plain" + (peer.isEmpty() ? "" : "\r\nx-kv-peer: " + peer), "");
                 }
             }
             case "/metrics" -> {
                 String text = metrics.get();
                 call.respond(text.isEmpty() ? 404 : 200, "text/plain; version=0.0.4", text);
+            }
+            case "/kv_peers" -> {
+                introductions.add(request);
+                call.respond(200, "application/json", "");
             }
             case "/abort_requests" -> {
                 aborts.add(request);

@@ -5,6 +5,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.baton.serving.Instance.Answer;
 import dev.baton.transfer.KvRole;
+import java.net.http.HttpRequest;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -65,6 +66,39 @@ class HandOffTest {
         return body;
     }
 
+    @Test
+    void decoderConnectsToThePrefillerThatItIsToldOfBeforeAnyRequest() {
+        Answer health = prefiller.send(HttpRequest.newBuilder(prefiller.uri("/health")));
+        assertThat(health.status()).isEqualTo(200);
+        JsonNode peer = Instance.JSON.readTree(health.header("x-kv-peer"));
+        assertThat(peer.path("remote_engine_id").asString()).isNotBlank();
+        assertThat(peer.path("remote_host").asString()).isEqualTo("127.0.0.1");
+        assertThat(peer.path("remote_port").asInt()).isPositive();
+        assertThat(servingThreads()).isZero();
+        Answer told = decoder.send(decoder.request("/kv_peers", peer.toString()));
+        assertThat(told.status()).isEqualTo(200);
+        await("a connection to the prefiller").until(() -> servingThreads() == 1);
+    }
+
+    private static long servingThreads() {
+        return Thread.getAllStackTraces().keySet().stream()
+                .filter(thread -> thread.getName().startsWith("baton-kv-serve-"))
+                .count();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{}",
+                "[]",
+                "{\"remote_engine_id\":\"e\",\"remote_host\":\"h\"}",
+                "{\"remote_engine_id\":\"e\",\"remote_host\":\"h\",\"remote_port\":65536}",
+                "{\"remote_engine_id\":\"\",\"remote_host\":\"h\",\"remote_port\":1}"
+            })
+    void peerThatIsNoneIsRefused(String body) {
+        assertThat(decoder.send(decoder.request("/kv_peers", body)).status()).isEqualTo(400);
+    }
+
     private JsonNode prefill(String requestId) {
         Answer answer = prefiller.send(prefiller
                 .request(PATH, Instance.JSON.writeValueAsString(body(1, ASK)))
@@ -94,6 +128,16 @@ class HandOffTest {
                         .path("cached_tokens")
                         .intValue())
                 .isGreaterThan(PROMPT.length() - 17);
+        String metrics = decoder.send(HttpRequest.newBuilder(decoder.uri("/metrics"))).body();
+        String peer = params.path("remote_host").asString() + ":" + params.path("remote_port");
+        assertThat(metrics.lines().filter(line -> line.contains("peer=\"" + peer + "\"")))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_transfers_total{") && line.endsWith(" 1.0"))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_failed_transfers_total{") && line.endsWith(" 0.0"))
+                .anyMatch(line -> line.startsWith("baton:kv_peer_received_bytes_total{") && !line.endsWith(" 0.0"));
+        assertThat(metrics.lines())
+                .anyMatch(line -> line.startsWith("vllm:nixl_xfer_time_seconds_count{") && line.endsWith(" 1"))
+                .anyMatch(line -> line.startsWith("vllm:nixl_bytes_transferred_count{") && line.endsWith(" 1"))
+                .anyMatch(line -> line.startsWith("vllm:nixl_num_descriptors_count{") && line.endsWith(" 1"));
         prefiller.awaitIdle(Duration.ofSeconds(5));
     }
 

@@ -3,6 +3,7 @@ package dev.baton.transfer.lmcache;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvTransferConfig;
@@ -100,7 +101,14 @@ public final class LmCacheConnector implements KvConnector {
             LOG.warn("PYTHONHASHSEED is not set and taken as 0; engines of LMCache must be given PYTHONHASHSEED=0, too,"
                     + " or pre_caching_hash_algorithm: sha256_cbor");
         }
-        return new LmCacheConnector(config, options, PdOptions.of(settings), spec, pool, sink, environment);
+        Optional<PdOptions> pd = PdOptions.of(settings);
+        pd.filter(it -> !it.isSender())
+                .ifPresent(it -> Exposure.check(
+                        "the receiver of " + NAME,
+                        it.host(),
+                        settings.extraFlag(Exposure.TRUSTED_NETWORK),
+                        "set %s to true".formatted(Exposure.TRUSTED_NETWORK)));
+        return new LmCacheConnector(config, options, pd, spec, pool, sink, environment);
     }
 
     @Override

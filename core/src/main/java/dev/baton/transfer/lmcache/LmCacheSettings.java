@@ -1,5 +1,6 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.TransferException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -39,7 +40,7 @@ final class LmCacheSettings {
     private static final String VARIABLE = "LMCACHE_";
     private static final String OVERRIDE = "lmcache.";
     private static final Set<String> EXTRA_READ =
-            Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home");
+            Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home", Exposure.TRUSTED_NETWORK);
     private static final Set<String> EXTRA_UNUSED = Set.of("use_native", "lmcache_rpc_port");
     private static final int MAX_FILE_BYTES = 1 << 20;
 

@@ -111,6 +111,9 @@ record PageList(String module, int memory, long[] pages) {
                     case 0x94, 0x93, ')', 0x81, 'b' -> {} // remember, class, no arguments, new, build
                     default -> throw malformed();
                 }
+                if (texts.size() > 2) {
+                    throw malformed(); // before they are many
+                }
             }
             if (texts.size() != 2
                     || !texts.getLast().equals(CLASS)

@@ -1,6 +1,7 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.Exposure;
@@ -169,6 +170,11 @@ public final class MooncakeConnector implements KvConnector {
     /// Decoders' questions that wait for their prefill.
     int numQuestions() {
         return pusher.map(it -> it.rendezvous().numWaiting()).orElse(0);
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        counters.addTo(metrics);
     }
 
     @Override

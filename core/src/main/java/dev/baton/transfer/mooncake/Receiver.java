@@ -435,10 +435,7 @@ final class Receiver implements Closeable, TeMemory {
                 LOG.info("KV load of {} failed: {}", decided.requestId(), failure.get());
                 sink.accept(new KvEvent.KvFailed(decided.requestId(), failure.get()));
             } else {
-                counters.transfers.increment();
-                counters.blocksTransferred.add(blocks);
-                counters.bytesTransferred.add(blocks * pool.blockBytes());
-                counters.xferNanos.add(System.nanoTime() - startNanos);
+                counters.loaded(System.nanoTime() - startNanos, blocks * pool.blockBytes(), blocks);
                 sink.accept(
                         new KvEvent.KvArrived(decided.requestId(), decided.numTokens(), blocks * pool.blockBytes()));
             }

@@ -4,6 +4,7 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.CborHash;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvRole;
@@ -55,6 +56,13 @@ public final class MooncakeStoreConnector implements KvConnector {
         this.config = config;
         this.options = options;
         this.opener = MooncakeHome.find(config, options, THREADS);
+        if (opener.writes()) { // through Mooncake's library, which listens; plain reads only ask
+            Exposure.check(
+                    "Mooncake's library in " + NAME,
+                    config.ip(),
+                    options.trustedNetwork(),
+                    "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+        }
         this.store = new MooncakeStore(
                 opener,
                 pool,

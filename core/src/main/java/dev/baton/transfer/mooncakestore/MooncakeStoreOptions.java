@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncakestore;
 
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.ExtraConfig;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.mooncake.SmallJson;
@@ -33,6 +34,7 @@ import java.util.regex.Pattern;
 /// @param operationTimeout `kv_peer_timeout`: how long the cluster may take for one call
 /// @param loadTimeout `load_timeout`: longest that a load takes
 /// @param metricsPort `master_metrics_port`: where the master answers HTTP, for reads without Mooncake's library
+/// @param trustedNetwork `kv_trusted_network`: whether Mooncake's library may listen beyond this machine
 record MooncakeStoreOptions(
         Cluster cluster,
         Optional<Path> home,
@@ -45,7 +47,8 @@ record MooncakeStoreOptions(
         long stagingBytes,
         Duration operationTimeout,
         Duration loadTimeout,
-        int metricsPort) {
+        int metricsPort,
+        boolean trustedNetwork) {
 
     private static final String CONFIG_PATH = "MOONCAKE_CONFIG_PATH";
     private static final String MASTER = "master_server_address";
@@ -68,7 +71,8 @@ record MooncakeStoreOptions(
             "staging_bytes",
             "kv_peer_timeout",
             "load_timeout",
-            "master_metrics_port");
+            "master_metrics_port",
+            Exposure.TRUSTED_NETWORK);
     /// Keys of vLLM's whose outcome is the same here: it looks for prompts and loads beside the engine's steps
     /// anyway.
     private static final Set<String> IGNORED =
@@ -113,7 +117,8 @@ record MooncakeStoreOptions(
                 extra.count("staging_bytes", 1, MAX_BYTES, 64L << 20),
                 extra.seconds("kv_peer_timeout", Duration.ofSeconds(5)),
                 extra.seconds("load_timeout", Duration.ofSeconds(10)),
-                (int) extra.count("master_metrics_port", 1, 65_535, 9003));
+                (int) extra.count("master_metrics_port", 1, 65_535, 9003),
+                extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 
     private static Map<String, Object> read(Path file) {

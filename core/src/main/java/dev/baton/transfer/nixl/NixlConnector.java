@@ -8,6 +8,7 @@ import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
@@ -43,6 +44,7 @@ public final class NixlConnector implements KvConnector {
     private static final int MAX_PORT = 65_535;
 
     private final KvRole role;
+    private final String engineId;
     private final NixlHome home;
     private final Counters counters = new Counters();
     private final KvLeases leases;
@@ -61,6 +63,7 @@ public final class NixlConnector implements KvConnector {
             Map<String, String> environment,
             Consumer<KvEvent> sink) {
         this.role = config.role();
+        this.engineId = config.engineId();
         this.host = environment.getOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST", config.ip());
         if (role != KvRole.KV_CONSUMER) {
             Exposure.check(
@@ -215,6 +218,12 @@ public final class NixlConnector implements KvConnector {
     @Override
     public WorkerSide worker() {
         return worker;
+    }
+
+    @Override
+    public Optional<KvPeer> peer() {
+        return Optional.of(new KvPeer(
+                engineId, host, sideChannel.map(SideChannel::port).orElse(0)));
     }
 
     @Override

@@ -1,10 +1,12 @@
 package dev.baton.transfer.nixl;
 
 import dev.baton.metrics.Metrics;
+import dev.baton.metrics.SharedHistogram;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
@@ -58,7 +60,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final SortedMap<String, String> fields;
     private final KvLeases leases;
     private final Counters counters;
-    private final LoadHistograms histograms = new LoadHistograms();
+    private final SharedHistogram postSeconds =
+            new SharedHistogram(0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5);
     private final Consumer<KvEvent> sink;
     private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
@@ -271,18 +274,16 @@ final class NixlWorker implements KvConnector.WorkerSide {
             LOG.info("KV load of {} failed: {}", load.requestId, failure.get());
             sink.accept(new KvEvent.KvFailed(load.requestId, failure.get()));
         } else {
-            counters.transfers.increment();
-            counters.bytesTransferred.add(load.numBytes());
-            counters.blocksTransferred.add(load.numDescriptors());
-            counters.xferNanos.add(load.elapsedNanos());
-            histograms.observe(load);
+            counters.loaded(load.elapsedNanos(), load.numBytes(), load.numDescriptors());
+            postSeconds.observe(load.postNanos() / 1e9);
             sink.accept(new KvEvent.KvArrived(load.requestId, load.numTokens, load.numBytes()));
         }
     }
 
     /// Adds what loads take.
     void addTo(Metrics metrics) {
-        histograms.addTo(metrics);
+        counters.addTo(metrics);
+        metrics.histogram("vllm:nixl_post_time_seconds", "Seconds to hand a load to NIXL.", postSeconds);
     }
 
     @Override
@@ -304,14 +305,18 @@ final class NixlWorker implements KvConnector.WorkerSide {
     // Prefillers.
 
     private Optional<Peer> peer(NixlSource source) {
-        Peer known = peers.get(source.peer());
+        return peer(source.peer());
+    }
+
+    private Optional<Peer> peer(PeerAddress address) {
+        Peer known = peers.get(address);
         if (known == null) {
             if (peers.size() >= MAX_PEERS) {
-                LOG.warn("{} is not dealt with: {} prefillers are known already", source.peer(), MAX_PEERS);
+                LOG.warn("{} is not dealt with: {} prefillers are known already", address, MAX_PEERS);
                 return Optional.empty();
             }
-            known = new Peer(source.peer());
-            peers.put(source.peer(), known);
+            known = new Peer(address);
+            peers.put(address, known);
         }
         return Optional.of(known);
     }
@@ -356,6 +361,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
             peer.failedGreetings = 0;
             counters.failedNotifications.add(peer.releases.size());
             peer.releases.clear(); // their leases run out
+        }
+    }
+
+    @Override
+    public void connect(KvPeer known) {
+        PeerAddress address = new PeerAddress(known.engineId(), known.host(), known.port());
+        if (known.port() > 0 && !known.engineId().equals(engineId)) {
+            post(() -> peer(address).filter(peer -> peer.pool == null).ifPresent(this::greet));
         }
     }
 

@@ -314,10 +314,7 @@ final class Loads implements Closeable {
                     release(decided.tensorId(), decided.prefiller());
                 }
             } else {
-                counters.transfers.increment();
-                counters.blocksTransferred.add(received / pool.blockBytes());
-                counters.bytesTransferred.add(received);
-                counters.xferNanos.add(System.nanoTime() - startNanos);
+                counters.loaded(System.nanoTime() - startNanos, received, received / pool.blockBytes());
                 sink.accept(new KvEvent.KvArrived(decided.requestId(), decided.numTokens(), received));
             }
         }

@@ -1,6 +1,7 @@
 package dev.baton.transfer.p2p;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.Exposure;
@@ -143,6 +144,11 @@ public final class P2pNcclConnector implements KvConnector {
     /// Memory taken by what was pushed and waits for its request.
     long numArrivedBytes() {
         return arrivals.numBytes();
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        counters.addTo(metrics);
     }
 
     @Override

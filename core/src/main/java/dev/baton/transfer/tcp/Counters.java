@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.metrics.Metrics;
 import dev.baton.transfer.KvTransferStats;
 import java.util.concurrent.atomic.LongAdder;
 
@@ -21,6 +22,25 @@ public final class Counters {
     public final LongAdder checksumErrors = new LongAdder();
     /// Releases and the like that could not be delivered.
     public final LongAdder failedNotifications = new LongAdder();
+
+    private final LoadHistograms histograms = new LoadHistograms();
+
+    /// Notes a load that ended well.
+    ///
+    /// @param nanos from its start to the arrival of its last block
+    /// @param pieces blocks, or what else it is moved in
+    public void loaded(long nanos, long numBytes, long pieces) {
+        transfers.increment();
+        blocksTransferred.add(pieces);
+        bytesTransferred.add(numBytes);
+        xferNanos.add(nanos);
+        histograms.observe(nanos, numBytes, pieces);
+    }
+
+    /// Adds the histograms of loads, under vLLM's names.
+    public void addTo(Metrics metrics) {
+        histograms.addTo(metrics);
+    }
 
     /// The state now.
     public KvTransferStats snapshot(long expiredLeases) {

@@ -12,13 +12,19 @@ import org.jspecify.annotations.Nullable;
 final class LocalPool implements AutoCloseable {
     private final PagedKv pool;
     private final @Nullable DeviceBlocks device;
-    private final boolean shares;
+    private final Optional<PoolSharing> sharing;
 
-    /// @param shares whether other processes of this host may read a device's pool, and this one theirs
-    LocalPool(PagedKv pool, boolean shares) {
+    /// @param cudaIpc whether other processes of this host may read a device's pool, and this one theirs
+    /// @param sharedMemory whether they may read a pool in host memory
+    LocalPool(PagedKv pool, boolean cudaIpc, boolean sharedMemory) {
         this.pool = pool;
-        this.device = pool.isOnDevice() ? pool.openDeviceBlocks() : null;
-        this.shares = shares;
+        if (pool.isOnDevice()) {
+            this.device = pool.openDeviceBlocks();
+            this.sharing = cudaIpc ? Optional.of(new DeviceSharing(device, pool.blockTokens())) : Optional.empty();
+        } else {
+            this.device = null;
+            this.sharing = sharedMemory ? Optional.of(new HostSharing(pool)) : Optional.empty();
+        }
     }
 
     long blockBytes() {
@@ -31,17 +37,12 @@ final class LocalPool implements AutoCloseable {
 
     /// How other processes of this host can read the pool, and this one theirs.
     DeviceBlocks.Offer offer() {
-        return sharing().map(DeviceBlocks::offer).orElse(DeviceBlocks.Offer.NONE);
+        return sharing.map(PoolSharing::offer).orElse(DeviceBlocks.Offer.NONE);
     }
 
-    /// The way to the device; empty if the pool is in host memory.
-    Optional<DeviceBlocks> device() {
-        return Optional.ofNullable(device);
-    }
-
-    /// The way to the device, if other processes of this host may read the pool and this one theirs.
-    Optional<DeviceBlocks> sharing() {
-        return shares ? device() : Optional.empty();
+    /// How processes of this host read each other's pools, if they may.
+    Optional<PoolSharing> sharing() {
+        return sharing;
     }
 
     /// A window on one block at a time, for one thread at a time.

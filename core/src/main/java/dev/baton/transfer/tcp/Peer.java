@@ -39,6 +39,7 @@ final class Peer {
     private boolean delivering;
     private boolean heartbeatDue;
     private boolean unclaimed;
+    private boolean stayConnected;
     private boolean closed;
 
     Peer(PeerAddress address, Dialler dialler, int maxRunning) {
@@ -114,13 +115,20 @@ final class Peer {
         connection.close();
     }
 
+    /// Has one connection made now, and kept as long as the prefiller answers.
+    synchronized void stayConnected() {
+        stayConnected = true;
+        heartbeatDue = true;
+    }
+
     /// Closes connections that nobody used for that long, but for one if leases are watched: without any, this
-    /// decoder would count as gone. Closes those, too, that the prefiller has ended.
+    /// decoder would count as gone. One is kept, too, where this one is to stay connected. Closes those, too, that
+    /// the prefiller has ended.
     void closeIdle(Duration longerThan) {
         List<PeerConnection> old = new ArrayList<>();
         synchronized (this) {
             long now = System.nanoTime();
-            int kept = watched.isEmpty() ? 0 : 1;
+            int kept = watched.isEmpty() && !stayConnected ? 0 : 1;
             for (Iterator<PeerConnection> all = idle.iterator(); all.hasNext(); ) {
                 PeerConnection connection = all.next();
                 boolean isOld = connection.idleFor(now).compareTo(longerThan) > 0;
@@ -156,9 +164,16 @@ final class Peer {
         releases.add(handle);
     }
 
-    /// Notes that it is time to renew.
-    synchronized void heartbeatDue() {
-        heartbeatDue = !watched.isEmpty();
+    /// Notes that it is time to renew leases, or to use the connection that is to stay.
+    ///
+    /// @param unusedFor how long that one may be unused
+    synchronized void heartbeatDue(Duration unusedFor) {
+        heartbeatDue = !watched.isEmpty() || (stayConnected && lent.isEmpty() && !wasUsedFor(unusedFor));
+    }
+
+    private boolean wasUsedFor(Duration time) {
+        PeerConnection latest = idle.peekLast();
+        return latest != null && latest.idleFor(System.nanoTime()).compareTo(time) < 0;
     }
 
     /// Whether the caller is to deliver releases and heartbeats now: there are some, and nobody else does.
@@ -199,6 +214,7 @@ final class Peer {
     synchronized void deliveryFailed(boolean hopeless) {
         delivering = false;
         heartbeatDue = false;
+        stayConnected = false; // until somebody says again that it is there
         failedDeliveries++;
         if (hopeless || failedDeliveries >= MAX_DELIVERY_ATTEMPTS) {
             releases.clear();
@@ -214,6 +230,7 @@ final class Peer {
                 && lent.isEmpty()
                 && watched.isEmpty()
                 && releases.isEmpty()
+                && !stayConnected
                 && !delivering;
     }
 

@@ -8,6 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -147,7 +148,8 @@ final class PeerConnection implements Closeable {
         if (from == null) {
             receive(handle, epoch, numTokens, indexes, localBlocks, sink);
         } else {
-            copy(from, handle, epoch, numTokens, indexes, remoteBlocks, localBlocks, sink);
+            PoolSharing.Transfer transfer = new PoolSharing.Transfer(address.engineId(), handle, epoch, numTokens);
+            copy(from, transfer, indexes, remoteBlocks, localBlocks, sink);
         }
     }
 
@@ -162,38 +164,51 @@ final class PeerConnection implements Closeable {
         frames.send(options.peerTimeout());
     }
 
-    /// Copies blocks from the prefiller's pool, which it holds still until RETURN. What is here then must have the
-    /// checksums that the blocks had there: should the lease have ended meanwhile, they show it.
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, piece by piece as it says their
+    /// checksums. What is here then must have the checksums that the blocks had there: should the lease have ended
+    /// meanwhile, they show it.
     private void copy(
             DeviceBlocks.PeerPool from,
-            String handle,
-            long epoch,
-            int numTokens,
+            PoolSharing.Transfer transfer,
             int[] indexes,
             int[] remoteBlocks,
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
+        PoolSharing sharing = pool.sharing().orElseThrow();
+        int done = 0;
+        while (done < indexes.length) {
+            long[] expected = readSums(transfer.epoch(), indexes.length - done);
+            int end = done + expected.length;
+            int[] here = Arrays.copyOfRange(localBlocks, done, end);
+            from.pull(Arrays.copyOfRange(remoteBlocks, done, end), here);
+            if (end == indexes.length) {
+                frames.begin(FrameType.RETURN);
+                frames.send(options.peerTimeout());
+            }
+            long[] found = sharing.sums(transfer, here, Arrays.copyOfRange(indexes, done, end));
+            for (int i = 0; i < found.length; i++) {
+                sink.block(indexes[done + i], found[i] == expected[i]);
+            }
+            done = end;
+        }
+    }
+
+    /// @param due blocks whose checksums are still to come
+    private long[] readSums(long epoch, int due) throws IOException {
         expect(FrameType.SUMS);
         long gotEpoch = frames.readI64();
         int count = frames.readU16();
-        if (gotEpoch != epoch || count != indexes.length) {
+        if (gotEpoch != epoch || count < 1 || count > due) {
             throw new ProtocolException(
-                    "SUMS of %d blocks, epoch %x; due: %d, epoch %x".formatted(count, gotEpoch, indexes.length, epoch));
+                    "SUMS of %d blocks, epoch %x; due: %d, epoch %x".formatted(count, gotEpoch, due, epoch));
         }
-        long[] expected = new long[count];
+        long[] sums = new long[count];
         for (int i = 0; i < count; i++) {
-            expected[i] = frames.readI64();
+            sums[i] = frames.readI64();
         }
         frames.expectEnd();
-        from.pull(remoteBlocks, localBlocks);
-        frames.begin(FrameType.RETURN);
-        frames.send(options.peerTimeout());
-        long[] seeds = new BlockSeeds(address.engineId(), handle, epoch).of(indexes, numTokens, pool.blockTokens());
-        long[] found = pool.device().orElseThrow().sums(localBlocks, seeds);
-        for (int i = 0; i < count; i++) {
-            sink.block(indexes[i], found[i] == expected[i]);
-        }
+        return sums;
     }
 
     private void receive(String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)

@@ -38,8 +38,8 @@ final class PeerPools {
     ///
     /// @return empty if blocks are to come over TCP; why is logged once for each engine
     synchronized Optional<DeviceBlocks.PeerPool> acquire(Hello peer) {
-        Optional<DeviceBlocks> device = local.sharing();
-        if (device.isEmpty()) {
+        Optional<PoolSharing> sharing = local.sharing();
+        if (sharing.isEmpty()) {
             return Optional.empty(); // as it is meant to be: nothing to tell
         }
         Opened known = opened.get(peer.engineId());
@@ -50,7 +50,7 @@ final class PeerPools {
                 return Optional.empty();
             }
             try {
-                known = new Opened(device.get().open(peer.offer()));
+                known = new Opened(sharing.get().open(peer.offer()));
             } catch (TensorException e) {
                 tell(peer, String.valueOf(e.getMessage()));
                 return Optional.empty();
@@ -73,14 +73,20 @@ final class PeerPools {
         if (!own.host().equals(peer.host())) {
             return Optional.of("the prefiller is on another host");
         }
-        return peer.handle().isEmpty() || peer.numBlocks() <= 0
+        if (HostSharing.isOffered(own) != HostSharing.isOffered(peer)) {
+            return Optional.of("one of the two pools is on a GPU, the other one in host memory");
+        }
+        if (peer.handle().isEmpty()) {
+            return Optional.of("the prefiller's pool is not shared");
+        }
+        return peer.numBlocks() <= 0
                 ? Optional.of("the prefiller's offer is not whole")
                 : Optional.empty();
     }
 
     private void tell(Hello peer, String why) {
         if (told.size() < Limits.MAX_PEERS && told.add(peer.engineId())) {
-            LOG.info("KV blocks of engine {} come over TCP, not from GPU to GPU: {}", peer.engineId(), why);
+            LOG.info("KV blocks of engine {} come over TCP, not from memory to memory: {}", peer.engineId(), why);
         }
     }
 

@@ -1,6 +1,5 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.DeviceBlocks;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.wire.WireServer;
@@ -102,7 +101,7 @@ final class ServedConnection implements WireServer.Connection {
     private String shakeHands() throws IOException {
         try {
             Hello peer = Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT);
-            lends = !self.offerTo(peer).isNone();
+            lends = !self.offerTo(peer).handle().isEmpty();
             return peer.engineId();
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
@@ -232,8 +231,8 @@ final class ServedConnection implements WireServer.Connection {
         }
         Wanted wanted = asked.get();
         KvLease lease = wanted.lease;
-        Optional<DeviceBlocks> device = pool.device();
-        if (!lends || device.isEmpty()) {
+        Optional<PoolSharing> sharing = pool.sharing();
+        if (!lends || sharing.isEmpty()) {
             refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "LEND without an offer"));
             return;
         }
@@ -242,14 +241,7 @@ final class ServedConnection implements WireServer.Connection {
             return;
         }
         try {
-            long[] seeds = new BlockSeeds(self.engineId(), lease.handle(), wanted.epoch)
-                    .of(wanted.indexes, lease.numTokens(), pool.blockTokens());
-            ByteBuffer body =
-                    frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) wanted.indexes.length);
-            for (long sum : device.get().sums(wanted.blockIds(), seeds)) {
-                body.putLong(sum);
-            }
-            frames.send(FRAME_TIMEOUT);
+            sendSums(sharing.get(), wanted);
             FrameType next = frames.receive(options.sendTimeout(), FRAME_TIMEOUT);
             if (next != FrameType.RETURN) {
                 throw new ProtocolException(next + " where RETURN was due");
@@ -257,6 +249,24 @@ final class ServedConnection implements WireServer.Connection {
             counters.bytesSent.add(wanted.indexes.length * pool.blockBytes());
         } finally {
             lease.endRead(fence);
+        }
+    }
+
+    /// One frame for each piece, so that the decoder copies one while the next is summed up here.
+    private void sendSums(PoolSharing sharing, Wanted wanted) throws IOException {
+        KvLease lease = wanted.lease;
+        PoolSharing.Transfer transfer =
+                new PoolSharing.Transfer(self.engineId(), lease.handle(), wanted.epoch, lease.numTokens());
+        int[] blocks = wanted.blockIds();
+        for (int from = 0; from < blocks.length; from += sharing.piece()) {
+            int to = Math.min(blocks.length, from + sharing.piece());
+            long[] sums = sharing.sums(
+                    transfer, Arrays.copyOfRange(blocks, from, to), Arrays.copyOfRange(wanted.indexes, from, to));
+            ByteBuffer body = frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) sums.length);
+            for (long sum : sums) {
+                body.putLong(sum);
+            }
+            frames.send(FRAME_TIMEOUT);
         }
     }
 

@@ -1,12 +1,14 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.Metrics;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferStats;
@@ -99,7 +101,7 @@ public final class TcpConnector implements KvConnector {
                     options.trustedNetwork(),
                     "give %s, or set %s to true".formatted(TcpOptions.KEY_FILE, Exposure.TRUSTED_NETWORK));
         }
-        LocalPool local = new LocalPool(pool, options.cudaIpc());
+        LocalPool local = new LocalPool(pool, options.cudaIpc(), options.sharedMemory());
         try {
             Hello self = new Hello(
                     minVersion,
@@ -116,6 +118,11 @@ public final class TcpConnector implements KvConnector {
             local.close();
             throw e;
         }
+    }
+
+    /// Whether other processes of this host are to map the pool of an instance that is configured so.
+    public static boolean sharesMemory(KvTransferConfig config) {
+        return config.role() != KvRole.KV_CONSUMER && TcpOptions.from(config.extra()).sharedMemory();
     }
 
     private static void checkLengths(Hello self) {
@@ -167,8 +174,19 @@ public final class TcpConnector implements KvConnector {
     }
 
     @Override
+    public Optional<KvPeer> peer() {
+        int port = server.map(Transport.Listener::port).orElse(0);
+        return Optional.of(new KvPeer(config.engineId(), config.ip(), port));
+    }
+
+    @Override
     public KvTransferStats stats() {
         return counters.snapshot(leases.numExpired());
+    }
+
+    @Override
+    public void addTo(Metrics metrics) {
+        counters.addTo(metrics);
     }
 
     @Override

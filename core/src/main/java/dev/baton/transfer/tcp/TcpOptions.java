@@ -24,6 +24,7 @@ import java.util.Set;
 /// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
 /// @param key `kv_key_file`: the key by which instances know each other; without one all are welcome
 /// @param cudaIpc `kv_cuda_ipc`: whether blocks go from GPU to GPU between processes of one host, where they can
+/// @param sharedMemory `kv_shared_memory`: whether processes of one host map each other's pools in host memory
 /// @param trustedNetwork `kv_trusted_network`: whether an instance without a key may listen beyond this machine
 record TcpOptions(
         Duration leaseDuration,
@@ -38,6 +39,7 @@ record TcpOptions(
         Set<String> allowedHosts,
         Optional<SharedKey> key,
         boolean cudaIpc,
+        boolean sharedMemory,
         boolean trustedNetwork) {
 
     private static final String LEASE_DURATION = "kv_lease_duration";
@@ -51,6 +53,7 @@ record TcpOptions(
     private static final String MAX_CONNECTIONS = "kv_max_connections";
     private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
     private static final String CUDA_IPC = "kv_cuda_ipc";
+    static final String SHARED_MEMORY = "kv_shared_memory";
     static final String KEY_FILE = "kv_key_file";
     private static final Set<String> KEYS = Set.of(
             LEASE_DURATION,
@@ -65,6 +68,7 @@ record TcpOptions(
             ALLOWED_HOSTS,
             KEY_FILE,
             CUDA_IPC,
+            SHARED_MEMORY,
             Exposure.TRUSTED_NETWORK);
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
@@ -93,6 +97,7 @@ record TcpOptions(
                 extra.hosts(ALLOWED_HOSTS),
                 extra.text(KEY_FILE).map(file -> SharedKey.read(Path.of(file), KEY_FILE)),
                 extra.truth(CUDA_IPC, true),
+                extra.truth(SHARED_MEMORY, true),
                 extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 

@@ -3,6 +3,7 @@ package dev.baton.transfer.tcp;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
@@ -164,13 +165,29 @@ final class TcpWorker implements KvConnector.WorkerSide {
 
     /// Why the prefiller that the parameters name cannot or may not even be told anything, if so.
     Optional<String> problem(RemotePrefill source) {
-        return PeerAddress.problem(source).or(() -> {
-            boolean allowed =
-                    options.allowedHosts().isEmpty() || options.allowedHosts().contains(source.host());
-            return allowed
-                    ? Optional.empty()
-                    : Optional.of("remote_host %s is not among kv_allowed_hosts".formatted(source.host()));
-        });
+        return PeerAddress.problem(source).or(() -> forbidden(source.host()));
+    }
+
+    private Optional<String> forbidden(String host) {
+        boolean allowed =
+                options.allowedHosts().isEmpty() || options.allowedHosts().contains(host);
+        return allowed
+                ? Optional.empty()
+                : Optional.of("remote_host %s is not among kv_allowed_hosts".formatted(host));
+    }
+
+    @Override
+    public void connect(KvPeer peer) {
+        if (peer.port() == 0 || peer.engineId().equals(self.engineId())) {
+            return;
+        }
+        PeerAddress address = PeerAddress.of(peer);
+        Optional<String> problem = address.problem().or(() -> forbidden(peer.host()));
+        if (problem.isPresent()) {
+            LOG.warn("not connected to a KV peer: {}", problem.get());
+            return;
+        }
+        peer(address, Peer::stayConnected).ifPresent(this::deliverSoon);
     }
 
     /// Renews the lease of a request that waits here, from now until it is released or lost.
@@ -196,7 +213,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
         for (PeerAddress address : peers.keySet()) {
             peers.computeIfPresent(address, (key, peer) -> {
                 peer.closeIdle(options.idleTimeout().dividedBy(2));
-                peer.heartbeatDue();
+                peer.heartbeatDue(options.idleTimeout().dividedBy(2));
                 return peer.isForgettable() ? null : peer;
             });
         }
@@ -216,7 +233,10 @@ final class TcpWorker implements KvConnector.WorkerSide {
 
     /// Finds or makes the peer and changes it, so that [#tick] cannot forget it in between.
     private Optional<Peer> peer(RemotePrefill source, Consumer<Peer> change) {
-        PeerAddress address = PeerAddress.of(source);
+        return peer(PeerAddress.of(source), change);
+    }
+
+    private Optional<Peer> peer(PeerAddress address, Consumer<Peer> change) {
         if (peers.size() >= Limits.MAX_PEERS && !peers.containsKey(address)) {
             LOG.warn("{} is not dealt with: {} prefillers are known already", address, Limits.MAX_PEERS);
             return Optional.empty();
@@ -256,10 +276,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
             sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
         } else {
-            counters.transfers.increment();
-            counters.blocksTransferred.add(load.numBlocks());
-            counters.bytesTransferred.add(load.numBytes());
-            counters.xferNanos.add(load.elapsedNanos());
+            counters.loaded(load.elapsedNanos(), load.numBytes(), load.numBlocks());
             sink.accept(new KvEvent.KvArrived(load.requestId(), load.numTokens(), load.numBytes()));
         }
     }
@@ -308,14 +325,20 @@ final class TcpWorker implements KvConnector.WorkerSide {
     }
 
     private static void deliverOver(PeerConnection connection, Peer peer) throws IOException {
+        boolean used = false;
         for (Optional<String> next = peer.firstRelease(); next.isPresent(); next = peer.firstRelease()) {
             connection.release(next.get());
             peer.delivered(next.get());
+            used = true;
         }
         List<String> handles = peer.takeHeartbeats();
         for (int from = 0; from < handles.size(); from += Limits.MAX_HEARTBEAT_IDS) {
             int to = Math.min(handles.size(), from + Limits.MAX_HEARTBEAT_IDS);
             peer.unwatch(connection.heartbeat(handles.subList(from, to)));
+            used = true;
+        }
+        if (!used) {
+            connection.ping(); // all that was wanted is a connection
         }
     }
 

@@ -30,6 +30,13 @@ final class KvProxy implements Closeable {
         List<byte[]> pass(int ordinal, byte[] headerAndPayload) throws IOException, InterruptedException;
     }
 
+    /// The checksums of blocks that the decoder copies itself, on their way.
+    @FunctionalInterface
+    interface OnSums {
+        /// @param frame may be changed
+        void pass(byte[] frame) throws IOException, InterruptedException;
+    }
+
     private final ServerSocket listener;
     private final int target;
     private final int blockBytes;
@@ -38,6 +45,7 @@ final class KvProxy implements Closeable {
     private final AtomicInteger connections = new AtomicInteger();
     private final Set<Socket> sockets = ConcurrentHashMap.newKeySet();
     private volatile boolean silent;
+    private volatile OnSums onSums = frame -> {};
 
     KvProxy(long blockBytes, RemotePrefill params, OnBlock onBlock) throws IOException {
         this.target = params.port();
@@ -57,6 +65,10 @@ final class KvProxy implements Closeable {
                 listener.getLocalPort(),
                 params.tpSize(),
                 params.numTokens());
+    }
+
+    void onSums(OnSums hook) {
+        onSums = hook;
     }
 
     int blocksPassed() {
@@ -136,6 +148,9 @@ final class KvProxy implements Closeable {
                 byte[] frame = new byte[block ? HEADER_BYTES + blockBytes : header.length + view.getInt(0)];
                 System.arraycopy(header, 0, frame, 0, header.length);
                 in.readFully(frame, header.length, frame.length - header.length);
+                if (view.getInt(4) == FrameType.SUMS.code()) {
+                    onSums.pass(frame);
+                }
                 List<byte[]> passed =
                         block ? onBlock.pass(blocks.getAndIncrement(), frame) : new ArrayList<>(List.of(frame));
                 for (byte[] piece : passed) {

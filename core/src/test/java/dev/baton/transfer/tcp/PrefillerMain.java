@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.transfer.KvRole;
 import dev.baton.transfer.RemotePrefill;
 import java.util.Map;
 import java.util.stream.IntStream;
@@ -14,8 +15,11 @@ final class PrefillerMain {
     private PrefillerMain() {}
 
     public static void main(String[] args) throws Exception {
-        try (TestInstance prefiller =
-                TestInstance.prefiller(BLOCK_TOKENS, BLOCKS, Map.of()).fill(SEED)) {
+        boolean shares = args.length > 0 && args[0].equals("shared");
+        try (TestInstance prefiller = shares
+                ? TestInstance.sharing(KvRole.KV_PRODUCER, "prefiller-1", BLOCK_TOKENS, BLOCKS, Map.of())
+                : TestInstance.prefiller(BLOCK_TOKENS, BLOCKS, Map.of())) {
+            prefiller.fill(SEED);
             RemotePrefill params =
                     prefiller.hold("r", IntStream.range(0, BLOCKS).toArray(), BLOCKS * BLOCK_TOKENS);
             System.out.println(params.port() + " " + params.requestId());

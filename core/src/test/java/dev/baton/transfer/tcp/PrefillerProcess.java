@@ -14,13 +14,20 @@ final class PrefillerProcess implements AutoCloseable {
     final RemotePrefill params;
 
     PrefillerProcess() throws IOException {
+        this(false);
+    }
+
+    /// @param shares whether its pool is one that other processes can map
+    PrefillerProcess(boolean shares) throws IOException {
         process = new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "-XX:+UseSerialGC",
                         "-Xmx128m",
+                        "--enable-native-access=ALL-UNNAMED",
                         "-cp",
                         System.getProperty("java.class.path"),
-                        PrefillerMain.class.getName())
+                        PrefillerMain.class.getName(),
+                        shares ? "shared" : "alone")
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
         BufferedReader out = process.inputReader(StandardCharsets.UTF_8);

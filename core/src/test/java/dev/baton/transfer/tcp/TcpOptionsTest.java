@@ -30,6 +30,7 @@ class TcpOptionsTest {
                         Set.of(),
                         Optional.empty(),
                         true,
+                        true,
                         false));
     }
 

@@ -84,6 +84,22 @@ final class TestInstance extends ConnectorInstance {
         this.connector = TcpConnector.start(config, spec, pool, Map.of(), events::add);
     }
 
+    /// An instance whose pool other processes of this host can map.
+    static TestInstance sharing(
+            KvRole role, String engineId, int blockTokens, int numBlocks, Map<String, Object> extra) {
+        return new TestInstance(
+                new KvTransferConfig(
+                        TcpConnector.NAME,
+                        role,
+                        engineId,
+                        "127.0.0.1",
+                        0,
+                        KvLoadFailurePolicy.RECOMPUTE,
+                        with(PATIENT, extra)),
+                new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, blockTokens, numBlocks),
+                PagedKv.shared(numBlocks, LAYERS, KV_HEADS, blockTokens, HEAD_DIM, DType.F32));
+    }
+
     static TestInstance prefiller(int blockTokens, int numBlocks, Map<String, Object> extra) {
         return new TestInstance(KvRole.KV_PRODUCER, "prefiller-1", blockTokens, numBlocks, with(PATIENT, extra));
     }

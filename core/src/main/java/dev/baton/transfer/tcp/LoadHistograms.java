@@ -1,14 +1,12 @@
-package dev.baton.transfer.nixl;
+package dev.baton.transfer.tcp;
 
 import dev.baton.metrics.Metrics;
 import dev.baton.metrics.SharedHistogram;
 
-/// What loads take, in vLLM's histograms, with its buckets. Thread-safe.
+/// What loads take, in the histograms that vLLM has for NIXL, with its buckets. Thread-safe.
 final class LoadHistograms {
     private final SharedHistogram xferSeconds =
             new SharedHistogram(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5);
-    private final SharedHistogram postSeconds =
-            new SharedHistogram(0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5);
     private final SharedHistogram bytes = new SharedHistogram(powersOfFour(11, 12)); // 2 KiB to 8 GiB
     private final SharedHistogram descriptors =
             new SharedHistogram(10, 20, 30, 50, 75, 100, 200, 400, 1000, 2000, 4000, 10_000, 20_000, 50_000);
@@ -21,18 +19,15 @@ final class LoadHistograms {
         return powers;
     }
 
-    /// Notes a load that ended well.
-    void observe(Load load) {
-        xferSeconds.observe(load.elapsedNanos() / 1e9);
-        postSeconds.observe(load.postNanos() / 1e9);
-        bytes.observe((double) load.numBytes());
-        descriptors.observe((double) load.numDescriptors());
+    void observe(long nanos, long numBytes, long numDescriptors) {
+        xferSeconds.observe(nanos / 1e9);
+        bytes.observe((double) numBytes);
+        descriptors.observe((double) numDescriptors);
     }
 
     void addTo(Metrics metrics) {
         metrics.histogram("vllm:nixl_xfer_time_seconds", "Seconds of a load.", xferSeconds);
-        metrics.histogram("vllm:nixl_post_time_seconds", "Seconds to hand a load to NIXL.", postSeconds);
         metrics.histogram("vllm:nixl_bytes_transferred", "Bytes of a load.", bytes);
-        metrics.histogram("vllm:nixl_num_descriptors", "Descriptors of a load.", descriptors);
+        metrics.histogram("vllm:nixl_num_descriptors", "Pieces of a load.", descriptors);
     }
 }

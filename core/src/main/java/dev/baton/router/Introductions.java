@@ -1,0 +1,89 @@
+package dev.baton.router;
+
+import dev.baton.discovery.EngineAddress;
+import dev.baton.http.HttpClient;
+import dev.baton.http.HttpClientRequest;
+import dev.baton.http.HttpClientResponse;
+import dev.baton.http.WholeResponse;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// Tells decoders of prefillers as soon as both are known, so that they are connected before the first request.
+///
+/// A Baton says in its answers to probes where its connector listens; what it says is passed on as it is. What it says
+/// names its start, so that one that was started again is introduced again. Engines that say nothing are left alone.
+/// Thread-safe.
+final class Introductions {
+    private static final Logger LOG = LoggerFactory.getLogger(Introductions.class);
+    private static final String HEADER = "x-kv-peer";
+    private static final String PATH = "/kv_peers";
+    private static final int MAX_TEXT = 2_048;
+    private static final int MAX_ANSWER_BYTES = 4_096;
+
+    private final HttpClient client;
+    private final Optional<String> engineKey;
+    private final Duration deadline;
+    private final Map<EngineAddress, String> said = new HashMap<>(); // guarded by this
+
+    /// @param engineKey that engines are shown
+    /// @param deadline for an engine to take note
+    Introductions(HttpClient client, Optional<String> engineKey, Duration deadline) {
+        this.client = client;
+        this.engineKey = engineKey;
+        this.deadline = deadline;
+    }
+
+    /// An engine has answered a probe.
+    ///
+    /// @param others the engines that there are
+    void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others) {
+        Optional<String> says = answer.headers().first(HEADER).filter(text -> text.length() <= MAX_TEXT);
+        if (says.isEmpty()) {
+            return;
+        }
+        Map<EngineAddress, String> known;
+        synchronized (this) {
+            if (says.get().equals(said.put(engine.address(), says.get()))) {
+                return;
+            }
+            known = Map.copyOf(said);
+        }
+        for (Upstream other : others) {
+            String theirs = known.get(other.address());
+            if (theirs == null || other.address().equals(engine.address())) {
+                continue;
+            }
+            if (engine.info().role().prefills() && other.info().role().decodes()) {
+                tell(other, says.get());
+            }
+            if (other.info().role().prefills() && engine.info().role().decodes()) {
+                tell(engine, theirs);
+            }
+        }
+    }
+
+    /// An engine has left.
+    synchronized void gone(Upstream engine) {
+        said.remove(engine.address());
+    }
+
+    private void tell(Upstream decoder, String prefiller) {
+        HttpClientRequest request = HttpClientRequest.postJson(
+                decoder.uri(PATH), prefiller.getBytes(StandardCharsets.UTF_8), deadline);
+        HttpClientRequest shown = engineKey
+                .map(key -> request.withHeader("authorization", "Bearer " + key))
+                .orElse(request);
+        client.send(
+                shown,
+                new WholeResponse(
+                        MAX_ANSWER_BYTES,
+                        answer -> LOG.debug("{} told of {}: {}", decoder, prefiller, answer.status()),
+                        failure -> LOG.debug("{} not told of {}: {}", decoder, prefiller, failure.getMessage())));
+    }
+}

@@ -1,0 +1,9 @@
+package dev.baton.transfer;
+
+/// Where an instance's connector waits for the connectors of others: what [RemotePrefill] says of it, before there is
+/// any request.
+///
+/// @param engineId its identity, new at every start (`remote_engine_id`)
+/// @param host under which others reach it (`remote_host`)
+/// @param port there (`remote_port`); 0 if it only calls on others
+public record KvPeer(String engineId, String host, int port) {}

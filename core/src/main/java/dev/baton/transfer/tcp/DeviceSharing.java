@@ -1,0 +1,32 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.DeviceBlocks.Offer;
+import dev.baton.tensor.DeviceBlocks.PeerPool;
+
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. All blocks of a request
+/// at a time: launching work costs more than it does to wait for the last block.
+record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharing {
+    @Override
+    public Offer offer() {
+        return device.offer();
+    }
+
+    @Override
+    public PeerPool open(Offer peer) {
+        return device.open(peer);
+    }
+
+    @Override
+    public long[] sums(Transfer transfer, int[] blocks, int[] indexes) {
+        return device.sums(
+                blocks,
+                new BlockSeeds(transfer.engineId(), transfer.handle(), transfer.epoch())
+                .of(indexes, transfer.numTokens(), blockTokens));
+    }
+
+    @Override
+    public int piece() {
+        return Limits.MAX_PULL_BLOCKS;
+    }
+}

@@ -1,0 +1,36 @@
+package dev.baton.transfer.tcp;
+
+import dev.baton.tensor.DeviceBlocks.Offer;
+import dev.baton.tensor.DeviceBlocks.PeerPool;
+
+/// How processes of one host read each other's pools without sending a block: the decoder copies, and both compute
+/// the checksums of what they have. Thread-safe.
+interface PoolSharing {
+    /// Which transfer checksums are of: blocks of another one have others.
+    ///
+    /// @param engineId the prefiller
+    /// @param handle its lease
+    /// @param numTokens tokens that the lease holds
+    record Transfer(String engineId, String handle, long epoch, int numTokens) {
+        /// Tokens in one of its blocks.
+        int tokens(int index, int blockTokens) {
+            return Math.min(blockTokens, numTokens - index * blockTokens);
+        }
+    }
+
+    /// How others reach this pool; with an empty handle if they cannot, and it can reach theirs at most.
+    Offer offer();
+
+    /// Opens the pool of another process, whose offer names this host and the same kind of memory.
+    ///
+    /// @throws dev.baton.tensor.TensorException if that cannot be
+    PeerPool open(Offer peer);
+
+    /// The checksums of blocks of this pool.
+    ///
+    /// @param indexes of these blocks in the transfer
+    long[] sums(Transfer transfer, int[] blocks, int[] indexes);
+
+    /// Blocks whose checksums are best computed, and which are best copied, at a time.
+    int piece();
+}
