@@ -201,6 +201,7 @@ final class HandOffChecks {
     /// Prints what a transfer of the longest prompt takes, of others than those before.
     private void time(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched, String way)
             throws IOException {
+        watched.onlyTime();
         Random random = new Random(prompts.size());
         double[] millis = new double[TIMED];
         long bytes = 0;

@@ -28,6 +28,7 @@ final class WatchedConnector implements KvConnectorFactory {
     private final List<Long> pullNanos = new CopyOnWriteArrayList<>();
     private final List<Long> sumNanos = new CopyOnWriteArrayList<>();
     private volatile boolean sumsAgree = true;
+    private volatile boolean compares = true;
     private volatile Optional<TcpConnector> connector = Optional.empty();
 
     @Override
@@ -75,6 +76,11 @@ final class WatchedConnector implements KvConnectorFactory {
     /// Whether the GPU's checksum of the first block of each copy was the host's.
     boolean sumsAgree() {
         return sumsAgree;
+    }
+
+    /// From now on nothing but the clock is read: comparing a block costs more than moving all of them.
+    void onlyTime() {
+        compares = false;
     }
 
     /// Median of the last copies, in milliseconds.
@@ -133,6 +139,9 @@ final class WatchedConnector implements KvConnectorFactory {
             long start = System.nanoTime();
             long[] sums = real.sums(blocks, seeds);
             sumNanos.add(System.nanoTime() - start);
+            if (!compares) {
+                return sums;
+            }
             try (Staging staging = real.newStaging()) {
                 staging.read(blocks[0]);
                 if (DeviceChecksum.of(staging.segment(), seeds[0]) != sums[0]) {
