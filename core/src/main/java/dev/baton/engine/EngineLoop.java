@@ -15,6 +15,8 @@ import org.slf4j.LoggerFactory;
 final class EngineLoop implements Runnable {
     private static final Logger LOG = LoggerFactory.getLogger(EngineLoop.class);
 
+    private static final float MICROS_A_MILLI = 1000;
+
     private final Thread thread = Thread.ofPlatform().name("baton-engine").unstarted(this);
     private final Inbox inbox;
     private final Scheduler scheduler;
@@ -24,10 +26,15 @@ final class EngineLoop implements Runnable {
     private final EngineCounters counters;
     private final long stepDeadlineNanos;
     private final Runnable closeResources;
-    private final SchedulerOutput scheduled;
     private final StepOutput output;
     /// One for all steps: each begins it anew.
     private final EngineStepEvent stepEvent = new EngineStepEvent();
+
+    private SchedulerOutput scheduled;
+    /// The step after it, where that is launched ahead.
+    private SchedulerOutput next;
+    /// Whether [#scheduled] was launched ahead and not waited for.
+    private boolean isUnderWay;
 
     private boolean closing;
 
@@ -56,6 +63,7 @@ final class EngineLoop implements Runnable {
         this.stepDeadlineNanos = config.stepDeadline().toNanos();
         this.closeResources = closeResources;
         this.scheduled = new SchedulerOutput(config.maxNumSeqs());
+        this.next = new SchedulerOutput(config.maxNumSeqs());
         this.output = new StepOutput(config.maxNumSeqs());
     }
 
@@ -77,7 +85,8 @@ final class EngineLoop implements Runnable {
     public void run() {
         try {
             while (!closing) {
-                int work = readInbox();
+                // Nothing changes what is running while a step is under way: it writes to blocks.
+                int work = isUnderWay ? 0 : readInbox();
                 work += closing ? 0 : step();
                 publishGauges();
                 if (work == 0) {
@@ -110,20 +119,39 @@ final class EngineLoop implements Runnable {
         return read;
     }
 
-    /// One step: schedule, run, update.
+    /// One step: schedule, launch, wait, update. Where nobody has sent a message and the next step will be the same
+    /// requests, that is launched before this one is waited for, as in vLLM's asynchronous scheduling, so that the
+    /// device goes from one to the other.
     ///
     /// @return 0 if there was nothing to do, and there will be nothing until a message comes
     private int step() {
         stepEvent.begin();
-        scheduler.schedule(scheduled);
-        if (scheduled.numRequests() > 0) {
-            stepStartNanos.set(Math.max(1, System.nanoTime()));
-            runner.run(scheduled, output);
-            scheduler.update(scheduled, output);
-            stepStartNanos.set(0);
-            recordStep();
+        if (!isUnderWay) {
+            scheduler.schedule(scheduled);
+            if (scheduled.numRequests() == 0) {
+                return scheduled.numPreempted();
+            }
         }
-        return scheduled.numRequests() + scheduled.numPreempted();
+        stepStartNanos.set(Math.max(1, System.nanoTime()));
+        if (!isUnderWay) {
+            runner.launch(scheduled);
+        }
+        boolean ahead = runner.canRunAhead() && inbox.isEmpty() && scheduler.scheduleAhead(scheduled, next);
+        if (ahead) {
+            runner.launch(next);
+        }
+        runner.finish(scheduled, output);
+        scheduler.update(scheduled, output, ahead);
+        stepStartNanos.set(0);
+        recordStep();
+        int work = scheduled.numRequests() + scheduled.numPreempted();
+        isUnderWay = ahead;
+        if (ahead) {
+            SchedulerOutput done = scheduled;
+            scheduled = next;
+            next = done;
+        }
+        return work;
     }
 
     private void recordStep() {
@@ -133,6 +161,7 @@ final class EngineLoop implements Runnable {
             stepEvent.preempted = scheduled.numPreempted();
             stepEvent.running = scheduler.numRunning();
             stepEvent.waiting = scheduler.numWaiting();
+            stepEvent.deviceMicros = Math.round(runner.deviceMillis() * MICROS_A_MILLI);
             stepEvent.end();
             stepEvent.commit();
         }

@@ -22,6 +22,11 @@ final class Inbox {
         return messages.poll();
     }
 
+    /// Whether no message lies here.
+    boolean isEmpty() {
+        return messages.isEmpty();
+    }
+
     /// Names the thread that is to be woken; messages may lie here already.
     void readBy(Thread thread) {
         reader = thread;

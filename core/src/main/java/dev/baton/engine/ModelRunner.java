@@ -3,11 +3,13 @@ package dev.baton.engine;
 import dev.baton.model.CausalLm;
 import dev.baton.model.DeviceSteps;
 import dev.baton.model.ForwardBatch;
+import dev.baton.model.TokenChoices;
 import dev.baton.tensor.PagedKv;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Carries out a step: fills the batch, runs the model, samples. Engine thread only.
+/// Carries out a step: fills the batch, runs the model, samples where the logits are. A step is launched, and finished
+/// later; where the model computes on a device, the next one may be launched in between. Engine thread only.
 final class ModelRunner {
     /// A little less than the largest `int`: what VMs allow.
     private static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
@@ -19,6 +21,10 @@ final class ModelRunner {
     private final PagedKv kv;
     private final ForwardBatch batch;
     private final Sampler sampler;
+    private final TokenChoices choices;
+    /// Of the requests of a step that is not ahead: the [StepOutput] code of a mask that could not be made, or 0.
+    private final int[] maskFailures;
+
     private final int vocabSize;
     private final int maxLogits;
     /// Grows with the batch, to at most [EngineConfig#maxNumSeqs()] and [#maxPromptLogitsRows] rows.
@@ -38,6 +44,8 @@ final class ModelRunner {
         this.batch = new ForwardBatch(config.maxNumBatchedTokens(), config.maxNumSeqs());
         this.vocabSize = model.config().vocabSize();
         this.sampler = new Sampler(vocabSize);
+        this.choices = new TokenChoices(config.maxNumSeqs());
+        this.maskFailures = new int[config.maxNumSeqs()];
         this.logits = new float[vocabSize];
     }
 
@@ -51,23 +59,83 @@ final class ModelRunner {
         return (maxNumSeqs + maxPromptLogitsRows(vocabSize)) * vocabSize;
     }
 
-    /// Computes what was scheduled and samples a token for each request that it brought up to date.
-    void run(SchedulerOutput scheduled, StepOutput output) {
+    /// Whether a step can be launched before the one in front of it was finished.
+    boolean canRunAhead() {
+        return device != null;
+    }
+
+    /// Begins to compute what was scheduled.
+    void launch(SchedulerOutput scheduled) {
         batch.clear();
         for (int i = 0; i < scheduled.numRequests(); i++) {
             Request request = scheduled.request(i);
-            batch.add(
-                    request.tokens(),
-                    request.numComputedTokens,
-                    scheduled.numScheduledTokens(i),
-                    request.blocks.ids(),
-                    scheduled.numLogits(i));
+            if (scheduled.isAhead()) {
+                batch.addNext(i, request.numTokens(), request.blocks.ids());
+            } else {
+                batch.add(
+                        request.tokens(),
+                        request.numComputedTokens,
+                        scheduled.numScheduledTokens(i),
+                        request.blocks.ids(),
+                        scheduled.numLogits(i));
+            }
         }
         if (device == null) {
             growLogits(batch.numLogits());
             model.forward(batch, kv, logits);
         } else {
-            device.forward(batch, kv);
+            choose(scheduled);
+            device.launch(batch, kv, choices);
+        }
+    }
+
+    /// Says how the device is to choose the tokens that are not simply the likeliest.
+    private void choose(SchedulerOutput scheduled) {
+        choices.clear();
+        int row = 0;
+        for (int i = 0; i < scheduled.numRequests(); i++) {
+            Request request = scheduled.request(i);
+            maskFailures[i] = 0;
+            if (isChosenOnDevice(scheduled, i) && !Sampler.takesLikeliest(request)) {
+                choose(request, i, row, scheduled.isAhead() ? request.numTokens() + 1 : request.numTokens());
+            }
+            row += scheduled.numLogits(i);
+        }
+    }
+
+    /// @param numTokens how many there are before the one that is chosen
+    private void choose(Request request, int i, int row, int numTokens) {
+        boolean isMasked = Sampler.isMasked(request);
+        if (isMasked) {
+            maskFailures[i] = sampler.fillMask(request);
+        }
+        if (maskFailures[i] == 0) {
+            choices.add(row, request.draw, Philox.uniform(request.seed, numTokens));
+            if (isMasked) {
+                choices.mask(sampler.mask());
+            }
+            choices.bias(request.biasedTokenIds, request.biases);
+            if (!request.penalties.equals(TokenChoices.Penalties.NONE)) {
+                choices.penalise(
+                        request.penalties, request.number, request.tokens(), numTokens, request.promptTokens);
+            }
+        }
+    }
+
+    /// Log-probabilities are computed on the host, from rows that are copied.
+    private static boolean isChosenOnDevice(SchedulerOutput scheduled, int i) {
+        Request request = scheduled.request(i);
+        return scheduled.samples(i)
+                && scheduled.numLogits(i) == 1
+                && request.sampling.logprobs().isEmpty()
+                && request.biases.length <= TokenChoices.MAX_BIASES;
+    }
+
+    /// Waits for the first step that was launched and not finished, and gives a token for each request that it brought
+    /// up to date.
+    void finish(SchedulerOutput scheduled, StepOutput output) {
+        if (device != null) {
+            device.await();
         }
         int row = 0;
         for (int i = 0; i < scheduled.numRequests(); i++) {
@@ -76,9 +144,8 @@ final class ModelRunner {
             boolean samples = scheduled.samples(i);
             if (device == null) {
                 sample(request, row, numLogits, samples, i, output);
-            } else if (samples && numLogits == 1 && takesLikeliest(request)) {
-                int token = device.likeliest(row);
-                output.set(i, token == DeviceSteps.NOT_FINITE ? StepOutput.NOT_FINITE : token, List.of());
+            } else if (scheduled.isAhead() || isChosenOnDevice(scheduled, i)) {
+                output.set(i, chosen(device.token(row), maskFailures[i]), List.of());
             } else {
                 fetch(device, row, numLogits);
                 sample(request, 0, numLogits, samples, i, output);
@@ -87,8 +154,18 @@ final class ModelRunner {
         }
     }
 
-    private static boolean takesLikeliest(Request request) {
-        return Sampler.takesLikeliest(request) && request.sampling.logprobs().isEmpty();
+    private static int chosen(int token, int maskFailure) {
+        return switch (token) {
+            case DeviceSteps.NOT_FINITE -> StepOutput.NOT_FINITE;
+            case DeviceSteps.NONE_LEFT -> StepOutput.NO_TOKEN_LEFT;
+            case DeviceSteps.OUT_OF_RANGE -> StepOutput.OUT_OF_RANGE;
+            default -> maskFailure < 0 ? maskFailure : token;
+        };
+    }
+
+    /// How long the device was busy with the step that was finished last; 0 without one.
+    float deviceMillis() {
+        return device == null ? 0 : device.deviceMillis();
     }
 
     /// Brings a request's rows to the host, to the beginning of [#logits].

@@ -3,6 +3,7 @@ package dev.baton.engine;
 import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.BlockTable;
 import dev.baton.metrics.KvTransferEvent;
+import dev.baton.model.TokenChoices;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvRequest;
 import java.util.ArrayList;
@@ -12,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -32,6 +34,8 @@ final class Request {
         FINISHED
     }
 
+    private static final AtomicLong NUMBERS = new AtomicLong();
+
     /// A moment that has not come.
     private static final long NEVER = Long.MIN_VALUE;
 
@@ -50,6 +54,13 @@ final class Request {
     /// Empty if they are ordinary tokens to this request.
     final int[] eosTokenIds;
 
+    /// How its tokens are drawn, and what is penalised.
+    final TokenChoices.Draw draw;
+
+    final TokenChoices.Penalties penalties;
+    /// Another one for each request of this process.
+    final long number = NUMBERS.getAndIncrement();
+
     final int[] biasedTokenIds;
     final float[] biases;
     /// One bit a token that may be drawn, as far as the array reaches; null if all may.
@@ -62,6 +73,8 @@ final class Request {
     private boolean complete;
 
     Status status = Status.WAITING;
+    /// Whether its end is decided, and waits for a step that still writes to its blocks.
+    boolean isOver;
     /// Whether the last output went out.
     boolean answered;
     /// Whether the request has not yet had its first turn.
@@ -121,6 +134,13 @@ final class Request {
         this.allowedTokens = sampling.allowedTokenIds().isEmpty() ? null : bits(toArray(sampling.allowedTokenIds()));
         this.badWords = sampling.badWords().stream().map(Request::toArray).toArray(int[][]::new);
         this.matcher = sampling.constraint().map(TokenConstraint::start).orElse(null);
+        this.draw = new TokenChoices.Draw(
+                sampling.temperature() < Sampler.GREEDY_BELOW ? 0 : sampling.temperature(),
+                sampling.topK(),
+                sampling.topP(),
+                sampling.minP());
+        this.penalties = new TokenChoices.Penalties(
+                sampling.repetitionPenalty(), sampling.frequencyPenalty(), sampling.presencePenalty());
         this.biasedTokenIds = new int[sampling.logitBias().size()];
         this.biases = new float[biasedTokenIds.length];
         for (int token : request.outputTokenIds()) {
@@ -199,6 +219,21 @@ final class Request {
         }
         boolean full = numOutputTokens() >= sampling.maxTokens() || numTokens >= maxSequenceTokens;
         return full ? FinishReason.LENGTH : null;
+    }
+
+    /// Whether a step can be launched before the token of the one that is under way is known: nothing but that
+    /// token itself depends on it, and it does not end the request by its number.
+    ///
+    /// @param maxSequenceTokens longest prompt plus output that this engine allows
+    boolean canRunAhead(int maxSequenceTokens) {
+        return !isOver
+                && matcher == null
+                && badWords.length == 0
+                && sampling.logprobs().isEmpty()
+                && biases.length <= TokenChoices.MAX_BIASES
+                && numOutputTokens() >= sampling.minTokens()
+                && numOutputTokens() + 1 < sampling.maxTokens()
+                && numTokens + 1 < maxSequenceTokens;
     }
 
     private boolean endsWithEndToken() {

@@ -1,6 +1,7 @@
 package dev.baton.engine;
 
 import dev.baton.engine.RequestOutput.TokenLogprobs;
+import dev.baton.model.TokenChoices;
 import java.util.Arrays;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -24,7 +25,7 @@ final class Sampler {
     private static final Logger LOG = LoggerFactory.getLogger(Sampler.class);
 
     /// Temperatures below are greedy, as in vLLM.
-    private static final float GREEDY_BELOW = 1e-5f;
+    static final float GREEDY_BELOW = 1e-5f;
 
     /// How far below the likeliest candidate the first look for top-k and top-p reaches, in units of the
     /// temperature.
@@ -35,7 +36,7 @@ final class Sampler {
     private final double[] weights; // (vocabSize), exp((logit - highest) / temperature)
     private final Candidates candidates;
     private final int[] counts; // (vocabSize), all 0 between calls
-    private final long[] mask; // (ceil(vocabSize / 64)), one bit a token that the constraint allows
+    private final long[] mask; // (ceil(vocabSize / 64)), one bit a token that may come
 
     Sampler(int vocabSize) {
         this.vocabSize = vocabSize;
@@ -49,16 +50,18 @@ final class Sampler {
     /// Whether a request's next token is simply the likeliest one of the model's own logits: greedy, with nothing
     /// masked, biased or penalised.
     static boolean takesLikeliest(Request request) {
-        SamplingParams sampling = request.sampling;
-        return sampling.temperature() < GREEDY_BELOW
-                && request.matcher == null
-                && request.allowedTokens == null
-                && request.badWords.length == 0
+        return request.draw.temperature() == 0
+                && !isMasked(request)
                 && request.biases.length == 0
-                && request.numOutputTokens() >= sampling.minTokens()
-                && sampling.repetitionPenalty() == 1
-                && sampling.frequencyPenalty() == 0
-                && sampling.presencePenalty() == 0;
+                && request.penalties.equals(TokenChoices.Penalties.NONE);
+    }
+
+    /// Whether there are tokens that may not come.
+    static boolean isMasked(Request request) {
+        return request.matcher != null
+                || request.allowedTokens != null
+                || request.badWords.length > 0
+                || request.numOutputTokens() < request.sampling.minTokens();
     }
 
     /// The next token of a request.
@@ -73,9 +76,12 @@ final class Sampler {
             return StepOutput.NOT_FINITE;
         }
         System.arraycopy(rows, offset, logits, 0, vocabSize);
-        int failure = applyMasks(request);
-        if (failure < 0) {
-            return failure;
+        if (isMasked(request)) {
+            int failure = fillMask(request);
+            if (failure < 0) {
+                return failure;
+            }
+            keepOnly(mask);
         }
         for (int i = 0; i < request.biases.length; i++) {
             logits[request.biasedTokenIds[i]] += request.biases[i];
@@ -88,7 +94,7 @@ final class Sampler {
         if (!Float.isFinite(logits[likeliest])) {
             return StepOutput.OUT_OF_RANGE; // the model's own were finite
         }
-        if (request.sampling.temperature() < GREEDY_BELOW) {
+        if (request.draw.temperature() == 0) {
             return likeliest;
         }
         return draw(request.sampling, logits[likeliest], Philox.uniform(request.seed, request.numTokens()));
@@ -103,25 +109,39 @@ final class Sampler {
         return poison == 0;
     }
 
+    /// Fills [#mask] with what may come next.
+    ///
     /// @return 0, or the [StepOutput] code of what went wrong
-    private int applyMasks(Request request) {
+    int fillMask(Request request) {
         boolean mustEnd = false;
-        if (request.matcher != null) {
+        if (request.matcher == null) {
+            Arrays.fill(mask, -1);
+        } else {
             int failure = fillMask(request, request.matcher);
             if (failure < 0) {
                 return failure;
             }
-            keepOnly(mask);
             mustEnd = request.numOutputTokens() < request.sampling.minTokens() && allowsEndsOnly(request);
         }
         if (request.allowedTokens != null) {
-            keepOnly(request.allowedTokens);
+            for (int word = 0; word < mask.length; word++) {
+                mask[word] &= word < request.allowedTokens.length ? request.allowedTokens[word] : 0;
+            }
         }
         maskBadWords(request);
         if (!mustEnd) {
             maskStopTokens(request);
         }
         return 0;
+    }
+
+    /// One bit a token id that may come, as [#fillMask] left it.
+    long[] mask() {
+        return mask;
+    }
+
+    private void mask(int token) {
+        mask[token >>> 6] &= ~(1L << token);
     }
 
     private int fillMask(Request request, TokenConstraint.Matcher matcher) {
@@ -135,7 +155,7 @@ final class Sampler {
 
     private void keepOnly(long[] allowed) {
         for (int from = 0, word = 0; from < vocabSize; from += Long.SIZE, word++) {
-            long bits = word < allowed.length ? allowed[word] : 0;
+            long bits = allowed[word];
             int to = Math.min(from + Long.SIZE, vocabSize);
             if (bits == 0) {
                 Arrays.fill(logits, from, to, Float.NEGATIVE_INFINITY);
@@ -164,7 +184,7 @@ final class Sampler {
             int prefix = word.length - 1;
             int from = request.numTokens() - prefix;
             if (from >= request.promptTokens && Arrays.equals(tokens, from, from + prefix, word, 0, prefix)) {
-                logits[word[prefix]] = Float.NEGATIVE_INFINITY;
+                mask(word[prefix]);
             }
         }
     }
@@ -172,10 +192,10 @@ final class Sampler {
     private void maskStopTokens(Request request) {
         if (request.numOutputTokens() < request.sampling.minTokens()) {
             for (int token : request.eosTokenIds) {
-                logits[token] = Float.NEGATIVE_INFINITY;
+                mask(token);
             }
             for (int token : request.stopTokenIds) {
-                logits[token] = Float.NEGATIVE_INFINITY;
+                mask(token);
             }
         }
     }

@@ -48,6 +48,10 @@ final class Scheduler {
     private final RequestQueue waiting;
     /// The first one takes from all others.
     private final List<Request> running = new ArrayList<>();
+    /// Ends of requests to whose blocks a step that is under way still writes.
+    private final List<Runnable> postponed = new ArrayList<>();
+
+    private boolean isNextUnderWay;
     /// What is left of this step's budgets.
     private int tokensLeft;
 
@@ -111,6 +115,35 @@ final class Scheduler {
             admitWaiting(step);
         }
         transfers.startLoads();
+    }
+
+    /// Fills `next` with the step that comes after one that is under way, before the tokens of that one are known, if
+    /// it is certain to be the same requests with a token more each; else there is no such step.
+    ///
+    /// @param step what is under way
+    /// @return whether there is one
+    boolean scheduleAhead(SchedulerOutput step, SchedulerOutput next) {
+        next.clear();
+        boolean isFull = running.size() + transfers.numLoading() >= maxNumSeqs;
+        if (!postponed.isEmpty() || running.size() != step.numRequests() || (waiting.size() > 0 && !isFull)) {
+            return false;
+        }
+        for (int i = 0; i < step.numRequests(); i++) {
+            Request request = step.request(i);
+            boolean decodes = step.numScheduledTokens(i) == 1
+                    && step.samples(i)
+                    && request.numComputedTokens >= request.givenTokens;
+            if (!decodes
+                    || !request.canRunAhead(maxSequenceTokens)
+                    || !kv.allocateSlots(request.blocks, request.numComputedTokens + 2)) {
+                return false;
+            }
+        }
+        for (int i = 0; i < step.numRequests(); i++) {
+            next.add(step.request(i), 1);
+        }
+        next.runAhead();
+        return true;
     }
 
     private void scheduleRunning(SchedulerOutput step) {
@@ -230,9 +263,16 @@ final class Scheduler {
     }
 
     /// Takes in the results of a step: advances, publishes, reports and finishes requests.
-    void update(SchedulerOutput step, StepOutput output) {
+    ///
+    /// @param nextIsUnderWay whether the step after it was launched already: requests that end keep their blocks until
+    ///     that one is done, and its tokens of theirs are dropped
+    void update(SchedulerOutput step, StepOutput output, boolean nextIsUnderWay) {
+        isNextUnderWay = nextIsUnderWay;
         for (int i = 0; i < step.numRequests(); i++) {
             Request request = step.request(i);
+            if (request.isOver) {
+                continue;
+            }
             int token = output.token(i);
             if (token < 0 && token != StepOutput.NO_TOKEN) {
                 fail(request, token);
@@ -250,16 +290,34 @@ final class Scheduler {
                 append(request, token, output.logprobs(i));
             }
         }
+        if (!nextIsUnderWay) {
+            postponed.forEach(Runnable::run);
+            postponed.clear();
+        }
         EngineCounters.add(counters.steps, 1);
         counters.iterationTokens.observe(step.numTokens());
+    }
+
+    /// Takes a request out of the batch and ends it, once no step that is under way writes to its blocks.
+    private void leave(Request request, Runnable end) {
+        if (isNextUnderWay) {
+            request.isOver = true;
+            postponed.add(() -> leaveNow(request, end));
+        } else {
+            leaveNow(request, end);
+        }
+    }
+
+    private void leaveNow(Request request, Runnable end) {
+        running.remove(request);
+        end.run();
     }
 
     private void fail(Request request, int reason) {
         // Whatever made logits not finite may lie in the keys and values: nobody else shall find them.
         boolean distrust = reason == StepOutput.NOT_FINITE;
         EngineCounters.add(counters.corruptedRequests, distrust ? 1 : 0);
-        running.remove(request);
-        end(request, FinishReason.ERROR, StepOutput.reason(reason), distrust);
+        leave(request, () -> end(request, FinishReason.ERROR, StepOutput.reason(reason), distrust));
     }
 
     private void append(Request request, int token, List<RequestOutput.TokenLogprobs> logprobs) {
@@ -278,11 +336,10 @@ final class Scheduler {
         int[] tokenIds = {token};
         FinishReason reason = request.finishReason(maxSequenceTokens);
         if (reason != null) {
-            running.remove(request);
-            finish(request, reason, tokenIds, logprobs, promptLogprobs);
+            List<RequestOutput.TokenLogprobs> ofPrompt = promptLogprobs;
+            leave(request, () -> finish(request, reason, tokenIds, logprobs, ofPrompt));
         } else if (!request.emit(new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.empty()))) {
-            running.remove(request);
-            end(request, FinishReason.ABORT, null, false);
+            leave(request, () -> end(request, FinishReason.ABORT, null, false));
         }
     }
 

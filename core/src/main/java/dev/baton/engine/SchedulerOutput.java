@@ -12,6 +12,7 @@ final class SchedulerOutput {
     private int numRequests;
     private int numTokens;
     private int numPreempted;
+    private boolean isAhead;
 
     SchedulerOutput(int maxRequests) {
         this.requests = new @Nullable Request[maxRequests];
@@ -24,6 +25,17 @@ final class SchedulerOutput {
         numRequests = 0;
         numTokens = 0;
         numPreempted = 0;
+        isAhead = false;
+    }
+
+    /// Makes this a step whose tokens are those that the step under way chooses.
+    void runAhead() {
+        isAhead = true;
+    }
+
+    /// Whether the step was scheduled before its tokens were known: one token of each request.
+    boolean isAhead() {
+        return isAhead;
     }
 
     void add(Request request, int numTokens) {

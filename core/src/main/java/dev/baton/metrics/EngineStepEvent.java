@@ -33,4 +33,8 @@ public final class EngineStepEvent extends Event {
     @Label("Waiting")
     @Description("Requests that wait after the step, loads included")
     public int waiting;
+
+    @Label("Device Time")
+    @Description("Microseconds that a device was busy with the step, 0 where the model computes on the processor")
+    public int deviceMicros;
 }

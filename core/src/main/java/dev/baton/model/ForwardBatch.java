@@ -68,6 +68,22 @@ public final class ForwardBatch {
         }
     }
 
+    /// Adds one token of a sequence that the step before this one chooses: where steps are launched ahead, it is
+    /// known on the device only.
+    ///
+    /// @param row of that step's logits
+    /// @param position of the token
+    /// @param blockTable the sequence's blocks, in order; covers at least `position + 1` tokens
+    public void addNext(int row, int position, int[] blockTable) {
+        tokenIds[numTokens] = ~row;
+        positions[numTokens] = position;
+        queryStarts[numSequences] = numTokens;
+        contextTokens[numSequences] = position + 1;
+        blockTables[numSequences] = blockTable;
+        logitsRows[numLogits++] = numTokens++;
+        queryStarts[++numSequences] = numTokens;
+    }
+
     public int numTokens() {
         return numTokens;
     }
@@ -80,6 +96,7 @@ public final class ForwardBatch {
         return numLogits;
     }
 
+    /// The token of a row; below 0 the one that the step before chose for the row of its logits that is the complement.
     public int tokenId(int row) {
         return tokenIds[row];
     }

@@ -103,7 +103,7 @@ class SchedulerTest {
             }
             output.set(i, step.samples(i) ? ANY_TOKEN : StepOutput.NO_TOKEN, List.of());
         }
-        scheduler.update(step, output);
+        scheduler.update(step, output, false);
         kv.checkIntegrity();
         return scheduled;
     }

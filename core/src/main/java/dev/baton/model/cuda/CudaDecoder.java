@@ -5,6 +5,7 @@ import dev.baton.model.DeviceSteps;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
+import dev.baton.model.TokenChoices;
 import dev.baton.model.Weights;
 import dev.baton.model.cuda.CudaLayer.Weight;
 import dev.baton.model.decoder.DecoderSpec;
@@ -15,6 +16,7 @@ import dev.baton.tensor.cpu.AttentionShape;
 import dev.baton.tensor.cpu.RotaryTable;
 import dev.baton.tensor.cuda.CudaBlocks;
 import dev.baton.tensor.cuda.CudaOps;
+import dev.baton.tensor.cuda.CudaSampler;
 import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceInfo;
@@ -40,8 +42,9 @@ import org.slf4j.LoggerFactory;
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
 ///
 /// A step in which every sequence has one token is one graph, recorded for a number of sequences to which
-/// smaller steps are padded: inputs go to the device in one copy, which is part of the graph as the copy of the
-/// sampled tokens back is. Steps with prompts are launched kernel by kernel. In the last layer only the rows
+/// smaller steps are padded; inputs go to the device in one copy in front of it, tokens to the host in one behind it.
+/// Steps with prompts are launched kernel by kernel. A step may be launched before the one in front of it has ended:
+/// what the host writes and reads there is in two [Side]s. In the last layer only the rows
 /// whose logits are wanted go on after their keys and values are written.
 ///
 /// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product
@@ -62,6 +65,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final int WARM_UP_TOKENS = 512;
     private static final int WARM_UP_DECODES = 64;
     private static final int MEASURED_RUNS = 5;
+    private static final TokenChoices LIKELIEST = new TokenChoices(0);
     private static final Duration WARM_UP = Duration.ofMillis(800);
 
     private final ModelConfig config;
@@ -86,8 +90,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final Blas.Form logitsForm;
 
     private final int maxRows;
-    private final PinnedMemory hostInputs;
-    private final StepInputs inputs;
+    private final List<Side> sides;
     private final long deviceInputs;
     private final long hidden; // (rows, hidden), the residual stream
     private final long normed; // (rows, hidden)
@@ -99,7 +102,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final long stepLogits; // f32 (maxNumSeqs, vocab)
     private final int stepLogitsRows;
     private final long tokens; // int (rows)
-    private final PinnedMemory hostTokens; // int (rows)
+    private final CudaSampler sampler;
     private final PinnedMemory hostRow; // f32 (vocab)
 
     private final Map<Integer, NarrowProducts> narrowProducts = new TreeMap<>(); // by rows
@@ -109,6 +112,14 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private int promptLogitsRows;
     private long promptLogitsAddress;
     private long logits; // those of the last step
+    private int numLaunched;
+    private int numAwaited;
+
+    /// What belongs to one of two steps that may be under way.
+    ///
+    /// @param inputs what goes to the device
+    /// @param tokens int (rows), what comes from there
+    private record Side(PinnedMemory memory, StepInputs inputs, PinnedMemory tokens, Event begun, Event ended) {}
 
     /// Where the weights come from, once there is a device to bring them to.
     @FunctionalInterface
@@ -194,9 +205,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         this.maxRows = BatchSizes.rows(Math.max(options.maxNumBatchedTokens(), options.maxNumSeqs()));
         int sequences = BatchSizes.decode(options.maxNumSeqs());
         long inputBytes = new StepLayout(maxRows, sequences, maxRows, options.maxBlocks()).bytes();
-        this.hostInputs = keep(opened, new PinnedMemory(context, inputBytes));
-        hostInputs.segment().fill((byte) 0);
-        this.inputs = new StepInputs(hostInputs.segment(), maxRows, options.blockTokens());
+        this.sides = List.of(side(opened, inputBytes), side(opened, inputBytes));
         this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
         this.hidden = buffer(hiddenSize);
         this.normed = buffer(hiddenSize);
@@ -209,7 +218,15 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         this.stepLogits = memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
         this.logits = stepLogits;
         this.tokens = memory.allocate((long) maxRows * Integer.BYTES, BUFFERS);
-        this.hostTokens = keep(opened, new PinnedMemory(context, (long) maxRows * Integer.BYTES));
+        this.sampler = keep(
+                opened,
+                new CudaSampler(
+                        context,
+                        ops,
+                        options.maxNumSeqs(),
+                        TokenChoices.MAX_BIASES,
+                        options.maxModelLen(),
+                        config.vocabSize()));
         this.hostRow = keep(opened, new PinnedMemory(context, rowBytes()));
         measureProducts();
         ops.stream().synchronize();
@@ -220,6 +237,17 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                 millis(compiled - start),
                 millis(loaded - compiled),
                 millis(measured - loaded));
+    }
+
+    private Side side(List<AutoCloseable> opened, long inputBytes) {
+        PinnedMemory memory = keep(opened, new PinnedMemory(context, inputBytes));
+        memory.segment().fill((byte) 0);
+        return new Side(
+                memory,
+                new StepInputs(memory.segment(), maxRows, options.blockTokens()),
+                keep(opened, new PinnedMemory(context, (long) maxRows * Integer.BYTES)),
+                keep(opened, new Event(context)),
+                keep(opened, new Event(context)));
     }
 
     private static <T extends AutoCloseable> T keep(List<AutoCloseable> opened, T resource) {
@@ -478,34 +506,98 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         }
     }
 
+    private void forward(ForwardBatch batch, PagedKv kv) {
+        launch(batch, kv, LIKELIEST);
+        await();
+    }
+
     @Override
-    public void forward(ForwardBatch batch, PagedKv kv) {
-        if (batch.numTokens() == 0) {
-            return;
-        }
+    public void launch(ForwardBatch batch, PagedKv kv, TokenChoices choices) {
         context.makeCurrent();
         checkTokens(batch);
+        Side side = sides.get(numLaunched++ & 1);
+        side.begun.record(ops.stream());
+        if (batch.numTokens() > 0) {
+            launch(side, batch, kv);
+        }
+        if (batch.numLogits() > 0) {
+            choose(choices);
+            ops.stream().copyToHost(side.tokens.segment(), tokens, (long) batch.numLogits() * Integer.BYTES);
+        }
+        side.ended.record(ops.stream());
+    }
+
+    private void launch(Side side, ForwardBatch batch, PagedKv kv) {
         boolean isDecode = batch.numTokens() == batch.numSequences() && batch.numLogits() == batch.numSequences();
-        Graph graph = isDecode && kv == graphsOf ? graphs.get(BatchSizes.decode(batch.numSequences())) : null;
+        int size = BatchSizes.decode(batch.numSequences());
+        Graph graph = isDecode && kv == graphsOf ? graphs.get(size) : null;
         if (graph != null) {
-            int size = BatchSizes.decode(batch.numSequences());
-            inputs.write(batch, decodeStep(size).layout);
+            write(side, batch, decodeStep(size).layout);
             logits = stepLogits;
             graph.launch(ops.stream());
         } else {
             StepLayout layout =
                     new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
-            inputs.write(batch, layout);
+            write(side, batch, layout);
             logits = logitsOf(batch.numLogits());
-            step(new Step(layout, inputs.singles(), inputs.longest(), NarrowProducts.NONE), kv);
+            step(new Step(layout, side.inputs.singles(), side.inputs.longest(), NarrowProducts.NONE), kv);
         }
-        ops.stream().synchronize();
+    }
+
+    private void write(Side side, ForwardBatch batch, StepLayout layout) {
+        side.inputs.write(batch, layout);
+        ops.stream().copyToDevice(deviceInputs, side.memory.segment(), layout.bytes());
+    }
+
+    /// Chooses the tokens that are not simply the likeliest.
+    private void choose(TokenChoices choices) {
+        if (choices.size() == 0) {
+            return;
+        }
+        sampler.begin();
+        for (int i = 0; i < choices.size(); i++) {
+            TokenChoices.Draw draw = choices.draw(i);
+            sampler.add(
+                    choices.row(i), draw.temperature(), draw.topK(), draw.topP(), draw.minP(), choices.uniform(i));
+            if (choices.isMasked(i)) {
+                sampler.mask(choices.mask(i));
+            }
+            sampler.bias(choices.biasedTokens(i), choices.biases(i));
+            if (choices.isPenalised(i)) {
+                TokenChoices.Penalties penalties = choices.penalties(i);
+                sampler.penalise(
+                        penalties.repetition(),
+                        penalties.frequency(),
+                        penalties.presence(),
+                        choices.sequence(i),
+                        choices.tokens(i),
+                        choices.numTokens(i),
+                        choices.promptTokens(i));
+            }
+        }
+        sampler.launch(logits, tokens);
+    }
+
+    @Override
+    public void await() {
+        sides.get(numAwaited++ & 1).ended.synchronize();
+    }
+
+    private Side awaited() {
+        return sides.get((numAwaited + 1) & 1);
+    }
+
+    @Override
+    public float deviceMillis() {
+        Side side = awaited();
+        return side.ended.millisSince(side.begun);
     }
 
     private void checkTokens(ForwardBatch batch) {
         for (int row = 0; row < batch.numTokens(); row++) {
             int token = batch.tokenId(row);
-            if (token < 0 || token >= config.vocabSize()) {
+            boolean isNext = token < 0 && ~token < stepLogitsRows;
+            if (!isNext && (token < 0 || token >= config.vocabSize())) {
                 throw new ModelException("token " + token + " is not in the vocabulary of " + config.vocabSize());
             }
         }
@@ -528,12 +620,18 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         return promptLogitsAddress;
     }
 
-    /// Gives a whole step to the stream: inputs to the device, layers, logits, likeliest tokens to the host.
+    /// Gives a whole step to the stream, whose inputs are on the device: layers, logits, likeliest tokens.
     private void step(Step step, PagedKv kv) {
         StepLayout layout = step.layout;
-        ops.stream().copyToDevice(deviceInputs, hostInputs.segment(), layout.bytes());
         int hiddenSize = config.hiddenSize();
-        ops.gather(deviceInputs + layout.tokens(), embedding, hidden, layout.rows(), hiddenSize, config.vocabSize());
+        ops.gather(
+                deviceInputs + layout.tokens(),
+                tokens,
+                embedding,
+                hidden,
+                layout.rows(),
+                hiddenSize,
+                config.vocabSize());
         Residual residual = new Residual(hidden, layout.rows());
         for (int i = 0; i < layers.length; i++) {
             CudaLayer layer = layers[i];
@@ -548,8 +646,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             boolean areAllWantedInOrder = layout.wanted() == layout.rows() && step.singles == layout.sequences();
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
-                ops.gather(wanted, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
-                ops.gather(wanted, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
+                ops.gather(wanted, 0, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
+                ops.gather(wanted, 0, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
                 attention = qkv;
                 residual = new Residual(attended, layout.wanted());
             }
@@ -558,7 +656,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             add(downForm, layer.down(), activated, residual, step.narrow.down());
         }
         logits(residual, step.narrow.logits());
-        chooseTokens(residual.rows);
+        ops.argmax(logits, tokens, residual.rows, config.vocabSize());
     }
 
     private void logits(Residual residual, boolean isNarrow) {
@@ -651,12 +749,6 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         }
     }
 
-    /// The likeliest token of each row of logits, and these tokens to the host.
-    private void chooseTokens(int rows) {
-        ops.argmax(logits, tokens, rows, config.vocabSize());
-        ops.stream().copyToHost(hostTokens.segment(), tokens, (long) rows * Integer.BYTES);
-    }
-
     private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {
         CudaOps.Rows rows = new CudaOps.Rows(
                 deviceInputs + layout.positions(),
@@ -698,8 +790,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     @Override
-    public int likeliest(int row) {
-        return hostTokens.segment().getAtIndex(ValueLayout.JAVA_INT, row);
+    public int token(int row) {
+        return awaited().tokens.segment().getAtIndex(ValueLayout.JAVA_INT, row);
     }
 
     @Override

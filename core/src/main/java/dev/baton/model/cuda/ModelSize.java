@@ -3,6 +3,7 @@ package dev.baton.model.cuda;
 import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
 import dev.baton.model.decoder.DecoderSpec;
+import dev.baton.tensor.cuda.CudaSampler;
 import dev.baton.tensor.cuda.checked.Cuda;
 import java.util.Locale;
 
@@ -27,7 +28,8 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         long embedding = config.vocabSize() * hidden * (config.tieWordEmbeddings() ? 1 : 2);
         long rows = BatchSizes.rows(options.maxNumBatchedTokens());
         long row = 3 * hidden + qkv + Math.max(queries, hidden) + 3 * intermediate;
-        long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES;
+        long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES
+                + CudaSampler.bytes(options.maxNumSeqs(), config.vocabSize());
         return new ModelSize(
                 (config.numLayers() * layer + embedding + hidden) * Short.BYTES,
                 rows * row * Short.BYTES + logits + (long) options.maxModelLen() * config.headDim() * Float.BYTES);

@@ -68,8 +68,21 @@ public final class CudaOps implements AutoCloseable {
 
     private static final int FILL_BLOCKS = 2048;
 
+    private static final int SAMPLED_CHUNK = 4096;
+    private static final int SAMPLING_CHUNK_THREADS = 256;
+    private static final int SAMPLING_ROW_THREADS = 1024;
+    private static final int COUNTING_BLOCKS = 64;
+
     private static final List<String> FILES = List.of(
-            "embed.cu", "norm.cu", "rope.cu", "silu.cu", "sample.cu", "fill.cu", "matvec.cu", "attention_decode.cu");
+            "embed.cu",
+            "norm.cu",
+            "rope.cu",
+            "silu.cu",
+            "sample.cu",
+            "sampling.cu",
+            "fill.cu",
+            "matvec.cu",
+            "attention_decode.cu");
 
     private final Context context;
     private final AttentionShape shape;
@@ -87,6 +100,10 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel rotateAndStore;
     private final Kernel siluMultiply;
     private final Kernel argmax;
+    private final Kernel sampleAdjust;
+    private final Kernel sampleWeigh;
+    private final Kernel sampleDraw;
+    private final Kernel countTokens;
     private final Kernel fillDummy;
     private final Kernel matvec;
     private final Kernel matvecNorm;
@@ -124,7 +141,7 @@ public final class CudaOps implements AutoCloseable {
         long counterBytes = (DECODE_COUNTERS + (long) maxSequences * shape.kvHeads()) * Integer.BYTES;
         this.counters = memory.allocate(counterBytes, "scratch memory of attention");
         stream.fill(counters, (byte) 0, counterBytes);
-        this.embed = kernel("embed.cu", "embed", EMBED_THREADS, 0, LONG, LONG, LONG, INT, INT);
+        this.embed = kernel("embed.cu", "embed", EMBED_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT);
         this.rmsNorm = kernel("norm.cu", "rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, INT, FLOAT);
         this.addRmsNorm = kernel("norm.cu", "add_rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, FLOAT);
         this.rotateAndStore = kernel(
@@ -148,6 +165,25 @@ public final class CudaOps implements AutoCloseable {
                 INT);
         this.siluMultiply = kernel("silu.cu", "silu_multiply", ROW_THREADS, 0, LONG, LONG, INT);
         this.argmax = kernel("sample.cu", "argmax", ARGMAX_THREADS, 0, LONG, LONG, INT);
+        this.sampleAdjust = kernel(
+                "sampling.cu",
+                "sample_adjust",
+                SAMPLING_CHUNK_THREADS,
+                0,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                LONG,
+                INT);
+        this.sampleWeigh =
+                kernel("sampling.cu", "sample_weigh", SAMPLING_CHUNK_THREADS, 0, LONG, LONG, LONG, INT);
+        this.sampleDraw =
+                kernel("sampling.cu", "sample_draw", SAMPLING_ROW_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT);
+        this.countTokens = kernel("sampling.cu", "count_tokens", ROW_THREADS, 0, LONG, INT, INT, LONG, INT);
         this.fillDummy = kernel("fill.cu", "fill_dummy", ROW_THREADS, 0, LONG, LONG, LONG, FLOAT);
         this.matvec = kernel("matvec.cu", "matvec", NARROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT, INT);
         this.matvecNorm = narrowWithNorm("matvec_norm");
@@ -292,10 +328,18 @@ public final class CudaOps implements AutoCloseable {
 
     /// Rows of a table: `out[i] = table[ids[i]]`. Ids that are not in the table give zeros.
     ///
-    /// @param ids int `(rows)`
+    /// @param ids int `(rows)`; below 0 for what is at the complement in `chosen`
+    /// @param chosen int, or 0 for none
     /// @param table `(tableRows, columns)`
-    public void gather(long ids, long table, long out, int rows, int columns, int tableRows) {
-        embed.begin().add(ids).add(table).add(out).add(columns).add(tableRows).launch(stream, rows, 1, 1);
+    public void gather(long ids, long chosen, long table, long out, int rows, int columns, int tableRows) {
+        embed.begin()
+                .add(ids)
+                .add(chosen)
+                .add(table)
+                .add(out)
+                .add(columns)
+                .add(tableRows)
+                .launch(stream, rows, 1, 1);
     }
 
     /// Root mean square normalisation of each row.
@@ -532,6 +576,69 @@ public final class CudaOps implements AutoCloseable {
     /// @param tokens int `(rows)`
     public void argmax(long logits, long tokens, int rows, int vocab) {
         argmax.begin().add(logits).add(tokens).add(vocab).launch(stream, rows, 1, 1);
+    }
+
+    /// Where what [#sample] works on lies on the device.
+    ///
+    /// @param choices `(choices)`, as [CudaSampler] writes them
+    /// @param masks int `(lines, 2 ceil(vocab / 64))`
+    /// @param biasedTokens int
+    /// @param biases f32
+    /// @param counts int `(lines, vocab)`
+    /// @param adjusted f32 `(choices, vocab)`, overwritten
+    /// @param states zero before and after
+    record Sampling(
+            long choices, long masks, long biasedTokens, long biases, long counts, long adjusted, long states) {}
+
+    /// Chooses tokens of some rows of logits.
+    ///
+    /// @param logits f32 `(rows, vocab)`
+    /// @param tokens int `(rows)`; only those of the chosen rows are written
+    void sample(Sampling at, int choices, long logits, long tokens, int vocab) {
+        int chunks = Math.ceilDiv(vocab, SAMPLED_CHUNK);
+        sampleAdjust
+                .begin()
+                .add(at.choices)
+                .add(logits)
+                .add(at.adjusted)
+                .add(at.states)
+                .add(at.masks)
+                .add(at.biasedTokens)
+                .add(at.biases)
+                .add(at.counts)
+                .add(vocab)
+                .launch(stream, chunks, choices, 1);
+        sampleWeigh
+                .begin()
+                .add(at.choices)
+                .add(at.adjusted)
+                .add(at.states)
+                .add(vocab)
+                .launch(stream, chunks, choices, 1);
+        sampleDraw
+                .begin()
+                .add(at.choices)
+                .add(at.adjusted)
+                .add(at.states)
+                .add(at.counts)
+                .add(tokens)
+                .add(vocab)
+                .launch(stream, choices, 1, 1);
+    }
+
+    /// Counts a sequence's tokens in a line that is zero before.
+    ///
+    /// @param tokens int `(numTokens)`, the prompt's first
+    /// @param counts int `(vocab)`
+    void countTokens(long tokens, int numTokens, int promptTokens, long counts, int vocab) {
+        countTokens
+                .begin()
+                .add(tokens)
+                .add(numTokens)
+                .add(promptTokens)
+                .add(counts)
+                .add(vocab)
+                .launch(stream, Math.clamp(Math.ceilDiv(numTokens, ROW_THREADS), 1, COUNTING_BLOCKS), 1, 1);
     }
 
     /// Fills with bf16 numbers between `-scale` and `scale` that depend on seed and index alone.

@@ -9,6 +9,7 @@ import dev.baton.tensor.cpu.OpsChoice;
 import dev.baton.tensor.cpu.RotaryTable;
 import dev.baton.tensor.cpu.SequenceRows;
 import dev.baton.tensor.cuda.CudaOps;
+import dev.baton.tensor.cuda.CudaSampler;
 import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Context;
 import java.lang.foreign.Arena;
@@ -17,6 +18,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.stream.IntStream;
 
@@ -88,6 +90,8 @@ public final class KernelChecks {
                     checks.products();
                     checks.narrowProducts();
                     checks.likeliest();
+                    checks.chosenTokens();
+                    checks.distribution();
                 }
                 checks.attention(16);
                 checks.attention(128);
@@ -178,7 +182,7 @@ public final class KernelChecks {
             System.arraycopy(table, ids[row] * columns, expected, row * columns, columns);
         }
         long out = arrays.poisoned(expected.length * 2L);
-        gpu.gather(arrays.ints(ids), arrays.bf16(table), out, rows, columns, tableRows);
+        gpu.gather(arrays.ints(ids), 0, arrays.bf16(table), out, rows, columns, tableRows);
         return CheckResult.relativeError(arrays.readBf16(out, expected.length), expected);
     }
 
@@ -299,6 +303,203 @@ public final class KernelChecks {
                 add("argmax, " + vocab + " tokens", (double) wrong);
             }
         }
+    }
+
+    /// Tokens chosen with all kinds of wishes, in batches: each must be the reference's, but where the draw falls on the
+    /// edge between two tokens, which no draw of these does.
+    private void chosenTokens() {
+        for (int vocab : new int[] {1, 2, 31, 257, 4096, 4097, 32_000, 151_643}) {
+            for (float spread : new float[] {0.01f, 2, 20}) {
+                add("sample, " + vocab + " tokens, logits of spread " + spread, wrongTokens(vocab, spread), 0);
+            }
+        }
+        add("sample, all logits equal", wrongTokens(20_000, 0), 0);
+    }
+
+    private double wrongTokens(int vocab, float spread) {
+        int rows = MAX_SEQUENCES;
+        int maxTokens = 300;
+        float[] logits = new float[rows * vocab];
+        for (int i = 0; i < logits.length; i++) {
+            logits[i] = spread * (float) random.nextGaussian();
+        }
+        logits[(rows - 1) * vocab + random.nextInt(vocab)] = random.nextBoolean() ? Float.NaN : Float.POSITIVE_INFINITY;
+        SamplingCase[] cases = new SamplingCase[rows];
+        int wrong = 0;
+        try (DeviceArrays arrays = new DeviceArrays(context, gpu.stream());
+                CudaSampler sampler = new CudaSampler(context, gpu, rows, vocab, maxTokens, vocab)) {
+            long device = arrays.floats(logits);
+            long tokens = arrays.poisoned(rows * 4L);
+            for (int row = 0; row < rows; row++) {
+                cases[row] = samplingCase(vocab, maxTokens, row);
+            }
+            for (int round = 0; round < 3; round++) { // what the first left must not show in the others
+                sampler.begin();
+                for (int row = 0; row < rows; row++) {
+                    addCase(sampler, row, cases[row]);
+                }
+                sampler.launch(device, tokens);
+                int[] actual = arrays.readInts(tokens, rows);
+                for (int row = 0; row < rows; row++) {
+                    float[] mine = java.util.Arrays.copyOfRange(logits, row * vocab, (row + 1) * vocab);
+                    wrong += actual[row] == cases[row].token(mine) ? 0 : 1;
+                    cases[row] = next(cases[row], Math.max(0, actual[row]), maxTokens);
+                }
+            }
+        }
+        return wrong;
+    }
+
+    private SamplingCase samplingCase(int vocab, int maxTokens, int row) {
+        float temperature = new float[] {0, 0.05f, 0.7f, 1, 3}[random.nextInt(5)];
+        int topK = new int[] {0, 0, 1, 2, 50, 1000, 5000, vocab}[random.nextInt(8)];
+        float topP = new float[] {1, 1, 0.95f, 0.5f, 0.01f}[random.nextInt(5)];
+        float minP = new float[] {0, 0, 0.05f, 1}[random.nextInt(4)];
+        double uniform = new double[] {0x1p-30, 1 - 0x1p-30, random.nextDouble()}[row % 5 == 0 ? row % 3 : 2];
+        Optional<long[]> mask = random.nextInt(3) > 0 || vocab < 10
+                ? Optional.empty()
+                : Optional.of(random.longs(Math.ceilDiv(vocab, Long.SIZE)).toArray());
+        int[] biased = random.nextInt(3) > 0
+                ? new int[0]
+                : random.ints(40, 0, vocab).distinct().toArray();
+        float[] biases = new float[biased.length];
+        for (int i = 0; i < biases.length; i++) {
+            biases[i] = 8 * random.nextFloat() - 4;
+        }
+        boolean hasPenalties = random.nextBoolean();
+        int[] tokens = hasPenalties
+                ? random.ints(1 + random.nextInt(maxTokens / 2), 0, vocab).toArray()
+                : new int[0];
+        return new SamplingCase(
+                temperature,
+                topK,
+                topP,
+                minP,
+                uniform,
+                mask,
+                biased,
+                biases,
+                hasPenalties ? 0.5f + random.nextFloat() : 1,
+                hasPenalties ? random.nextFloat() - 0.5f : 0,
+                hasPenalties ? random.nextFloat() - 0.5f : 0,
+                tokens,
+                tokens.length / 2);
+    }
+
+    private static void addCase(CudaSampler sampler, int row, SamplingCase wish) {
+        sampler.add(row, wish.temperature(), wish.topK(), wish.topP(), wish.minP(), wish.uniform());
+        wish.mask().ifPresent(sampler::mask);
+        sampler.bias(wish.biasedTokens(), wish.biases());
+        if (wish.tokens().length > 0) {
+            sampler.penalise(
+                    wish.repetition(),
+                    wish.frequency(),
+                    wish.presence(),
+                    row,
+                    wish.tokens(),
+                    wish.tokens().length,
+                    wish.promptTokens());
+        }
+    }
+
+    /// The same wishes for the token after the one that was chosen.
+    private SamplingCase next(SamplingCase wish, int token, int maxTokens) {
+        int[] tokens = wish.tokens();
+        if (tokens.length > 0 && tokens.length < maxTokens) {
+            tokens = java.util.Arrays.copyOf(tokens, tokens.length + 1);
+            tokens[tokens.length - 1] = token;
+        }
+        return new SamplingCase(
+                wish.temperature(),
+                wish.topK(),
+                wish.topP(),
+                wish.minP(),
+                random.nextDouble(),
+                wish.mask(),
+                wish.biasedTokens(),
+                wish.biases(),
+                wish.repetition(),
+                wish.frequency(),
+                wish.presence(),
+                tokens,
+                wish.promptTokens());
+    }
+
+    /// Pearson's chi-square of many draws, over the value that one in a hundred thousand right samplers exceeds.
+    private void distribution() {
+        int vocab = 1000;
+        float[] logits = new float[vocab];
+        for (int i = 0; i < vocab; i++) {
+            logits[i] = 2 * (float) random.nextGaussian();
+        }
+        List<SamplingCase> cases = List.of(
+                SamplingCase.of(1, 0, 1, 0, 0),
+                SamplingCase.of(0.7f, 40, 1, 0, 0),
+                SamplingCase.of(1, 0, 0.9f, 0, 0),
+                SamplingCase.of(1.3f, 100, 0.8f, 0.05f, 0));
+        for (SamplingCase wish : cases) {
+            add("sample, distribution of draws: temperature %.1f, top-k %d, top-p %.2f, min-p %.2f"
+                    .formatted(wish.temperature(), wish.topK(), wish.topP(), wish.minP()),
+                    chiSquare(logits, wish), 1);
+        }
+    }
+
+    private double chiSquare(float[] logits, SamplingCase wish) {
+        int rows = 256;
+        int rounds = 80;
+        int[] found = new int[logits.length];
+        try (DeviceArrays arrays = new DeviceArrays(context, gpu.stream());
+                CudaSampler sampler = new CudaSampler(context, gpu, rows, 1, 1, logits.length)) {
+            float[] copies = new float[rows * logits.length];
+            for (int row = 0; row < rows; row++) {
+                System.arraycopy(logits, 0, copies, row * logits.length, logits.length);
+            }
+            long device = arrays.floats(copies);
+            long tokens = arrays.poisoned(rows * 4L);
+            for (int round = 0; round < rounds; round++) {
+                sampler.begin();
+                for (int row = 0; row < rows; row++) {
+                    double uniform = random.nextDouble();
+                    sampler.add(row, wish.temperature(), wish.topK(), wish.topP(), wish.minP(), uniform);
+                }
+                sampler.launch(device, tokens);
+                for (int token : arrays.readInts(tokens, rows)) {
+                    if (token < 0) {
+                        return Double.NaN;
+                    }
+                    found[token]++;
+                }
+            }
+        }
+        return overCritical(found, wish.probabilities(logits), rows * rounds);
+    }
+
+    private static double overCritical(int[] found, double[] probabilities, int draws) {
+        double chiSquare = 0;
+        double rare = 0; // those expected less than five times are counted together
+        int rareFound = 0;
+        int cells = 0;
+        for (int token = 0; token < found.length; token++) {
+            double expected = draws * probabilities[token];
+            if (expected == 0 && found[token] > 0) {
+                return Double.NaN;
+            }
+            if (expected < 5) {
+                rare += expected;
+                rareFound += found[token];
+            } else {
+                chiSquare += Math.pow(found[token] - expected, 2) / expected;
+                cells++;
+            }
+        }
+        if (rare >= 5) {
+            chiSquare += Math.pow(rareFound - rare, 2) / rare;
+            cells++;
+        }
+        int degrees = Math.max(1, cells - 1);
+        // E. B. Wilson, M. M. Hilferty (1931): the cube root of chi-square is nearly normal.
+        double share = 2.0 / (9 * degrees);
+        return chiSquare / (degrees * Math.pow(1 - share + 4.26 * Math.sqrt(share), 3));
     }
 
     /// Rotating, storing and both attentions over one pool: sequences with one row and sequences with several,

@@ -1,16 +1,17 @@
-// Copies rows of a table: out[row] = table[tokenIds[row]], (rows, hidden) out of (vocab, hidden), bf16. An id outside
-// the table gives a row of zeros. Also picks rows out of activations (ids are then row numbers).
+// Copies rows of a table: out[row] = table[tokenIds[row]], (rows, hidden) out of (vocab, hidden), bf16. An id below 0
+// stands for the one at its complement in `chosen`, if that is given. An id outside the table gives a row of zeros. Also
+// picks rows out of activations (ids are then row numbers).
 //
 // Launch: grid (rows), block 128. Hidden is a multiple of 8. Stateless; reads its inputs only.
 
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
-        embed(const int* tokenIds, const bf16* table, bf16* __restrict__ out, int hidden,
-                int vocab) {
+        embed(const int* tokenIds, const int* chosen, const bf16* table, bf16* __restrict__ out, int hidden, int vocab) {
     waitForPredecessor();
     releaseSuccessor();
     int id = tokenIds[blockIdx.x];
+    id = id < 0 && chosen != 0 ? chosen[~id] : id;
     bool known = id >= 0 && id < vocab;
     const uint4* source = (const uint4*) (table + (long long) (known ? id : 0) * hidden);
     uint4* target = (uint4*) (out + (long long) blockIdx.x * hidden);

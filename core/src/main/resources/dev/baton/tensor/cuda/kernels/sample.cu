@@ -1,4 +1,4 @@
-// The end of a step on the device: the likeliest token of each row of logits, and the inputs of the next step.
+// The end of a step on the device: the likeliest token of each row of logits.
 
 #include "common.cuh"
 
@@ -65,22 +65,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             consider(best, bests[warp].value, bests[warp].token);
         }
         tokens[blockIdx.x] = finite ? best.token : NOT_FINITE;
-    }
-}
-
-// The inputs of the next decode step: the sampled token of each row (0 where there is none), one position further, one
-// token more of context. Rows with a negative position are padding and stay as they are.
-//
-// Launch: grid (ceil(rows / 128)), block 128. Stateless.
-extern "C" __global__ void __launch_bounds__(128)
-        advance(const int* sampled, int* __restrict__ tokenIds, int* __restrict__ positions,
-                int* __restrict__ contextTokens, int rows) {
-    waitForPredecessor();
-    releaseSuccessor();
-    int row = blockIdx.x * 128 + threadIdx.x;
-    if (row < rows && positions[row] >= 0) {
-        tokenIds[row] = max(sampled[row], 0);
-        positions[row]++;
-        contextTokens[row]++;
     }
 }
