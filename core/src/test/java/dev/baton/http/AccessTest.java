@@ -63,6 +63,7 @@ class AccessTest {
         "POST, /v1, 401",
         "POST, /v2/anything, 401",
         "POST, /inference/v1/generate, 401",
+        "POST, /kv_peers, 401",
         "POST, /cohere/v2/chat, 401",
         "GET, /health, 200",
         "GET, /ping, 200",
