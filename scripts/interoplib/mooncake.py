@@ -49,6 +49,6 @@ def run(options):
             what=f"MooncakeConnector, blocks of {options.block_size} tokens",
             prefill=prefill,
             strange="block size differs",
-            complaint="(?i)[^\\n]*error[^\\n]*block",
+            complaint="pulling kv_caches",
             start_stranger=lambda: start_baton(options, "baton-stranger", OTHER, 2 * options.block_size),
             start_mortal=lambda: start_baton(options, "baton-mortal", OTHER, options.block_size)), other, ours)

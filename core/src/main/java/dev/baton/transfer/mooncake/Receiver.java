@@ -18,6 +18,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -313,8 +314,9 @@ final class Receiver implements Closeable, TeMemory {
                     }
                 }
                 return Optional.of("%s did not answer in time".formatted(worker.address()));
-            } catch (EOFException e) {
-                return Optional.of("the connection to the prefiller has ended");
+            } catch (EOFException | SocketException e) {
+                return Optional.of("the connection to the prefiller of %s:%d has ended (%s)"
+                        .formatted(source.bootstrap().host(), source.bootstrap().port(), e.getMessage()));
             } catch (IOException | TransferException e) {
                 return Optional.of(String.valueOf(e.getMessage() == null ? e : e.getMessage()));
             } finally {

@@ -186,6 +186,20 @@ class ForeignPeersTest {
         }
     }
 
+    @SuppressWarnings("try") // the peer has gone when the block begins
+    @Test
+    void prefillerThatIsNotThereAnyMoreIsNamed() throws IOException {
+        try (ForeignPrefiller dead = new ForeignPrefiller(MooncakeConnector.LAYOUT);
+                MooncakeInstance decoder = MooncakeInstance.decoder(16, 8, Map.of())) {
+            KvRequest request = dead.request(32);
+            dead.close();
+            decoder.load(request, new int[] {5, 6}, 0);
+            String bootstrap = (String) request.params().fields().get("remote_bootstrap_addr");
+            assertThat(decoder.nextFailure("d"))
+                    .contains("the connection to the prefiller of " + bootstrap.replace("http://", "") + " has ended");
+        }
+    }
+
     @ParameterizedTest
     @EnumSource
     void vllmGetsBlocksAsItHasThem(VllmLayout layout) throws Exception {
