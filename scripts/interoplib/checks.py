@@ -16,6 +16,7 @@ AT_A_TIME = 8
 SHIMS = pathlib.Path(__file__).parent / "shims"  # classes that a vLLM on the CPU needs for some connectors
 CONTROLS = 10
 ALONE = 8330  # port of a Baton without a connector, which gives Baton's own tokens
+OTHER_TYPE = {"float32": "bfloat16", "bfloat16": "float32"}
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.3}
 
 
@@ -151,16 +152,17 @@ class Report:
         print(f"\n{'FAILED' if self.failed else 'all held'}", flush=True)
 
 
-def said(log, pattern):
-    """The last line of a log with that pattern, from the pattern on."""
-    found = re.findall(pattern + r"[^\n]*", log.read_text(errors="replace"))
+def said(log, pattern, since=0):
+    """The last line of a log with that pattern, from the pattern on; since: bytes of the log that do not count."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", log.read_bytes()[since:].decode(errors="replace"))
+    found = re.findall(pattern + r"[^\n]*", text)
     return found[-1].strip() if found else "nothing"
 
 
-def baton(options, name, port, transfer=None, flags=(), **variables):
+def baton(options, name, port, transfer=None, flags=(), dtype=None, **variables):
     log = options.out / f"{name}.log"
     command = [processes.HOME / "baton", "serve", options.model, "--host", "127.0.0.1", "--port", port, "--served-model-name",
-               NAME, "--max-model-len", 1024, "--kv-cache-dtype", options.dtype, *flags]
+               NAME, "--max-model-len", 1024, "--kv-cache-dtype", dtype or options.dtype, *flags]
     if transfer:
         command += ["--kv-transfer-config", json.dumps(transfer)]
     process = processes.start(log, command, UCX_TLS="tcp,self,sm", **variables)

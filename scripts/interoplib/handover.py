@@ -60,7 +60,7 @@ def direction(report, name, options, way, prefiller, decoder, given, hand_over):
         params.pop("remote_prompt_digest", None)  # by which Baton would find it
         return decode(decoder, prompt, params), own(decoder, prompt)
 
-    controls = together(of_another, pairs_of_one_length(len(name), 200))
+    controls = together(of_another, pairs_of_one_length(name, 200))
     report.direction(name, options, list(zip(got, references)), seconds, moved, sum(map(len, given)), controls)
 
 

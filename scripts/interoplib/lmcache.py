@@ -9,7 +9,7 @@ import threading
 import time
 
 from interoplib import processes
-from interoplib.checks import ALONE, SHIMS, Fleet, Report, answer, baton, own, pairs_of_one_length, prompts, together, vllm
+from interoplib.checks import ALONE, OTHER_TYPE, SHIMS, Fleet, Report, answer, baton, own, pairs_of_one_length, prompts, together, vllm
 from interoplib.processes import hits
 from interoplib.stores import LONGEST, SHORTEST, alone, both_ways
 
@@ -158,12 +158,12 @@ def start_vllm(options, role, **variables):
                 PYTHONPATH=SHIMS, **variables)
 
 
-def start_baton(options, name, port, role, flags=(), **variables):
+def start_baton(options, name, port, role, dtype=None, **variables):
     extra = {"model_name": str(options.model)}  # as vLLM writes it in keys
     if role == "kv_consumer":
         extra["nixl_home"] = str(options.nixl or options.vllm)
     return baton(options, name, port, {"kv_connector": "LMCacheConnectorV1", "kv_role": role, "kv_connector_extra_config": extra},
-                 flags, **variables)
+                 dtype=dtype, **variables)
 
 
 def run(options):
@@ -179,16 +179,15 @@ def shared(options):
         other = fleet.add(start_vllm(options, "kv_both", **variables))
         ours = fleet.add(start_baton(options, "baton", BATON, "kv_both", **variables))
         fleet.up()
-        otherwise = {"float32": "bfloat16", "bfloat16": "float32"}[options.dtype]
         return both_ways(f"LMCacheConnectorV1 over {store.url.partition(':')[0]}://, chunks of {CHUNK} tokens", options, fleet,
                          store, CHUNK, other, ours, "element type differs",
-                         lambda: start_baton(options, "baton-stranger", OTHER, "kv_both", ["--kv-cache-dtype", otherwise],
+                         lambda: start_baton(options, "baton-stranger", OTHER, "kv_both", OTHER_TYPE[options.dtype],
                                              **variables))
 
 
-def receiver(options, name, port, ports, flags=()):
+def receiver(options, name, port, ports, dtype=None):
     init, alloc = ports
-    return start_baton(options, name, port, "kv_consumer", flags,
+    return start_baton(options, name, port, "kv_consumer", dtype,
                        **settings(**PD, pd_role="receiver", pd_peer_host="127.0.0.1", pd_peer_init_port=init,
                                   pd_peer_alloc_port=alloc, blocking_timeout_secs=60))
 
@@ -225,7 +224,7 @@ def pd(options):
         got = together(through, given)
         seconds, moved = time.monotonic() - started, hits(ours.port) - before
         references = together(lambda prompt: own(ours, prompt), given)
-        controls = [first for first, _ in pairs_of_one_length(11, 3 * SHORTEST)]
+        controls = [first for first, _ in pairs_of_one_length("zeros", 3 * SHORTEST)]
         zeros.touch()
         wrong = together(through, controls)
         zeros.unlink()
@@ -235,8 +234,7 @@ def pd(options):
         if not options.only_hand_overs:
             first, second = prompts(2, 11, 600, 700, [650])
             processes.end([behind])
-            flags = ["--kv-cache-dtype", {"float32": "bfloat16", "bfloat16": "float32"}[options.dtype]]
-            stranger = fleet.add(receiver(options, "baton-stranger", OTHER, other_ports, flags))
+            stranger = fleet.add(receiver(options, "baton-stranger", OTHER, other_ports, OTHER_TYPE[options.dtype]))
             fleet.up()
             behind = router(options, stranger, other_ports)
             alone(report, "element type differs", stranger, first, port=ROUTER)

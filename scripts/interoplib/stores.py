@@ -32,7 +32,7 @@ def through_store(report, name, options, store, unit, writer, reader, given):
     moved = hits(reader.port) - before
     with store.hidden():
         references = together(lambda prompt: own(reader, prompt), given)
-    pairs = pairs_of_one_length(len(name), 3 * SHORTEST)
+    pairs = pairs_of_one_length(name, 3 * SHORTEST)
     controls = [first for first, _ in pairs]
     compute(writer, controls)
     settled(store)
@@ -71,7 +71,7 @@ def alone(report, what, reader, prompt, otherwise="no line in its log", port=Non
     """A prompt of which nothing can be loaded: it is computed, and the log says why if something is wrong.
 
     port: of a router before the reader, if there is one."""
-    before, started = hits(reader.port), time.monotonic()
+    before, started, since = hits(reader.port), time.monotonic(), reader.log.stat().st_size
     try:
         tokens = answer(port or reader.port, prompt)[0]
     except Refused as e:
@@ -79,6 +79,6 @@ def alone(report, what, reader, prompt, otherwise="no line in its log", port=Non
         return
     seconds, moved = time.monotonic() - started, hits(reader.port) - before
     found = compare(tokens, own(reader, prompt), 0.05)
-    line = said(reader.log, "(?:WARN|WARNING|ERROR) ")
+    line = said(reader.log, r"\b(?:WARN|WARNING|ERROR)\b", since)
     report.event(what, found != "different" and moved == 0,
                  f"{found} tokens as alone, {moved:.0f} loaded, {seconds:.1f} s: {line if line != 'nothing' else otherwise}")
