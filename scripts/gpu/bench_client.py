@@ -153,9 +153,10 @@ def quantile(values, share):
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def summary(values):
+def summary(values, places=1):
     """Mean, median and P99, as the goals write them."""
-    return "%.1f / %.1f / %.1f" % (statistics.mean(values), statistics.median(values), quantile(values, 0.99))
+    figures = (statistics.mean(values), statistics.median(values), quantile(values, 0.99))
+    return " / ".join("%.*f" % (places, it) for it in figures)
 
 
 class Table:

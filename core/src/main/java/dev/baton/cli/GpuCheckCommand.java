@@ -73,6 +73,21 @@ final class GpuCheckCommand implements Callable<Integer> {
             description = "GPU of the process that computes the prompts of --hand-off (default: ${DEFAULT-VALUE}).")
     int handOffDevice = 0;
 
+    @Option(
+            names = "--hand-off-block-size",
+            paramLabel = "TOKENS",
+            split = ",",
+            description = "Sizes of a KV block that --hand-off tries (default: ${DEFAULT-VALUE}).")
+    List<Integer> handOffBlockSizes = List.of(HAND_OFF_BLOCK_TOKENS);
+
+    @Option(
+            names = "--kernels",
+            negatable = true,
+            defaultValue = "true",
+            fallbackValue = "true",
+            description = "Whether every kernel is compared as well (default: ${DEFAULT-VALUE}).")
+    boolean checksKernels = true;
+
     @Override
     public Integer call() throws InterruptedException {
         Map<String, String> environment = System.getenv();
@@ -86,7 +101,9 @@ final class GpuCheckCommand implements Callable<Integer> {
                     context.info().architecture(),
                     context.info().driverVersion(),
                     chosen);
-            print(KernelChecks.run(context, environment, chosen), results);
+            if (checksKernels) {
+                print(KernelChecks.run(context, environment, chosen), results);
+            }
         }
         if (fixtures != null) {
             print(
@@ -101,7 +118,9 @@ final class GpuCheckCommand implements Callable<Integer> {
             print(HandOffChecks.run(model, false, BLOCK_TOKENS, 0, chosen), results);
         }
         if (handOff != null) {
-            print(HandOffChecks.run(handOff, true, HAND_OFF_BLOCK_TOKENS, handOffDevice, chosen), results);
+            for (int blockTokens : handOffBlockSizes) {
+                print(HandOffChecks.run(handOff, true, blockTokens, handOffDevice, chosen), results);
+            }
         }
         long failed = results.stream().filter(result -> !result.passed()).count();
         System.out.printf(Locale.ROOT, "%d checks, %d failed%n", results.size(), failed);

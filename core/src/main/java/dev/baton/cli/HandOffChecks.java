@@ -216,9 +216,10 @@ final class HandOffChecks {
         Arrays.sort(millis);
         System.out.printf(
                 Locale.ROOT,
-                "       %s, %d tokens, %d MB: median %.2f ms (%.2f to %.2f), %.0f GB/s; the copies alone %.2f ms, checksums %.2f ms (medians)%n",
+                "       %s, %d tokens in blocks of %d, %d MB: median %.2f ms (%.2f to %.2f), %.0f GB/s; the copies alone %.2f ms, checksums %.2f ms (medians)%n",
                 way,
                 TIMED_TOKENS,
+                blockTokens,
                 bytes / 1_000_000,
                 millis[TIMED / 2],
                 millis[0],

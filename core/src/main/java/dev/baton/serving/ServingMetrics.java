@@ -13,7 +13,6 @@ import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
 
@@ -203,10 +202,6 @@ final class ServingMetrics {
                 KvTransferStats::numFailedNotifications);
         transfer("vllm:nixl_num_kv_expired_reqs", "Leases that ran out.", KvTransferStats::numKvExpiredReqs);
         transfer("baton:kv_transfers", "Loads that ended well.", KvTransferStats::numTransfers);
-        transfer(
-                "baton:kv_transfer_microseconds",
-                "Time that loads which ended well took, from their start to the last verified block, summed.",
-                stats -> TimeUnit.NANOSECONDS.toMicros(stats.xferNanos()));
         transfer("baton:kv_received_bytes", "Bytes of blocks received.", KvTransferStats::bytesTransferred);
         transfer("baton:kv_sent_bytes", "Bytes of blocks sent.", KvTransferStats::bytesSent);
         transfer("baton:kv_checksum_errors", "Blocks with a wrong checksum.", KvTransferStats::numChecksumErrors);
