@@ -8,8 +8,9 @@ import dev.baton.tensor.PagedKv;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Carries out a step: fills the batch, runs the model, samples where the logits are. A step is launched, and finished
-/// later; where the model computes on a device, the next one may be launched in between. Engine thread only.
+/// Carries out a step: fills the batch, runs the model, samples where the logits are. A step is launched, and
+/// finished later; where the model computes on a device, the next one may be launched in between. Engine thread
+/// only.
 final class ModelRunner {
     /// A little less than the largest `int`: what VMs allow.
     private static final int MAX_ARRAY_LENGTH = Integer.MAX_VALUE - 8;
@@ -116,8 +117,7 @@ final class ModelRunner {
             }
             choices.bias(request.biasedTokenIds, request.biases);
             if (!request.penalties.equals(TokenChoices.Penalties.NONE)) {
-                choices.penalise(
-                        request.penalties, request.number, request.tokens(), numTokens, request.promptTokens);
+                choices.penalise(request.penalties, request.number, request.tokens(), numTokens, request.promptTokens);
             }
         }
     }
@@ -131,8 +131,8 @@ final class ModelRunner {
                 && request.biases.length <= TokenChoices.MAX_BIASES;
     }
 
-    /// Waits for the first step that was launched and not finished, and gives a token for each request that it brought
-    /// up to date.
+    /// Waits for the first step that was launched and not finished, and gives a token for each request that it
+    /// brought up to date.
     void finish(SchedulerOutput scheduled, StepOutput output) {
         if (device != null) {
             device.await();

@@ -117,8 +117,8 @@ final class Scheduler {
         transfers.startLoads();
     }
 
-    /// Fills `next` with the step that comes after one that is under way, before the tokens of that one are known, if
-    /// it is certain to be the same requests with a token more each; else there is no such step.
+    /// Fills `next` with the step that comes after one that is under way, before the tokens of that one are
+    /// known, if it is certain to be the same requests with a token more each; else there is no such step.
     ///
     /// @param step what is under way
     /// @return whether there is one
@@ -264,8 +264,8 @@ final class Scheduler {
 
     /// Takes in the results of a step: advances, publishes, reports and finishes requests.
     ///
-    /// @param nextIsUnderWay whether the step after it was launched already: requests that end keep their blocks until
-    ///     that one is done, and its tokens of theirs are dropped
+    /// @param nextIsUnderWay whether the step after it was launched already: requests that end keep their
+    ///     blocks until that one is done, and its tokens of theirs are dropped
     void update(SchedulerOutput step, StepOutput output, boolean nextIsUnderWay) {
         isNextUnderWay = nextIsUnderWay;
         for (int i = 0; i < step.numRequests(); i++) {

@@ -96,7 +96,8 @@ public final class ForwardBatch {
         return numLogits;
     }
 
-    /// The token of a row; below 0 the one that the step before chose for the row of its logits that is the complement.
+    /// The token of a row; below 0 the one that the step before chose for the row of its logits that is the
+    /// complement.
     public int tokenId(int row) {
         return tokenIds[row];
     }

@@ -2,8 +2,9 @@ package dev.baton.model;
 
 import java.util.Arrays;
 
-/// How the tokens of some rows of a step are to be chosen where the model computes; rows that are not named take the
-/// likeliest token. Reused from step to step, so that a step allocates nothing once every part was used.
+/// How the tokens of some rows of a step are to be chosen where the model computes; rows that are not named
+/// take the likeliest token. Reused from step to step, so that a step allocates nothing once every part was
+/// used.
 ///
 /// The order of operations is that of vLLM: mask, biases, repetition, frequency and presence penalty, then the
 /// likeliest token, or temperature, min-p, top-k, top-p and one draw.

@@ -255,7 +255,8 @@ class DeviceStepsTest {
             List<CompletableFuture<int[]>> kept = new ArrayList<>();
             List<int[]> prompts = new ArrayList<>();
             for (int i = 0; i < 60; i++) {
-                int[] prompt = random.ints(1 + random.nextInt(50), 0, MemoryLm.VOCAB).toArray();
+                int[] prompt =
+                        random.ints(1 + random.nextInt(50), 0, MemoryLm.VOCAB).toArray();
                 boolean isAborted = i % 3 == 0;
                 CompletableFuture<int[]> tokens = new CompletableFuture<>();
                 List<Integer> found = Collections.synchronizedList(new ArrayList<>());
@@ -265,7 +266,8 @@ class DeviceStepsTest {
                         found.add(token);
                     }
                     if (output.finish().isPresent()) {
-                        tokens.complete(found.stream().mapToInt(Integer::intValue).toArray());
+                        tokens.complete(
+                                found.stream().mapToInt(Integer::intValue).toArray());
                     }
                 });
                 if (isAborted) {
@@ -279,7 +281,8 @@ class DeviceStepsTest {
             for (int i = 0; i < kept.size(); i++) {
                 assertThat(kept.get(i).get(30, TimeUnit.SECONDS)).isEqualTo(model.reference(prompts.get(i), 120, 2048));
             }
-            assertThat(engine.checkIntegrity().get(10, TimeUnit.SECONDS).inUse()).isZero();
+            assertThat(engine.checkIntegrity().get(10, TimeUnit.SECONDS).inUse())
+                    .isZero();
         }
         assertThat(model.stepsAhead).hasPositiveValue();
     }

@@ -42,9 +42,9 @@ import org.slf4j.LoggerFactory;
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
 ///
 /// A step in which every sequence has one token is one graph, recorded for a number of sequences to which
-/// smaller steps are padded; inputs go to the device in one copy in front of it, tokens to the host in one behind it.
-/// Steps with prompts are launched kernel by kernel. A step may be launched before the one in front of it has ended:
-/// what the host writes and reads there is in two [Side]s. In the last layer only the rows
+/// smaller steps are padded; inputs go to the device in one copy in front of it, tokens to the host in one
+/// behind it. Steps with prompts are launched kernel by kernel. A step may be launched before the one in front
+/// of it has ended: what the host writes and reads there is in two [Side]s. In the last layer only the rows
 /// whose logits are wanted go on after their keys and values are written.
 ///
 /// Unlike on the CPU, a row's last bits depend on the number of rows of its step, since the fastest product
@@ -557,8 +557,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         sampler.begin();
         for (int i = 0; i < choices.size(); i++) {
             TokenChoices.Draw draw = choices.draw(i);
-            sampler.add(
-                    choices.row(i), draw.temperature(), draw.topK(), draw.topP(), draw.minP(), choices.uniform(i));
+            sampler.add(choices.row(i), draw.temperature(), draw.topK(), draw.topP(), draw.minP(), choices.uniform(i));
             if (choices.isMasked(i)) {
                 sampler.mask(choices.mask(i));
             }

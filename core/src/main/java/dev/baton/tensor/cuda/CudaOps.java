@@ -179,8 +179,7 @@ public final class CudaOps implements AutoCloseable {
                 LONG,
                 LONG,
                 INT);
-        this.sampleWeigh =
-                kernel("sampling.cu", "sample_weigh", SAMPLING_CHUNK_THREADS, 0, LONG, LONG, LONG, INT);
+        this.sampleWeigh = kernel("sampling.cu", "sample_weigh", SAMPLING_CHUNK_THREADS, 0, LONG, LONG, LONG, INT);
         this.sampleDraw =
                 kernel("sampling.cu", "sample_draw", SAMPLING_ROW_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT);
         this.countTokens = kernel("sampling.cu", "count_tokens", ROW_THREADS, 0, LONG, INT, INT, LONG, INT);

@@ -305,8 +305,8 @@ public final class KernelChecks {
         }
     }
 
-    /// Tokens chosen with all kinds of wishes, in batches: each must be the reference's, but where the draw falls on the
-    /// edge between two tokens, which no draw of these does.
+    /// Tokens chosen with all kinds of wishes, in batches: each must be the reference's, but where the draw
+    /// falls on the edge between two tokens, which no draw of these does.
     private void chosenTokens() {
         for (int vocab : new int[] {1, 2, 31, 257, 4096, 4097, 32_000, 151_643}) {
             for (float spread : new float[] {0.01f, 2, 20}) {
@@ -438,9 +438,11 @@ public final class KernelChecks {
                 SamplingCase.of(1, 0, 0.9f, 0, 0),
                 SamplingCase.of(1.3f, 100, 0.8f, 0.05f, 0));
         for (SamplingCase wish : cases) {
-            add("sample, distribution of draws: temperature %.1f, top-k %d, top-p %.2f, min-p %.2f"
-                    .formatted(wish.temperature(), wish.topK(), wish.topP(), wish.minP()),
-                    chiSquare(logits, wish), 1);
+            add(
+                    "sample, distribution of draws: temperature %.1f, top-k %d, top-p %.2f, min-p %.2f"
+                            .formatted(wish.temperature(), wish.topK(), wish.topP(), wish.minP()),
+                    chiSquare(logits, wish),
+                    1);
         }
     }
 

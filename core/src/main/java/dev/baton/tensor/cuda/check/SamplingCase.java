@@ -42,7 +42,18 @@ public record SamplingCase(
     /// A case without mask, biases and penalties.
     public static SamplingCase of(float temperature, int topK, float topP, float minP, double uniform) {
         return new SamplingCase(
-                temperature, topK, topP, minP, uniform, Optional.empty(), new int[0], new float[0], 1, 0, 0, new int[0],
+                temperature,
+                topK,
+                topP,
+                minP,
+                uniform,
+                Optional.empty(),
+                new int[0],
+                new float[0],
+                1,
+                0,
+                0,
+                new int[0],
                 0);
     }
 
@@ -63,7 +74,8 @@ public record SamplingCase(
             return order[0];
         }
         int[] kept = kept(adjusted, order);
-        if (topK == 0 && topP == 1) {
+        boolean isTopK = topK > 0 && topK < logits.length;
+        if (!isTopK && topP == 1) {
             Arrays.sort(kept);
         }
         double target = uniform * sum(adjusted, highest, kept);
