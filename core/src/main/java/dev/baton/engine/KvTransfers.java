@@ -137,8 +137,7 @@ final class KvTransfers {
         if (request != null) {
             String peer = address(request.kv.params());
             if (outcome.equals(ARRIVED)) {
-                peers.arrived(
-                        peer, numBytes, numBytes / spec.blockBytes(), System.nanoTime() - request.loadStartNanos);
+                peers.arrived(peer, numBytes, numBytes / spec.blockBytes(), System.nanoTime() - request.loadStartNanos);
             } else {
                 peers.failed(peer);
             }

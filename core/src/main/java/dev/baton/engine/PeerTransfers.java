@@ -25,7 +25,9 @@ final class PeerTransfers {
 
     private Counts of(String peer) {
         Counts known = peers.get(peer);
-        return known == null ? peers.computeIfAbsent(peers.size() < MAX_PEERS ? peer : OTHERS, _ -> new Counts()) : known;
+        return known == null
+                ? peers.computeIfAbsent(peers.size() < MAX_PEERS ? peer : OTHERS, _ -> new Counts())
+                : known;
     }
 
     /// Notes a load that ended well.

@@ -2,8 +2,8 @@ package dev.baton.openai;
 
 import tools.jackson.databind.JsonNode;
 
-/// The body of `POST /kv_peers`, of Baton alone: another instance whose KV blocks will be fetched, in the fields that
-/// `kv_transfer_params` name it by.
+/// The body of `POST /kv_peers`, of Baton alone: another instance whose KV blocks will be fetched, in the
+/// fields that `kv_transfer_params` name it by.
 ///
 /// @param engineId `remote_engine_id`
 /// @param host `remote_host`

@@ -27,8 +27,8 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
         this.ttft = ttft;
         fleet = metrics.fleet();
         HealthConfig health = config.health();
-        introductions = new Introductions(
-                client, config.engineKey(), config.deadlines().abortNotice());
+        introductions =
+                new Introductions(client, config.engineKey(), config.deadlines().abortNotice());
         prober = new HealthProber(
                 client,
                 config.probeInterval(),

@@ -16,9 +16,9 @@ import org.slf4j.LoggerFactory;
 
 /// Tells decoders of prefillers as soon as both are known, so that they are connected before the first request.
 ///
-/// A Baton says in its answers to probes where its connector listens; what it says is passed on as it is. What it says
-/// names its start, so that one that was started again is introduced again. Engines that say nothing are left alone.
-/// Thread-safe.
+/// A Baton says in its answers to probes where its connector listens; what it says is passed on as it is. What
+/// it says names its start, so that one that was started again is introduced again. Engines that say nothing
+/// are left alone. Thread-safe.
 final class Introductions {
     private static final Logger LOG = LoggerFactory.getLogger(Introductions.class);
     private static final String HEADER = "x-kv-peer";
@@ -74,8 +74,8 @@ final class Introductions {
     }
 
     private void tell(Upstream decoder, String prefiller) {
-        HttpClientRequest request = HttpClientRequest.postJson(
-                decoder.uri(PATH), prefiller.getBytes(StandardCharsets.UTF_8), deadline);
+        HttpClientRequest request =
+                HttpClientRequest.postJson(decoder.uri(PATH), prefiller.getBytes(StandardCharsets.UTF_8), deadline);
         HttpClientRequest shown = engineKey
                 .map(key -> request.withHeader("authorization", "Bearer " + key))
                 .orElse(request);

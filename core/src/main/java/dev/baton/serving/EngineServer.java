@@ -19,8 +19,8 @@ import dev.baton.openai.CompletionRequest;
 import dev.baton.openai.Continuation;
 import dev.baton.openai.DetokenizeRequest;
 import dev.baton.openai.GenerationOptions;
-import dev.baton.openai.ModelList;
 import dev.baton.openai.KvPeerNotice;
+import dev.baton.openai.ModelList;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
@@ -269,12 +269,13 @@ public final class EngineServer implements AutoCloseable {
 
     /// What a router passes on to other engines.
     private static HttpHeaders peerHeader(KvPeer peer) {
-        byte[] json = Json.bytes(Map.of(
-                "remote_engine_id", peer.engineId(), "remote_host", peer.host(), "remote_port", peer.port()));
+        byte[] json = Json.bytes(
+                Map.of("remote_engine_id", peer.engineId(), "remote_host", peer.host(), "remote_port", peer.port()));
         return HttpHeaders.of(PEER_HEADER, new String(json, StandardCharsets.UTF_8));
     }
 
-    /// Another instance is there, whose blocks will be fetched: the connector connects before a request has to wait.
+    /// Another instance is there, whose blocks will be fetched: the connector connects before a request has to
+    /// wait.
     private void kvPeers(HttpExchange exchange, JsonNode body) {
         KvPeerNotice notice = KvPeerNotice.parse(body);
         engine.connect(new KvPeer(notice.engineId(), notice.host(), notice.port()));

@@ -63,8 +63,8 @@ public final class MemoryFile implements AutoCloseable {
     ///
     /// @throws TensorException if this operating system has no memory files, or not that much memory
     public static MemoryFile create(long bytes) {
-        Calls calls = Calls.FOUND.orElseThrow(() -> new TensorException(
-                "this operating system has no memory files, or the process has no native access"));
+        Calls calls = Calls.FOUND.orElseThrow(() ->
+                new TensorException("this operating system has no memory files, or the process has no native access"));
         int descriptor = calls.create(NAME);
         try {
             return new MemoryFile(calls, descriptor, bytes);
@@ -156,8 +156,7 @@ public final class MemoryFile implements AutoCloseable {
             ValueLayout.OfInt number = ValueLayout.JAVA_INT;
             try {
                 return Optional.of(new Calls(
-                        linker.downcallHandle(
-                                create.get(), FunctionDescriptor.of(number, ValueLayout.ADDRESS, number)),
+                        linker.downcallHandle(create.get(), FunctionDescriptor.of(number, ValueLayout.ADDRESS, number)),
                         linker.downcallHandle(close.get(), FunctionDescriptor.of(number, number))));
             } catch (IllegalCallerException e) {
                 return Optional.empty(); // the process was started without native access

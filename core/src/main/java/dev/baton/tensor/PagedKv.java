@@ -58,8 +58,7 @@ public final class PagedKv implements AutoCloseable {
     /// system has no such memory, one that they cannot.
     ///
     /// @throws OutOfMemoryError if the memory is not there
-    public static PagedKv shared(
-            int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
+    public static PagedKv shared(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
         long bytes = 2L * numBlocks * layers * kvHeads * blockTokens * headDim * dtype.bytes();
         Optional<MemoryFile> file = Optional.empty();
         try {
@@ -86,16 +85,7 @@ public final class PagedKv implements AutoCloseable {
             Runnable release,
             Function<PagedKv, DeviceBlocks> ways) {
         return new PagedKv(
-                numBlocks,
-                layers,
-                kvHeads,
-                blockTokens,
-                headDim,
-                dtype,
-                allocate,
-                release,
-                ways,
-                Optional.empty());
+                numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways, Optional.empty());
     }
 
     /// A pool in a device's memory whose blocks stay there.

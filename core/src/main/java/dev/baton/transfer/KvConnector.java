@@ -96,8 +96,8 @@ public interface KvConnector extends AutoCloseable {
         void release(KvTransferParams params);
 
         /// Gets to know an instance that will give blocks, so that the first load need not: connects and shakes
-        /// hands, and stays connected. What goes wrong is found again by the load. Does nothing for instances that
-        /// cannot be connected to.
+        /// hands, and stays connected. What goes wrong is found again by the load. Does nothing for one that
+        /// nobody can connect to.
         default void connect(KvPeer peer) {}
 
         /// Ends the lease on a request that this instance holds, because its client is gone. Ends in a

@@ -1,7 +1,7 @@
 package dev.baton.transfer;
 
-/// Where an instance's connector waits for the connectors of others: what [RemotePrefill] says of it, before there is
-/// any request.
+/// Where an instance's connector waits for the connectors of others: what [RemotePrefill] says of it, before
+/// there is any request.
 ///
 /// @param engineId its identity, new at every start (`remote_engine_id`)
 /// @param host under which others reach it (`remote_host`)

@@ -12,6 +12,9 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -27,6 +30,7 @@ class HandOffEqualityTest {
     private static final int LONGEST_PROMPT_TOKENS = 1500;
     private static final int LARGEST_BLOCK_TOKENS = 32;
     private static final int OUTPUT_TOKENS = 12;
+    private static final int CLIENTS = 8;
 
     @TempDir
     static Path logs;
@@ -53,7 +57,7 @@ class HandOffEqualityTest {
             prompts.add(prompt);
             bodies.add(body(prompt, i));
         }
-        bodies.forEach(body -> expected.add(tokensOf(referenceDeployment, reference, body)));
+        expected.addAll(tokensOfAll(referenceDeployment, reference));
     }
 
     @AfterAll
@@ -63,9 +67,9 @@ class HandOffEqualityTest {
         }
     }
 
-    /// Evenly spread from 1 to 1,500, shifted so that every residue of every block size occurs.
+    /// From 1 to 1,500, more short ones than long ones, shifted so that every residue of every block size occurs.
     private static int lengthOf(int i) {
-        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1);
+        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1);
         int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
         return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
     }
@@ -114,6 +118,16 @@ class HandOffEqualityTest {
         return answer.tokenIds();
     }
 
+    /// The answers to all bodies, in their order; several are under way at a time, which changes no token.
+    private List<List<Integer>> tokensOfAll(Deployment deployment, Instance target) {
+        try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
+            List<CompletableFuture<List<Integer>>> answers = bodies.stream()
+                    .map(body -> CompletableFuture.supplyAsync(() -> tokensOf(deployment, target, body), clients))
+                    .toList();
+            return answers.stream().map(CompletableFuture::join).toList();
+        }
+    }
+
     @Test
     void promptsCoverEveryResidueOfEveryBlockSize() {
         for (int blockTokens : new int[] {8, 16, 32}) {
@@ -137,8 +151,9 @@ class HandOffEqualityTest {
             deployment.awaitReady();
 
             int promptTokens = 0;
+            List<List<Integer>> answers = tokensOfAll(deployment, router);
             for (int i = 0; i < PROMPTS; i++) {
-                assertThat(tokensOf(deployment, router, bodies.get(i)))
+                assertThat(answers.get(i))
                         .as("prompt %d of %d tokens, blocks of %d", i, prompts.get(i).length, blockTokens)
                         .isEqualTo(expected.get(i));
                 promptTokens += prompts.get(i).length;

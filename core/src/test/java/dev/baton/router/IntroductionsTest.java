@@ -35,7 +35,8 @@ class IntroductionsTest {
             for (StubEngine decoder : fleet.decoders) {
                 await().atMost(Duration.ofSeconds(10)).until(() -> told(decoder).size() == 2);
                 assertThat(told(decoder)).containsExactlyInAnyOrder(FIRST, SECOND);
-                assertThat(decoder.introductions).allMatch(it -> "Bearer k".equals(it.headers().get("authorization")));
+                assertThat(decoder.introductions)
+                        .allMatch(it -> "Bearer k".equals(it.headers().get("authorization")));
             }
             fleet.prefiller(0).peer = AGAIN;
             for (StubEngine decoder : fleet.decoders) {
@@ -43,7 +44,8 @@ class IntroductionsTest {
                 assertThat(told(decoder)).last().isEqualTo(AGAIN);
             }
             fleet.decoder(0).peer = DECODER.replace("\"d\"", "\"d2\""); // it was started again and knows nobody
-            await().atMost(Duration.ofSeconds(10)).until(() -> told(fleet.decoder(0)).size() == 5);
+            await().atMost(Duration.ofSeconds(10))
+                    .until(() -> told(fleet.decoder(0)).size() == 5);
             assertThat(told(fleet.decoder(0)).subList(3, 5)).containsExactlyInAnyOrder(AGAIN, SECOND);
             fleet.engines().forEach(IntroductionsTest::awaitProbes);
             assertThat(told(fleet.decoder(1))).hasSize(3);

@@ -128,7 +128,8 @@ class HandOffTest {
                         .path("cached_tokens")
                         .intValue())
                 .isGreaterThan(PROMPT.length() - 17);
-        String metrics = decoder.send(HttpRequest.newBuilder(decoder.uri("/metrics"))).body();
+        String metrics =
+                decoder.send(HttpRequest.newBuilder(decoder.uri("/metrics"))).body();
         String peer = params.path("remote_host").asString() + ":" + params.path("remote_port");
         assertThat(metrics.lines().filter(line -> line.contains("peer=\"" + peer + "\"")))
                 .anyMatch(line -> line.startsWith("baton:kv_peer_transfers_total{") && line.endsWith(" 1.0"))

@@ -27,15 +27,22 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// No connector listens where other machines reach it unless it is given a key, or told that the network is trusted.
+/// No connector listens where other machines reach it unless it is given a key, or told that the network is
+/// trusted.
 class ExposureTest {
     private static final Map<String, Object> LMCACHE_RECEIVER = Map.of(
-            "lmcache.enable_pd", true,
-            "lmcache.pd_role", "receiver",
-            "lmcache.pd_peer_host", "0.0.0.0",
-            "lmcache.pd_peer_init_port", 0,
-            "lmcache.pd_peer_alloc_port", 0,
-            "lmcache.pd_buffer_size", 1 << 20);
+            "lmcache.enable_pd",
+            true,
+            "lmcache.pd_role",
+            "receiver",
+            "lmcache.pd_peer_host",
+            "0.0.0.0",
+            "lmcache.pd_peer_init_port",
+            0,
+            "lmcache.pd_peer_alloc_port",
+            0,
+            "lmcache.pd_buffer_size",
+            1 << 20);
 
     /// Each connector that listens, a role in which it does, what makes it, and what a refusal has to name beside
     /// `kv_trusted_network`: a key, where the protocol has one.
@@ -69,7 +76,8 @@ class ExposureTest {
     void listeningBeyondThisMachineNeedsAKeyOrATrustedNetwork(
             String connector, KvRole role, Map<String, Object> extra, String flag) {
         try (PagedKv pool = new PagedKv(4, 1, 1, 16, 16, DType.F32)) {
-            Throwable refusal = catchThrowable(() -> start(connector, role, extra, pool).close());
+            Throwable refusal =
+                    catchThrowable(() -> start(connector, role, extra, pool).close());
             if (connector.equals(MooncakeStoreConnector.NAME)) {
                 assumeFalse(
                         refusal == null || String.valueOf(refusal.getMessage()).contains("mooncake_home"),
@@ -84,12 +92,12 @@ class ExposureTest {
 
     @ParameterizedTest
     @MethodSource("listeners")
-    void trustedNetworkIsTakenForAnAnswer(
-            String connector, KvRole role, Map<String, Object> extra, String flag) {
+    void trustedNetworkIsTakenForAnAnswer(String connector, KvRole role, Map<String, Object> extra, String flag) {
         Map<String, Object> trusting = new HashMap<>(extra);
         trusting.put(Exposure.TRUSTED_NETWORK, true);
         try (PagedKv pool = new PagedKv(4, 1, 1, 16, 16, DType.F32)) {
-            Throwable other = catchThrowable(() -> start(connector, role, trusting, pool).close());
+            Throwable other =
+                    catchThrowable(() -> start(connector, role, trusting, pool).close());
             if (other != null) { // a part of it is not on this machine
                 assertThat(other)
                         .isInstanceOf(TransferException.class)

@@ -222,8 +222,8 @@ public final class NixlConnector implements KvConnector {
 
     @Override
     public Optional<KvPeer> peer() {
-        return Optional.of(new KvPeer(
-                engineId, host, sideChannel.map(SideChannel::port).orElse(0)));
+        return Optional.of(
+                new KvPeer(engineId, host, sideChannel.map(SideChannel::port).orElse(0)));
     }
 
     @Override

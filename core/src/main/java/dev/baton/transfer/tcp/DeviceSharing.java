@@ -22,7 +22,7 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
         return device.sums(
                 blocks,
                 new BlockSeeds(transfer.engineId(), transfer.handle(), transfer.epoch())
-                .of(indexes, transfer.numTokens(), blockTokens));
+                        .of(indexes, transfer.numTokens(), blockTokens));
     }
 
     @Override

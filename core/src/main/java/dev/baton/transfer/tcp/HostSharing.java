@@ -65,17 +65,14 @@ final class HostSharing implements PoolSharing {
         for (int i = 0; i < sums.length; i++) {
             int tokens = transfer.tokens(indexes[i], pool.blockTokens());
             sums[i] = checksum.of(
-                    transfer.epoch(),
-                    indexes[i],
-                    tokens,
-                    pool.block(blocks[i]).asByteBuffer());
+                    transfer.epoch(), indexes[i], tokens, pool.block(blocks[i]).asByteBuffer());
         }
         return sums;
     }
 
     @Override
     public int piece() {
-        return (int) Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
+        return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
     }
 
     /// The memory file of another process. What it says of its size is compared with the file's.
@@ -100,8 +97,7 @@ final class HostSharing implements PoolSharing {
                 if (from[i] < 0 || from[i] >= numBlocks) {
                     throw new TensorException("block " + from[i] + " is not in a pool of " + numBlocks);
                 }
-                MemorySegment.copy(
-                        theirs, pool.blockOffsetBytes(from[i]), pool.block(to[i]), 0, pool.blockBytes());
+                MemorySegment.copy(theirs, pool.blockOffsetBytes(from[i]), pool.block(to[i]), 0, pool.blockBytes());
             }
         }
 

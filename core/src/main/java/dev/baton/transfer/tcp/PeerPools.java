@@ -79,9 +79,7 @@ final class PeerPools {
         if (peer.handle().isEmpty()) {
             return Optional.of("the prefiller's pool is not shared");
         }
-        return peer.numBlocks() <= 0
-                ? Optional.of("the prefiller's offer is not whole")
-                : Optional.empty();
+        return peer.numBlocks() <= 0 ? Optional.of("the prefiller's offer is not whole") : Optional.empty();
     }
 
     private void tell(Hello peer, String why) {

@@ -122,7 +122,8 @@ public final class TcpConnector implements KvConnector {
 
     /// Whether other processes of this host are to map the pool of an instance that is configured so.
     public static boolean sharesMemory(KvTransferConfig config) {
-        return config.role() != KvRole.KV_CONSUMER && TcpOptions.from(config.extra()).sharedMemory();
+        return config.role() != KvRole.KV_CONSUMER
+                && TcpOptions.from(config.extra()).sharedMemory();
     }
 
     private static void checkLengths(Hello self) {

@@ -171,9 +171,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private Optional<String> forbidden(String host) {
         boolean allowed =
                 options.allowedHosts().isEmpty() || options.allowedHosts().contains(host);
-        return allowed
-                ? Optional.empty()
-                : Optional.of("remote_host %s is not among kv_allowed_hosts".formatted(host));
+        return allowed ? Optional.empty() : Optional.of("remote_host %s is not among kv_allowed_hosts".formatted(host));
     }
 
     @Override

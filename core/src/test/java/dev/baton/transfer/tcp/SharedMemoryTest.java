@@ -63,8 +63,7 @@ class SharedMemoryTest {
 
     private static void assertLoads(TestInstance prefiller, TestInstance decoder, String id) {
         decoder.load("d-" + id, prefiller.hold(id, ALL, TOKENS), REVERSED, 0);
-        assertThat(decoder.nextEvent())
-                .isEqualTo(new KvArrived("d-" + id, TOKENS, BLOCKS * decoder.pool.blockBytes()));
+        assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d-" + id, TOKENS, BLOCKS * decoder.pool.blockBytes()));
         assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased(id));
         for (int i = 0; i < BLOCKS; i++) {
             assertThat(decoder.pool.block(REVERSED[i]).mismatch(prefiller.pool.block(i)))
@@ -91,8 +90,7 @@ class SharedMemoryTest {
 
     @Test
     void poolThatIsNotInAMemoryFileIsReadOverTcp() {
-        try (TestInstance prefiller =
-                        new TestInstance(KvRole.KV_PRODUCER, "p", 16, 4, TestInstance.PATIENT).fill(1);
+        try (TestInstance prefiller = new TestInstance(KvRole.KV_PRODUCER, "p", 16, 4, TestInstance.PATIENT).fill(1);
                 TestInstance decoder = new TestInstance(KvRole.KV_CONSUMER, "d", 16, 4, TestInstance.PATIENT)) {
             decoder.load("d", prefiller.hold("r", new int[] {0, 1}, 32), new int[] {2, 3}, 0);
             assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
@@ -163,8 +161,7 @@ class SharedMemoryTest {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             AtomicInteger times = new AtomicInteger();
             try (KvProxy proxy = proxy(prefiller, params)) {
-                RemotePrefill through =
-                        throughProxy(proxy, params, _ -> prefiller.fillWith(times.incrementAndGet()));
+                RemotePrefill through = throughProxy(proxy, params, _ -> prefiller.fillWith(times.incrementAndGet()));
                 decoder.load("d", through, ALL, 0);
                 assertThat(decoder.nextFailure("d")).contains("checksum");
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
