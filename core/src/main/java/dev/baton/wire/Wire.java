@@ -51,6 +51,7 @@ public final class Wire implements Closeable {
             try {
                 channel.configureBlocking(false);
                 channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+                channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true); // finds peers whose machine is gone
                 return new Wire(channel, selector, channel.register(selector, 0));
             } catch (IOException | RuntimeException e) {
                 selector.close();

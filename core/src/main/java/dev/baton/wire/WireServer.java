@@ -83,6 +83,11 @@ public final class WireServer implements Closeable {
         return listener.socket().getLocalPort();
     }
 
+    /// Connections open now.
+    public int numConnections() {
+        return connections.size();
+    }
+
     private void acceptAll() {
         while (!closed) {
             try {

@@ -149,10 +149,6 @@ public abstract class ConnectorContract {
         return Math.ceilDiv(tokens, BLOCK_TOKENS);
     }
 
-    private static long blockBytes(EnginePair pair) {
-        return pair.decoder.blockBytes();
-    }
-
     @Test
     void everyLengthOfPromptArrivesWhole() {
         try (EnginePair pair = start(KvLoadFailurePolicy.FAIL)) {
@@ -168,7 +164,7 @@ public abstract class ConnectorContract {
             pair.quiet();
             KvTransferStats stats = pair.decoder.engine.transferStats();
             if (isSelective()) {
-                assertThat(stats.bytesTransferred()).isEqualTo(blocks * blockBytes(pair));
+                assertThat(stats.bytesTransferred()).isEqualTo(blocks * pair.blockBytes());
             }
             assertThat(stats.numFailedTransfers()).isZero();
             assertThat(pair.prefiller.engine.transferStats().numKvExpiredReqs()).isZero();
@@ -192,7 +188,7 @@ public abstract class ConnectorContract {
             pair.quiet();
             long moved = pair.decoder.engine.transferStats().bytesTransferred() - before;
             int blocks = blocksFor(loadable(second.length)) - (isSelective() ? sharedBlocks : 0);
-            assertThat(moved).isEqualTo(blocks * blockBytes(pair));
+            assertThat(moved).isEqualTo(blocks * pair.blockBytes());
         }
     }
 
@@ -420,7 +416,7 @@ public abstract class ConnectorContract {
             }
             pair.quiet();
             KvTransferStats stats = pair.decoder.engine.transferStats();
-            assertThat(stats.bytesTransferred()).isGreaterThan(4 * EnginePair.NUM_BLOCKS * blockBytes(pair));
+            assertThat(stats.bytesTransferred()).isGreaterThan(4 * EnginePair.NUM_BLOCKS * pair.blockBytes());
             if (!isStore()) {
                 assertThat(external)
                         .isEqualTo(prompts.stream().mapToInt(it -> it.length).sum());

@@ -102,6 +102,11 @@ public final class EnginePair implements AutoCloseable {
         return decoder.connector();
     }
 
+    /// Bytes of a block.
+    public long blockBytes() {
+        return decoder.blockBytes();
+    }
+
     /// The tokens that one engine alone generates.
     int[] reference(int[] prompt, int maxTokens) {
         return decoder.model.reference(prompt, maxTokens, MAX_MODEL_LEN);

@@ -15,10 +15,12 @@ import dev.baton.transfer.nixl.NixlConnector;
 import dev.baton.transfer.offload.OffloadingConnector;
 import dev.baton.transfer.p2p.P2pNcclConnector;
 import dev.baton.transfer.tcp.TcpConnector;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -60,8 +62,17 @@ class ExposureTest {
                 Arguments.of(
                         MooncakeStoreConnector.NAME,
                         KvRole.KV_BOTH,
-                        Map.of("master_server_address", "127.0.0.1:1", "kv_peer_timeout", 0.1),
+                        mooncakeStore(),
                         "kv_trusted_network"));
+    }
+
+    private static Map<String, Object> mooncakeStore() {
+        Map<String, Object> extra = new HashMap<>(
+                Map.of("master_server_address", "127.0.0.1:1", "kv_peer_timeout", 0.1, "load_timeout", 0.1));
+        Optional.ofNullable(System.getenv("MOONCAKE_PYTHON"))
+                .map(python -> Path.of(python).getParent().getParent().toString())
+                .ifPresent(home -> extra.put("mooncake_home", home));
+        return extra;
     }
 
     private static KvConnector start(String connector, KvRole role, Map<String, Object> extra, PagedKv pool) {

@@ -1,6 +1,7 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.WholeFile;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -14,8 +15,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import java.time.Duration;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -42,7 +41,6 @@ final class DiskTier implements Tier {
     private static final Logger LOG = LoggerFactory.getLogger(DiskTier.class);
 
     private static final String SUFFIX = ".kv";
-    private static final Duration ABANDONED = Duration.ofHours(1);
     private static final byte[] MAGIC = "BATONKV1".getBytes(StandardCharsets.US_ASCII);
 
     private final Path folder;
@@ -71,9 +69,7 @@ final class DiskTier implements Tier {
         try (Stream<Path> files = Files.list(folder)) {
             for (Path file : (Iterable<Path>) files::iterator) {
                 String name = file.getFileName().toString();
-                if (name.endsWith(ChunkFile.PARTIAL)) {
-                    deleteIfAbandoned(file);
-                } else if (name.endsWith(SUFFIX)) {
+                if (!WholeFile.isPartial(file) && name.endsWith(SUFFIX)) {
                     found.add(new Found(
                             name,
                             Files.size(file),
@@ -85,14 +81,6 @@ final class DiskTier implements Tier {
         for (Found file : found) {
             sizes.put(file.name(), file.bytes());
             usedBytes += file.bytes();
-        }
-    }
-
-    /// Deletes what somebody began to write long ago.
-    private static void deleteIfAbandoned(Path file) throws IOException {
-        Instant written = Files.getLastModifiedTime(file).toInstant();
-        if (written.isBefore(Instant.now().minus(ABANDONED))) {
-            Files.deleteIfExists(file);
         }
     }
 
@@ -120,7 +108,7 @@ final class DiskTier implements Tier {
         try (FileChannel in = FileChannel.open(folder.resolve(name), StandardOpenOption.READ)) {
             byte[] wanted = key.getBytes(StandardCharsets.UTF_8);
             ByteBuffer head = ByteBuffer.allocate(headBytes(wanted.length)).order(ByteOrder.LITTLE_ENDIAN);
-            ChunkFile.readFully(in, head);
+            WholeFile.readFully(in, head);
             head.flip();
             byte[] magic = new byte[MAGIC.length];
             byte[] found = new byte[wanted.length];
@@ -135,7 +123,7 @@ final class DiskTier implements Tier {
             if (keyBytes != wanted.length || !Arrays.equals(found, wanted)) {
                 throw new BadChunkException("%s is the chunk of another key".formatted(name));
             }
-            ChunkFile.readFully(in, target.asSlice(0, expected.lengthBytes()).asByteBuffer());
+            WholeFile.readFully(in, target.asSlice(0, expected.lengthBytes()).asByteBuffer());
             ChunkChecksum.require(checksum, key, expected, target);
             return true;
         } catch (NoSuchFileException e) {
@@ -163,7 +151,7 @@ final class DiskTier implements Tier {
         head.write(first);
         first.putInt(text.length).put(text).flip();
         String name = fileName(key);
-        ChunkFile.write(
+        WholeFile.write(
                 folder.resolve(name),
                 first,
                 chunk.asSlice(0, head.lengthBytes()).asByteBuffer());

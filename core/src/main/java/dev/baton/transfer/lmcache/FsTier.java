@@ -1,6 +1,7 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.WholeFile;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -52,9 +53,9 @@ final class FsTier implements Tier {
     public boolean get(String key, ChunkHead expected, MemorySegment target) throws IOException {
         try (FileChannel in = FileChannel.open(file(key), StandardOpenOption.READ)) {
             ByteBuffer head = ByteBuffer.allocate(ChunkHead.BYTES);
-            ChunkFile.readFully(in, head);
+            WholeFile.readFully(in, head);
             expected.require(ChunkHead.read(head.flip()));
-            ChunkFile.readFully(in, target.asSlice(0, expected.lengthBytes()).asByteBuffer());
+            WholeFile.readFully(in, target.asSlice(0, expected.lengthBytes()).asByteBuffer());
             return true;
         } catch (NoSuchFileException e) {
             return false;
@@ -65,7 +66,7 @@ final class FsTier implements Tier {
 
     @Override
     public void put(String key, ChunkHead head, MemorySegment chunk) throws IOException {
-        ChunkFile.write(
+        WholeFile.write(
                 file(key),
                 ByteBuffer.wrap(head.toBytes()),
                 chunk.asSlice(0, head.lengthBytes()).asByteBuffer());

@@ -1,25 +1,17 @@
 package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.TransferException;
-import dev.baton.wire.Threads;
 import dev.baton.wire.Wire;
+import dev.baton.wire.WireServer;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.net.InetAddress;
-import java.net.InetSocketAddress;
 import java.net.ProtocolException;
-import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
-import java.nio.channels.ClosedChannelException;
-import java.nio.channels.ServerSocketChannel;
-import java.nio.channels.SocketChannel;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.LongAdder;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -33,7 +25,6 @@ import org.slf4j.LoggerFactory;
 public final class LmCacheServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LmCacheServer.class);
 
-    private static final long ACCEPT_PAUSE_MILLIS = 100;
     /// An engine may ask nothing for as long as it likes: LMCache's client cannot connect a second time.
     private static final Duration PATIENCE = Duration.ofDays(3650);
     /// How long a client may take no bytes, or send none of those it promised.
@@ -41,23 +32,22 @@ public final class LmCacheServer implements AutoCloseable {
 
     private static final int BUFFERS_AT_A_TIME = 64;
 
-    private final ServerSocketChannel listener;
-    private final int maxConnections;
+    private final WireServer server;
     private final long maxChunkBytes;
     private final ChunkMemory memory;
-    private final Map<Thread, Wire> connections = new ConcurrentHashMap<>();
     private final LongAdder puts = new LongAdder();
     private final LongAdder gets = new LongAdder();
     private final LongAdder hits = new LongAdder();
-    private final Thread acceptor =
-            Thread.ofPlatform().daemon().name("baton-lm-server").unstarted(this::acceptAll);
-    private volatile boolean closed;
 
-    private LmCacheServer(ServerSocketChannel listener, long maxBytes, int maxConnections) {
-        this.listener = listener;
-        this.maxConnections = maxConnections;
-        this.memory = new ChunkMemory(maxBytes);
+    private LmCacheServer(String host, int port, long maxBytes, int maxConnections) throws IOException {
         this.maxChunkBytes = Math.min(maxBytes, Limits.MAX_CHUNK_BYTES);
+        this.memory = new ChunkMemory(maxBytes);
+        try {
+            this.server = WireServer.start("baton-lm-server", host, port, maxConnections, Client::new);
+        } catch (IOException | RuntimeException e) {
+            memory.close();
+            throw e;
+        }
     }
 
     /// Binds and begins to serve.
@@ -75,17 +65,7 @@ public final class LmCacheServer implements AutoCloseable {
             throw new TransferException("--max-connections is %d; needed: at least 1".formatted(maxConnections));
         }
         try {
-            ServerSocketChannel listener = ServerSocketChannel.open();
-            try {
-                listener.setOption(StandardSocketOptions.SO_REUSEADDR, true);
-                listener.bind(new InetSocketAddress(InetAddress.getByName(host), port));
-                LmCacheServer server = new LmCacheServer(listener, maxBytes, maxConnections);
-                server.acceptor.start();
-                return server;
-            } catch (IOException | OutOfMemoryError e) {
-                listener.close();
-                throw e;
-            }
+            return new LmCacheServer(host, port, maxBytes, maxConnections);
         } catch (IOException e) {
             throw new TransferException(
                     "cannot listen on %s:%d (%s); change --host or --port".formatted(host, port, e), e);
@@ -96,12 +76,12 @@ public final class LmCacheServer implements AutoCloseable {
 
     /// The port bound.
     public int port() {
-        return listener.socket().getLocalPort();
+        return server.port();
     }
 
     /// Clients connected now.
     public int numConnections() {
-        return connections.size();
+        return server.numConnections();
     }
 
     /// Chunks kept now.
@@ -127,68 +107,37 @@ public final class LmCacheServer implements AutoCloseable {
                         memory.numEvicted());
     }
 
-    private void acceptAll() {
-        while (!closed) {
-            try {
-                serve(listener.accept());
-            } catch (ClosedChannelException e) {
-                return;
-            } catch (IOException | RuntimeException | OutOfMemoryError e) {
-                LOG.warn("accepting a client failed: {}", e.toString()); // out of descriptors or threads, most likely
-                pause();
-            }
-        }
-    }
+    /// One client, and the thread that serves it.
+    private final class Client implements WireServer.Connection {
+        private final Wire wire;
 
-    private static void pause() {
-        try {
-            Thread.sleep(ACCEPT_PAUSE_MILLIS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+        Client(Wire wire) {
+            this.wire = wire;
         }
-    }
 
-    private void serve(SocketChannel channel) throws IOException {
-        if (connections.size() >= maxConnections) {
-            LOG.warn("a client is turned away: {} are connected already (--max-connections)", maxConnections);
-            channel.close();
-            return;
-        }
-        channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true); // finds clients whose machine is gone
-        Wire wire = Wire.over(channel);
-        Thread thread = Thread.ofPlatform().daemon().name("baton-lm-client").unstarted(() -> serve(wire));
-        connections.put(thread, wire);
-        try {
-            thread.start();
-        } catch (OutOfMemoryError e) {
-            connections.remove(thread);
-            wire.close();
-            throw e;
-        }
-        if (closed) {
+        @Override
+        public void abort() {
             wire.abort();
         }
-    }
 
-    private void serve(Wire wire) {
-        ByteBuffer header = ByteBuffer.allocateDirect(LmMessage.REQUEST_BYTES);
-        try {
-            while (!closed) {
-                wire.readFully(header.clear().limit(1), PATIENCE);
-                wire.readFully(header.limit(LmMessage.REQUEST_BYTES), STALL);
-                answer(wire, LmMessage.readRequest(header.flip()));
+        @Override
+        public void run() {
+            ByteBuffer header = ByteBuffer.allocateDirect(LmMessage.REQUEST_BYTES);
+            try (wire) {
+                while (true) {
+                    wire.readFully(header.clear().limit(1), PATIENCE);
+                    wire.readFully(header.limit(LmMessage.REQUEST_BYTES), STALL);
+                    answer(wire, LmMessage.readRequest(header.flip()));
+                }
+            } catch (EOFException e) {
+                LOG.debug("a client is gone");
+            } catch (ProtocolException e) {
+                LOG.warn("a client is disconnected: {}", e.getMessage());
+            } catch (IOException e) {
+                LOG.debug("a client is disconnected: {}", e.toString());
+            } catch (RuntimeException | OutOfMemoryError e) {
+                LOG.error("a client is disconnected", e);
             }
-        } catch (EOFException e) {
-            LOG.debug("a client is gone");
-        } catch (ProtocolException e) {
-            LOG.warn("a client is disconnected: {}", e.getMessage());
-        } catch (IOException e) {
-            LOG.debug("a client is disconnected: {}", e.toString());
-        } catch (RuntimeException | OutOfMemoryError e) {
-            LOG.error("a client is disconnected", e);
-        } finally {
-            wire.close();
-            connections.remove(Thread.currentThread());
         }
     }
 
@@ -270,17 +219,7 @@ public final class LmCacheServer implements AutoCloseable {
     /// Turns all clients away and gives the memory back.
     @Override
     public void close() {
-        closed = true;
-        try {
-            listener.close();
-        } catch (IOException e) {
-            // nothing is left to do with it
-        }
-        Threads.awaitEnd(acceptor);
-        connections.forEach((thread, wire) -> {
-            wire.abort();
-            Threads.awaitEnd(thread);
-        });
+        server.close();
         memory.close();
     }
 }

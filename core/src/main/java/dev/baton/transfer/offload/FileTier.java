@@ -2,6 +2,7 @@ package dev.baton.transfer.offload;
 
 import dev.baton.kvcache.BlockHash;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.WholeFile;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -13,17 +14,13 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
-import java.time.Duration;
-import java.time.Instant;
 import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
@@ -41,8 +38,6 @@ final class FileTier {
     private static final Logger LOG = LoggerFactory.getLogger(FileTier.class);
 
     private static final String SUFFIX = ".bin";
-    private static final String HALF = ".tmp";
-    private static final Duration LEFT_BEHIND = Duration.ofHours(1);
     private static final long MAGIC = 0x4261746f6e4b5632L; // "BatonKV2"
     private static final int HEADER_BYTES = 4 * Long.BYTES + 2 * Integer.BYTES;
     private static final int HASH_DIGITS = 32;
@@ -51,7 +46,6 @@ final class FileTier {
     private final long blockBytes;
     private final long maxBlocks;
     private final LongAdder bad = new LongAdder();
-    private final AtomicLong temporary = new AtomicLong(System.nanoTime());
     private final Set<BlockHash> known = new HashSet<>(); // guarded by this, as the policy
     private final EvictionPolicy policy = new LruPolicy();
 
@@ -66,11 +60,8 @@ final class FileTier {
             Files.walkFileTree(directory, new SimpleFileVisitor<>() {
                 @Override
                 public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
-                    hash(file).ifPresent(FileTier.this::learn);
-                    Duration age =
-                            Duration.between(attributes.lastModifiedTime().toInstant(), Instant.now());
-                    if (file.toString().endsWith(HALF) && age.compareTo(LEFT_BEHIND) > 0) {
-                        boolean _ = Files.deleteIfExists(file); // an instance that crashed
+                    if (!WholeFile.isPartial(file)) {
+                        hash(file).ifPresent(FileTier.this::learn);
                     }
                     return FileVisitResult.CONTINUE;
                 }
@@ -160,22 +151,9 @@ final class FileTier {
     /// @throws IOException if the file system does not take it; nothing is left of it then
     void write(BlockHash hash, MemorySegment block) throws IOException {
         Path target = path(hash);
-        Path half = directory.resolve(hash + "." + Long.toHexString(temporary.incrementAndGet()) + HALF);
         ByteBuffer bytes = block.asByteBuffer();
-        try {
-            Files.createDirectories(target.getParent());
-            try (FileChannel file = FileChannel.open(half, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
-                for (ByteBuffer part : List.of(header(hash, bytes), bytes)) {
-                    while (part.hasRemaining()) {
-                        int _ = file.write(part);
-                    }
-                }
-            }
-            Files.move(half, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-        } catch (IOException e) {
-            boolean _ = Files.deleteIfExists(half);
-            throw e;
-        }
+        Files.createDirectories(target.getParent());
+        WholeFile.write(target, header(hash, bytes), bytes);
         learn(hash);
         trim();
     }
