@@ -1,29 +1,26 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.transfer.BlockReaders;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvRequest;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
 /// The saving of one request's chunks: who may still read its blocks, and whether they are held for that.
 ///
-/// The engine's thread decides which chunks are to be saved; the saver's thread copies them, block by block,
-/// each under the lock. After [#fence] nothing is copied any more.
+/// The engine's thread decides which chunks are to be saved; the saver's thread copies them, block by block. After
+/// [#fence] nothing is copied any more.
 final class RequestSave {
     private final KvRequest request;
     private final Consumer<RequestSave> onEnd;
     private final Consumer<KvEvent> sink;
-    private final ReentrantLock lock = new ReentrantLock();
+    private final BlockReaders readers = new BlockReaders(); // a batch is a chunk
     private final List<String> keys = new ArrayList<>(); // saver's thread only
     private final List<String> handedKeys = new ArrayList<>(); // saver's thread only
     private long lastHash; // saver's thread only
     private int storedTokens; // saver's thread only
     private long storedBytes; // saver's thread only
-    private int numWaiting; // chunks not copied yet
-    private boolean fenced;
-    private boolean held;
     private int nextChunk; // engine's thread only
 
     /// @param onEnd told when the hold has ended, before the event is
@@ -45,89 +42,46 @@ final class RequestSave {
     /// One more chunk waits to be copied.
     void add() {
         nextChunk++;
-        lock.lock();
-        try {
-            numWaiting++;
-        } finally {
-            lock.unlock();
-        }
+        readers.begin();
     }
 
     /// A chunk has been copied, or will not be.
     void copied() {
-        endIf(() -> {
-            numWaiting--;
-            return numWaiting == 0;
-        });
+        if (readers.end()) {
+            holdEnded();
+        }
     }
 
     /// Runs a copy from one block, unless the blocks may not be read any more.
     boolean copy(Runnable block) {
-        lock.lock();
-        try {
-            if (!fenced) {
-                block.run();
-            }
-            return !fenced;
-        } finally {
-            lock.unlock();
-        }
+        return readers.read(block);
     }
 
     boolean isFenced() {
-        lock.lock();
-        try {
-            return fenced;
-        } finally {
-            lock.unlock();
-        }
+        return readers.isFenced();
     }
 
     /// Keeps the blocks until everything has been copied.
     ///
     /// @return false if it has been already
     boolean hold() {
-        lock.lock();
-        try {
-            held = numWaiting > 0 && !fenced;
-            return held;
-        } finally {
-            lock.unlock();
-        }
+        return readers.hold();
     }
 
     /// Nothing is copied once this returns; ends a hold.
     ///
     /// @return whether there was one
     boolean fence() {
-        return endIf(() -> {
-            fenced = true;
-            return true;
-        });
-    }
-
-    /// A change that may be the end of the hold.
-    @FunctionalInterface
-    private interface Change {
-        boolean ends();
-    }
-
-    private boolean endIf(Change change) {
-        boolean ended;
-        lock.lock();
-        try {
-            ended = change.ends() && held;
-            if (ended) {
-                held = false;
-            }
-        } finally {
-            lock.unlock();
-        }
+        boolean ended = readers.fence();
         if (ended) {
-            onEnd.accept(this);
-            sink.accept(new KvEvent.LeaseReleased(request.requestId()));
+            holdEnded();
         }
         return ended;
+    }
+
+    private void holdEnded() {
+        onEnd.accept(this);
+        sink.accept(new KvEvent.LeaseReleased(request.requestId()));
     }
 
     /// The key of the chunk behind those that this was asked for before. Saver's thread only.
