@@ -242,7 +242,7 @@ def pd(options):
             behind = router(options, ours, ports)
             report.nothing_left(other)
             processes.kill(other.process)
-            alone(report, "vLLM killed", ours, second, port=ROUTER)
+            alone(report, "vLLM killed", ours, second, port=ROUTER, log=options.out / "router.log")
         report.nothing_left(ours, other)
     return report
 

@@ -67,11 +67,13 @@ def both_ways(what, options, fleet, store, unit, other, ours, strange, start_str
     return report
 
 
-def alone(report, what, reader, prompt, otherwise="no line in its log", port=None):
+def alone(report, what, reader, prompt, otherwise="no line in its log", port=None, log=None):
     """A prompt of which nothing can be loaded: it is computed, and the log says why if something is wrong.
 
-    port: of a router before the reader, if there is one."""
-    before, started, since = hits(reader.port), time.monotonic(), reader.log.stat().st_size
+    port, log: of a router before the reader, if it is asked, or to be heard."""
+    before, started = hits(reader.port), time.monotonic()
+    log = log or reader.log
+    since = log.stat().st_size
     try:
         tokens = answer(port or reader.port, prompt)[0]
     except Refused as e:
@@ -79,6 +81,6 @@ def alone(report, what, reader, prompt, otherwise="no line in its log", port=Non
         return
     seconds, moved = time.monotonic() - started, hits(reader.port) - before
     found = compare(tokens, own(reader, prompt), 0.05)
-    line = said(reader.log, r"\b(?:WARN|WARNING|ERROR)\b", since)
+    line = said(log, r"\b(?:WARN|WARNING|ERROR)\b", since)
     report.event(what, found != "different" and moved == 0,
                  f"{found} tokens as alone, {moved:.0f} loaded, {seconds:.1f} s: {line if line != 'nothing' else otherwise}")

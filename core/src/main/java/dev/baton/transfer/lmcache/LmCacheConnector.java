@@ -54,7 +54,8 @@ public final class LmCacheConnector implements KvConnector {
         Optional<PdSender> sender = pd.filter(PdOptions::isSender)
                 .map(it -> new PdSender(it, environment, layout.chunkBytes(), keys.dtype(), options.blockingTimeout()));
         this.receiver = pd.filter(it -> !it.isSender())
-                .map(it -> new PdReceiver(it, environment, layout.chunkBytes(), options.blockingTimeout()));
+                .map(it -> new PdReceiver(
+                        it, environment, layout.head(options.chunkTokens()), keys.dtype(), options.blockingTimeout()));
         try {
             this.tiers =
                     Tiers.of(options, keys.maxBytes(), counters, receiver.map(Tier.class::cast), sender.isPresent());

@@ -13,6 +13,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
@@ -47,6 +48,8 @@ final class PdReceiver implements Tier {
     private final Arena arena = Arena.ofShared();
     private final MemorySegment memory; // (pages, chunk)
     private final long pageBytes;
+    private final ChunkHead fullChunk;
+    private final String dtype;
     private final Duration timeout;
     private final PdAgent agent;
     private final ZmtpServer initServer;
@@ -55,6 +58,7 @@ final class PdReceiver implements Tier {
     private final Condition freed = lock.newCondition();
     private final ArrayDeque<Integer> freePages = new ArrayDeque<>(); // guarded by lock, as all below
     private final Map<String, Held> chunks = new HashMap<>(); // by key
+    private String misfit = ""; // what was said last of chunks that do not fit
     private boolean closed;
 
     /// A chunk that was announced.
@@ -74,10 +78,13 @@ final class PdReceiver implements Tier {
         }
     }
 
-    /// @param pageBytes of a full chunk
+    /// @param fullChunk what a chunk is here that is full
+    /// @param dtype LMCache's name of the element type
     /// @param timeout how long a prefiller waits for pages
     /// @throws TransferException if there is no NIXL, the memory is too small or a port cannot be bound
-    PdReceiver(PdOptions options, Map<String, String> environment, long pageBytes, Duration timeout) {
+    PdReceiver(
+            PdOptions options, Map<String, String> environment, ChunkHead fullChunk, String dtype, Duration timeout) {
+        long pageBytes = fullChunk.lengthBytes();
         int pages = (int) Math.min(options.bufferBytes() / pageBytes, Integer.MAX_VALUE);
         if (pages == 0) {
             arena.close();
@@ -85,6 +92,8 @@ final class PdReceiver implements Tier {
                     "pd_buffer_size is %d, less than a chunk of %d bytes".formatted(options.bufferBytes(), pageBytes));
         }
         this.pageBytes = pageBytes;
+        this.fullChunk = fullChunk;
+        this.dtype = dtype;
         this.timeout = timeout;
         this.memory = arena.allocate(pages * pageBytes, 4096);
         for (int page = 0; page < pages; page++) {
@@ -190,6 +199,9 @@ final class PdReceiver implements Tier {
         if (request.shape().length != 4 || count > MAX_CHUNKS || request.format() != ChunkHead.KV_2LTD) {
             throw new ProtocolException("chunks of format %d, or too many".formatted(request.format()));
         }
+        if (!fits(request)) {
+            return noPages(count);
+        }
         List<Long> known = new ArrayList<>();
         List<Long> pages = new ArrayList<>();
         List<String> taken = new ArrayList<>();
@@ -209,7 +221,7 @@ final class PdReceiver implements Tier {
                     LOG.warn("pd_buffer_size: no page is free for {} chunks of a prefiller", count);
                     taken.forEach(this::drop);
                     known.forEach(index -> release(request.keys().get(index.intValue())));
-                    return new PdMessage.AllocResponse(List.of(), java.util.Collections.nCopies(count, -1L));
+                    return noPages(count);
                 }
                 long[] shape = request.shape().clone();
                 if (i == count - 1) {
@@ -229,6 +241,41 @@ final class PdReceiver implements Tier {
             lock.unlock();
         }
         return new PdMessage.AllocResponse(known, pages);
+    }
+
+    private static PdMessage.AllocResponse noPages(int count) {
+        return new PdMessage.AllocResponse(List.of(), Collections.nCopies(count, -1L));
+    }
+
+    /// Whether chunks that a prefiller announces can be used here; says why not, once in a row.
+    private boolean fits(PdMessage.AllocRequest request) {
+        long[] shape = request.shape();
+        if (request.dtype().equals(dtype)
+                && shape[0] == fullChunk.shape0()
+                && shape[1] == fullChunk.shape1()
+                && shape[2] <= fullChunk.shape2()
+                && shape[3] == fullChunk.shape3()) {
+            return true;
+        }
+        String sentence = "a prefiller's chunks are %s, shape %s; needed: %s, shape [%d, %d, up to %d, %d]"
+                .formatted(
+                        request.dtype(),
+                        Arrays.toString(shape),
+                        dtype,
+                        fullChunk.shape0(),
+                        fullChunk.shape1(),
+                        fullChunk.shape2(),
+                        fullChunk.shape3());
+        lock.lock();
+        try {
+            if (!misfit.equals(sentence)) {
+                misfit = sentence;
+                LOG.warn("{}; start both with the same model, element type and chunk_size", sentence);
+            }
+        } finally {
+            lock.unlock();
+        }
+        return false;
     }
 
     /// Under the lock; waits.

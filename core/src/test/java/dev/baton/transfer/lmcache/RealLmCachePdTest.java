@@ -140,8 +140,8 @@ class RealLmCachePdTest {
         PdOptions receiving =
                 new PdOptions(false, 8 * CHUNK_BYTES, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
         PdOptions sending = new PdOptions(true, 0, "", 0, 0, Optional.empty(), 0, Optional.empty());
-        try (PdReceiver receiver = unlessNixlIsMissing(
-                        () -> new PdReceiver(receiving, System.getenv(), CHUNK_BYTES, Duration.ofSeconds(1)));
+        try (PdReceiver receiver = unlessNixlIsMissing(() -> new PdReceiver(
+                        receiving, System.getenv(), head(CHUNK_TOKENS), "float", Duration.ofSeconds(1)));
                 PdSender sender = new PdSender(sending, System.getenv(), CHUNK_BYTES, "float", PATIENCE);
                 Arena arena = Arena.ofConfined()) {
             PdSender.Spec spec = new PdSender.Spec("r", "127.0.0.1", receiver.initPort(), receiver.allocPort());
@@ -172,6 +172,27 @@ class RealLmCachePdTest {
     }
 
     @Test
+    void chunksOfAnotherElementTypeOrShapeGetNoPage() throws Exception {
+        PdOptions receiving =
+                new PdOptions(false, 8 * CHUNK_BYTES, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
+        PdOptions sending = new PdOptions(true, 0, "", 0, 0, Optional.empty(), 0, Optional.empty());
+        try (PdReceiver receiver = unlessNixlIsMissing(
+                        () -> new PdReceiver(receiving, System.getenv(), head(CHUNK_TOKENS), "float", PATIENCE));
+                PdSender half = new PdSender(sending, System.getenv(), CHUNK_BYTES, "bfloat16", PATIENCE);
+                PdSender wide = new PdSender(sending, System.getenv(), 2 * CHUNK_BYTES, "float", PATIENCE);
+                Arena arena = Arena.ofConfined()) {
+            PdSender.Spec spec = new PdSender.Spec("r", "127.0.0.1", receiver.initPort(), receiver.allocPort());
+            MemorySegment chunk = arena.allocate(2 * CHUNK_BYTES);
+            assertThatThrownBy(() -> half.send(spec, key(0), head(CHUNK_TOKENS), chunk))
+                    .hasMessageContaining("cannot use such chunks");
+            assertThatThrownBy(() -> wide.send(spec, key(1), head(CHUNK_TOKENS + 1), chunk))
+                    .hasMessageContaining("cannot use such chunks");
+            assertThat(receiver.numFree()).isEqualTo(8);
+            assertThat(receiver.contains(key(0))).isFalse();
+        }
+    }
+
+    @Test
     void chunksOfLmCachesSenderArriveHere() throws Exception {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
@@ -184,8 +205,8 @@ class RealLmCachePdTest {
                         new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
                         (_, message) -> announced.add(MsgPack.map("a notification", Zmtp.single(message))
                                 .text("req_id")));
-                PdReceiver receiver =
-                        unlessNixlIsMissing(() -> new PdReceiver(options, System.getenv(), CHUNK_BYTES, PATIENCE));
+                PdReceiver receiver = unlessNixlIsMissing(
+                        () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "float", PATIENCE));
                 LmCache sender = new LmCache("sender", freePort(), freePort(), proxy.port());
                 Arena arena = Arena.ofConfined()) {
             int free = receiver.numFree();
