@@ -14,6 +14,7 @@ import dev.baton.model.ModelLoader;
 import dev.baton.model.WarmUp;
 import dev.baton.serving.EngineServer;
 import dev.baton.serving.EngineServerConfig;
+import dev.baton.serving.ServingWarmUp;
 import dev.baton.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -51,6 +52,9 @@ final class ServeCommand implements Callable<Integer> {
 
     /// The first request would otherwise pay for compiling the vector loops; see [WarmUp].
     private static final Duration WARM_UP_LIMIT = Duration.ofSeconds(4);
+
+    /// Of the way of a request, where the model computes on a device: see [ServingWarmUp].
+    private static final Duration SERVING_WARM_UP = Duration.ofMillis(1200);
 
     /// An engine that has been unhealthy for so long does not come back; better no process than half a one.
     private static final int UNHEALTHY_CHECKS = 10;
@@ -133,6 +137,10 @@ final class ServeCommand implements Callable<Integer> {
                 return stop.await().exitCode();
             }
             try (Engine running = startEngine(names.getFirst(), model, loaded, tokenizer)) {
+                if (loaded.model().deviceSteps().isPresent()) {
+                    int answers = ServingWarmUp.run(served, running, tokenizer, SERVING_WARM_UP);
+                    LOG.info("Warmed up with {} requests in {} ms", answers, SERVING_WARM_UP.toMillis());
+                }
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
                     LOG.info(

@@ -228,7 +228,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                         options.maxModelLen(),
                         config.vocabSize()));
         this.hostRow = keep(opened, new PinnedMemory(context, rowBytes()));
+        ops.restoreProducts();
         measureProducts();
+        ops.keepProducts();
         ops.stream().synchronize();
         this.owned.addAll(opened);
         long measured = System.nanoTime();
@@ -490,6 +492,15 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     /// @param narrow what the kernels for few rows do
     private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
 
+    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit into the
+    /// buffer that is free then.
+    private boolean wantsLastRowsOnly(Step step) {
+        StepLayout layout = step.layout;
+        return step.singles == 0
+                && layout.wanted() == layout.sequences()
+                && (long) layout.wanted() * shape.rowSize() <= 2L * layout.rows() * config.intermediateSize();
+    }
+
     private Step decodeStep(int size) {
         return new Step(
                 new StepLayout(size, size, size, options.maxBlocks()),
@@ -640,15 +651,23 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             if (isLast && layout.wanted() == 0) {
                 return;
             }
-            attention(layer, i, step, kv);
             long attention = attended;
             boolean areAllWantedInOrder = layout.wanted() == layout.rows() && step.singles == layout.sequences();
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
-                ops.gather(wanted, 0, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
-                ops.gather(wanted, 0, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
                 attention = qkv;
+                if (wantsLastRowsOnly(step)) {
+                    // Their attention is that of decoding: one query a sequence, over all of its context.
+                    ops.gather(wanted, 0, qkv, gateUp, layout.wanted(), shape.rowSize(), layout.rows());
+                    decodeAttention(layer, i, layout, gateUp, qkv, layout.wanted(), kv);
+                } else {
+                    attention(layer, i, step, kv);
+                    ops.gather(wanted, 0, attended, qkv, layout.wanted(), shape.outSize(), layout.rows());
+                }
+                ops.gather(wanted, 0, hidden, attended, layout.wanted(), hiddenSize, layout.rows());
                 residual = new Residual(attended, layout.wanted());
+            } else {
+                attention(layer, i, step, kv);
             }
             add(outForm, layer.attentionOut(), attention, residual, step.narrow.attentionOut());
             activate(layer, residual, step.narrow.gateUp());
@@ -764,8 +783,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         long contexts = deviceInputs + layout.contextTokens();
         int singles = step.singles;
         if (singles > 0) {
-            ops.decodeAttention(
-                    qkv, kv, index, tables, layout.maxBlocks(), contexts, attended, singles, layer.windowTokens());
+            decodeAttention(layer, index, layout, qkv, attended, singles, kv);
         }
         int others = layout.sequences() - singles;
         if (others > 0) {
@@ -782,6 +800,21 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                     step.longest,
                     layer.windowTokens());
         }
+    }
+
+    /// Of one query a sequence, for the first sequences.
+    private void decodeAttention(
+            CudaLayer layer, int index, StepLayout layout, long queries, long result, int sequences, PagedKv kv) {
+        ops.decodeAttention(
+                queries,
+                kv,
+                index,
+                deviceInputs + layout.blockTables(),
+                layout.maxBlocks(),
+                deviceInputs + layout.contextTokens(),
+                result,
+                sequences,
+                layer.windowTokens());
     }
 
     private void multiply(Blas.Form form, int rows, Weight weight, long input, long result) {

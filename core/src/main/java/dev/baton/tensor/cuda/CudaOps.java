@@ -16,9 +16,13 @@ import dev.baton.tensor.cuda.owned.Kernel;
 import dev.baton.tensor.cuda.owned.Kernel.Parameter;
 import dev.baton.tensor.cuda.owned.KernelModule;
 import dev.baton.tensor.cuda.owned.Stream;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 
 /// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
 /// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
@@ -85,6 +89,8 @@ public final class CudaOps implements AutoCloseable {
             "attention_decode.cu");
 
     private final Context context;
+    private final KernelCache cache;
+    private final String productsKey;
     private final AttentionShape shape;
     private final int splitTokens;
     private final Stream stream;
@@ -127,13 +133,20 @@ public final class CudaOps implements AutoCloseable {
         this.shape = shape;
         check(shape);
         this.splitTokens = splitTokens(shape, maxSequences, maxTokens);
-        KernelCompiler compiler = new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment));
+        this.cache = KernelCache.ofUser(environment);
+        KernelCompiler compiler = new KernelCompiler(context, new Nvrtc(environment), cache);
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
         this.modules = compiler.load(
                 files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
+        DeviceInfo device = context.info();
+        this.productsKey = KernelCache.key(
+                "algorithms of products",
+                Map.of(),
+                List.of(device.name(), device.architecture(), device.driverVersion()),
+                blas.version());
         this.memory = new DeviceMemory(context);
         long slots = slots(maxSequences, maxTokens, splitTokens);
         this.partial = memory.allocate(slots * shape.outSize() * Float.BYTES, "scratch memory of attention");
@@ -323,6 +336,25 @@ public final class CudaOps implements AutoCloseable {
     /// The matrix products.
     public Blas blas() {
         return blas;
+    }
+
+    /// Takes the algorithms of products that an earlier start of a process with this device and library measured.
+    public void restoreProducts() {
+        cache.read(productsKey).ifPresent(kept -> blas.restore(new String(kept, StandardCharsets.UTF_8)));
+    }
+
+    /// Keeps the algorithms of products for later starts, with those of other models that are kept already.
+    public void keepProducts() {
+        String mine = blas.choices();
+        Set<String> lines = new TreeSet<>(mine.lines().toList());
+        Set<String> products = new HashSet<>();
+        lines.forEach(line -> products.add(line.substring(0, line.lastIndexOf(' '))));
+        cache.read(productsKey)
+                .ifPresent(kept -> new String(kept, StandardCharsets.UTF_8)
+                        .lines()
+                        .filter(line -> !products.contains(line.substring(0, line.lastIndexOf(' '))))
+                        .forEach(lines::add));
+        cache.write(productsKey, (String.join("\n", lines) + "\n").getBytes(StandardCharsets.UTF_8));
     }
 
     /// Rows of a table: `out[i] = table[ids[i]]`. Ids that are not in the table give zeros.

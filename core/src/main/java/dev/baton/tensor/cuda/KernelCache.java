@@ -17,9 +17,10 @@ import java.util.TreeMap;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Compiled kernels on disk, one file each, named by the digest of all that they are made from. A file begins
-/// with the digest of its contents, so that a damaged one is compiled again. A folder that cannot be written to
-/// costs the time of compiling, nothing else.
+/// What a device needs at each start and what takes time to make, on disk: compiled kernels and the choice of
+/// algorithms for products. One file each, named by the digest of all that it is made from. A file begins with the
+/// digest of its contents, so that a damaged one is made again. A folder that cannot be written to costs the time of
+/// making it, nothing else.
 ///
 /// Safe to use from several threads and processes.
 final class KernelCache {
@@ -86,7 +87,7 @@ final class KernelCache {
             Files.write(part, file);
             Files.move(part, file(key), StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {
-            LOG.warn("compiled kernels cannot be kept in {}: {}", folder, e.toString());
+            LOG.warn("what was made for this device cannot be kept in {}: {}", folder, e.toString());
         }
     }
 

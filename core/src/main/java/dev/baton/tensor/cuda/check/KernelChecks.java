@@ -16,6 +16,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -88,6 +89,7 @@ public final class KernelChecks {
                 if (results.isEmpty()) {
                     checks.rowsOfEverySize();
                     checks.products();
+                    checks.restoredProduct(environment);
                     checks.narrowProducts();
                     checks.likeliest();
                     checks.chosenTokens();
@@ -194,6 +196,29 @@ public final class KernelChecks {
             add("product, " + rows + " rows", plain);
             add("product in f32, " + rows + " rows", floats);
             add("product with bias, " + rows + " rows", biased);
+        }
+    }
+
+    /// An algorithm that one library's handle measured, used by another one.
+    private void restoredProduct(Map<String, String> environment) {
+        int rows = 8;
+        Blas.Form form = new Blas.Form(1024, 512, false, false);
+        float[] x = numbers(rows * form.inputs());
+        float[] weights = numbers(form.outputs() * form.inputs());
+        try (DeviceArrays arrays = new DeviceArrays(context, gpu.stream());
+                Blas other = new Blas(context, environment)) {
+            long input = arrays.bf16(x);
+            List<Long> matrix = List.of(arrays.bf16(weights));
+            int size = rows * form.outputs();
+            long measured = arrays.poisoned(size * 2L);
+            long restored = arrays.poisoned(size * 2L);
+            gpu.blas().measure(gpu.stream(), form, rows, 4, matrix, 0, input, measured);
+            other.restore(gpu.blas().choices());
+            boolean isRestored = !other.measure(gpu.stream(), form, rows, 4, matrix, 0, input, restored);
+            gpu.blas().multiply(gpu.stream(), form, rows, matrix.getFirst(), 0, input, measured);
+            other.multiply(gpu.stream(), form, rows, matrix.getFirst(), 0, input, restored);
+            boolean isSame = Arrays.equals(arrays.readBf16(measured, size), arrays.readBf16(restored, size));
+            add("product, algorithm restored", isRestored && isSame ? 0 : 1, 0);
         }
     }
 
@@ -341,7 +366,7 @@ public final class KernelChecks {
                 sampler.launch(device, tokens);
                 int[] actual = arrays.readInts(tokens, rows);
                 for (int row = 0; row < rows; row++) {
-                    float[] mine = java.util.Arrays.copyOfRange(logits, row * vocab, (row + 1) * vocab);
+                    float[] mine = Arrays.copyOfRange(logits, row * vocab, (row + 1) * vocab);
                     wrong += actual[row] == cases[row].token(mine) ? 0 : 1;
                     cases[row] = next(cases[row], Math.max(0, actual[row]), maxTokens);
                 }
@@ -406,7 +431,7 @@ public final class KernelChecks {
     private SamplingCase next(SamplingCase wish, int token, int maxTokens) {
         int[] tokens = wish.tokens();
         if (tokens.length > 0 && tokens.length < maxTokens) {
-            tokens = java.util.Arrays.copyOf(tokens, tokens.length + 1);
+            tokens = Arrays.copyOf(tokens, tokens.length + 1);
             tokens[tokens.length - 1] = token;
         }
         return new SamplingCase(
@@ -552,7 +577,7 @@ public final class KernelChecks {
         int used = 0;
         for (int s = 0; s < MAX_SEQUENCES; s++) {
             int blocks = Math.ceilDiv(contexts[s], blockTokens);
-            int[] table = java.util.Arrays.copyOfRange(pool, used, used + blocks);
+            int[] table = Arrays.copyOfRange(pool, used, used + blocks);
             used += blocks;
             System.arraycopy(table, 0, tables, s * maxBlocks, blocks);
             int count = starts[s + 1] - starts[s];
@@ -641,10 +666,10 @@ public final class KernelChecks {
                 CheckResult.relativeError(queries(arrays.readBf16(deviceQkv, qkv.length), rows), queries(qkv, rows)),
                 CheckResult.relativeError(arrays.readBf16(poolAddress, poolElements), hostPool),
                 CheckResult.relativeError(
-                        java.util.Arrays.copyOf(actual, split), java.util.Arrays.copyOf(expected, split)),
+                        Arrays.copyOf(actual, split), Arrays.copyOf(expected, split)),
                 CheckResult.relativeError(
-                        java.util.Arrays.copyOfRange(actual, split, actual.length),
-                        java.util.Arrays.copyOfRange(expected, split, expected.length))
+                        Arrays.copyOfRange(actual, split, actual.length),
+                        Arrays.copyOfRange(expected, split, expected.length))
             };
         }
     }

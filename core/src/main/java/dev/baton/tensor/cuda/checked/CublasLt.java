@@ -22,7 +22,7 @@ public final class CublasLt {
     public static final int BF16 = 14;
 
     /// `cublasLtMatmulAlgo_t`, which says nothing of what is in it.
-    private static final long ALGORITHM_BYTES = 64;
+    public static final int ALGORITHM_BYTES = 64;
 
     /// `cublasLtMatmulHeuristicResult_t`: the algorithm, its workspace, a status, the waves, four reserved numbers.
     private static final long RESULT_BYTES = 96;
@@ -50,6 +50,11 @@ public final class CublasLt {
         if (status != 0) {
             throw new TensorException(Cuda.text(lib.cublasLtGetStatusName(status)) + " while " + doing);
         }
+    }
+
+    /// The library's version: an algorithm means the same to it and to no other.
+    public long version() {
+        return lib.cublasLtGetVersion();
     }
 
     /// A handle for the current context.

@@ -5,8 +5,10 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import dev.baton.tensor.cuda.checked.CublasLt;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -33,6 +35,7 @@ public final class Blas implements AutoCloseable {
     private final MemorySegment scratch = arena.allocate(Long.BYTES, Long.BYTES);
     private final Map<Form, TreeMap<Integer, MemorySegment>> measured = new HashMap<>();
     private final Map<Form, Map<Integer, Product>> products = new HashMap<>();
+    private final Map<String, MemorySegment> restored = new HashMap<>();
 
     /// @param environment where `CUDA_HOME` is looked up
     public Blas(Context context, Map<String, String> environment) {
@@ -41,6 +44,40 @@ public final class Blas implements AutoCloseable {
         this.handle = lib.create();
         this.memory = new DeviceMemory(context);
         this.workspace = memory.allocate(WORKSPACE_BYTES, "cuBLASLt's workspace");
+    }
+
+    /// What a choice of algorithms holds for.
+    public String version() {
+        return "cuBLASLt " + lib.version() + ", workspace " + WORKSPACE_BYTES;
+    }
+
+    /// The algorithms that were measured: a line each, of the form, the rows and the library's own 64 bytes.
+    public String choices() {
+        StringBuilder lines = new StringBuilder();
+        measured.forEach((form, byRows) -> byRows.forEach((rows, algorithm) -> lines.append(line(form, rows))
+                .append(HexFormat.of().formatHex(algorithm.toArray(ValueLayout.JAVA_BYTE)))
+                .append('\n')));
+        return lines.toString();
+    }
+
+    /// Takes algorithms that were measured before, on a device and by a library like these: [#measure] uses them as
+    /// far as the library can do these products with them.
+    ///
+    /// @param lines as [#choices] gave them
+    public void restore(String lines) {
+        lines.lines().forEach(line -> {
+            int end = line.lastIndexOf(' ') + 1;
+            byte[] bytes = HexFormat.of().parseHex(line, end, line.length());
+            if (bytes.length == CublasLt.ALGORITHM_BYTES) {
+                MemorySegment algorithm = arena.allocate(CublasLt.ALGORITHM_BYTES, Long.BYTES);
+                algorithm.copyFrom(MemorySegment.ofArray(bytes));
+                restored.put(line.substring(0, end), algorithm);
+            }
+        });
+    }
+
+    private static String line(Form form, int rows) {
+        return form.inputs + " " + form.outputs + " " + form.floats + " " + form.bias + " " + rows + " ";
     }
 
     /// A product but for the number of its rows.
@@ -109,15 +146,15 @@ public final class Blas implements AutoCloseable {
                 .getFirst();
     }
 
-    /// Measures the library's best algorithms for one product and keeps the fastest.
+    /// Measures the library's best algorithms for one product and keeps the fastest, unless that was restored.
     ///
     /// @param candidates how many algorithms are tried
     /// @param weights addresses of matrices to take in turn, enough of them that none stays in the device's cache
     /// @param bias a bias for all of them; not read unless the form has one
     /// @param input address of `(rows, inputs)`
     /// @param result address of `(rows, outputs)`, overwritten
-    /// @return the fastest one's time for one product, in milliseconds
-    public float measure(
+    /// @return whether it was measured
+    public boolean measure(
             Stream stream,
             Form form,
             int rows,
@@ -127,6 +164,19 @@ public final class Blas implements AutoCloseable {
             long input,
             long result) {
         Product product = describe(form, rows, bias);
+        MemorySegment known = restored.get(line(form, rows));
+        if (known != null
+                && lib.fits(
+                        handle,
+                        product.operation,
+                        product.weights,
+                        product.input,
+                        product.result,
+                        WORKSPACE_BYTES,
+                        known)) {
+            keep(form, rows, product, known);
+            return false;
+        }
         List<MemorySegment> algorithms = lib.algorithms(
                 arena,
                 handle,
@@ -155,15 +205,18 @@ public final class Blas implements AutoCloseable {
                     })
                     .min(Comparator.comparingDouble(Timed::millis))
                     .orElseThrow();
-            measured.computeIfAbsent(form, _ -> new TreeMap<>()).put(rows, best.algorithm);
-            Product kept =
-                    new Product(product.operation, product.weights, product.input, product.result, best.algorithm);
-            Product previous =
-                    products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
-            if (previous != null) {
-                end(previous);
-            }
-            return best.millis;
+            keep(form, rows, product, best.algorithm);
+            return true;
+        }
+    }
+
+    private void keep(Form form, int rows, Product product, MemorySegment algorithm) {
+        measured.computeIfAbsent(form, _ -> new TreeMap<>()).put(rows, algorithm);
+        Product kept = new Product(product.operation, product.weights, product.input, product.result, algorithm);
+        Product previous =
+                products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
+        if (previous != null) {
+            end(previous);
         }
     }
 

@@ -27,6 +27,7 @@ public final class LibCublasLt {
     private final MethodHandle cublasLtMatmulAlgoCheck;
     private final MethodHandle cublasLtMatmul;
     private final MethodHandle cublasLtGetStatusName;
+    private final MethodHandle cublasLtGetVersion;
 
     /// Loads the library.
     ///
@@ -92,6 +93,7 @@ public final class LibCublasLt {
                 JAVA_LONG,
                 JAVA_LONG);
         this.cublasLtGetStatusName = library.text("cublasLtGetStatusName", JAVA_INT);
+        this.cublasLtGetVersion = library.number("cublasLtGetVersion");
     }
 
     public int cublasLtCreate(MemorySegment handle) {
@@ -254,6 +256,14 @@ public final class LibCublasLt {
     public MemorySegment cublasLtGetStatusName(int status) {
         try {
             return (MemorySegment) cublasLtGetStatusName.invokeExact(status);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public long cublasLtGetVersion() {
+        try {
+            return (long) cublasLtGetVersion.invokeExact();
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }

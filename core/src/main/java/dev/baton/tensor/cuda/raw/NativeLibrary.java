@@ -74,6 +74,11 @@ final class NativeLibrary {
         return handle(name, FunctionDescriptor.of(ValueLayout.JAVA_INT, parameters));
     }
 
+    /// A function that gives back a number of 64 bits.
+    MethodHandle number(String name, MemoryLayout... parameters) {
+        return handle(name, FunctionDescriptor.of(ValueLayout.JAVA_LONG, parameters));
+    }
+
     /// A function that gives back a text of the library's.
     MethodHandle text(String name, MemoryLayout... parameters) {
         return handle(name, FunctionDescriptor.of(ValueLayout.ADDRESS, parameters));

@@ -1,0 +1,104 @@
+package dev.baton.serving;
+
+import dev.baton.engine.Engine;
+import dev.baton.http.HttpServerConfig;
+import dev.baton.http.Json;
+import dev.baton.tokenizer.Tokenizer;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/// Sends an engine requests over the loopback, through a server of its own, before the real one takes any: until the
+/// virtual machine has compiled the way of a request, the first ones wait milliseconds for it, which is seen in their
+/// time to the first token where a model on a device takes not much longer itself.
+///
+/// Prompts and their outputs are shorter than any KV block, so that none gets into the prefix cache or to a connector. Long ones are sent
+/// only to be refused, for what reads them.
+public final class ServingWarmUp {
+    private static final Logger LOG = LoggerFactory.getLogger(ServingWarmUp.class);
+    private static final int CALLERS = 4;
+    private static final int SHORT_TOKENS = 12;
+    private static final int NEW_TOKENS = 3;
+    private static final int LONG_TOKENS = 2048;
+    private static final int SHORT_FOR_EACH_LONG = 4;
+
+    private ServingWarmUp() {}
+
+    /// Sends requests, several at a time, until the time is over. The engine must have no other work.
+    ///
+    /// @param config of the real server; its address, keys and log are not used
+    /// @return how many were answered
+    public static int run(EngineServerConfig config, Engine engine, Tokenizer tokenizer, Duration time) {
+        EngineServerConfig local = EngineServerConfig.builder(
+                        HttpServerConfig.builder("127.0.0.1", 0).build(), config.modelName(), config.vocabSize())
+                .defaultSampling(config.defaultSampling())
+                .logStats(false)
+                .build();
+        long end = System.nanoTime() + time.toNanos();
+        int[] prompt = IntStream.range(0, SHORT_TOKENS)
+                .map(i -> i % config.vocabSize())
+                .toArray();
+        int[] refused = Arrays.copyOf(prompt, LONG_TOKENS);
+        refused[LONG_TOKENS - 1] = config.vocabSize(); // no token
+        byte[] answered = request(config, prompt);
+        byte[] read = request(config, refused);
+        AtomicInteger answers = new AtomicInteger();
+        try (EngineServer server = EngineServer.start(local, engine, tokenizer);
+                ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
+            int port = server.port();
+            for (int caller = 0; caller < CALLERS; caller++) {
+                callers.execute(() -> {
+                    for (int i = 0; System.nanoTime() < end; i++) {
+                        if (!isAnswered(port, i % (SHORT_FOR_EACH_LONG + 1) == SHORT_FOR_EACH_LONG ? read : answered)) {
+                            return;
+                        }
+                        answers.incrementAndGet();
+                    }
+                });
+            }
+        }
+        return answers.get();
+    }
+
+    private static byte[] request(EngineServerConfig config, int[] prompt) {
+        byte[] body = Json.bytes(Map.of(
+                "model",
+                config.modelName(),
+                "prompt",
+                prompt,
+                "max_tokens",
+                NEW_TOKENS,
+                "temperature",
+                0,
+                "ignore_eos",
+                true,
+                "stream",
+                true));
+        String head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                + "Content-Length: " + body.length + "\r\nConnection: close\r\n\r\n";
+        byte[] start = head.getBytes(StandardCharsets.US_ASCII);
+        byte[] request = Arrays.copyOf(start, start.length + body.length);
+        System.arraycopy(body, 0, request, start.length, body.length);
+        return request;
+    }
+
+    private static boolean isAnswered(int port, byte[] request) {
+        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            socket.getOutputStream().write(request);
+            return socket.getInputStream().readAllBytes().length > 0;
+        } catch (IOException e) {
+            LOG.warn("the server could not be warmed up: {}", e.toString());
+            return false;
+        }
+    }
+}
