@@ -21,6 +21,9 @@ public record RemotePrefill(
     /// The key of what both legs of a request know it by, whose prompt is sent while it is computed.
     public static final String TRANSFER_ID = "transfer_id";
 
+    /// Baton's own key by which a prefiller's answer says that it can also be asked for a prompt before it has run.
+    public static final String PUSHES = "remote_pushes";
+
     /// Reads a request's parameters.
     ///
     /// @throws IllegalArgumentException if a key is missing or makes no sense; the message names it

@@ -297,6 +297,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         List<Integer> ids = Arrays.stream(held).boxed().toList();
         return new KvHold.UnderLease(
                 new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens)
-                        .toParams());
+                        .toParams()
+                        .with(RemotePrefill.PUSHES, true));
     }
 }
