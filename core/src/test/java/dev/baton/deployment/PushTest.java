@@ -22,7 +22,7 @@ import org.junit.jupiter.api.io.TempDir;
 class PushTest {
     private static final int PROMPTS = 16;
     private static final int OUTPUT_TOKENS = 12;
-    private static final String[] CHUNKED = {"--max-num-batched-tokens", "128", "--no-enable-prefix-caching"};
+    private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
     private static final String[] PUSH = {"--backend", "baton", "--kv-transfer", "push"};
 
     @TempDir
@@ -64,12 +64,12 @@ class PushTest {
                 promptTokens += length;
             }
             // The first one tells the router where the prefiller listens, and is fetched after its prefill.
-            assertThat(deployment.metric(decoder, "baton_kv_pushed_transfers_total")).isEqualTo(PROMPTS);
+            assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total")).isEqualTo(PROMPTS);
             assertThat(deployment.metric(router, "baton_router_handoffs_total")).isEqualTo(PROMPTS + 1);
             assertThat(deployment.metric(decoder, "vllm:external_prefix_cache_hits_total"))
                     .isEqualTo(promptTokens);
-            double bytes = deployment.metric(decoder, "vllm:nixl_bytes_transferred_sum");
-            assertThat(deployment.metric(decoder, "baton_kv_bytes_before_first_token_total"))
+            double bytes = deployment.metric(decoder, "baton:kv_received_bytes_total");
+            assertThat(deployment.metric(decoder, "baton:kv_bytes_before_first_token_total"))
                     .as("bytes before the first token, of %.0f", bytes)
                     .isGreaterThan(0.6 * bytes)
                     .isLessThan(bytes);
@@ -95,7 +95,7 @@ class PushTest {
                 bodies.add(body);
                 answers.add(CompletableFuture.supplyAsync(() -> tokens(deployment, router, body)));
             }
-            while (deployment.metric(decoder, "baton_kv_bytes_before_first_token_total") == 0) {
+            while (deployment.metric(decoder, "baton:kv_bytes_before_first_token_total") == 0) {
                 Thread.sleep(20);
             }
             Deployment.kill(prefiller);

@@ -95,7 +95,7 @@ class PushWhileComputingTest {
     }
 
     private static long early(EnginePair pair) {
-        return counted(pair, "baton_kv_bytes_before_first_token");
+        return counted(pair, "baton:kv_bytes_before_first_token");
     }
 
     @ParameterizedTest
@@ -121,7 +121,7 @@ class PushWhileComputingTest {
             pair.quiet();
             KvTransferStats stats = pair.decoder.engine.transferStats();
             assertThat(stats.bytesTransferred()).isEqualTo(13 * pair.decoder.blockBytes());
-            assertThat(counted(pair, "baton_kv_pushed_transfers")).isEqualTo(1);
+            assertThat(counted(pair, "baton:kv_pushed_transfers")).isEqualTo(1);
         }
     }
 
