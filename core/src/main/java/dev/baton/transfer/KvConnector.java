@@ -87,10 +87,9 @@ public interface KvConnector extends AutoCloseable {
         /// @param endTokens tokens that they will hold after the step
         default void computing(KvRequest request, int[] blockIds, int numComputedTokens, int endTokens) {}
 
-        /// The step has written the keys and values of all its tokens for the layers up to this one. They may be
-        /// read until [#preempted] or [#requestFinished]; whether they can be trusted is known only by a
-        request
-        /// that ends as completed.
+        /// The step has written the keys and values of all its tokens for the layers up to this one. They may
+        /// be read until [#preempted] or [#requestFinished]; whether they can be trusted is known only by a
+        /// request that ends as completed.
         default void layerComputed(int layer) {}
 
         /// The blocks of a request are given to others: once this returns nothing may read them any more. Waits at

@@ -7,8 +7,9 @@ import java.util.Optional;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/// Baton's own engines: as [Nixl], and besides as a push, for which both legs go out together and the decoder takes the
-/// prompt while it is computed. A push has to name the prefiller's side channel, which each of its answers says.
+/// Baton's own engines: as [Nixl], and besides as a push, for which both legs go out together and the decoder
+/// takes the prompt while it is computed. A push has to name the prefiller's side channel, which each of its
+/// answers says.
 public record Baton() implements Backend {
     private static final Nixl PULL = new Nixl();
     private static final NixlPush PUSH = new NixlPush();

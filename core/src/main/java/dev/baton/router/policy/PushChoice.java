@@ -5,13 +5,13 @@ import java.util.Map;
 
 /// Chooses between pull and push for each hand-off, by what both have cost so far between the two engines.
 ///
-/// What is compared is the time from the prefiller's answer to the client's first bytes: all that a pull adds to the
-/// prefill, and what is left of it for a push. Both are learned as a line over the length of the prompt, so that they
-/// hold the link's rate and the decoder's first step without naming them, and so is the time of the prefill. A push
-/// keeps blocks and a place at the decoder as long as the prefill takes: it is chosen only where it saves more than
-/// [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. So short prompts and fast links keep pull. As long as one of
-/// the two is unknown both are taken in turn, and later the other one now and then, so that a link that changes is
-/// noticed.
+/// What is compared is the time from the prefiller's answer to the client's first bytes: all that a pull adds
+/// to the prefill, and what is left of it for a push. Both are learned as a line over the length of the prompt,
+/// so that they hold the link's rate and the decoder's first step without naming them, and so is the time of
+/// the prefill. A push keeps blocks and a place at the decoder as long as the prefill takes: it is chosen only
+/// where it saves more than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. So short prompts and fast
+/// links keep pull. As long as one of the two is unknown both are taken in turn, and later the other one now
+/// and then, so that a link that changes is noticed.
 ///
 /// Thread-safe.
 public final class PushChoice {
