@@ -88,7 +88,13 @@ public final class PushChoice {
         }
         Pair pair = pairs.computeIfAbsent(engines, _ -> new Pair());
         double term = promptTokens / TERM_TOKENS;
-        pair.prefillMillis.learn(prefillMillis, 1, term);
-        (pushed ? pair.pushMillis : pair.pullMillis).learn(Math.max(0, restMillis), 1, term);
+        learn(pair.prefillMillis, prefillMillis, term);
+        learn(pushed ? pair.pushMillis : pair.pullMillis, Math.max(0, restMillis), term);
+    }
+
+    /// What long prompts take varies by more than what short ones do, and counts for less.
+    private static void learn(CostFit fit, double millis, double term) {
+        double weight = 1 / (1 + term);
+        fit.learn(weight * millis, weight, weight * term);
     }
 }
