@@ -15,7 +15,7 @@ class PushChoiceTest {
     /// @param millisPerThousand that the transfer takes after a prefill
     private static void run(PushChoice choice, Random random, int handOffs, double millisPerThousand) {
         for (int i = 0; i < handOffs; i++) {
-            int tokens = 100 + random.nextInt(8_000);
+            int tokens = 20 + (int) (8_000 * Math.pow(random.nextDouble(), 3)); // more short ones than long ones
             boolean pushed = choice.pushes(PAIR, tokens);
             double noise = 1 + 0.05 * random.nextGaussian();
             double prefill = (5 + 20 * tokens / 1e3) * noise;
