@@ -263,6 +263,7 @@ final class RouterCommand implements Callable<Integer> {
                     .backend(backend.backend())
                     .announcements(announcements())
                     .policy(routing.policy())
+                    .kvTransfer(routing.kvTransfer)
                     .deadlines(deadlines)
                     .maxInFlight(maxInFlight)
                     .maxQueueWait(maxQueueWait)

@@ -1,6 +1,7 @@
 package dev.baton.cli;
 
 import dev.baton.router.policy.Balancing;
+import dev.baton.router.policy.KvTransferWay;
 import dev.baton.router.policy.Mode;
 import dev.baton.router.policy.PolicyConfig;
 import java.util.Optional;
@@ -58,6 +59,15 @@ final class RoutingOptions {
             description = "What a millisecond of delay of running streams costs there (default: ${DEFAULT-VALUE}).")
     double tpotWeight;
 
+    @Option(
+            names = "--kv-transfer",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            converter = KvTransferName.class,
+            description = "How prompts come to their decoders with --backend baton: pull after the prefill, push while it"
+                    + " computes, or auto, which measures both (default: ${DEFAULT-VALUE}).")
+    KvTransferWay kvTransfer = KvTransferWay.AUTO;
+
     /// @throws IllegalArgumentException if a weight is none
     PolicyConfig policy() {
         return PolicyConfig.builder()
@@ -76,6 +86,16 @@ final class RoutingOptions {
             return Mode.of(value)
                     .orElseThrow(
                             () -> new TypeConversionException("'" + value + "' is none of the modes " + Mode.words()));
+        }
+    }
+
+    /// Reads a way of transfer.
+    static final class KvTransferName implements ITypeConverter<KvTransferWay> {
+        @Override
+        public KvTransferWay convert(String value) {
+            return KvTransferWay.of(value)
+                    .orElseThrow(() -> new TypeConversionException(
+                            "'" + value + "' is none of the ways " + KvTransferWay.words()));
         }
     }
 

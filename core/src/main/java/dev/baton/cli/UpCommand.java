@@ -5,6 +5,7 @@ import dev.baton.launch.LaunchException;
 import dev.baton.launch.ProcessGroup;
 import dev.baton.launch.Topology;
 import dev.baton.model.ModelLoader;
+import dev.baton.router.backend.BackendKind;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -177,6 +178,7 @@ final class UpCommand implements Callable<Integer> {
                     .forEach(shared::add);
         }
         List<String> flags = new ArrayList<>();
+        flags.add("--backend=" + BackendKind.BATON);
         if (engine.runtime.disableLogStats) {
             flags.add(RuntimeOptions.LOG_STATS_INTERVAL + "=0");
         } else {

@@ -117,14 +117,14 @@ final class WatchedConnector implements KvConnectorFactory {
                 }
 
                 @Override
-                public void read(int block) {
-                    staging.read(block);
+                public void read(int block, long offset, long bytes) {
+                    staging.read(block, offset, bytes);
                 }
 
                 @Override
-                public void write(int block) {
+                public void write(int block, long offset, long bytes) {
                     writes.incrementAndGet();
-                    staging.write(block);
+                    staging.write(block, offset, bytes);
                 }
 
                 @Override

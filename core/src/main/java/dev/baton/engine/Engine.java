@@ -11,6 +11,7 @@ import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvConnectorFactory;
 import dev.baton.transfer.KvConnectors;
+import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
@@ -71,6 +72,9 @@ public final class Engine implements AutoCloseable {
         this.counters = new EngineCounters();
         KvTransfers transfers = new KvTransfers(connector, spec);
         this.transfers = transfers.peers();
+        if (connector != null) {
+            model.onLayerWritten(transfers::layerComputed);
+        }
         this.loop = new EngineLoop(
                 config,
                 inbox,
@@ -131,7 +135,11 @@ public final class Engine implements AutoCloseable {
                         spec,
                         kv,
                         compatibility(config, model),
-                        event -> inbox.post(new EngineMessage.Transferred(event)));
+                        event -> {
+                            if (isOfVocabulary(event, shape.vocabSize())) {
+                                inbox.post(new EngineMessage.Transferred(event));
+                            }
+                        });
             }
             Engine engine = new Engine(config, model, spec, kv, inbox, connector);
             engine.loop.start();
@@ -143,6 +151,11 @@ public final class Engine implements AutoCloseable {
             kv.close();
             throw e;
         }
+    }
+
+    /// Whether a token that another instance drew, if it is about one, can be one of this model's.
+    private static boolean isOfVocabulary(KvEvent event, int vocabSize) {
+        return !(event instanceof KvEvent.KvFirstToken(String _, int token)) || (token >= 0 && token < vocabSize);
     }
 
     /// The model's end-of-sequence tokens and the caller's, each once.

@@ -134,6 +134,7 @@ final class EngineLoop implements Runnable {
         }
         stepStartNanos.set(Math.max(1, System.nanoTime()));
         if (!isUnderWay) {
+            transfers.stepBegins(scheduled);
             runner.launch(scheduled);
         }
         boolean ahead = runner.canRunAhead() && inbox.isEmpty() && scheduler.scheduleAhead(scheduled, next);
@@ -141,6 +142,7 @@ final class EngineLoop implements Runnable {
             runner.launch(next);
         }
         runner.finish(scheduled, output);
+        transfers.stepComputed();
         scheduler.update(scheduled, output, ahead);
         stepStartNanos.set(0);
         recordStep();

@@ -27,6 +27,7 @@ final class KvTransfers {
     private final Map<String, Request> held = new HashMap<>();
     private final PeerTransfers peers = new PeerTransfers();
     private boolean loadsDecided;
+    private boolean pushing; // in the step that runs
 
     KvTransfers(@Nullable KvConnector connector, KvCacheSpec spec) {
         this.connector = connector;
@@ -157,6 +158,42 @@ final class KvTransfers {
         if (connector != null) {
             connector.worker().cancelLoad(request.id);
         }
+    }
+
+    /// Tells a connector that sends blocks while they are computed what a step is about to compute.
+    void stepBegins(SchedulerOutput step) {
+        pushing = connector != null && connector.scheduler().pushes();
+        if (!pushing || connector == null) {
+            return;
+        }
+        for (int i = 0; i < step.numRequests(); i++) {
+            Request request = step.request(i);
+            int end = Math.min(request.numComputedTokens + step.numScheduledTokens(i), request.givenTokens);
+            if (request.numComputedTokens < end) {
+                connector
+                        .scheduler()
+                        .computing(
+                                request.kv, request.blocks.copyOf(spec.blocksFor(end)), request.numComputedTokens, end);
+            }
+        }
+    }
+
+    /// The step that runs has written the keys and values of the layers up to this one.
+    void layerComputed(int layer) {
+        if (pushing && connector != null) {
+            connector.scheduler().layerComputed(layer);
+        }
+    }
+
+    /// All layers, for a model that does not say when each is.
+    void stepComputed() {
+        layerComputed(spec.layers() - 1);
+    }
+
+    /// The request of this id whose load is under way, or null if there is none.
+    @Nullable
+    Request loading(String requestId) {
+        return loading.get(requestId);
     }
 
     /// Tells a connector that saves blocks what a step has added to a request's.

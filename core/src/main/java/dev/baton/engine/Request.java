@@ -323,6 +323,14 @@ final class Request {
                 : OptionalInt.empty();
     }
 
+    /// Whether a first token that another instance drew by its own parameters is as good as one that is drawn here.
+    boolean takesFirstToken() {
+        return isFresh()
+                && sampling.minTokens() == 0
+                && sampling.logprobs().isEmpty()
+                && sampling.promptLogprobs().isEmpty();
+    }
+
     /// Whether no token has been drawn for it here.
     boolean isFresh() {
         return numTokens == givenTokens;

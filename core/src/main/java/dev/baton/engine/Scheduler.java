@@ -325,6 +325,19 @@ final class Scheduler {
             fail(request, StepOutput.CONSTRAINT_FAILED);
             return;
         }
+        List<RequestOutput.TokenLogprobs> promptLogprobs = countAndAppend(request, token);
+        int[] tokenIds = {token};
+        FinishReason reason = request.finishReason(maxSequenceTokens);
+        if (reason != null) {
+            List<RequestOutput.TokenLogprobs> ofPrompt = promptLogprobs;
+            leave(request, () -> finish(request, reason, tokenIds, logprobs, ofPrompt));
+        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.empty()))) {
+            leave(request, () -> end(request, FinishReason.ABORT, null, false));
+        }
+    }
+
+    /// @return the log-probabilities of the prompt, with the first token
+    private List<RequestOutput.TokenLogprobs> countAndAppend(Request request, int token) {
         List<RequestOutput.TokenLogprobs> promptLogprobs = List.of();
         if (request.isFresh()) {
             EngineCounters.add(counters.promptTokens, request.givenTokens);
@@ -333,13 +346,21 @@ final class Scheduler {
         }
         EngineCounters.add(counters.generationTokens, 1);
         request.append(token);
-        int[] tokenIds = {token};
+        return promptLogprobs;
+    }
+
+    /// The prefiller's first token is the request's, before its blocks are here: should they not come, it goes on
+    /// from prompt and token.
+    private void firstToken(@Nullable Request request, int token) {
+        if (request == null || request.answered || !request.takesFirstToken() || !request.accept(token)) {
+            return;
+        }
+        List<RequestOutput.TokenLogprobs> none = countAndAppend(request, token);
         FinishReason reason = request.finishReason(maxSequenceTokens);
-        if (reason != null) {
-            List<RequestOutput.TokenLogprobs> ofPrompt = promptLogprobs;
-            leave(request, () -> finish(request, reason, tokenIds, logprobs, ofPrompt));
-        } else if (!request.emit(new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.empty()))) {
-            leave(request, () -> end(request, FinishReason.ABORT, null, false));
+        Optional<RequestOutput.Finish> finish =
+                Optional.ofNullable(reason).map(why -> request.finish(why, new KvHold.FreeNow(), null));
+        if (!request.emit(new RequestOutput(new int[] {token}, List.of(), none, finish)) || finish.isPresent()) {
+            transfers.cancelLoad(request);
         }
     }
 
@@ -441,7 +462,13 @@ final class Scheduler {
                 waiting.remove(request, false);
                 finish(request, FinishReason.STOP, new int[0], List.of(), List.of());
             }
-            case WAITING, WAITING_FOR_REMOTE_KVS -> abort(requestId);
+            case WAITING -> abort(requestId);
+            case WAITING_FOR_REMOTE_KVS -> {
+                if (!request.isFresh()) {
+                    answer(request, FinishReason.STOP, null);
+                }
+                abort(requestId);
+            }
             case HELD, FINISHED -> {}
         }
     }
@@ -451,6 +478,7 @@ final class Scheduler {
             case KvEvent.KvArrived(String id, int numTokens, long numBytes) ->
                 loadEnded(transfers.loadEnded(id, KvTransfers.ARRIVED, numBytes), numTokens, null);
             case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), 0, reason);
+            case KvEvent.KvFirstToken(String id, int token) -> firstToken(transfers.loading(id), token);
             case KvEvent.LeaseReleased(String id) -> leaseEnded(id);
             case KvEvent.LeaseExpired(String id) -> {
                 LOG.warn("request {}: no decoder came for its blocks before the lease ended", id);
@@ -481,10 +509,10 @@ final class Scheduler {
         int arrived = Math.min(numTokens, request.loadingTokens);
         request.externalTokens = arrived;
         EngineCounters.add(counters.externalHit, arrived);
-        // The last token of the prompt is computed again, for its logits. That rewrites its keys and values in
-        // place, with the same bits; still, its block is published only after that step, so that no shared
-        // block is ever written.
-        request.numComputedTokens = Math.min(request.numComputedTokens + arrived, request.givenTokens - 1);
+        // The last token of the prompt is computed again, for its logits, unless the prefiller has said what comes
+        // after it. That rewrites its keys and values in place, with the same bits; still, its block is published
+        // only after that step, so that no shared block is ever written.
+        request.numComputedTokens = Math.min(request.numComputedTokens + arrived, request.numTokens() - 1);
         kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
         run(request);
     }

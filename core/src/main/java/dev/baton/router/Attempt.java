@@ -127,6 +127,11 @@ final class Attempt {
     /// Whether the prefiller may hold blocks that nobody else will make it let go of.
     private boolean holds;
 
+    private static final long NEVER = Long.MIN_VALUE;
+
+    private final long startNanos = System.nanoTime();
+    private long prefilledNanos = NEVER;
+    private long firstBytesNanos = NEVER;
     private boolean announced;
     private Announcements.@Nullable Expectation expectation;
     private @Nullable Runnable announcementTimer;
@@ -173,10 +178,29 @@ final class Attempt {
     /// @throws dev.baton.router.backend.HandoffException if the engines cannot hand over as they are described
     static Attempt on(RouterContext router, Request request, String id, Route<Upstream> route) {
         if (route instanceof Route.Disaggregated<Upstream>(Upstream prefiller, Upstream decoder)) {
-            Handoff handoff = router.config().backend().handoff(prefiller.info(), decoder.info(), id);
+            Handoff handoff = handoff(router, request, id, prefiller, decoder);
             return new Attempt(router, request, handoff.requestId(), route, prefiller, handoff);
         }
         return new Attempt(router, request, router.config().backend().directRequestId(id), route, null, null);
+    }
+
+    private static Handoff handoff(
+            RouterContext router, Request request, String id, Upstream prefiller, Upstream decoder) {
+        Backend backend = router.config().backend();
+        Optional<Handoff> push = backend.pushes()
+                        && router.pushes()
+                                .pushes(pair(prefiller, decoder), request.legs().estimatedPromptTokens())
+                ? backend.push(prefiller.handOffInfo(), decoder.info(), id)
+                : Optional.empty();
+        Handoff handoff = push.isPresent() ? push.get() : backend.handoff(prefiller.info(), decoder.info(), id);
+        if (backend.pushes()) {
+            router.metrics().handedOff(push.isPresent());
+        }
+        return handoff;
+    }
+
+    private static String pair(Upstream prefiller, Upstream decoder) {
+        return prefiller.address() + " " + decoder.address();
     }
 
     /// A try of another decoder with what the prefiller of this one has made. This one is over then.
@@ -196,7 +220,11 @@ final class Attempt {
 
     /// Whether what the prefiller has made is of use to another decoder.
     boolean isOfUseToOthers() {
-        return handoff != null && handoff.fitsAnyDecoder() && prefillEnded && holds;
+        return handoff != null
+                && handoff.fitsAnyDecoder()
+                && prefillEnded
+                && holds
+                && (handoff.order() != Handoff.Order.CONCURRENT || found.isPresent());
     }
 
     Route<Upstream> route() {
@@ -314,6 +342,24 @@ final class Attempt {
                 request::crashed);
     }
 
+    /// Once prefill and first bytes are there, in either order, the way that they took is judged by them.
+    private void measure() {
+        if (handoff != null
+                && prefiller != null
+                && prefillLeg != null
+                && prefilledNanos != NEVER
+                && firstBytesNanos != NEVER
+                && router.config().backend().pushes()) {
+            router.pushes()
+                    .measured(
+                            pair(prefiller, decoder),
+                            handoff.order() == Handoff.Order.CONCURRENT,
+                            request.legs().estimatedPromptTokens(),
+                            (prefilledNanos - startNanos) / 1e6,
+                            (firstBytesNanos - prefilledNanos) / 1e6);
+        }
+    }
+
     /// Whether the answer of the prefiller decides nothing any more.
     private boolean prefillIsMoot() {
         prefillEnded = true;
@@ -327,6 +373,8 @@ final class Attempt {
                 engine.succeeded();
                 if (answer.status() < 400) {
                     request.prefilled(engine);
+                    prefilledNanos = System.nanoTime();
+                    measure();
                     if (!moot) {
                         handOff(engine, between, answer);
                     }
@@ -355,11 +403,11 @@ final class Attempt {
     }
 
     private void handOff(Upstream engine, Handoff between, HttpClientResponse answer) {
+        found = found(engine, between, answer);
         if (between.order() == Handoff.Order.CONCURRENT) {
             stage = Stage.DECODE;
             return;
         }
-        found = found(engine, between, answer);
         // A prefiller whose answer lacks what it should have does not announce anything either.
         boolean isToBeAnnounced =
                 between.announcedAs().isPresent() && (found.isPresent() || !between.handsOffInAnswers());
@@ -378,6 +426,7 @@ final class Attempt {
         try {
             JsonNode json = Json.parse(answer.body());
             Optional<JsonNode> params = between.found(json);
+            params.flatMap(router.config().backend()::endpoint).ifPresent(engine::listensAt);
             if (params.isPresent() || !between.handsOffInAnswers()) {
                 engine.handedOff();
             } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {
@@ -517,6 +566,8 @@ final class Attempt {
                 holds = false;
                 decoder.succeeded();
                 request.firstBytes(decoder);
+                firstBytesNanos = System.nanoTime();
+                measure();
                 letGo();
             }
             request.stream().write(events, head, leg);

@@ -22,6 +22,7 @@ import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
 import dev.baton.router.policy.EngineLoad;
 import dev.baton.router.policy.FleetPolicy;
+import dev.baton.router.policy.PushChoice;
 import dev.baton.router.policy.RoutingPolicy;
 import java.net.URI;
 import java.time.Duration;
@@ -102,6 +103,7 @@ public final class Router implements AutoCloseable {
                 config,
                 pool,
                 routes,
+                new PushChoice(config.kvTransfer()),
                 this::prefillersAnswer,
                 config.announcements(),
                 client,

@@ -7,6 +7,7 @@ import dev.baton.http.HttpServerConfig;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Nixl;
+import dev.baton.router.policy.KvTransferWay;
 import dev.baton.router.policy.PolicyConfig;
 import java.net.URI;
 import java.time.Duration;
@@ -23,6 +24,7 @@ import java.util.Optional;
 /// @param engineKey the API key that engines are shown; empty if they are shown the client's, or none where the
 ///     server has keys of its own
 /// @param policy how routes are chosen
+/// @param kvTransfer how prompts come to their decoders, where the backend can do it in two ways
 /// @param deadlines how long to wait for engines
 /// @param maxMigrations how often a stream may go on at another decoder after one failed in its midst; 0 for never
 /// @param exactContinuation whether a stream goes on only where the tokens so far are known, and not from its text
@@ -43,6 +45,7 @@ public record RouterConfig(
         Announcements announcements,
         Optional<String> engineKey,
         PolicyConfig policy,
+        KvTransferWay kvTransfer,
         RouterDeadlines deadlines,
         int maxMigrations,
         boolean exactContinuation,
@@ -116,6 +119,7 @@ public record RouterConfig(
                 .announcements(announcements)
                 .engineKey(engineKey)
                 .policy(policy)
+                .kvTransfer(kvTransfer)
                 .deadlines(deadlines)
                 .maxMigrations(maxMigrations)
                 .exactContinuation(exactContinuation)
@@ -139,6 +143,7 @@ public record RouterConfig(
         private Announcements announcements = Announcements.NONE;
         private Optional<String> engineKey = Optional.empty();
         private PolicyConfig policy = PolicyConfig.defaults();
+        private KvTransferWay kvTransfer = KvTransferWay.AUTO;
         private RouterDeadlines deadlines = RouterDeadlines.defaults();
         private int maxMigrations = 3;
         private boolean exactContinuation;
@@ -189,6 +194,11 @@ public record RouterConfig(
 
         public Builder policy(PolicyConfig config) {
             policy = config;
+            return this;
+        }
+
+        public Builder kvTransfer(KvTransferWay way) {
+            kvTransfer = way;
             return this;
         }
 
@@ -264,6 +274,7 @@ public record RouterConfig(
                     announcements,
                     engineKey,
                     policy,
+                    kvTransfer,
                     deadlines,
                     maxMigrations,
                     exactContinuation,

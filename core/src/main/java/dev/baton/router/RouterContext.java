@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.http.HttpClient;
 import dev.baton.router.backend.Announcements;
+import dev.baton.router.policy.PushChoice;
 import dev.baton.router.policy.RoutingPolicy;
 import java.util.function.BooleanSupplier;
 
@@ -12,6 +13,7 @@ record RouterContext(
         RouterConfig config,
         EnginePool pool,
         RoutingPolicy policy,
+        PushChoice pushes,
         BooleanSupplier prefillersAnswer,
         Announcements announcements,
         HttpClient client,

@@ -4,6 +4,7 @@ import dev.baton.discovery.EngineRole;
 import dev.baton.http.ApiKey;
 import dev.baton.http.ApiKeys;
 import dev.baton.metrics.Metrics;
+import dev.baton.router.policy.KvTransferWay;
 import io.prometheus.metrics.core.metrics.Counter;
 import io.prometheus.metrics.core.metrics.Histogram;
 import java.util.Arrays;
@@ -43,6 +44,11 @@ final class RouterMetrics {
             "baton_router_handoffs_missing",
             "Prefills whose answer does not say where the KV cache is, by reason (absent, not_json, stopped).",
             "reason");
+
+    private final Counter handoffs = metrics.counter(
+            "baton_router_handoffs",
+            "Hand-offs begun between engines that can do it in two ways, by the way taken (pull, push).",
+            "transfer");
 
     private final Counter legFailures =
             metrics.counter("baton_router_leg_failures", "Legs that failed, by cause.", "role", "cause");
@@ -206,6 +212,11 @@ final class RouterMetrics {
 
     void handoffMissing(String reason) {
         handoffsMissing.labelValues(reason).inc();
+    }
+
+    void handedOff(boolean pushed) {
+        handoffs.labelValues((pushed ? KvTransferWay.PUSH : KvTransferWay.PULL).word())
+                .inc();
     }
 
     void legFailed(Upstream engine, String cause) {

@@ -1,5 +1,6 @@
 package dev.baton.router;
 
+import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
 import dev.baton.discovery.EngineRole;
@@ -87,6 +88,7 @@ final class Upstream implements EngineView {
     private volatile int prefillerIndex = -1;
     private volatile int decoderIndex = -1;
     private volatile EngineInfo info;
+    private volatile Optional<ConnectorEndpoint> endpoint = Optional.empty();
     private volatile EngineLoad load = EngineLoad.UNKNOWN;
     private volatile EngineSample sample = EngineSample.NONE;
     private volatile boolean streamsWithoutComments;
@@ -115,6 +117,18 @@ final class Upstream implements EngineView {
     /// What is known of it.
     EngineInfo info() {
         return info;
+    }
+
+    /// The same, with its connector's endpoint as its own answers say it.
+    EngineInfo handOffInfo() {
+        return endpoint.map(info::withEndpoint).orElse(info);
+    }
+
+    /// One of its answers said where its connector listens.
+    void listensAt(ConnectorEndpoint found) {
+        if (!endpoint.equals(Optional.of(found))) {
+            endpoint = Optional.of(found);
+        }
     }
 
     /// It has been described anew.
@@ -508,6 +522,7 @@ final class Upstream implements EngineView {
         circuit.reset();
         progress.nothingToDo(System.nanoTime());
         sample = EngineSample.NONE;
+        endpoint = Optional.empty();
         watcher.cameBackEmpty(this);
     }
 

@@ -37,11 +37,21 @@ public interface DeviceBlocks extends AutoCloseable {
         /// The memory, as long as a block; not to be used after [#close].
         MemorySegment segment();
 
+        /// Copies a part of a block of the pool here, to the same offset.
+        void read(int block, long offset, long bytes);
+
+        /// Copies a part of what is here into a block of the pool, to the same offset.
+        void write(int block, long offset, long bytes);
+
         /// Copies a block of the pool here.
-        void read(int block);
+        default void read(int block) {
+            read(block, 0, segment().byteSize());
+        }
 
         /// Copies what is here into a block of the pool.
-        void write(int block);
+        default void write(int block) {
+            write(block, 0, segment().byteSize());
+        }
 
         @Override
         void close();

@@ -75,6 +75,23 @@ public interface KvConnector extends AutoCloseable {
         /// @param numComputedTokens tokens that they hold, at most [KvRequest#numTokens()]
         default void computed(KvRequest request, int[] blockIds, int numComputedTokens) {}
 
+        /// Whether [#computing] and [#layerComputed] are to be called now.
+        default boolean pushes() {
+            return false;
+        }
+
+        /// A step is about to compute tokens that a request came with.
+        ///
+        /// @param blockIds its blocks in order
+        /// @param numComputedTokens tokens whose keys and values they hold already
+        /// @param endTokens tokens that they will hold after the step
+        default void computing(KvRequest request, int[] blockIds, int numComputedTokens, int endTokens) {}
+
+        /// The step has written the keys and values of all its tokens for the layers up to this one. They may
+        /// be read until [#preempted] or [#requestFinished]; whether they can be trusted is known only by a
+        /// request that ends as completed.
+        default void layerComputed(int layer) {}
+
         /// The blocks of a request are given to others: once this returns nothing may read them any more. Waits at
         /// most for the copy of one block.
         default void preempted(KvRequest request) {}

@@ -18,6 +18,10 @@ public sealed interface KvEvent {
     /// @param reason one sentence for the log
     record KvFailed(String requestId, String reason) implements KvEvent {}
 
+    /// The prefiller has drawn the first token of a request whose load is under way: the prompt is computed there,
+    /// and its blocks will come. At most one for each load, before its end, and perhaps none.
+    record KvFirstToken(String requestId, int token) implements KvEvent {}
+
     /// A decoder has read what it wanted: nobody reads the held blocks any more.
     record LeaseReleased(String requestId) implements KvEvent {}
 

@@ -64,6 +64,11 @@ public final class KvLeases {
         return Optional.ofNullable(byHandle.get(handle));
     }
 
+    /// The lease on one of this instance's requests.
+    public Optional<KvLease> of(String requestId) {
+        return Optional.ofNullable(byRequest.get(requestId));
+    }
+
     /// How a lease that is gone ended, if it is remembered.
     public Optional<KvLease.Outcome> ended(String handle) {
         synchronized (ended) {

@@ -257,6 +257,21 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     }
 
     @Override
+    public boolean pushes() {
+        return parts.stream().anyMatch(part -> part.scheduler().pushes());
+    }
+
+    @Override
+    public void computing(KvRequest request, int[] blockIds, int numComputedTokens, int endTokens) {
+        parts.forEach(part -> part.scheduler().computing(request, blockIds, numComputedTokens, endTokens));
+    }
+
+    @Override
+    public void layerComputed(int layer) {
+        parts.forEach(part -> part.scheduler().layerComputed(layer));
+    }
+
+    @Override
     public void preempted(KvRequest request) {
         parts.forEach(part -> part.scheduler().preempted(request));
     }
@@ -300,7 +315,7 @@ public final class MultiConnector implements KvConnector, KvConnector.SchedulerS
     /// An event of one of the connectors.
     private void take(KvEvent event) {
         switch (event) {
-            case KvEvent.KvArrived _, KvEvent.KvFailed _ -> sink.accept(event);
+            case KvEvent.KvArrived _, KvEvent.KvFailed _, KvEvent.KvFirstToken _ -> sink.accept(event);
             case KvEvent.LeaseReleased(String requestId) -> ended(requestId, false);
             case KvEvent.LeaseExpired(String requestId) -> ended(requestId, true);
         }

@@ -99,7 +99,7 @@ final class Deployment implements AutoCloseable {
         return start(name, port, arguments, true);
     }
 
-    Instance router(List<Instance> prefillers, List<Instance> decoders) {
+    Instance router(List<Instance> prefillers, List<Instance> decoders, String... flags) {
         int port = freePort();
         List<String> arguments = new ArrayList<>(
                 List.of("router", "--port", Integer.toString(port), "--mode", "pd", "--policy", "round_robin"));
@@ -109,6 +109,7 @@ final class Deployment implements AutoCloseable {
         for (Instance decoder : decoders) {
             arguments.addAll(List.of("--decoder", "127.0.0.1:" + decoder.port()));
         }
+        arguments.addAll(List.of(flags));
         return start("router", port, arguments, false);
     }
 

@@ -5,11 +5,13 @@ import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.IntConsumer;
 
 /// A model whose steps wait while it is held, so that a test can do something in the middle of one.
 final class GatedLm extends MemoryLm {
     private static final long PATIENCE_MILLIS = 20_000;
 
+    private IntConsumer layerWritten = _ -> {};
     private boolean held; // guarded by this
     private boolean waiting; // guarded by this
 
@@ -17,7 +19,12 @@ final class GatedLm extends MemoryLm {
         super(0, headDim);
     }
 
-    /// From now on steps wait.
+    @Override
+    public void onLayerWritten(IntConsumer listener) {
+        layerWritten = listener;
+    }
+
+    /// From now on steps wait, when they have written what they have to.
     synchronized void hold() {
         held = true;
     }
@@ -43,6 +50,9 @@ final class GatedLm extends MemoryLm {
     @Override
     public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
         super.forward(batch, kv, logits);
+        for (int layer = 0; layer < config().numLayers(); layer++) {
+            layerWritten.accept(layer);
+        }
         synchronized (this) {
             waiting = held;
             notifyAll();

@@ -18,6 +18,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.util.Map;
+import java.util.function.IntConsumer;
 
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on the CPU, in f32 over weights in
 /// the checkpoint's type, under the tensor names of Hugging Face's Llama.
@@ -47,6 +48,7 @@ public final class Decoder implements CausalLm {
     private float[] attended = {}; // (rows, heads, headDim)
     private float[] gateUp = {}; // (rows, 2, intermediate)
     private float[] activated = {}; // (rows, intermediate)
+    private IntConsumer layerWritten = _ -> {};
 
     /// Packs the weights.
     ///
@@ -103,6 +105,11 @@ public final class Decoder implements CausalLm {
     }
 
     @Override
+    public void onLayerWritten(IntConsumer listener) {
+        layerWritten = listener;
+    }
+
+    @Override
     public void forward(ForwardBatch batch, PagedKv kv, float[] logits) {
         int rows = batch.numTokens();
         if (rows == 0) {
@@ -141,6 +148,7 @@ public final class Decoder implements CausalLm {
             ops.rmsNormHeads(qkv, shape, rows, layer.queryNorm(), layer.keyNorm(), config.rmsNormEps());
         }
         ops.rotateAndStore(qkv, shape, rotary, kv, index, sequences);
+        layerWritten.accept(index);
     }
 
     /// What a layer does after attention.

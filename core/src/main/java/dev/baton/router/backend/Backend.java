@@ -1,13 +1,15 @@
 package dev.baton.router.backend;
 
+import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineInfo;
 import java.util.Optional;
+import tools.jackson.databind.JsonNode;
 
 /// A kind of fleet: how its engines hand a prompt's KV cache over. One record per hand-over protocol; each rule
 /// is a pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and
 /// thread-safe.
 public sealed interface Backend
-        permits LlmD, LmCacheMp, LmCachePd, Mooncake, Nixl, NixlPush, P2pNccl, SgLang, SharedStore, VllmAny {
+        permits Baton, LlmD, LmCacheMp, LmCachePd, Mooncake, Nixl, NixlPush, P2pNccl, SgLang, SharedStore, VllmAny {
     /// vLLM's field for what a connector has to know.
     String KV_TRANSFER_PARAMS = "kv_transfer_params";
 
@@ -16,6 +18,23 @@ public sealed interface Backend
     /// @param requestId of this request; whatever has to be unique to this try is drawn here
     /// @throws HandoffException if one of the engines lacks what the protocol needs of it
     Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId);
+
+    /// Whether requests can be handed over as a push too, while their prompt is computed.
+    default boolean pushes() {
+        return false;
+    }
+
+    /// As [#handoff], as a push.
+    ///
+    /// @return empty if it cannot be, because the prefiller's endpoint is not known yet
+    default Optional<Handoff> push(EngineInfo prefiller, EngineInfo decoder, String requestId) {
+        return Optional.empty();
+    }
+
+    /// Where a prefiller's connector listens, by what one of its answers says ([Handoff#found]).
+    default Optional<ConnectorEndpoint> endpoint(JsonNode found) {
+        return Optional.empty();
+    }
 
     /// What hand-overs need of an engine and its description lacks, and how that is said: no request can be
     /// handed over to or from it.

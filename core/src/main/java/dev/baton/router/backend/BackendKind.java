@@ -34,7 +34,8 @@ public enum BackendKind {
     /// The rules of this kind.
     public Backend backend() {
         return switch (this) {
-            case BATON, NIXL -> new Nixl();
+            case BATON -> new Baton();
+            case NIXL -> new Nixl();
             case NIXL_PUSH -> new NixlPush();
             case P2P_NCCL -> new P2pNccl(false);
             case P2P_NCCL_PPD -> new P2pNccl(true);

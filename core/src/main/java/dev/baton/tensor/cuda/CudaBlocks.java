@@ -225,17 +225,17 @@ public final class CudaBlocks implements DeviceBlocks {
         }
 
         @Override
-        public void read(int block) {
+        public void read(int block, long offset, long bytes) {
             run(() -> {
-                stream.copyToHost(memory.segment(), address(block), pool.blockBytes());
+                stream.copyToHost(memory.segment().asSlice(offset, bytes), address(block) + offset, bytes);
                 stream.synchronize();
             });
         }
 
         @Override
-        public void write(int block) {
+        public void write(int block, long offset, long bytes) {
             run(() -> {
-                stream.copyToDevice(address(block), memory.segment(), pool.blockBytes());
+                stream.copyToDevice(address(block) + offset, memory.segment().asSlice(offset, bytes), bytes);
                 stream.synchronize();
             });
         }

@@ -5,8 +5,8 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.zip.CRC32C;
 
-/// The checksum of a block in flight: CRC-32C over what the block is (engine, request, epoch, index, tokens, size)
-/// and then its bytes, so that a right block in a wrong place is found too.
+/// The checksum of a block in flight, or of one layer of it: CRC-32C over what it is (engine, request, epoch,
+/// index, tokens, size, layer) and then its bytes, so that a right block in a wrong place is found too.
 ///
 /// One object a transfer; not thread-safe. CRC-32C because the JDK computes it with the processor's instruction,
 /// straight from off-heap memory.
@@ -19,7 +19,7 @@ final class BlockChecksum {
         byte[] engine = engineId.getBytes(StandardCharsets.UTF_8);
         byte[] request = handle.getBytes(StandardCharsets.UTF_8);
         variablePart = 2 * Integer.BYTES + engine.length + request.length;
-        identity = ByteBuffer.allocate(variablePart + Long.BYTES + 3 * Integer.BYTES)
+        identity = ByteBuffer.allocate(variablePart + Long.BYTES + 4 * Integer.BYTES)
                 .order(ByteOrder.LITTLE_ENDIAN)
                 .putInt(engine.length)
                 .put(engine)
@@ -29,13 +29,25 @@ final class BlockChecksum {
 
     /// @param payload the block's bytes; its position is left where it is
     int of(long epoch, int blockIndex, int tokens, ByteBuffer payload) {
-        identity.position(variablePart)
+        return sum(identify(epoch, blockIndex, tokens, payload), payload);
+    }
+
+    /// The same of one layer's part of a block.
+    int ofLayer(long epoch, int layer, int blockIndex, int tokens, ByteBuffer payload) {
+        return sum(identify(epoch, blockIndex, tokens, payload).putInt(layer), payload);
+    }
+
+    private ByteBuffer identify(long epoch, int blockIndex, int tokens, ByteBuffer payload) {
+        return identity.position(variablePart)
                 .putLong(epoch)
                 .putInt(blockIndex)
                 .putInt(tokens)
                 .putInt(payload.remaining());
+    }
+
+    private int sum(ByteBuffer identified, ByteBuffer payload) {
         crc.reset();
-        crc.update(identity.array(), 0, identity.capacity());
+        crc.update(identified.array(), 0, identified.position());
         crc.update(payload.duplicate());
         return (int) crc.getValue();
     }

@@ -1,17 +1,21 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.BlockHasher;
+import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.BitSet;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// One load under way: which blocks have arrived, and what to do when something goes wrong.
+/// One load: which blocks have arrived, and what to do when something goes wrong.
 ///
 /// A block whose checksum is wrong is fetched a second time, once. A connection that breaks is replaced once, and
 /// only what is missing is asked for again; a peer that is silent is given up at once. Each attempt is a new epoch.
@@ -29,18 +33,21 @@ final class BlockLoad {
     private final long blockBytes;
     private final Counters counters;
     private final AtomicLong epochs;
+    private final Consumer<KvEvent> sink;
+    private boolean hasFirstToken;
     private final long startNanos = System.nanoTime();
     private final BitSet missing = new BitSet();
     private final BitSet corruptOnce = new BitSet();
     private volatile Optional<String> cancelled = Optional.empty();
     private @Nullable PeerConnection active; // guarded by this
 
-    BlockLoad(TcpLoad load, long blockBytes, Counters counters, AtomicLong epochs) {
+    BlockLoad(TcpLoad load, long blockBytes, Counters counters, AtomicLong epochs, Consumer<KvEvent> sink) {
         this.load = load;
         this.source = load.source();
         this.blockBytes = blockBytes;
         this.counters = counters;
         this.epochs = epochs;
+        this.sink = sink;
         missing.set(load.firstBlock(), load.firstBlock() + load.localBlockIds().length);
     }
 
@@ -97,7 +104,11 @@ final class BlockLoad {
                 try {
                     use(connection);
                     ready(connection);
-                    pullMissing(connection);
+                    if (source.isUnderWay()) {
+                        takeMissing(connection);
+                    } else {
+                        pullMissing(connection);
+                    }
                     keep = true;
                 } catch (PeerRefusedException e) {
                     keep = !e.code().endsConnection();
@@ -148,22 +159,54 @@ final class BlockLoad {
                 remote[i] = source.blockIds().get(indexes[i]);
                 local[i] = load.localBlockIds()[indexes[i] - load.firstBlock()];
             }
-            BitSet corruptTwice = new BitSet();
+            Arrivals arrivals = new Arrivals();
             connection.pull(
-                    source.requestId(),
-                    epochs.incrementAndGet(),
-                    source.numTokens(),
-                    indexes,
-                    remote,
+                    source.requestId(), epochs.incrementAndGet(), source.numTokens(), indexes, remote, local, arrivals);
+            arrivals.check();
+        }
+    }
+
+    /// Takes a prompt that is computed at this moment. What is missing is asked for in one piece, also where blocks
+    /// in its midst have arrived.
+    private void takeMissing(PeerConnection connection) throws IOException, CorruptBlockException {
+        String digest = BlockHasher.digest(load.promptTokenIds(), source.numTokens());
+        while (!missing.isEmpty()) {
+            int first = missing.nextSetBit(0);
+            int end = missing.length();
+            missing.set(first, end);
+            int[] local = Arrays.copyOfRange(load.localBlockIds(), first - load.firstBlock(), end - load.firstBlock());
+            Arrivals arrivals = new Arrivals();
+            connection.take(
+                    new Push(source.requestId(), epochs.incrementAndGet(), digest, source.numTokens(), first, end),
                     local,
-                    (index, intact) -> {
-                        if (intact) {
-                            missing.clear(index);
-                        } else {
-                            counters.checksumErrors.increment();
-                            (corruptOnce.get(index) ? corruptTwice : corruptOnce).set(index);
-                        }
-                    });
+                    arrivals,
+                    this::firstToken);
+            arrivals.check();
+        }
+    }
+
+    private void firstToken(int token) {
+        if (!hasFirstToken) {
+            hasFirstToken = true;
+            sink.accept(new KvEvent.KvFirstToken(requestId(), token));
+        }
+    }
+
+    /// What became of the blocks of one question.
+    private final class Arrivals implements PeerConnection.BlockSink {
+        private final BitSet corruptTwice = new BitSet();
+
+        @Override
+        public void block(int index, boolean intact) {
+            if (intact) {
+                missing.clear(index);
+            } else {
+                counters.checksumErrors.increment();
+                (corruptOnce.get(index) ? corruptTwice : corruptOnce).set(index);
+            }
+        }
+
+        void check() throws CorruptBlockException {
             if (!corruptTwice.isEmpty()) {
                 throw new CorruptBlockException("block %d of %s arrived twice with a wrong checksum"
                         .formatted(corruptTwice.nextSetBit(0), source.requestId()));

@@ -18,6 +18,10 @@ public final class Counters {
     public final LongAdder xferNanos = new LongAdder();
     /// Bytes of blocks sent.
     public final LongAdder bytesSent = new LongAdder();
+    /// Loads that took a prompt while its prefiller computed it, and ended well.
+    public final LongAdder pushedTransfers = new LongAdder();
+    /// Bytes of blocks that arrived before the prefill of their prompt had ended.
+    public final LongAdder bytesBeforeFirstToken = new LongAdder();
     /// Blocks that arrived with a wrong checksum.
     public final LongAdder checksumErrors = new LongAdder();
     /// Releases and the like that could not be delivered.

@@ -20,7 +20,11 @@ enum FrameType {
     /// Asks for blocks as PULL does, to be copied from device to device.
     LEND(12, Limits.MAX_BODY_BYTES),
     SUMS(13, Limits.MAX_BODY_BYTES),
-    RETURN(14, 0);
+    RETURN(14, 0),
+    /// Asks for the blocks of a prompt that is computed at this moment, as they come to be.
+    PUSH(15, 2 * 1024),
+    /// Its body is a header alone; the bytes of one layer of one block follow the frame, or none: see [Slice].
+    SLICE(16, Limits.SLICE_BODY_BYTES);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

@@ -1,6 +1,5 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.transfer.KvLeases;
 import dev.baton.wire.Threads;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -27,13 +26,13 @@ final class LeaseHolders {
 
     private static final int SLACK = 64;
 
-    private final KvLeases leases;
+    private final PushedPrompts prompts;
     private final ScheduledThreadPoolExecutor timer;
     private final Map<String, Integer> connections = new HashMap<>(); // by engine id; guarded by this
     private final Map<String, String> holders = new HashMap<>(); // engine ids by lease; guarded by this
 
-    LeaseHolders(KvLeases leases, ScheduledThreadPoolExecutor timer) {
-        this.leases = leases;
+    LeaseHolders(PushedPrompts prompts, ScheduledThreadPoolExecutor timer) {
+        this.prompts = prompts;
         this.timer = timer;
     }
 
@@ -45,8 +44,8 @@ final class LeaseHolders {
     /// A decoder asks for a lease that there is.
     synchronized void asked(String engineId, String handle) {
         holders.put(handle, engineId);
-        if (holders.size() > 2 * leases.size() + SLACK) {
-            holders.keySet().removeIf(it -> leases.find(it).isEmpty());
+        if (holders.size() > 2 * prompts.size() + SLACK) {
+            holders.keySet().removeIf(it -> !prompts.isKnown(it));
         }
     }
 
@@ -73,7 +72,7 @@ final class LeaseHolders {
             }
             holders.entrySet().removeIf(entry -> {
                 boolean its = entry.getValue().equals(engineId);
-                if (its && leases.find(entry.getKey()).isPresent()) {
+                if (its && prompts.isKnown(entry.getKey())) {
                     left.add(entry.getKey());
                 }
                 return its;
@@ -81,7 +80,7 @@ final class LeaseHolders {
         }
         if (!left.isEmpty()) {
             LOG.warn("decoder {} is gone: {} leases that it asked for end", engineId, left.size());
-            left.forEach(leases::abandon);
+            left.forEach(prompts::abandon);
         }
     }
 }

@@ -8,6 +8,8 @@ final class Limits {
     static final int FRAME_HEADER_BYTES = 8;
     /// Epoch, block index, tokens, bytes, checksum.
     static final int BLOCK_BODY_BYTES = 24;
+    /// Epoch, layer, block index, tokens, bytes, checksum.
+    static final int SLICE_BODY_BYTES = 28;
 
     static final int MAX_BODY_BYTES = 32 * 1024;
     static final int MAX_ID_BYTES = 512;
@@ -16,6 +18,8 @@ final class Limits {
     static final int MAX_FIELD_VALUE_BYTES = 1024;
     /// Of each text in an offer of a device's pool.
     static final int MAX_OFFER_BYTES = 256;
+    /// Of the digest of a prompt.
+    static final int MAX_DIGEST_BYTES = 64;
     static final int MAX_MESSAGE_BYTES = 1024;
     /// Blocks that one PULL asks for; longer loads take several.
     static final int MAX_PULL_BLOCKS = 3_500;

@@ -57,16 +57,26 @@ final class LocalPool implements AutoCloseable {
         }
     }
 
-    /// The bytes of a block, where the host can read and write them.
-    interface Window extends AutoCloseable {
-        /// A block's bytes, to be read until the next call.
-        ByteBuffer read(int block);
+    /// How many layers a block has.
+    int layers() {
+        return pool.layers();
+    }
 
-        /// Where the bytes of a block go that has yet to come.
-        ByteBuffer fill(int block);
+    /// How long the part of a block is that one layer has; the layers' parts lie side by side.
+    long layerBytes() {
+        return pool.blockBytes() / pool.layers();
+    }
+
+    /// The bytes of a block, or of a part of it, where the host can read and write them.
+    interface Window extends AutoCloseable {
+        /// Bytes of a block, to be read until the next call.
+        ByteBuffer read(int block, long offset, long bytes);
+
+        /// Where bytes of a block go that have yet to come.
+        ByteBuffer fill(int block, long offset, long bytes);
 
         /// Brings what was filled into the pool.
-        void filled(int block);
+        void filled(int block, long offset, long bytes);
 
         @Override
         void close();
@@ -74,17 +84,17 @@ final class LocalPool implements AutoCloseable {
 
     private final class HostWindow implements Window {
         @Override
-        public ByteBuffer read(int block) {
-            return pool.block(block).asByteBuffer();
+        public ByteBuffer read(int block, long offset, long bytes) {
+            return pool.block(block).asSlice(offset, bytes).asByteBuffer();
         }
 
         @Override
-        public ByteBuffer fill(int block) {
-            return pool.block(block).asByteBuffer();
+        public ByteBuffer fill(int block, long offset, long bytes) {
+            return read(block, offset, bytes);
         }
 
         @Override
-        public void filled(int block) {
+        public void filled(int block, long offset, long bytes) {
             // it is there already
         }
 
@@ -110,19 +120,19 @@ final class LocalPool implements AutoCloseable {
         }
 
         @Override
-        public ByteBuffer read(int block) {
-            staging().read(block);
-            return staging().segment().asByteBuffer();
+        public ByteBuffer read(int block, long offset, long bytes) {
+            staging().read(block, offset, bytes);
+            return fill(block, offset, bytes);
         }
 
         @Override
-        public ByteBuffer fill(int block) {
-            return staging().segment().asByteBuffer();
+        public ByteBuffer fill(int block, long offset, long bytes) {
+            return staging().segment().asSlice(offset, bytes).asByteBuffer();
         }
 
         @Override
-        public void filled(int block) {
-            staging().write(block);
+        public void filled(int block, long offset, long bytes) {
+            staging().write(block, offset, bytes);
         }
 
         @Override

@@ -5,11 +5,11 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
@@ -17,8 +17,6 @@ import org.jspecify.annotations.Nullable;
 /// Owned by one thread at a time, as its [Link] is; any thread may [#abort()] it. After an exception other than a
 /// refusal that leaves it usable, it must be closed.
 final class PeerConnection implements Closeable {
-    private static final int HEADER_BYTES = Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES;
-
     /// Learns what became of the blocks of a pull.
     interface BlockSink {
         /// A block has been written to the pool.
@@ -35,8 +33,9 @@ final class PeerConnection implements Closeable {
     private final LocalPool.Window window;
     private final Link link;
     private final FrameChannel frames;
-    private final ByteBuffer header = header();
-    private final ByteBuffer nextHeader = header();
+    private final PayloadFrames blocks;
+    private final PayloadFrames slices;
+    private final Counters counters;
     private boolean open;
     private boolean closed;
     private DeviceBlocks.@Nullable PeerPool shared;
@@ -46,7 +45,13 @@ final class PeerConnection implements Closeable {
     ///
     /// @param link not connected yet
     PeerConnection(
-            PeerAddress address, Hello self, TcpOptions options, LocalPool pool, PeerPools peerPools, Link link) {
+            PeerAddress address,
+            Hello self,
+            TcpOptions options,
+            LocalPool pool,
+            PeerPools peerPools,
+            Counters counters,
+            Link link) {
         this.address = address;
         this.self = self;
         this.options = options;
@@ -55,10 +60,9 @@ final class PeerConnection implements Closeable {
         this.window = pool.newWindow();
         this.link = link;
         this.frames = new FrameChannel(link);
-    }
-
-    private static ByteBuffer header() {
-        return ByteBuffer.allocateDirect(HEADER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        this.blocks = new PayloadFrames(link, frames, FrameType.BLOCK, options.peerTimeout());
+        this.slices = new PayloadFrames(link, frames, FrameType.SLICE, options.peerTimeout());
+        this.counters = counters;
     }
 
     /// Whether it was opened before, and may have gone stale since.
@@ -214,59 +218,37 @@ final class PeerConnection implements Closeable {
     private void receive(String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
             throws IOException {
         BlockChecksum checksum = new BlockChecksum(address.engineId(), handle);
-        ByteBuffer current = header.clear();
-        ByteBuffer next = nextHeader.clear();
+        blocks.begin();
         for (int i = 0; i < indexes.length; i++) {
-            readBlockHeader(current);
-            ByteBuffer payload = window.fill(localBlocks[i]);
+            ByteBuffer header = blocks.next();
+            ByteBuffer payload = window.fill(localBlocks[i], 0, pool.blockBytes());
             int expectedTokens = Math.min(pool.blockTokens(), numTokens - indexes[i] * pool.blockTokens());
-            int expectedCrc = checkBlockHeader(current.flip(), epoch, indexes[i], expectedTokens, payload.remaining());
-            // The header of the next block usually lies behind this one's bytes: one call fetches both.
-            boolean last = i == indexes.length - 1;
-            link.readSteadily(
-                    last ? new ByteBuffer[] {payload} : new ByteBuffer[] {payload, next.clear()},
-                    options.peerTimeout());
+            int expectedCrc = checkBlockHeader(header, epoch, indexes[i], expectedTokens, payload.remaining());
+            blocks.payload(payload, i == indexes.length - 1);
             boolean intact = checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc;
-            window.filled(localBlocks[i]);
+            window.filled(localBlocks[i], 0, pool.blockBytes());
             sink.block(indexes[i], intact);
-            ByteBuffer read = next;
-            next = current;
-            current = read;
         }
     }
 
-    /// Completes a header that may have been read in part; an ERROR in its place is thrown.
-    private void readBlockHeader(ByteBuffer buffer) throws IOException {
-        if (buffer.position() < Limits.FRAME_HEADER_BYTES) {
-            readUpTo(buffer, Limits.FRAME_HEADER_BYTES);
-        }
-        int bodyBytes = buffer.getInt(0);
-        FrameType type = FrameChannel.checkedType(buffer.getInt(Integer.BYTES), bodyBytes);
-        switch (type) {
-            case BLOCK -> readUpTo(buffer, HEADER_BYTES);
-            case ERROR -> throw frames.readError(buffer.flip(), options.peerTimeout());
-            default -> throw new ProtocolException(type + " where a BLOCK was due");
-        }
-    }
-
-    private void readUpTo(ByteBuffer buffer, int position) throws IOException {
-        link.readSteadily(new ByteBuffer[] {buffer.limit(position)}, options.peerTimeout());
-        buffer.limit(HEADER_BYTES);
+    /// Takes blocks of a prompt into the pool as the prefiller computes them.
+    ///
+    /// @param push what is wanted
+    /// @param localBlocks for each block wanted, the block of the pool to fill
+    /// @param firstToken told of the prefiller's first token, perhaps long before this returns
+    void take(Push push, int[] localBlocks, BlockSink sink, IntConsumer firstToken) throws IOException {
+        push.ask(frames, options.peerTimeout());
+        new PushReceiver(address.engineId(), slices, pool, window, counters)
+                .receive(push, localBlocks, sink, firstToken);
     }
 
     private static int checkBlockHeader(ByteBuffer buffer, long epoch, int index, int tokens, int bytes)
             throws ProtocolException {
-        int bodyBytes = buffer.getInt();
-        buffer.getInt(); // the type, checked
         long gotEpoch = buffer.getLong();
         int gotIndex = buffer.getInt();
         int gotTokens = buffer.getInt();
         int gotBytes = buffer.getInt();
-        if (bodyBytes != Limits.BLOCK_BODY_BYTES
-                || gotEpoch != epoch
-                || gotIndex != index
-                || gotTokens != tokens
-                || gotBytes != bytes) {
+        if (gotEpoch != epoch || gotIndex != index || gotTokens != tokens || gotBytes != bytes) {
             throw new ProtocolException(
                     "wrong block header: epoch %x, block %d, %d tokens, %d bytes; due: epoch %x, block %d, %d tokens, %d bytes"
                             .formatted(gotEpoch, gotIndex, gotTokens, gotBytes, epoch, index, tokens, bytes));

@@ -8,7 +8,6 @@ import java.io.IOException;
 import java.net.ProtocolException;
 import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.channels.AsynchronousCloseException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -34,14 +33,14 @@ final class ServedConnection implements WireServer.Connection {
     private final LocalPool pool;
     private final LocalPool.Window window;
     private final KvLeases leases;
+    private final PushedPrompts prompts;
+    private final PushSender pushes;
     private final LeaseHolders holders;
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
     private boolean lends;
-    private final ByteBuffer blockHeader = ByteBuffer.allocateDirect(
-                    Limits.FRAME_HEADER_BYTES + Limits.BLOCK_BODY_BYTES)
-            .order(ByteOrder.LITTLE_ENDIAN);
+    private final ByteBuffer blockHeader = PayloadFrames.header(FrameType.BLOCK);
     private String decoder = ""; // known once hands are shaken
 
     ServedConnection(
@@ -49,6 +48,7 @@ final class ServedConnection implements WireServer.Connection {
             Hello self,
             LocalPool pool,
             KvLeases leases,
+            PushedPrompts prompts,
             LeaseHolders holders,
             TcpOptions options,
             Counters counters) {
@@ -58,6 +58,8 @@ final class ServedConnection implements WireServer.Connection {
         this.pool = pool;
         this.window = pool.newWindow();
         this.leases = leases;
+        this.prompts = prompts;
+        this.pushes = new PushSender(link, self.engineId(), pool, window, prompts, options, counters);
         this.holders = holders;
         this.options = options;
         this.counters = counters;
@@ -116,10 +118,11 @@ final class ServedConnection implements WireServer.Connection {
             switch (type) {
                 case PULL -> pull();
                 case LEND -> lend();
+                case PUSH -> push();
                 case RELEASE -> {
                     String handle = frames.readString(Limits.MAX_ID_BYTES);
                     frames.expectEnd();
-                    leases.release(handle);
+                    prompts.release(handle);
                     frames.begin(FrameType.OK);
                     frames.send(FRAME_TIMEOUT);
                 }
@@ -129,7 +132,7 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
@@ -152,7 +155,7 @@ final class ServedConnection implements WireServer.Connection {
         List<String> lost = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             String handle = frames.readString(Limits.MAX_ID_BYTES);
-            if (leases.renew(handle)) {
+            if (prompts.renew(handle)) {
                 holders.asked(decoder, handle);
             } else {
                 lost.add(handle);
@@ -200,6 +203,12 @@ final class ServedConnection implements WireServer.Connection {
             }
         }
         return Optional.of(new Wanted(lease.get(), epoch, indexes));
+    }
+
+    private void push() throws IOException {
+        Push push = Push.read(frames);
+        holders.asked(decoder, push.transferId());
+        pushes.push(push, this::refuse);
     }
 
     private void pull() throws IOException {
@@ -304,7 +313,7 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     private void sendBlock(KvLease lease, long epoch, int index, BlockChecksum checksum) throws IOException {
-        ByteBuffer payload = window.read(lease.blockId(index));
+        ByteBuffer payload = window.read(lease.blockId(index), 0, pool.blockBytes());
         int bytes = payload.remaining();
         int tokens = Math.min(pool.blockTokens(), lease.numTokens() - index * pool.blockTokens());
         FrameChannel.putHeader(blockHeader.clear(), FrameType.BLOCK, Limits.BLOCK_BODY_BYTES)

@@ -37,6 +37,7 @@ public final class TcpConnector implements KvConnector {
     private final LocalPool pool;
     private final Counters counters = new Counters();
     private final KvLeases leases;
+    private final PushedPrompts pushed;
     private final TcpWorker worker;
     private final TcpScheduler scheduler;
     private final Optional<Transport.Listener> server;
@@ -53,20 +54,24 @@ public final class TcpConnector implements KvConnector {
             Consumer<KvEvent> sink) {
         this.config = config;
         this.pool = pool;
-        this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, sink);
-        this.worker = new TcpWorker(self, options, pool, leases, counters, transport, timer, sink);
-        LeaseHolders holders = new LeaseHolders(leases, timer);
+        this.leases = new KvLeases(options.leaseDuration(), options.leaseExtension(), System::nanoTime, event -> {
+            leaseEnded(event);
+            sink.accept(event);
+        });
+        this.pushed = new PushedPrompts(spec, leases);
+        this.worker = new TcpWorker(self, options, pool, leases, pushed, counters, transport, timer, sink);
+        LeaseHolders holders = new LeaseHolders(pushed, timer);
         this.server = config.role() == KvRole.KV_CONSUMER
                 ? Optional.empty()
                 : Optional.of(transport.listen(
                         config.ip(),
                         config.port(),
                         options.maxConnections(),
-                        wire -> new ServedConnection(wire, self, pool, leases, holders, options, counters)));
+                        wire -> new ServedConnection(wire, self, pool, leases, pushed, holders, options, counters)));
         int port = server.map(Transport.Listener::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
         this.scheduler =
-                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, worker, expiry::schedule);
+                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, pushed, worker, expiry::schedule);
         this.timer.setRemoveOnCancelPolicy(true);
     }
 
@@ -124,6 +129,10 @@ public final class TcpConnector implements KvConnector {
     public static boolean sharesMemory(KvTransferConfig config) {
         return config.role() != KvRole.KV_CONSUMER
                 && TcpOptions.from(config.extra()).sharedMemory();
+    }
+
+    private void leaseEnded(KvEvent event) {
+        pushed.take(event);
     }
 
     private static void checkLengths(Hello self) {
@@ -188,6 +197,14 @@ public final class TcpConnector implements KvConnector {
     @Override
     public void addTo(Metrics metrics) {
         counters.addTo(metrics);
+        metrics.counter(
+                "baton:kv_pushed_transfers",
+                "Loads that took a prompt while its prefiller computed it, and ended well.",
+                counters.pushedTransfers::sum);
+        metrics.counter(
+                "baton:kv_bytes_before_first_token",
+                "Bytes of blocks that arrived before the prefill of their prompt had ended.",
+                counters.bytesBeforeFirstToken::sum);
     }
 
     @Override
@@ -201,6 +218,7 @@ public final class TcpConnector implements KvConnector {
     public void close() {
         timer.shutdownNow();
         worker.close();
+        pushed.close();
         server.ifPresent(Transport.Listener::close);
         leases.expireAll();
         pool.close();

@@ -18,6 +18,8 @@ import java.util.Set;
 /// @param connectTimeout `kv_connect_timeout`: bound on opening a connection
 /// @param peerTimeout `kv_peer_timeout`: how long a peer that owes an answer or bytes may be silent
 /// @param sendTimeout `kv_send_timeout`: how long a decoder may take no bytes before its connection is closed
+/// @param pushArrivalTimeout `kv_push_arrival_timeout`: how long a decoder that came first waits for the
+///     prefill leg
 /// @param idleTimeout `kv_idle_timeout`: how long a connection stays open unused
 /// @param connectionsPerPeer `kv_connections_per_peer`: loads at a time from one prefiller
 /// @param maxConnections `kv_max_connections`: connections accepted at a time
@@ -33,6 +35,7 @@ record TcpOptions(
         Duration connectTimeout,
         Duration peerTimeout,
         Duration sendTimeout,
+        Duration pushArrivalTimeout,
         Duration idleTimeout,
         int connectionsPerPeer,
         int maxConnections,
@@ -48,6 +51,7 @@ record TcpOptions(
     private static final String CONNECT_TIMEOUT = "kv_connect_timeout";
     private static final String PEER_TIMEOUT = "kv_peer_timeout";
     private static final String SEND_TIMEOUT = "kv_send_timeout";
+    private static final String PUSH_ARRIVAL_TIMEOUT = "kv_push_arrival_timeout";
     private static final String IDLE_TIMEOUT = "kv_idle_timeout";
     private static final String CONNECTIONS_PER_PEER = "kv_connections_per_peer";
     private static final String MAX_CONNECTIONS = "kv_max_connections";
@@ -62,6 +66,7 @@ record TcpOptions(
             CONNECT_TIMEOUT,
             PEER_TIMEOUT,
             SEND_TIMEOUT,
+            PUSH_ARRIVAL_TIMEOUT,
             IDLE_TIMEOUT,
             CONNECTIONS_PER_PEER,
             MAX_CONNECTIONS,
@@ -91,6 +96,7 @@ record TcpOptions(
                 extra.seconds(CONNECT_TIMEOUT, Duration.ofSeconds(1)),
                 extra.seconds(PEER_TIMEOUT, Duration.ofSeconds(1)),
                 extra.seconds(SEND_TIMEOUT, Duration.ofSeconds(10)),
+                extra.seconds(PUSH_ARRIVAL_TIMEOUT, Duration.ofSeconds(10)),
                 extra.seconds(IDLE_TIMEOUT, Duration.ofSeconds(120)),
                 (int) extra.count(CONNECTIONS_PER_PEER, 1, MAX_COUNT, 4),
                 (int) extra.count(MAX_CONNECTIONS, 1, MAX_COUNT, 256),

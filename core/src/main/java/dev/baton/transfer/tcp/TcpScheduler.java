@@ -18,6 +18,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -45,6 +46,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     private final String ip;
     private final int port;
     private final KvLeases leases;
+    private final PushedPrompts pushed;
     private final TcpWorker worker;
     private final Runnable onLease;
     private final Map<String, Entry> entries = new HashMap<>();
@@ -58,6 +60,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             String ip,
             int port,
             KvLeases leases,
+            PushedPrompts pushed,
             TcpWorker worker,
             Runnable onLease) {
         this.self = self;
@@ -66,18 +69,20 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         this.ip = ip;
         this.port = port;
         this.leases = leases;
+        this.pushed = pushed;
         this.worker = worker;
         this.onLease = onLease;
     }
 
     @Override
     public int numNewMatchedTokens(KvRequest request, int numComputedTokens) {
+        beginPush(request);
         if (!request.params().doRemotePrefill() || reached(request) != Progress.WATCHED) {
             return 0;
         }
         RemotePrefill source;
         try {
-            source = RemotePrefill.of(request.params());
+            source = read(request);
         } catch (IllegalArgumentException e) {
             LOG.warn(NOT_USED, request.requestId(), e.getMessage());
             return 0;
@@ -91,6 +96,24 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             worker.watch(source);
         }
         return Math.max(0, request.numTokens() - numComputedTokens);
+    }
+
+    /// A prompt that its decoder may ask for from now on, before it is computed.
+    private void beginPush(KvRequest request) {
+        if (request.params().doRemoteDecode() && role != KvRole.KV_CONSUMER) {
+            Object id = request.params().fields().get(RemotePrefill.TRANSFER_ID);
+            if (id instanceof String transferId && PushedPrompts.isTransferId(transferId)) {
+                pushed.begin(transferId, request);
+            } else if (id != null) {
+                LOG.warn("request {}: not pushed: its transfer_id is no text that can be one", request.requestId());
+            }
+        }
+    }
+
+    private static RemotePrefill read(KvRequest request) {
+        return RemotePrefill.isUnderWay(request.params())
+                ? RemotePrefill.underWay(request.params(), request.numTokens())
+                : RemotePrefill.of(request.params());
     }
 
     private Progress reached(KvRequest request) {
@@ -114,7 +137,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
                 return Optional.of("remote_num_tokens is %d, but the prompt has %d tokens here"
                         .formatted(source.numTokens(), promptTokens));
             }
-            if (source.blockIds().size() < spec.blocksFor(source.numTokens())) {
+            if (!source.isUnderWay() && source.blockIds().size() < spec.blocksFor(source.numTokens())) {
                 return Optional.of("remote_block_ids has %d blocks, remote_num_tokens is %d, block_size %d"
                         .formatted(source.blockIds().size(), source.numTokens(), spec.blockTokens()));
             }
@@ -124,6 +147,8 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
 
     @Override
     public void updateStateAfterAlloc(KvRequest request, int[] blockIds, int numComputedTokens, int numExternalTokens) {
+        pushed.of(request.requestId())
+                .ifPresent(prompt -> prompt.computing(blockIds, numComputedTokens, numComputedTokens));
         Optional<RemotePrefill> named = reached(request) == Progress.WATCHED ? source(request) : Optional.empty();
         if (named.isEmpty()) {
             return;
@@ -132,7 +157,10 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         String requestId = request.requestId();
         int first = MissingBlocks.first(spec, request, numComputedTokens);
         int end = numExternalTokens == 0 ? first : spec.blocksFor(numComputedTokens + numExternalTokens);
-        if (end > blockIds.length || (end > first && end > source.blockIds().size())) {
+        if (end > blockIds.length
+                || (end > first
+                        && !source.isUnderWay()
+                        && end > source.blockIds().size())) {
             throw new TransferException("request %s: %d blocks needed, %d allocated, %d on the prefiller"
                     .formatted(
                             requestId, end, blockIds.length, source.blockIds().size()));
@@ -142,7 +170,13 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         }
         entries.put(requestId, new Entry(source, Progress.DECIDED));
         decided.add(new TcpLoad(
-                requestId, source, first, Arrays.copyOfRange(blockIds, first, end), numExternalTokens, worker));
+                requestId,
+                source,
+                first,
+                Arrays.copyOfRange(blockIds, first, end),
+                numExternalTokens,
+                request.tokenIds(),
+                worker));
     }
 
     /// Where the request's blocks lie, if it says so in a way that can be understood.
@@ -155,7 +189,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             return Optional.empty();
         }
         try {
-            return Optional.of(RemotePrefill.of(request.params()));
+            return Optional.of(read(request));
         } catch (IllegalArgumentException e) {
             return Optional.empty(); // said in numNewMatchedTokens
         }
@@ -176,9 +210,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
     public KvHold requestFinished(KvFinished finished) {
         KvRequest request = finished.request();
         if (request.params().doRemoteDecode()) {
-            return finished.completed() && role != KvRole.KV_CONSUMER
-                    ? hold(request.requestId(), finished.blockIds(), finished.numComputedTokens())
-                    : new KvHold.FreeNow();
+            return finishPrefill(finished);
         }
         Optional<RemotePrefill> source = source(request);
         Entry reached = entries.remove(request.requestId());
@@ -189,6 +221,56 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
             worker.release(source.get());
         }
         return new KvHold.FreeNow();
+    }
+
+    @Override
+    public boolean pushes() {
+        return !pushed.isEmpty();
+    }
+
+    @Override
+    public void computing(KvRequest request, int[] blockIds, int numComputedTokens, int endTokens) {
+        pushed.of(request.requestId()).ifPresent(prompt -> prompt.computing(blockIds, numComputedTokens, endTokens));
+    }
+
+    @Override
+    public void layerComputed(int layer) {
+        pushed.layerComputed(layer);
+    }
+
+    @Override
+    public void preempted(KvRequest request) {
+        pushed.of(request.requestId()).ifPresent(PushedPrompt::preempted);
+    }
+
+    private KvHold finishPrefill(KvFinished finished) {
+        KvRequest request = finished.request();
+        beginPush(request);
+        Optional<PushedPrompt> push = pushed.of(request.requestId());
+        boolean useless = !finished.completed()
+                || role == KvRole.KV_CONSUMER
+                || push.map(PushedPrompt::isUnwanted).orElse(false);
+        KvHold hold = useless
+                ? new KvHold.FreeNow()
+                : hold(request.requestId(), finished.blockIds(), finished.numComputedTokens());
+        if (push.isPresent()) {
+            if (hold instanceof KvHold.UnderLease && finished.numComputedTokens() >= request.numTokens()) {
+                pushComputed(push.get(), finished);
+            } else {
+                pushed.end(request.requestId(), "its prefill did not end with blocks for a decoder");
+            }
+        }
+        return hold;
+    }
+
+    private void pushComputed(PushedPrompt prompt, KvFinished finished) {
+        int numTokens = finished.request().numTokens();
+        OptionalInt token =
+                finished.numTokens() > numTokens ? OptionalInt.of(finished.tokenIds()[numTokens]) : OptionalInt.empty();
+        KvLease lease = leases.of(prompt.requestId()).orElse(null);
+        if (lease != null && !prompt.held(lease, finished.blockIds(), token)) {
+            leases.release(lease.handle());
+        }
     }
 
     private KvHold hold(String requestId, int[] blockIds, int numComputedTokens) {
@@ -215,6 +297,7 @@ final class TcpScheduler implements KvConnector.SchedulerSide {
         List<Integer> ids = Arrays.stream(held).boxed().toList();
         return new KvHold.UnderLease(
                 new RemotePrefill(self.engineId(), lease.get().handle(), ids, ip, port, 1, numComputedTokens)
-                        .toParams());
+                        .toParams()
+                        .with(RemotePrefill.PUSHES, true));
     }
 }

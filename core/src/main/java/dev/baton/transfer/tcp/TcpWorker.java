@@ -46,6 +46,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private final TcpOptions options;
     private final long blockBytes;
     private final KvLeases leases;
+    private final PushedPrompts pushed;
     private final Counters counters;
     private final Consumer<KvEvent> sink;
     private final Peer.Dialler dialler;
@@ -68,6 +69,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             TcpOptions options,
             LocalPool pool,
             KvLeases leases,
+            PushedPrompts pushed,
             Counters counters,
             Transport transport,
             ScheduledThreadPoolExecutor timer,
@@ -76,11 +78,12 @@ final class TcpWorker implements KvConnector.WorkerSide {
         this.options = options;
         this.blockBytes = pool.blockBytes();
         this.leases = leases;
+        this.pushed = pushed;
         this.counters = counters;
         this.sink = sink;
         this.timer = timer;
         PeerPools pools = new PeerPools(pool);
-        this.dialler = address -> new PeerConnection(address, self, options, pool, pools, transport.dial());
+        this.dialler = address -> new PeerConnection(address, self, options, pool, pools, counters, transport.dial());
     }
 
     void startLoad(TcpLoad load) {
@@ -88,16 +91,22 @@ final class TcpWorker implements KvConnector.WorkerSide {
             release(load.source());
             return;
         }
-        BlockLoad begun = new BlockLoad(load, blockBytes, counters, epochs);
+        BlockLoad begun = new BlockLoad(load, blockBytes, counters, epochs, sink);
         if (loads.putIfAbsent(load.requestId(), begun) != null) {
             throw new TransferException("request %s is loading already".formatted(load.requestId()));
         }
+        boolean underWay = load.source().isUnderWay();
         Optional<Peer> peer = peer(load.source(), it -> {
             it.watch(load.source().requestId());
-            it.enqueue(begun);
+            if (!underWay) {
+                it.enqueue(begun);
+            }
         });
         if (peer.isEmpty()) {
             report(begun, Optional.of("more than %d prefillers at a time".formatted(Limits.MAX_PEERS)));
+        } else if (underWay) {
+            // It waits for its prefill, and others must not wait with it.
+            execute(() -> run(peer.get(), begun), () -> end(peer.get(), begun, Optional.of(CLOSED)));
         } else if (closed) {
             begun.cancel(CLOSED);
             if (peer.get().remove(begun)) {
@@ -128,7 +137,10 @@ final class TcpWorker implements KvConnector.WorkerSide {
     public void release(KvTransferParams params) {
         if (params.doRemotePrefill()) {
             try {
-                release(RemotePrefill.of(params));
+                release(
+                        RemotePrefill.isUnderWay(params)
+                                ? RemotePrefill.underWay(params, 1) // however long it is
+                                : RemotePrefill.of(params));
             } catch (IllegalArgumentException e) {
                 LOG.warn("kv_transfer_params not used: {}", e.getMessage());
             }
@@ -137,7 +149,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
 
     void release(RemotePrefill source) {
         if (source.engineId().equals(self.engineId())) {
-            leases.release(source.requestId());
+            pushed.release(source.requestId());
             return;
         }
         Optional<String> problem = problem(source);
@@ -248,16 +260,22 @@ final class TcpWorker implements KvConnector.WorkerSide {
 
     private void runLoads(Peer peer) {
         for (Optional<BlockLoad> next = peer.next(); next.isPresent(); next = peer.next()) {
-            BlockLoad load = next.get();
-            Optional<String> failure;
-            try {
-                failure = load.run(peer);
-            } catch (RuntimeException | OutOfMemoryError e) {
-                LOG.error("load of {} failed", load.requestId(), e);
-                failure = Optional.of("internal error: " + e);
-            }
-            end(peer, load, failure);
+            run(peer, next.get());
         }
+    }
+
+    private void run(Peer peer, BlockLoad load) {
+        if (closed) {
+            load.cancel(CLOSED);
+        }
+        Optional<String> failure;
+        try {
+            failure = load.run(peer);
+        } catch (RuntimeException | OutOfMemoryError e) {
+            LOG.error("load of {} failed", load.requestId(), e);
+            failure = Optional.of("internal error: " + e);
+        }
+        end(peer, load, failure);
     }
 
     /// Reports first, then lets the prefiller know: nothing writes into the blocks any more.
@@ -275,6 +293,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
             sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
         } else {
             counters.loaded(load.elapsedNanos(), load.numBytes(), load.numBlocks());
+            counters.pushedTransfers.add(load.source().isUnderWay() ? 1 : 0);
             sink.accept(new KvEvent.KvArrived(load.requestId(), load.numTokens(), load.numBytes()));
         }
     }

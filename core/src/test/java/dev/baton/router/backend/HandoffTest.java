@@ -89,4 +89,30 @@ class HandoffTest {
         assertThat(found).isEmpty();
         assertThat(handoff.decodeMembers(REQUEST, found)).isEmpty();
     }
+
+    @Test
+    void batonPushesWhereAnAnswerHasSaidWhereThePrefillerListens() {
+        EngineInfo prefiller = EngineInfo.of(new EngineAddress("p", 8100), EngineRole.PREFILLER);
+        EngineInfo decoder = EngineInfo.of(new EngineAddress("d", 8200), EngineRole.DECODER);
+        Baton baton = new Baton();
+        assertThat(handoff(baton).order()).isEqualTo(Handoff.Order.PREFILL_FIRST);
+        assertThat(baton.push(prefiller, decoder, "id")).isEmpty();
+        ObjectNode found = json("{'remote_engine_id':'e','remote_host':'h','remote_port':77,'tp_size':1}");
+        assertThat(baton.endpoint(found)).as("of a connector that cannot push").isEmpty();
+        EngineInfo known = prefiller.withEndpoint(
+                baton.endpoint(found.put("remote_pushes", true)).orElseThrow());
+        Handoff push = baton.push(known, decoder, "id").orElseThrow();
+        assertThat(push.order()).isEqualTo(Handoff.Order.CONCURRENT);
+        String transfer = push.prefillBody(REQUEST, false)
+                .at("/kv_transfer_params/transfer_id")
+                .asString("");
+        assertThat(transfer).startsWith("xfer-");
+        assertThat(push.decodeMembers(REQUEST, Optional.empty()).path("kv_transfer_params"))
+                .isEqualTo(json("{'do_remote_decode':false,'do_remote_prefill':true,'remote_engine_id':'e',"
+                        + "'remote_host':'h','remote_port':77,'tp_size':1,'pp_size':1,'remote_request_id':'id',"
+                        + "'transfer_id':'" + transfer + "'}"));
+        // What the prefiller has made is there for another decoder, which fetches it.
+        ObjectNode answer = json("{'kv_transfer_params':{'remote_block_ids':[[1]]}}");
+        assertThat(push.decodeMembers(REQUEST, push.found(answer))).isEqualTo(answer);
+    }
 }

@@ -71,14 +71,14 @@ final class FakeDevice implements DeviceBlocks {
             }
 
             @Override
-            public void read(int block) {
-                segment.copyFrom(block(block));
+            public void read(int block, long offset, long bytes) {
+                MemorySegment.copy(block(block), offset, segment, offset, bytes);
             }
 
             @Override
-            public void write(int block) {
+            public void write(int block, long offset, long bytes) {
                 writes.incrementAndGet();
-                block(block).copyFrom(segment);
+                MemorySegment.copy(segment, offset, block(block), offset, bytes);
             }
 
             private MemorySegment block(int block) {

@@ -24,6 +24,7 @@ class TcpOptionsTest {
                         Duration.ofSeconds(1),
                         Duration.ofSeconds(1),
                         Duration.ofSeconds(10),
+                        Duration.ofSeconds(10),
                         Duration.ofSeconds(120),
                         4,
                         256,

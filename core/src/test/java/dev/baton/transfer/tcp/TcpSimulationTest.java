@@ -4,13 +4,18 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.KvFailed;
+import dev.baton.transfer.KvFinished;
+import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.RemotePrefill;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.PushParams;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.lang.management.OperatingSystemMXBean;
@@ -59,7 +64,16 @@ class TcpSimulationTest {
     private static final int LOADS_A_RESTART = 400;
     private static final byte UNTOUCHED = 0x5A;
     private static final Map<String, Object> SETTINGS = Map.of(
-            "kv_lease_duration", 0.5, "kv_lease_extension", 0.5, "kv_heartbeat_interval", 0.1, "kv_peer_timeout", 5);
+            "kv_lease_duration",
+            0.5,
+            "kv_lease_extension",
+            0.5,
+            "kv_heartbeat_interval",
+            0.1,
+            "kv_peer_timeout",
+            5,
+            "kv_push_arrival_timeout",
+            1);
 
     private final long seed;
     private final Map<String, Object> settings = new HashMap<>(SETTINGS);
@@ -150,12 +164,14 @@ class TcpSimulationTest {
 
     /// One life of the prefiller.
     private final class Prefiller {
+        final String engineId;
         final TestInstance instance;
         final Events leases;
         boolean closed; // guarded by prefillerLock
 
         Prefiller(int life) {
-            instance = instance(KvRole.KV_PRODUCER, "prefiller-" + life, 1);
+            engineId = "prefiller-" + life;
+            instance = instance(KvRole.KV_PRODUCER, engineId, 1);
             leases = new Events(instance);
         }
     }
@@ -195,8 +211,9 @@ class TcpSimulationTest {
         int cached = random.nextInt(4) == 0 ? random.nextInt(count) : 0;
         int[] mine = Arrays.copyOf(blocks, count);
         byte[][] held = new byte[count][];
+        boolean pushed = random.nextBoolean();
+        KvTransferParams params;
         Prefiller source;
-        RemotePrefill params;
         prefillerLock.readLock().lock();
         try {
             source = prefiller;
@@ -206,14 +223,24 @@ class TcpSimulationTest {
                 source.instance.pool.block(mine[i]).copyFrom(java.lang.foreign.MemorySegment.ofArray(noise));
                 held[i] = noise;
             }
-            synchronized (source) {
-                params = source.instance.hold(id, mine, tokens);
+            if (pushed) {
+                params = PushParams.decode("x-" + id, source.engineId, PushParams.port(source.instance.connector));
+            } else {
+                synchronized (source) {
+                    params = source.instance.hold(id, mine, tokens).toParams();
+                }
             }
         } finally {
             prefillerLock.readLock().unlock();
         }
+        boolean prefillFirst = random.nextBoolean();
+        boolean leased = !pushed || (prefillFirst && prefill(random, source, id, mine, tokens));
+        KvRequest decode = new KvRequest(id, id, new int[tokens], params);
         synchronized (decoder) { // in place of the engine's one thread
-            decoder.load(id, params, mine, cached * BLOCK_TOKENS);
+            decoder.load(decode, mine, cached * BLOCK_TOKENS);
+        }
+        if (pushed && !prefillFirst) {
+            leased = prefill(random, source, id, mine, tokens);
         }
         if (faulty && random.nextInt(20) == 0) {
             decoder.worker().cancelLoad(id);
@@ -222,6 +249,10 @@ class TcpSimulationTest {
             source.instance.worker().dropLease(id);
         }
         KvEvent event = loads.await(id);
+        if (event instanceof KvEvent.KvFirstToken(String _, int token)) {
+            assertThat(token).as("first token of %s", id).isEqualTo(firstToken(id));
+            event = loads.await(id);
+        }
         switch (event) {
             case KvArrived(String _, int arrivedTokens, long _) -> {
                 arrived.incrementAndGet();
@@ -236,14 +267,16 @@ class TcpSimulationTest {
             default -> throw new AssertionError(event);
         }
         synchronized (decoder) {
-            decoder.finished(id, params, mine, tokens, true);
+            decoder.finished(decode, mine, tokens, true);
         }
         // Nothing writes into the blocks any more, and no block beside them was touched.
         for (int block : blocks) {
             decoder.pool.block(block).fill(UNTOUCHED);
         }
-        KvEvent end = source.leases.await(id);
-        assertThat(end).isInstanceOfAny(KvEvent.LeaseReleased.class, KvEvent.LeaseExpired.class);
+        if (leased) {
+            KvEvent end = source.leases.await(id);
+            assertThat(end).isInstanceOfAny(KvEvent.LeaseReleased.class, KvEvent.LeaseExpired.class);
+        }
         prefillerLock.readLock().lock();
         try {
             if (!source.closed) {
@@ -261,6 +294,50 @@ class TcpSimulationTest {
         }
         loads.forget(id);
         source.leases.forget(id);
+    }
+
+    private static int firstToken(String id) {
+        return id.hashCode() & 0xffff;
+    }
+
+    /// Computes a prompt on the prefiller, chunk by chunk and layer by layer, as its engine would.
+    ///
+    /// @return whether its blocks are held
+    private boolean prefill(Random random, Prefiller source, String id, int[] blocks, int tokens) {
+        KvRequest request = new KvRequest(id, id, new int[tokens], PushParams.prefill("x-" + id));
+        prefillerLock.readLock().lock();
+        try {
+            if (source.closed) {
+                return false;
+            }
+            KvConnector.SchedulerSide scheduler = source.instance.scheduler();
+            synchronized (source) {
+                assertThat(scheduler.numNewMatchedTokens(request, 0)).isZero();
+                scheduler.updateStateAfterAlloc(request, blocks, 0, 0);
+            }
+            for (int from = 0, end; from < tokens; from = end) {
+                end = Math.min(tokens, from + 1 + random.nextInt(tokens));
+                synchronized (source) {
+                    scheduler.computing(request, blocks, from, end);
+                }
+                for (int layer = 0; layer < TestInstance.LAYERS; layer++) {
+                    synchronized (source) {
+                        scheduler.layerComputed(layer);
+                    }
+                    Thread.onSpinWait();
+                }
+            }
+            int[] tokenIds = new int[tokens + 1];
+            tokenIds[tokens] = firstToken(id);
+            boolean completed = random.nextInt(30) > 0;
+            synchronized (source) {
+                return scheduler.requestFinished(
+                                new KvFinished(request, tokenIds, tokens + 1, blocks, tokens, completed))
+                        instanceof KvHold.UnderLease;
+            }
+        } finally {
+            prefillerLock.readLock().unlock();
+        }
     }
 
     private void workAll(boolean faulty) throws InterruptedException, ExecutionException {

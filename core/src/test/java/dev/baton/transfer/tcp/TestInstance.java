@@ -177,8 +177,13 @@ final class TestInstance extends ConnectorInstance {
 
     /// Decides on a load and starts it.
     void load(String requestId, RemotePrefill source, int[] blockIds, int numComputedTokens) {
-        int matched = matched(requestId, source, source.numTokens(), numComputedTokens);
-        allocated(requestId, source, blockIds, numComputedTokens, matched);
+        load(request(requestId, source.toParams(), source.numTokens()), blockIds, numComputedTokens);
+    }
+
+    /// The same for a request of any kind.
+    void load(KvRequest request, int[] blockIds, int numComputedTokens) {
+        int matched = scheduler().numNewMatchedTokens(request, numComputedTokens);
+        scheduler().updateStateAfterAlloc(request, blockIds, numComputedTokens, matched);
         List<KvLoad> loads = scheduler().takeLoads();
         assertThat(loads).hasSize(1);
         loads.forEach(KvLoad::start);

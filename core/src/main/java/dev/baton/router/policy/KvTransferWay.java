@@ -1,0 +1,33 @@
+package dev.baton.router.policy;
+
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/// How a prompt's KV cache comes to its decoder, where a fleet can do it in two ways.
+public enum KvTransferWay {
+    /// Whichever is expected to be better for the request, by what was measured.
+    AUTO,
+    /// The decoder fetches it once the prefill has ended.
+    PULL,
+    /// Both legs go out at once, and the decoder takes it while it is computed.
+    PUSH;
+
+    /// The way in lower case, as it stands in flags.
+    public String word() {
+        return name().toLowerCase(Locale.ROOT);
+    }
+
+    /// The way of this word, in any case.
+    public static Optional<KvTransferWay> of(String word) {
+        return Arrays.stream(values())
+                .filter(way -> way.word().equals(word.toLowerCase(Locale.ROOT)))
+                .findFirst();
+    }
+
+    /// All words, for messages: `'auto', 'pull', ...`.
+    public static String words() {
+        return Arrays.stream(values()).map(way -> "'" + way.word() + "'").collect(Collectors.joining(", "));
+    }
+}

@@ -1,0 +1,100 @@
+package dev.baton.router.policy;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/// Chooses between pull and push for each hand-off, by what both have cost so far between the two engines.
+///
+/// What is compared is the time from the prefiller's answer to the client's first bytes: all that a pull adds
+/// to the prefill, and what is left of it for a push. Both are learned as a line over the length of the prompt,
+/// so that they hold the link's rate and the decoder's first step without naming them, and so is the time of
+/// the prefill. A push keeps blocks and a place at the decoder as long as the prefill takes: it is chosen only
+/// where it saves more than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. So short prompts and fast
+/// links keep pull. As long as one of the two is unknown both are taken in turn, and later the other one now
+/// and then, so that a link that changes is noticed.
+///
+/// Thread-safe.
+public final class PushChoice {
+    /// What a push has to save at least.
+    static final double LEAST_GAIN_MILLIS = 2;
+    /// The same as a share of the prefill.
+    static final double LEAST_GAIN = 0.02;
+
+    private static final double KEEP = 0.97; // some thirty measurements
+    private static final int ENOUGH = 6;
+    private static final int TRY_OTHER = 32;
+    private static final int MOST_PAIRS = 4_096;
+    private static final double TERM_TOKENS = 1_000;
+
+    private final KvTransferWay way;
+    private final Map<String, Pair> pairs = new LinkedHashMap<>(16, 0.75f, true) {
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<String, Pair> eldest) {
+            return size() > MOST_PAIRS;
+        }
+    }; // guarded by this
+
+    /// What is known of two engines.
+    private static final class Pair {
+        final CostFit prefillMillis = line();
+        final CostFit pullMillis = line();
+        final CostFit pushMillis = line();
+        long decisions;
+
+        private static CostFit line() {
+            return new CostFit(KEEP, new double[] {0, 0});
+        }
+    }
+
+    /// @param way [KvTransferWay#AUTO], or the one that is always taken
+    public PushChoice(KvTransferWay way) {
+        this.way = way;
+    }
+
+    /// Whether the next hand-off is to be a push.
+    ///
+    /// @param engines names the two
+    /// @param promptTokens as far as known
+    public synchronized boolean pushes(String engines, int promptTokens) {
+        return switch (way) {
+            case PULL -> false;
+            case PUSH -> true;
+            case AUTO -> {
+                Pair pair = pairs.computeIfAbsent(engines, _ -> new Pair());
+                long decision = pair.decisions++;
+                if (pair.pullMillis.measurements() < ENOUGH || pair.pushMillis.measurements() < ENOUGH) {
+                    yield decision % 2 == 1;
+                }
+                boolean better = saves(pair, promptTokens);
+                yield (decision % TRY_OTHER == 0) != better;
+            }
+        };
+    }
+
+    private static boolean saves(Pair pair, int promptTokens) {
+        double term = promptTokens / TERM_TOKENS;
+        double gain = pair.pullMillis.predictLine(term) - pair.pushMillis.predictLine(term);
+        return gain > Math.max(LEAST_GAIN_MILLIS, LEAST_GAIN * pair.prefillMillis.predictLine(term));
+    }
+
+    /// Learns from a hand-off whose answer is a stream.
+    ///
+    /// @param prefillMillis from the start of the prefill leg to its answer
+    /// @param restMillis from then to the first bytes of the decoder; negative if those came first
+    public synchronized void measured(
+            String engines, boolean pushed, int promptTokens, double prefillMillis, double restMillis) {
+        if (way != KvTransferWay.AUTO) {
+            return;
+        }
+        Pair pair = pairs.computeIfAbsent(engines, _ -> new Pair());
+        double term = promptTokens / TERM_TOKENS;
+        learn(pair.prefillMillis, prefillMillis, term);
+        learn(pushed ? pair.pushMillis : pair.pullMillis, Math.max(0, restMillis), term);
+    }
+
+    /// What long prompts take varies by more than what short ones do, and counts for less.
+    private static void learn(CostFit fit, double millis, double term) {
+        double weight = 1 / (1 + term);
+        fit.learn(weight * millis, weight, weight * term);
+    }
+}

@@ -1,0 +1,110 @@
+package dev.baton.deployment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.deployment.Deployment.Answer;
+import dev.baton.deployment.Deployment.Instance;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/// A router that sends both legs out at once, in front of two processes: the text is that of one instance, and most
+/// of the KV cache is at the decoder before the prefill has ended.
+@Timeout(value = 5, unit = TimeUnit.MINUTES)
+class PushTest {
+    private static final int PROMPTS = 16;
+    private static final int OUTPUT_TOKENS = 12;
+    private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
+    private static final String[] PUSH = {"--backend", "baton", "--kv-transfer", "push"};
+
+    @TempDir
+    static Path logs;
+
+    private static Map<String, Object> body(Random random, int length, int i) {
+        Map<String, Object> body = new HashMap<>();
+        body.put("prompt", random.ints(length, 300, 4_000).toArray());
+        body.put("max_tokens", OUTPUT_TOKENS);
+        body.put("temperature", i % 4 == 3 ? 0.9 : 0.0);
+        body.put("seed", i);
+        body.put("ignore_eos", true);
+        body.put("return_token_ids", true);
+        return body;
+    }
+
+    private static List<Integer> tokens(Deployment deployment, Instance target, Map<String, Object> body) {
+        Answer answer = deployment.post(target, "/v1/completions", body);
+        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+        return answer.tokenIds();
+    }
+
+    @Test
+    void textIsThatOfOneInstanceAndMostBytesCameBeforeThePrefillsEnd() {
+        try (Deployment deployment = new Deployment(logs)) {
+            Instance prefiller = deployment.prefiller(CHUNKED);
+            Instance decoder = deployment.decoder(CHUNKED);
+            Instance reference = deployment.single("reference", "--no-enable-prefix-caching");
+            Instance router = deployment.router(List.of(prefiller), List.of(decoder), PUSH);
+            deployment.awaitReady();
+            Random random = new Random(7);
+            int promptTokens = 0;
+            for (int i = 0; i <= PROMPTS; i++) {
+                int length = i == 0 ? 40 : 1 + 1_499 * i / PROMPTS;
+                Map<String, Object> body = body(random, length, i);
+                assertThat(tokens(deployment, router, body))
+                        .as("prompt %d of %d tokens", i, length)
+                        .isEqualTo(tokens(deployment, reference, body));
+                promptTokens += length;
+            }
+            // The first one tells the router where the prefiller listens, and is fetched after its prefill.
+            assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total")).isEqualTo(PROMPTS);
+            assertThat(deployment.metric(router, "baton_router_handoffs_total")).isEqualTo(PROMPTS + 1);
+            assertThat(deployment.metric(decoder, "vllm:external_prefix_cache_hits_total"))
+                    .isEqualTo(promptTokens);
+            double bytes = deployment.metric(decoder, "baton:kv_received_bytes_total");
+            assertThat(deployment.metric(decoder, "baton:kv_bytes_before_first_token_total"))
+                    .as("bytes before the first token, of %.0f", bytes)
+                    .isGreaterThan(0.6 * bytes)
+                    .isLessThan(bytes);
+            deployment.checkBlocks();
+        }
+    }
+
+    @Test
+    void aPrefillerThatIsKilledInTheMidstOfItsPushesCostsNoRequestAndNoToken() throws Exception {
+        try (Deployment deployment = new Deployment(logs)) {
+            Instance prefiller = deployment.prefiller(CHUNKED);
+            Instance decoder = deployment.decoder(CHUNKED);
+            Instance reference = deployment.single("reference", "--no-enable-prefix-caching");
+            Instance router = deployment.router(List.of(prefiller), List.of(decoder), PUSH);
+            deployment.awaitReady();
+            Random random = new Random(11);
+            List<Integer> first = tokens(deployment, router, body(random, 50, 0));
+            assertThat(first).hasSize(OUTPUT_TOKENS);
+            List<Map<String, Object>> bodies = new ArrayList<>();
+            List<CompletableFuture<List<Integer>>> answers = new ArrayList<>();
+            for (int i = 0; i < 6; i++) {
+                Map<String, Object> body = body(random, 1_400 + i, 4 * i);
+                bodies.add(body);
+                answers.add(CompletableFuture.supplyAsync(() -> tokens(deployment, router, body)));
+            }
+            while (deployment.metric(decoder, "baton:kv_bytes_before_first_token_total") == 0) {
+                Thread.sleep(20);
+            }
+            Deployment.kill(prefiller);
+            for (int i = 0; i < bodies.size(); i++) {
+                assertThat(answers.get(i).get(2, TimeUnit.MINUTES))
+                        .as("prompt %d", i)
+                        .isEqualTo(tokens(deployment, reference, bodies.get(i)));
+            }
+            deployment.checkBlocks();
+        }
+    }
+}
