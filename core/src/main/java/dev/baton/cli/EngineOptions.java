@@ -7,7 +7,7 @@ import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
 import dev.baton.model.ModelLoader;
-import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaModel;
 import dev.baton.model.cuda.CudaOptions;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.Quantization;
@@ -107,6 +107,7 @@ final class EngineOptions {
     /// @throws ParameterException if a flag asks for what there is not, or does not fit the model
     void check(ModelConfig config, Optional<KvTransferConfig> kvTransfer) {
         loadOptions();
+        checkTensorParallel(kvTransfer);
         if (isOnGpu()) {
             cudaOptions(config);
         }
@@ -115,6 +116,21 @@ final class EngineOptions {
             kvTransfer.map(KvTransferConfig::connector).ifPresent(it -> KvConnectors.check(it, isOnGpu()));
         } catch (TransferException e) {
             throw new ParameterException(user.commandLine(), String.valueOf(e.getMessage()), e);
+        }
+    }
+
+    private void checkTensorParallel(Optional<KvTransferConfig> kvTransfer) {
+        int size = runtime.tensorParallelSize;
+        if (size < 1) {
+            throw usage("--tensor-parallel-size must be at least 1, got " + size + ".");
+        }
+        if (size > 1 && !isOnGpu()) {
+            throw usage(
+                    "--tensor-parallel-size " + size + " needs --device cuda: the CPU computes a model in one piece.");
+        }
+        if (size > 1 && kvTransfer.isPresent()) {
+            throw usage("--tensor-parallel-size " + size + " and --kv-transfer-config do not go together: the blocks of"
+                    + " a KV cache that is divided among GPUs are not handed over.");
         }
     }
 
@@ -139,7 +155,7 @@ final class EngineOptions {
         if (!isOnGpu()) {
             return new LoadedModel(ModelLoader.load(directory, loadOptions()), OptionalInt.empty());
         }
-        CudaDecoder loaded = ModelLoader.loadCuda(directory, loadOptions(), cudaOptions(config));
+        CudaModel loaded = ModelLoader.loadCuda(directory, loadOptions(), cudaOptions(config));
         try {
             return new LoadedModel(loaded, OptionalInt.of(gpuBlocks(loaded, config)));
         } catch (RuntimeException | Error e) {
@@ -153,7 +169,7 @@ final class EngineOptions {
     /// @param kvBlocks what a GPU's memory has room for; empty on the CPU
     record LoadedModel(CausalLm model, OptionalInt kvBlocks) {}
 
-    private int gpuBlocks(CudaDecoder loaded, ModelConfig config) {
+    private int gpuBlocks(CudaModel loaded, ModelConfig config) {
         long blockBytes = block(config).blockBytes();
         int fitting = loaded.kvBlocks(cache.gpuMemoryUtilization, blockBytes);
         Long bytes = cache.kvCacheMemoryBytes;
@@ -166,13 +182,15 @@ final class EngineOptions {
                     "--gpu-memory-utilization must be above 0 and at most 1, got " + cache.gpuMemoryUtilization + ".");
         }
         try {
+            kvHeads(config);
             return new CudaOptions(
                     0,
                     (int) longest(config),
                     scheduler.maxNumSeqs,
                     Math.toIntExact(scheduler.maxNumBatchedTokens),
                     cache.blockSize,
-                    System.getenv());
+                    System.getenv(),
+                    runtime.tensorParallelSize);
         } catch (ModelException | ArithmeticException e) {
             throw new ParameterException(user.commandLine(), "The engine cannot be set up so: " + e.getMessage(), e);
         }
@@ -281,7 +299,12 @@ final class EngineOptions {
         return longest;
     }
 
-    /// One KV block of a model.
+    /// Key-value heads of a block, or of one GPU's part of it.
+    private int kvHeads(ModelConfig config) {
+        return isOnGpu() ? CudaModel.kvHeads(config, runtime.tensorParallelSize) : config.numKvHeads();
+    }
+
+    /// One KV block of a model, or one GPU's part of it.
     private KvCacheSpec block(ModelConfig config) {
         DType dtype = kvCacheDtype();
         return new KvCacheSpec(
@@ -289,7 +312,7 @@ final class EngineOptions {
                 dtype.torchName(),
                 dtype.bytes(),
                 config.numLayers(),
-                config.numKvHeads(),
+                kvHeads(config),
                 config.headDim(),
                 cache.blockSize,
                 1);

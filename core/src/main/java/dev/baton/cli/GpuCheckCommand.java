@@ -7,18 +7,21 @@ import dev.baton.engine.SamplingParams;
 import dev.baton.model.CausalLm;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.ModelLoader;
-import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaModel;
 import dev.baton.model.cuda.CudaOptions;
 import dev.baton.model.cuda.ModelChecks;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.cuda.check.CheckResult;
 import dev.baton.tensor.cuda.check.KernelChecks;
+import dev.baton.tensor.cuda.check.NcclChecks;
+import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -58,6 +61,13 @@ final class GpuCheckCommand implements Callable<Integer> {
             description = "Seed of the random numbers that are computed on (default: another one each time).")
     @Nullable
     Long seed;
+
+    @Option(
+            names = "--tensor-parallel-size",
+            paramLabel = "N",
+            description = "GPUs that compute the models of --fixtures and --model together; kernels and hand-offs are"
+                    + " then left out (default: ${DEFAULT-VALUE}).")
+    int tensorParallelSize = 1;
 
     @Option(
             names = "--hand-off",
@@ -101,20 +111,23 @@ final class GpuCheckCommand implements Callable<Integer> {
                     context.info().architecture(),
                     context.info().driverVersion(),
                     chosen);
-            if (checksKernels) {
+            if (checksKernels && tensorParallelSize == 1) {
                 print(KernelChecks.run(context, environment, chosen), results);
             }
+        }
+        if (checksKernels) {
+            nccl(environment, chosen, results);
         }
         if (fixtures != null) {
             print(
                     ModelChecks.fixtures(
-                            fixtures, environment, what -> System.out.println("skip   the kernels cannot do " + what)),
+                            fixtures, environment, tensorParallelSize, what -> System.out.println("skip   " + what)),
                     results);
         }
         if (model != null) {
             print(greedy(model, environment, chosen), results);
         }
-        if (model != null) {
+        if (model != null && tensorParallelSize == 1) {
             print(HandOffChecks.run(model, false, BLOCK_TOKENS, 0, chosen), results);
         }
         if (handOff != null) {
@@ -125,6 +138,20 @@ final class GpuCheckCommand implements Callable<Integer> {
         long failed = results.stream().filter(result -> !result.passed()).count();
         System.out.printf(Locale.ROOT, "%d checks, %d failed%n", results.size(), failed);
         return failed == 0 ? Exit.OK : Exit.FAILURE;
+    }
+
+    /// What GPUs do together, if there are several.
+    private void nccl(Map<String, String> environment, long chosen, List<CheckResult> results) {
+        int gpus = Math.max(2, tensorParallelSize);
+        int visible = Context.count(environment);
+        Optional<String> missing = Communicator.missing(environment);
+        if (visible < gpus) {
+            System.out.println("skip   NCCL between " + gpus + " GPUs: " + visible + " can be seen");
+        } else if (missing.isPresent()) {
+            System.out.println("skip   NCCL between " + gpus + " GPUs: " + missing.get());
+        } else {
+            print(NcclChecks.run(gpus, environment, chosen), results);
+        }
     }
 
     private static void print(List<CheckResult> found, List<CheckResult> all) {
@@ -141,11 +168,11 @@ final class GpuCheckCommand implements Callable<Integer> {
     }
 
     /// Outputs of an engine on the GPU, prompts batched as they come, followed by the CPU.
-    private static List<CheckResult> greedy(Path folder, Map<String, String> environment, long seed)
+    private List<CheckResult> greedy(Path folder, Map<String, String> environment, long seed)
             throws InterruptedException {
-        CudaOptions options =
-                new CudaOptions(0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
-        CudaDecoder gpu = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options);
+        CudaOptions options = new CudaOptions(
+                0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment, tensorParallelSize);
+        CudaModel gpu = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options);
         EngineConfig config = EngineConfig.builder("checked", MAX_MODEL_LEN)
                 .blockTokens(BLOCK_TOKENS)
                 .numBlocks(MAX_SEQUENCES * MAX_MODEL_LEN / BLOCK_TOKENS)

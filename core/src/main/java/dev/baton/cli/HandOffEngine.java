@@ -8,7 +8,7 @@ import dev.baton.engine.SamplingParams;
 import dev.baton.model.LoadOptions;
 import dev.baton.model.LoadOptions.LoadFormat;
 import dev.baton.model.ModelLoader;
-import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaModel;
 import dev.baton.model.cuda.CudaOptions;
 import dev.baton.tensor.DType;
 import dev.baton.transfer.KvConnectorFactory;
@@ -46,7 +46,7 @@ final class HandOffEngine implements AutoCloseable {
         int maxModelLen = longest + SPARE_TOKENS;
         CudaOptions cuda = new CudaOptions(0, maxModelLen, MAX_SEQUENCES, maxModelLen, blockTokens, System.getenv());
         LoadOptions load = LoadOptions.defaults().withFormat(isDummy ? LoadFormat.DUMMY : LoadFormat.AUTO);
-        CudaDecoder model = ModelLoader.loadCuda(folder, load, cuda);
+        CudaModel model = ModelLoader.loadCuda(folder, load, cuda);
         EngineConfig.Builder config = EngineConfig.builder("checked", maxModelLen)
                 .blockTokens(blockTokens)
                 .numBlocks(3 * Math.ceilDiv(maxModelLen, blockTokens))

@@ -26,6 +26,14 @@ final class RuntimeOptions {
     Device device = Device.CPU;
 
     @Option(
+            names = {"--tensor-parallel-size", "-tp"},
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "GPUs of this machine that compute the model together, over NCCL: the first ones that"
+                    + " CUDA_VISIBLE_DEVICES names (default: ${DEFAULT-VALUE}).")
+    int tensorParallelSize = 1;
+
+    @Option(
             names = "--ops",
             paramLabel = "NAME",
             defaultValue = "auto",

@@ -52,7 +52,7 @@ final class VllmFlags {
         // What only a GPU or Python has.
         leftOut("--enforce-eager", Takes.NOTHING, "nothing is captured or compiled ahead here");
         leftOut("--trust-remote-code", Takes.NOTHING, "no code of a model's folder is ever run");
-        leftOut("--disable-custom-all-reduce", Takes.NOTHING, "there is one device");
+        leftOut("--disable-custom-all-reduce", Takes.NOTHING, "GPUs add up over NCCL here");
         leftOut("--disable-frontend-multiprocessing", Takes.NOTHING, "engine and server are one process here");
         leftOut("--use-v2-block-manager", Takes.NOTHING, "there is one block manager");
         leftOut("--async-scheduling", Takes.NOTHING, "scheduling takes microseconds here");
@@ -94,7 +94,6 @@ final class VllmFlags {
         leftOut("--h11-max-header-count", Takes.ONE, "the head's size is limited to 16 KiB");
         leftOut("--h11-max-incomplete-event-size", Takes.ONE, "bodies are limited to 32 MiB");
         // Only the value that says what is done here anyway.
-        only("--tensor-parallel-size", Set.of("1"), "one process computes a model");
         only("--pipeline-parallel-size", Set.of("1"), "one process computes a model");
         only("--data-parallel-size", Set.of("1"), "start more instances and name them to the router");
         only("--prefill-context-parallel-size", Set.of("1"), "context parallelism is not there");
@@ -145,7 +144,6 @@ final class VllmFlags {
         refused("--kv-offloading-backend", "KV blocks are not offloaded");
         refused("--cpu-offload-params", "weights are not offloaded");
         refused("--pooler-config", "models generate, pooling is not there");
-        alias("-tp", "--tensor-parallel-size");
         alias("-pp", "--pipeline-parallel-size");
         alias("-dp", "--data-parallel-size");
         alias("-dcp", "--decode-context-parallel-size");

@@ -1,6 +1,6 @@
 package dev.baton.model;
 
-import dev.baton.model.cuda.CudaDecoder;
+import dev.baton.model.cuda.CudaModel;
 import dev.baton.model.cuda.CudaOptions;
 import dev.baton.model.decoder.Decoder;
 import dev.baton.model.decoder.DecoderSpec;
@@ -46,22 +46,22 @@ public final class ModelLoader {
         }
     }
 
-    /// The same on an NVIDIA GPU. The caller closes it.
+    /// The same on an NVIDIA GPU, or on several. The caller closes it.
     ///
     /// @param options those that are about the CPU do not matter
     /// @throws ModelException naming the file and what is wrong with it, or what does not fit into the GPU's memory
     /// @throws dev.baton.tensor.TensorException if there is no GPU or a library is missing, in one sentence
-    public static CudaDecoder loadCuda(Path directory, LoadOptions options, CudaOptions cuda) {
+    public static CudaModel loadCuda(Path directory, LoadOptions options, CudaOptions cuda) {
         ConfigFields fields = ModelConfigs.fields(directory);
         ModelConfig config = ModelConfigs.read(directory, fields);
         DecoderSpec spec = Architectures.family(config.architecture()).describe(fields);
         return switch (options.format()) {
             case AUTO -> {
                 try (Weights weights = SafetensorsWeights.open(directory)) {
-                    yield CudaDecoder.load(config, spec, weights, cuda);
+                    yield CudaModel.load(config, spec, weights, cuda);
                 }
             }
-            case DUMMY -> CudaDecoder.dummy(config, spec, options.seed(), cuda);
+            case DUMMY -> CudaModel.dummy(config, spec, options.seed(), cuda);
         };
     }
 }

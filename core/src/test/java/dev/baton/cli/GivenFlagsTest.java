@@ -222,7 +222,7 @@ class GivenFlagsTest {
             enable_prefix_caching: maybe           | line 2: enable_prefix_caching is wrong: it takes true or false, got 'maybe'.
             api-key: {a: sk-secret}                | line 2: api-key is wrong: it takes a list, got a mapping.
             api-key: [[sk-secret]]                 | line 2: api-key is wrong: it takes a list of single values.
-            tensor-parallel-size: 2                | line 2: --tensor-parallel-size is refused: it can only be 1
+            pipeline-parallel-size: 2              | line 2: --pipeline-parallel-size is refused: it can only be 1
             - port                                 | line 2: needed are lines such as 'port: 8000'.
             config: other.yaml                     | line 2: there is no flag for the key config
             exit-with-parent: true                 | line 2: there is no flag for the key exit-with-parent

@@ -50,7 +50,9 @@ class UsageTest {
             --step-deadline soon                         | 'soon' is no number of seconds such as 10 or 0.5
             --max-num-seq 3                              | There is no flag --max-num-seq; did you mean --max-num-seqs?
             --max_num_seq=3                              | There is no flag --max-num-seq; did you mean --max-num-seqs?
-            --tensor-parallel-size 2                     | --tensor-parallel-size is refused: it can only be 1
+            --pipeline-parallel-size 2                   | --pipeline-parallel-size is refused: it can only be 1
+            --tensor-parallel-size 2                     | --tensor-parallel-size 2 needs --device cuda
+            -tp 0                                        | --tensor-parallel-size must be at least 1, got 0
             --generation-config nowhere                  | --generation-config nowhere is no folder with a generation_config.json
             --override-generation-config [1]             | --override-generation-config is no JSON object
             --override-generation-config {               | --override-generation-config is no JSON:
@@ -138,12 +140,12 @@ class UsageTest {
 
     @Test
     void flagsOfVllmWithoutMeaningHereAreLeftOutWithAWarningEach() {
-        assertThat(run("serve", "--enforce-eager", "-tp", "1", MODEL.toString(), "--block-size=0"))
+        assertThat(run("serve", "--enforce-eager", "-pp", "1", MODEL.toString(), "--block-size=0"))
                 .isEqualTo(Exit.USAGE);
         assertThat(said())
                 .hasLineCount(4)
                 .startsWith("baton: --enforce-eager has no effect: ")
-                .contains("baton: -tp has no effect: ", "--block-size must be at least 1, got 0");
+                .contains("baton: -pp has no effect: ", "--block-size must be at least 1, got 0");
     }
 
     @Test

@@ -17,9 +17,9 @@ class VllmFlagsTest {
             --swap-space=4 MODEL                        | 1
             --cudagraph-capture-sizes 1 2 4 --port 1    | 4
             --cudagraph-capture-sizes                   | 1
-            --tensor-parallel-size 1                    | 2
-            -tp 1                                       | 2
-            -tp=1                                       | 1
+            --pipeline-parallel-size 1                  | 2
+            -pp 1                                       | 2
+            -pp=1                                       | 1
             -O3 MODEL                                   | 1
             -O 3 MODEL                                  | 2
             --enable-chunked-prefill MODEL              | 1
@@ -43,9 +43,9 @@ class VllmFlagsTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "--tensor-parallel-size 2",
-                "-tp=4",
-                "-pp 2",
+                "--pipeline-parallel-size 2",
+                "-pp=4",
+                "-pcp 2",
                 "--data-parallel-size 0",
                 "--no-enable-chunked-prefill",
                 "--enable-lora",
@@ -56,7 +56,7 @@ class VllmFlagsTest {
                 "--reasoning-parser deepseek_r1",
                 "--runner pooling",
                 "--uds /tmp/x",
-                "--tensor-parallel-size",
+                "--pipeline-parallel-size",
             })
     void whatWouldChangeWhatIsServedIsRefused(String line) {
         assertThat(VllmFlags.judge(List.of(line.split(" ")), 0))

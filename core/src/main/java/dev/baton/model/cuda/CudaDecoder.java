@@ -1,12 +1,9 @@
 package dev.baton.model.cuda;
 
-import dev.baton.model.CausalLm;
-import dev.baton.model.DeviceSteps;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.ModelConfig;
 import dev.baton.model.ModelException;
 import dev.baton.model.TokenChoices;
-import dev.baton.model.Weights;
 import dev.baton.model.cuda.CudaLayer.Weight;
 import dev.baton.model.decoder.DecoderSpec;
 import dev.baton.tensor.DType;
@@ -18,6 +15,7 @@ import dev.baton.tensor.cuda.CudaBlocks;
 import dev.baton.tensor.cuda.CudaOps;
 import dev.baton.tensor.cuda.CudaSampler;
 import dev.baton.tensor.cuda.owned.Blas;
+import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceInfo;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
@@ -30,7 +28,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -39,7 +36,9 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16.
+/// A decoder-only transformer of any family that a [DecoderSpec] can describe, on one NVIDIA GPU in bf16: a
+/// whole one, or the [Shard] of one of several GPUs that compute together. Those have the same residual stream
+/// and, at the end of a step, the same logits, all of them.
 ///
 /// A step in which every sequence has one token is one graph, recorded for a number of sequences to which
 /// smaller steps are padded; inputs go to the device in one copy in front of it, tokens to the host in one
@@ -52,9 +51,10 @@ import org.slf4j.LoggerFactory;
 ///
 /// Used from one thread at a time; loading it and using it may be different threads. Owns the device's context,
 /// weights and buffers.
-public final class CudaDecoder implements CausalLm, DeviceSteps {
+public final class CudaDecoder implements CudaModel {
     private static final Logger LOG = LoggerFactory.getLogger(CudaDecoder.class);
     private static final String BUFFERS = "the buffers of a step";
+    private static final String PROMPT_LOGITS = "the log-probabilities of a prompt";
 
     /// Layers whose weights are taken in turn while products are measured: together larger than the device's cache.
     private static final int MEASURED_LAYERS = 8;
@@ -62,15 +62,14 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private static final int MEASURED_LAYERS_OF_CHUNKS = 2;
     private static final int CANDIDATES = 8;
     private static final long MEASURE_SEED = 7;
-    private static final int WARM_UP_TOKENS = 512;
-    private static final int WARM_UP_DECODES = 64;
     private static final int MEASURED_RUNS = 5;
-    private static final TokenChoices LIKELIEST = new TokenChoices(0);
-    private static final Duration WARM_UP = Duration.ofMillis(800);
 
-    private final ModelConfig config;
+    private final ModelConfig config; // of the whole model
+    private final int intermediate; // this GPU's
+    private final int headTokens; // rows of the head that are this GPU's
     private final CudaOptions options;
     private final Context context;
+    private final @Nullable Communicator communicator; // with the other GPUs, if there are some
     private final AttentionShape shape;
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final CudaOps ops;
@@ -80,7 +79,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final long embedding; // (vocab, hidden)
     private final CudaLayer[] layers; // (layers)
     private final long finalNorm; // (hidden)
-    private final Weight lmHead; // (vocab, hidden)
+    private final Weight lmHead; // (headTokens, hidden)
     private final long rotary; // f32 (maxModelLen, headDim)
     private final boolean hasBias;
     private final Blas.Form qkvForm;
@@ -100,6 +99,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private final long gateUp; // (rows, 2, intermediate)
     private final long activated; // (rows, intermediate)
     private final long stepLogits; // f32 (maxNumSeqs, vocab)
+    private final long stepParts; // f32 (ranks, rows, headTokens) if the head is divided, else 0
     private final int stepLogitsRows;
     private final long tokens; // int (rows)
     private final CudaSampler sampler;
@@ -111,7 +111,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private @Nullable DeviceMemory promptLogits;
     private int promptLogitsRows;
     private long promptLogitsAddress;
+    private long promptParts; // as stepParts
     private long logits; // those of the last step
+    private long parts; // as stepParts, of the last step
     private int numLaunched;
     private int numAwaited;
 
@@ -123,32 +125,33 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
 
     /// Where the weights come from, once there is a device to bring them to.
     @FunctionalInterface
-    private interface Source {
+    interface Source {
         WeightSource open(CudaOps ops, Staging staging);
     }
 
-    /// Loads a checkpoint.
+    /// Loads a model, or this GPU's part of it.
     ///
-    /// @param weights may be closed afterwards
+    /// @param context current on this thread; closed with the model, or if this throws
+    /// @param communicator closed with the model, or if this throws; null for a whole model
     /// @throws ModelException if the GPU's memory is too small
-    /// @throws dev.baton.tensor.TensorException if there is no GPU or a library is missing, in one sentence
-    public static CudaDecoder load(ModelConfig config, DecoderSpec spec, Weights weights, CudaOptions options) {
-        return load(config, spec, options, (_, staging) -> new CheckpointSource(weights, staging));
-    }
-
-    /// A model of random weights.
-    ///
-    /// @param seed what they are drawn from
-    public static CudaDecoder dummy(ModelConfig config, DecoderSpec spec, long seed, CudaOptions options) {
-        return load(config, spec, options, (ops, staging) -> new DummySource(ops, staging, seed));
-    }
-
-    private static CudaDecoder load(ModelConfig config, DecoderSpec spec, CudaOptions options, Source source) {
-        Context context = Context.open(options.device(), options.environment());
+    static CudaDecoder load(
+            ModelConfig config,
+            DecoderSpec spec,
+            CudaOptions options,
+            Shard shard,
+            Context context,
+            @Nullable Communicator communicator,
+            Source source) {
         List<AutoCloseable> owned = new ArrayList<>(List.of(context));
+        if (communicator != null) {
+            owned.add(communicator);
+        }
         try {
-            return new CudaDecoder(config, spec, options, context, source, owned);
+            return new CudaDecoder(config, spec, options, shard, context, communicator, source, owned);
         } catch (RuntimeException | Error e) {
+            if (communicator != null) {
+                communicator.abort(); // the others may wait for this one
+            }
             closeAll(owned);
             throw e;
         }
@@ -158,14 +161,21 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             ModelConfig config,
             DecoderSpec spec,
             CudaOptions options,
+            Shard shard,
             Context context,
+            @Nullable Communicator communicator,
             Source source,
             List<AutoCloseable> opened) {
         this.config = config;
         this.options = options;
         this.context = context;
+        this.communicator = communicator;
+        ModelConfig part = shard.of(config);
+        Span head = shard.logits(config);
+        this.intermediate = part.intermediateSize();
+        this.headTokens = head.count();
         this.shape = new AttentionShape(
-                config.numHeads(), config.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
+                part.numHeads(), part.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
         ModelSize.of(config, spec, options).requireRoom(context.memory());
         long start = System.nanoTime();
         this.ops = keep(
@@ -182,14 +192,16 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         this.layers = new CudaLayer[config.numLayers()];
         Staging staging = new Staging(context, ops);
         try (WeightSource weights = source.open(ops, staging)) {
-            WeightLoader loader = new WeightLoader(weights, memory);
-            this.embedding = loader.table("model.embed_tokens", config.vocabSize(), hiddenSize);
+            WeightLoader loader = new WeightLoader(weights, staging, memory);
+            this.embedding = loader.table("model.embed_tokens", Span.whole(config.vocabSize()), hiddenSize);
             for (int i = 0; i < layers.length; i++) {
-                layers[i] = CudaLayer.load(config, spec, i, loader);
+                layers[i] = CudaLayer.load(config, spec, i, shard, loader);
             }
             this.finalNorm = loader.vector("model.norm", hiddenSize);
             this.lmHead = new Weight(
-                    config.tieWordEmbeddings() ? embedding : loader.table("lm_head", config.vocabSize(), hiddenSize),
+                    config.tieWordEmbeddings()
+                            ? embedding + (long) head.first() * hiddenSize * Short.BYTES
+                            : loader.table("lm_head", head, hiddenSize),
                     0);
             this.rotary = rotaryTable(staging);
             this.fingerprint = spec.fingerprint(config, DType.BF16, loader.digest(), Quantization.NONE);
@@ -198,9 +210,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
         this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias());
         this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias());
-        this.gateUpForm = new Blas.Form(hiddenSize, 2 * config.intermediateSize(), false, spec.mlpBias());
-        this.downForm = new Blas.Form(config.intermediateSize(), hiddenSize, false, spec.mlpBias());
-        this.logitsForm = new Blas.Form(hiddenSize, config.vocabSize(), true, false);
+        this.gateUpForm = new Blas.Form(hiddenSize, 2 * intermediate, false, spec.mlpBias());
+        this.downForm = new Blas.Form(intermediate, hiddenSize, false, spec.mlpBias());
+        this.logitsForm = new Blas.Form(hiddenSize, headTokens, true, false);
 
         this.maxRows = BatchSizes.rows(Math.max(options.maxNumBatchedTokens(), options.maxNumSeqs()));
         int sequences = BatchSizes.decode(options.maxNumSeqs());
@@ -212,11 +224,13 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         this.delta = buffer(hiddenSize);
         this.qkv = buffer(shape.rowSize());
         this.attended = buffer(Math.max(shape.outSize(), hiddenSize));
-        this.gateUp = buffer(2 * config.intermediateSize());
-        this.activated = buffer(config.intermediateSize());
+        this.gateUp = buffer(2 * intermediate);
+        this.activated = buffer(intermediate);
         this.stepLogitsRows = BatchSizes.rows(options.maxNumSeqs());
         this.stepLogits = memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
+        this.stepParts = head.isWhole() ? 0 : memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
         this.logits = stepLogits;
+        this.parts = stepParts;
         this.tokens = memory.allocate((long) maxRows * Integer.BYTES, BUFFERS);
         this.sampler = keep(
                 opened,
@@ -295,7 +309,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         ops.fillDummy(hidden, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(normed, (long) maxRows * config.hiddenSize(), MEASURE_SEED, 1);
         ops.fillDummy(attended, (long) maxRows * shape.outSize(), MEASURE_SEED, 1);
-        ops.fillDummy(activated, (long) maxRows * config.intermediateSize(), MEASURE_SEED, 1);
+        ops.fillDummy(activated, (long) maxRows * intermediate, MEASURE_SEED, 1);
         for (int rows : BatchSizes.allDecode(options.maxNumSeqs())) {
             measureLayerProducts(rows, MEASURED_LAYERS);
             ops.blas()
@@ -328,15 +342,15 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         NarrowProducts faster = new NarrowProducts(
                 isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
                 isFaster.test(narrow -> eachMeasured(layer -> {
-                    add(outForm, layer.attentionOut(), attended, summed, narrow);
+                    addOwn(outForm, layer.attentionOut(), attended, summed, narrow);
                     summed.normalise(layer.mlpNorm());
                 })),
                 isFaster.test(narrow -> eachMeasured(layer -> activate(layer, settled, narrow))),
                 isFaster.test(narrow -> eachMeasured(layer -> {
-                    add(downForm, layer.down(), activated, summed, narrow);
+                    addOwn(downForm, layer.down(), activated, summed, narrow);
                     summed.normalise(layer.inputNorm());
                 })),
-                isFaster.test(narrow -> logits(settled, narrow)));
+                isFaster.test(narrow -> ownLogits(settled, stepLogits, narrow)));
         LOG.info("Steps of {}: faster than cuBLAS are {}", rows, faster);
         return faster;
     }
@@ -398,11 +412,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                 + "), bfloat16";
     }
 
-    /// How many KV blocks fit beside what is loaded.
-    ///
-    /// @param utilization share of the device's whole memory that this process may have, from 0 to 1
-    /// @param blockBytes one block's size
-    /// @throws ModelException if not even the longest request fits
+    @Override
     public int kvBlocks(double utilization, long blockBytes) {
         context.makeCurrent();
         return ModelSize.kvBlocks(context.memory(), utilization, blockBytes, options.maxBlocks());
@@ -420,7 +430,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         return PagedKv.onDevice(
                 numBlocks,
                 config.numLayers(),
-                config.numKvHeads(),
+                shape.kvHeads(),
                 blockTokens,
                 config.headDim(),
                 dtype,
@@ -436,47 +446,40 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     @Override
-    public Optional<DeviceSteps> deviceSteps() {
-        return Optional.of(this);
+    public void prepare(PagedKv kv) {
+        long start = System.nanoTime();
+        recordGraphs(kv);
+        LOG.info("{} graphs recorded in {} ms", graphs.size(), millis(System.nanoTime() - start));
+        WarmUp.run(this, options, kv);
     }
 
     @Override
-    public void prepare(PagedKv kv) {
-        context.makeCurrent();
-        long start = System.nanoTime();
-        recordGraphs(kv);
-        long recorded = System.nanoTime();
-        ForwardBatch batch = new ForwardBatch(maxRows, options.maxNumSeqs());
-        int[] prompt = new int[Math.min(Math.min(WARM_UP_TOKENS, options.maxModelLen()), maxRows)];
-        while (System.nanoTime() - recorded < WARM_UP.toNanos()) {
-            warmUp(batch, prompt, prompt.length, kv);
-            for (int i = 0; i < WARM_UP_DECODES; i++) {
-                warmUp(batch, prompt, 1, kv);
-            }
-        }
-        LOG.info("{} graphs recorded in {} ms", graphs.size(), millis(recorded - start));
-    }
-
-    /// A step over the cache's first block again and again, whose contents nobody knows of yet.
-    private void warmUp(ForwardBatch batch, int[] prompt, int count, PagedKv kv) {
-        batch.clear();
-        batch.add(prompt, 0, count, new int[options.maxBlocks()], true);
-        forward(batch, kv);
-    }
-
-    /// Records the decode steps over a cache.
-    void recordGraphs(PagedKv kv) {
+    public void recordGraphs(PagedKv kv) {
         dropGraphs();
         context.makeCurrent();
         // Once by hand, as a kernel's first launch may load it, which a recording cannot.
-        warmUp(new ForwardBatch(1, 1), new int[1], 1, kv);
+        WarmUp.step(this, options, new ForwardBatch(1, 1), new int[1], 1, kv);
         logits = stepLogits;
+        parts = stepParts;
+        meetOthers();
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
             Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
             graphs.put(size, graph);
             graph.upload(ops.stream());
         }
         graphsOf = kv;
+    }
+
+    /// Connects to the other GPUs for each size of a decode step, as what serves one need not serve another, and
+    /// as it cannot be recorded.
+    private void meetOthers() {
+        if (communicator != null) {
+            for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
+                communicator.allReduce(ops.stream(), delta, (long) size * config.hiddenSize());
+                gatherLogits(communicator, size);
+            }
+            ops.stream().synchronize();
+        }
     }
 
     private void dropGraphs() {
@@ -510,19 +513,6 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     @Override
-    public void forward(ForwardBatch batch, PagedKv kv, float[] allLogits) {
-        forward(batch, kv);
-        for (int row = 0; row < batch.numLogits(); row++) {
-            copyRow(row, allLogits, row * config.vocabSize());
-        }
-    }
-
-    private void forward(ForwardBatch batch, PagedKv kv) {
-        launch(batch, kv, LIKELIEST);
-        await();
-    }
-
-    @Override
     public void launch(ForwardBatch batch, PagedKv kv, TokenChoices choices) {
         context.makeCurrent();
         checkTokens(batch);
@@ -545,6 +535,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         if (graph != null) {
             write(side, batch, decodeStep(size).layout);
             logits = stepLogits;
+            parts = stepParts;
             graph.launch(ops.stream());
         } else {
             StepLayout layout =
@@ -603,7 +594,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         return side.ended.millisSince(side.begun);
     }
 
-    private void checkTokens(ForwardBatch batch) {
+    /// @throws ModelException if a token of a step is none of the model's
+    void checkTokens(ForwardBatch batch) {
         for (int row = 0; row < batch.numTokens(); row++) {
             int token = batch.tokenId(row);
             boolean isNext = token < 0 && ~token < stepLogitsRows;
@@ -617,6 +609,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private long logitsOf(int rows) {
         int needed = BatchSizes.rows(rows);
         if (needed <= stepLogitsRows) {
+            parts = stepParts;
             return stepLogits;
         }
         if (needed > promptLogitsRows) {
@@ -624,9 +617,11 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                 promptLogits.close();
             }
             promptLogits = new DeviceMemory(context);
-            promptLogitsAddress = promptLogits.allocate(needed * rowBytes(), "the log-probabilities of a prompt");
+            promptLogitsAddress = promptLogits.allocate(needed * rowBytes(), PROMPT_LOGITS);
+            promptParts = stepParts == 0 ? 0 : promptLogits.allocate(needed * rowBytes(), PROMPT_LOGITS);
             promptLogitsRows = needed;
         }
+        parts = promptParts;
         return promptLogitsAddress;
     }
 
@@ -678,16 +673,40 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void logits(Residual residual, boolean isNarrow) {
-        int vocab = config.vocabSize();
-        if (isNarrow) {
-            CudaOps.Norm norm = residual.settled(finalNorm);
-            ops.narrowLogits(
-                    residual.address, norm, lmHead.matrix(), logits, residual.rows, vocab, config.hiddenSize());
+        if (communicator == null || parts == 0) {
+            ownLogits(residual, logits, isNarrow);
         } else {
-            residual.normalise(finalNorm);
-            multiply(logitsForm, residual.rows, lmHead, normed, logits);
+            ownLogits(residual, ownPart(communicator, residual.rows), isNarrow);
+            gatherLogits(communicator, residual.rows);
         }
     }
+
+    private long ownPart(Communicator all, int rows) {
+        return parts + (long) all.rank() * rows * headTokens * Float.BYTES;
+    }
+
+    /// Makes whole rows of what each GPU has of them.
+    private void gatherLogits(Communicator all, int rows) {
+        if (parts != 0) {
+            all.allGather(ops.stream(), ownPart(all, rows), parts, (long) rows * headTokens * Float.BYTES);
+            ops.joinRanks(parts, logits, all.ranks(), rows, headTokens);
+        }
+    }
+
+    /// The logits of the tokens that are this GPU's.
+    private void ownLogits(Residual residual, long to, boolean isNarrow) {
+        if (isNarrow) {
+            Input input = residual.input(finalNorm);
+            ops.narrowLogits(
+                    input.address, input.norm, lmHead.matrix(), to, residual.rows, headTokens, config.hiddenSize());
+        } else {
+            residual.normalise(finalNorm);
+            multiply(logitsForm, residual.rows, lmHead, normed, to);
+        }
+    }
+
+    /// What a product of few rows reads, and the norm that is still to be applied to it.
+    private record Input(long address, CudaOps.Norm norm) {}
 
     /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them.
     private final class Residual {
@@ -711,21 +730,23 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             isDeltaDue = false;
         }
 
-        /// Makes the rows the whole sum, for a product that normalises them itself.
-        CudaOps.Norm settled(long norm) {
+        /// What a product reads that can normalise by itself: the rows, or, if a term was due, what came of
+        /// adding and normalising at once.
+        Input input(long norm) {
             if (isDeltaDue) {
                 normalise(norm);
+                return new Input(normed, CudaOps.Norm.NONE);
             }
-            return new CudaOps.Norm(norm, config.rmsNormEps());
+            return new Input(address, new CudaOps.Norm(norm, config.rmsNormEps()));
         }
     }
 
     private void queriesKeysValues(CudaLayer layer, Residual residual, boolean isNarrow) {
         if (isNarrow) {
-            CudaOps.Norm norm = residual.settled(layer.inputNorm());
+            Input input = residual.input(layer.inputNorm());
             ops.narrowProduct(
-                    residual.address,
-                    norm,
+                    input.address,
+                    input.norm,
                     layer.qkv().matrix(),
                     qkv,
                     residual.rows,
@@ -738,12 +759,11 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     }
 
     private void activate(CudaLayer layer, Residual residual, boolean isNarrow) {
-        int intermediate = config.intermediateSize();
         if (isNarrow) {
-            CudaOps.Norm norm = residual.settled(layer.mlpNorm());
+            Input input = residual.input(layer.mlpNorm());
             ops.narrowSiluProduct(
-                    residual.address,
-                    norm,
+                    input.address,
+                    input.norm,
                     layer.gateUp().matrix(),
                     activated,
                     residual.rows,
@@ -756,15 +776,25 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         }
     }
 
-    /// Adds a product to the residual stream, or leaves it as the term that is due.
+    /// Adds a product to the residual stream, or leaves it as the term that is due. If there are several GPUs,
+    /// it is due, and the sum of theirs.
     private void add(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
+        addOwn(form, weight, input, residual, isNarrow);
+        if (communicator != null) {
+            communicator.allReduce(ops.stream(), delta, (long) residual.rows * form.outputs());
+        }
+    }
+
+    private void addOwn(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
+        boolean isSum = isNarrow && communicator == null;
+        long before = isSum ? residual.address : 0;
+        long to = isSum ? residual.address : delta;
         if (isNarrow) {
-            long sum = residual.address;
-            ops.narrowProduct(input, weight.matrix(), sum, sum, residual.rows, form.outputs(), form.inputs());
+            ops.narrowProduct(input, weight.matrix(), before, to, residual.rows, form.outputs(), form.inputs());
         } else {
             multiply(form, residual.rows, weight, input, delta);
-            residual.isDeltaDue = true;
         }
+        residual.isDeltaDue = !isSum;
     }
 
     private void rotateAndStore(CudaLayer layer, int index, StepLayout layout, PagedKv kv) {

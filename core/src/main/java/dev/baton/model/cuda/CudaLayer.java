@@ -30,16 +30,19 @@ record CudaLayer(
     /// @param bias address, or 0
     record Weight(long matrix, long bias) {}
 
-    static CudaLayer load(ModelConfig config, DecoderSpec spec, int layer, WeightLoader loader) {
-        int hidden = config.hiddenSize();
-        int queries = config.numHeads() * config.headDim();
-        int keys = config.numKvHeads() * config.headDim();
-        int intermediate = config.intermediateSize();
+    /// @param config of the whole model
+    /// @param shard the part of it that is loaded
+    static CudaLayer load(ModelConfig config, DecoderSpec spec, int layer, Shard shard, WeightLoader loader) {
+        int hiddenSize = config.hiddenSize();
+        Span hidden = Span.whole(hiddenSize);
+        Span queries = shard.of(config.numHeads() * config.headDim());
+        Span keys = shard.keys(config);
+        Span intermediate = shard.of(config.intermediateSize());
         String prefix = "model.layers." + layer + ".";
         String attention = prefix + "self_attn.";
         String mlp = prefix + "mlp.";
         return new CudaLayer(
-                loader.vector(prefix + "input_layernorm", hidden),
+                loader.vector(prefix + "input_layernorm", hiddenSize),
                 loader.matrix(
                         spec.queryKeyValueBias(),
                         hidden,
@@ -49,7 +52,7 @@ record CudaLayer(
                 spec.queryKeyNorm() ? loader.vector(attention + "q_norm", config.headDim()) : 0,
                 spec.queryKeyNorm() ? loader.vector(attention + "k_norm", config.headDim()) : 0,
                 loader.matrix(spec.attentionOutBias(), queries, new WeightLoader.Part(attention + "o_proj", hidden)),
-                loader.vector(prefix + "post_attention_layernorm", hidden),
+                loader.vector(prefix + "post_attention_layernorm", hiddenSize),
                 loader.matrix(
                         spec.mlpBias(),
                         hidden,

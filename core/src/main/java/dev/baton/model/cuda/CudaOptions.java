@@ -11,16 +11,29 @@ import java.util.Map;
 /// @param maxNumBatchedTokens most tokens in one step
 /// @param blockTokens tokens a KV block: a power of two from 16 to 128
 /// @param environment of the process, where CUDA's libraries and the user's cache are looked up
+/// @param tensorParallelSize GPUs that compute together, `device` and those after it
 public record CudaOptions(
         int device,
         int maxModelLen,
         int maxNumSeqs,
         int maxNumBatchedTokens,
         int blockTokens,
-        Map<String, String> environment) {
+        Map<String, String> environment,
+        int tensorParallelSize) {
     private static final int MIN_BLOCK_TOKENS = 16;
     private static final int MAX_BLOCK_TOKENS = 128;
     private static final int MAX_SEQUENCES = 256;
+
+    /// Of one GPU.
+    public CudaOptions(
+            int device,
+            int maxModelLen,
+            int maxNumSeqs,
+            int maxNumBatchedTokens,
+            int blockTokens,
+            Map<String, String> environment) {
+        this(device, maxModelLen, maxNumSeqs, maxNumBatchedTokens, blockTokens, environment, 1);
+    }
 
     /// @throws ModelException naming the field that the kernels cannot do
     public CudaOptions {

@@ -10,7 +10,8 @@ import java.util.NavigableMap;
 import java.util.TreeMap;
 
 /// Weights drawn from a seed by the device itself: norms are ones, all else is uniform with standard deviation
-/// 0.02. They are other numbers than those of `--load-format dummy` on the CPU, and their digest says so.
+/// 0.02. They are other numbers than those of `--load-format dummy` on the CPU or on another number of GPUs, and
+/// their digest says so.
 final class DummySource implements WeightSource {
     private static final float STANDARD_DEVIATION = 0.02f;
     private static final short ONE = DType.floatToBf16(1);
@@ -28,15 +29,16 @@ final class DummySource implements WeightSource {
     }
 
     @Override
-    public void load(String name, long to, int... shape) {
-        long[] dimensions = Arrays.stream(shape).asLongStream().toArray();
+    public void load(String name, long to, Span... shape) {
+        long[] dimensions = Arrays.stream(shape).mapToLong(Span::count).toArray();
+        long part = Arrays.stream(shape).mapToLong(Span::first).sum();
         shapes.put(name, dimensions);
         long count = Arrays.stream(dimensions).reduce(1, Math::multiplyExact);
         if (shape.length == 1 && !name.endsWith(".bias")) {
             staging.copy(to, count * Short.BYTES, (buffer, _) -> fillWithOnes(buffer));
         } else {
             float scale = (float) (Math.sqrt(3) * STANDARD_DEVIATION);
-            ops.fillDummy(to, count, seed * 31 + name.hashCode(), scale);
+            ops.fillDummy(to, count, seed * 31 + name.hashCode() + part, scale);
         }
     }
 

@@ -41,26 +41,34 @@ public final class ModelChecks {
 
     private ModelChecks() {}
 
-    private static CudaOptions options(int maxModelLen, Map<String, String> environment) {
-        return new CudaOptions(0, maxModelLen, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment);
+    private static CudaOptions options(int maxModelLen, Map<String, String> environment, int gpus) {
+        return new CudaOptions(0, maxModelLen, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment, gpus);
     }
 
     /// Compares logits of small checkpoints, each in a folder with `expected.json`: whole prompts, prompts in
     /// chunks, and a token a step, which is a graph.
     ///
     /// @param folder holds the checkpoints' folders
-    /// @param skipped is told in a line of each checkpoint that the GPU's kernels cannot do
-    public static List<CheckResult> fixtures(Path folder, Map<String, String> environment, Consumer<String> skipped) {
+    /// @param gpus how many compute a checkpoint together
+    /// @param skipped is told in a line of each checkpoint that the GPUs cannot do
+    public static List<CheckResult> fixtures(
+            Path folder, Map<String, String> environment, int gpus, Consumer<String> skipped) {
         List<CheckResult> results = new ArrayList<>();
         try (Stream<Path> folders = Files.list(folder)) {
             for (Path fixture : folders.filter(it -> Files.exists(it.resolve("expected.json")))
                     .sorted()
                     .toList()) {
                 ModelConfig config = ModelLoader.config(fixture);
+                try {
+                    CudaModel.kvHeads(config, gpus);
+                } catch (ModelException e) {
+                    skipped.accept(fixture.getFileName() + ": " + e.getMessage());
+                    continue;
+                }
                 if (CudaOps.supports(new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), 1))) {
-                    results.addAll(fixture(fixture, environment));
+                    results.addAll(fixture(fixture, environment, gpus));
                 } else {
-                    skipped.accept(fixture.getFileName() + ", which has " + config.numHeads() + "/"
+                    skipped.accept(fixture.getFileName() + ": the kernels cannot do " + config.numHeads() + "/"
                             + config.numKvHeads() + " heads of " + config.headDim());
                 }
             }
@@ -70,7 +78,7 @@ public final class ModelChecks {
         return results;
     }
 
-    private static List<CheckResult> fixture(Path folder, Map<String, String> environment) {
+    private static List<CheckResult> fixture(Path folder, Map<String, String> environment, int gpus) {
         JsonNode expected = JsonFile.readObject(folder.resolve("expected.json"));
         int[] tokens = ints(expected.get("input_ids"));
         int[] positions = ints(expected.get("positions"));
@@ -78,7 +86,8 @@ public final class ModelChecks {
         JsonNode rows = expected.get(isRounded ? "logits" : "logits_bf16");
         List<CheckResult> results = new ArrayList<>();
         int longest = ModelLoader.config(folder).maxPositionEmbeddings();
-        try (CudaDecoder model = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment))) {
+        try (CudaModel model =
+                ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment, gpus))) {
             for (int chunk : new int[] {1, 7, 64, longest}) {
                 double error = 0;
                 for (int i = 0; i < positions.length; i++) {
@@ -87,7 +96,8 @@ public final class ModelChecks {
                 }
                 results.add(new CheckResult(
                         folder.getFileName() + " against transformers, "
-                                + (chunk == longest ? "whole" : "chunks of " + chunk),
+                                + (chunk == longest ? "whole" : "chunks of " + chunk)
+                                + (gpus == 1 ? "" : ", " + gpus + " GPUs"),
                         error,
                         isRounded ? ROUNDED_WEIGHTS_TOLERANCE : TOLERANCE));
             }
@@ -110,7 +120,7 @@ public final class ModelChecks {
     }
 
     /// Logits of the last of `length` tokens, computed in chunks.
-    private static float[] logits(CudaDecoder model, int[] tokens, int length, int chunk) {
+    private static float[] logits(CudaModel model, int[] tokens, int length, int chunk) {
         int blocks = Math.ceilDiv(length, BLOCK_TOKENS);
         int[] table = new int[blocks];
         Arrays.setAll(table, i -> blocks - 1 - i);

@@ -14,8 +14,11 @@ import java.util.Locale;
 public record ModelSize(long weightsBytes, long bufferBytes) {
     private static final double GIB = 1L << 30;
 
-    /// What a model needs with these options.
-    static ModelSize of(ModelConfig config, DecoderSpec spec, CudaOptions options) {
+    /// What a model needs with these options, of each GPU.
+    static ModelSize of(ModelConfig whole, DecoderSpec spec, CudaOptions options) {
+        Shard shard = new Shard(0, options.tensorParallelSize());
+        ModelConfig config = shard.of(whole);
+        Span head = shard.logits(whole);
         long hidden = config.hiddenSize();
         long intermediate = config.intermediateSize();
         long queries = (long) config.numHeads() * config.headDim();
@@ -25,11 +28,12 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         layer += spec.attentionOutBias() ? hidden : 0;
         layer += spec.mlpBias() ? 2 * intermediate + hidden : 0;
         layer += spec.queryKeyNorm() ? 2L * config.headDim() : 0;
-        long embedding = config.vocabSize() * hidden * (config.tieWordEmbeddings() ? 1 : 2);
+        long embedding = (config.vocabSize() + (config.tieWordEmbeddings() ? 0 : head.count())) * hidden;
         long rows = BatchSizes.rows(options.maxNumBatchedTokens());
         long row = 3 * hidden + qkv + Math.max(queries, hidden) + 3 * intermediate;
-        long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES
-                + CudaSampler.bytes(options.maxNumSeqs(), config.vocabSize());
+        long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES;
+        logits *= head.isWhole() ? 1 : 2;
+        logits += CudaSampler.bytes(options.maxNumSeqs(), config.vocabSize());
         return new ModelSize(
                 (config.numLayers() * layer + embedding + hidden) * Short.BYTES,
                 rows * row * Short.BYTES + logits + (long) options.maxModelLen() * config.headDim() * Float.BYTES);

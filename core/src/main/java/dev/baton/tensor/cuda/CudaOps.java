@@ -51,6 +51,7 @@ public final class CudaOps implements AutoCloseable {
     private static final int SILU_COLUMNS = 2048;
     private static final int ARGMAX_THREADS = 1024;
     private static final int ROPE_VECTOR = 8;
+    private static final int FLOAT_VECTOR = 4;
 
     /// From so many rows on, a row is one thread block's.
     private static final int MANY_ROWS = 512;
@@ -101,6 +102,7 @@ public final class CudaOps implements AutoCloseable {
     private final long counters; // int (2 + sequences kvHeads), zero between launches
     private final Map<String, KernelModule> modules;
     private final Kernel embed;
+    private final Kernel joinRanks;
     private final Kernel rmsNorm;
     private final Kernel addRmsNorm;
     private final Kernel rotateAndStore;
@@ -155,6 +157,7 @@ public final class CudaOps implements AutoCloseable {
         this.counters = memory.allocate(counterBytes, "scratch memory of attention");
         stream.fill(counters, (byte) 0, counterBytes);
         this.embed = kernel("embed.cu", "embed", EMBED_THREADS, 0, LONG, LONG, LONG, LONG, INT, INT);
+        this.joinRanks = kernel("embed.cu", "join_ranks", ROW_THREADS, 0, LONG, LONG, INT);
         this.rmsNorm = kernel("norm.cu", "rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, INT, FLOAT);
         this.addRmsNorm = kernel("norm.cu", "add_rms_norm", ROW_THREADS, 0, LONG, LONG, LONG, LONG, INT, FLOAT);
         this.rotateAndStore = kernel(
@@ -373,6 +376,20 @@ public final class CudaOps implements AutoCloseable {
                 .launch(stream, rows, 1, 1);
     }
 
+    /// What several GPUs have of each row, side by side: `out[row][rank] = parts[rank][row]`.
+    ///
+    /// @param parts f32 `(ranks, rows, columns)`, columns a multiple of 4
+    /// @param out f32 `(rows, ranks, columns)`
+    public void joinRanks(long parts, long out, int ranks, int rows, int columns) {
+        int vectors = columns / FLOAT_VECTOR;
+        joinRanks
+                .begin()
+                .add(parts)
+                .add(out)
+                .add(vectors)
+                .launch(stream, Math.ceilDiv(vectors, ROW_THREADS), rows, ranks);
+    }
+
     /// Root mean square normalisation of each row.
     public void rmsNorm(long in, long weight, long out, int rows, int columns, float epsilon) {
         rmsNorm.begin().add(in).add(weight).add(out).add(columns).add(epsilon).launch(stream, rows, 1, 1);
@@ -559,8 +576,11 @@ public final class CudaOps implements AutoCloseable {
 
     /// The root mean square normalisation in front of a product of few rows.
     ///
-    /// @param weight address of `(inputs)`
-    public record Norm(long weight, float epsilon) {}
+    /// @param weight address of `(inputs)`; 0 for none
+    public record Norm(long weight, float epsilon) {
+        /// What is normalised already.
+        public static final Norm NONE = new Norm(0, 0);
+    }
 
     /// `out = norm(in) weights^T` for at most [#NARROW_ROWS] rows.
     public void narrowProduct(long in, Norm norm, long weights, long out, int rows, int outputs, int inputs) {

@@ -1,8 +1,8 @@
 package dev.baton.transfer.mooncakestore;
 
+import dev.baton.tensor.PythonPath;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
-import dev.baton.transfer.PythonPath;
 import dev.baton.transfer.TransferException;
 import java.nio.file.Files;
 import java.nio.file.Path;

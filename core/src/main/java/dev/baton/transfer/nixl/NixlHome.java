@@ -1,6 +1,6 @@
 package dev.baton.transfer.nixl;
 
-import dev.baton.transfer.PythonPath;
+import dev.baton.tensor.PythonPath;
 import dev.baton.transfer.TransferException;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;

@@ -45,6 +45,7 @@ class GpuTest {
                 Objects.requireNonNull(
                         Objects.requireNonNull(fixture.getParent()).getParent()),
                 ENVIRONMENT,
+                1,
                 _ -> {}));
     }
 }

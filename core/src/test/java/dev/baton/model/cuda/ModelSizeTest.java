@@ -44,6 +44,16 @@ class ModelSizeTest {
     }
 
     @Test
+    void eachOfSeveralGpusHasItsPartAndTheEmbedding() {
+        CudaOptions two = new CudaOptions(0, 8192, 64, 8192, 128, Map.of(), 2);
+        long embedding = 128_256L * 4096;
+        long norms = (2 * 32 + 1) * 4096;
+        long divided = 8_030_261_248L - embedding - norms;
+        assertThat(ModelSize.of(LLAMA_8B, DecoderSpec.PLAIN, two).weightsBytes())
+                .isEqualTo(2 * (embedding + norms + divided / 2));
+    }
+
+    @Test
     void modelThatDoesNotFitSaysWhatItNeedsWhatThereIsAndWhichFlagsHelp() {
         ModelSize size = ModelSize.of(LLAMA_8B, DecoderSpec.PLAIN, options(8192, 64, 128));
         size.requireRoom(new Cuda.MemoryInfo(40 * GIB, 80 * GIB));

@@ -27,6 +27,7 @@ public final class Cuda {
 
     private static final int OUT_OF_MEMORY = 2;
     private static final int NO_DEVICE = 100;
+    private static final int NOT_READY = 600;
     private static final int CAPTURE_THIS_THREAD = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     private static final int NON_BLOCKING_STREAM = 1; // CU_STREAM_NON_BLOCKING
     private static final int MAX_NAME_BYTES = 256;
@@ -209,6 +210,15 @@ public final class Cuda {
     /// Waits for what the stream has been given; a failure of any of it shows here.
     public void synchronize(long stream) {
         check(lib.cuStreamSynchronize(stream), "waiting for the stream");
+    }
+
+    /// Whether all that the stream has been given is done; a failure of any of it shows here.
+    public boolean isDone(long stream) {
+        int status = lib.cuStreamQuery(stream);
+        if (status != NOT_READY) {
+            check(status, "asking for the state of the stream");
+        }
+        return status != NOT_READY;
     }
 
     public void beginCapture(long stream) {

@@ -41,6 +41,13 @@ public final class Context implements AutoCloseable {
         return new Context(cuda, cuda.device(ordinal));
     }
 
+    /// How many GPUs are to be seen.
+    ///
+    /// @throws TensorException in one sentence if there is no driver or no GPU
+    public static int count(Map<String, String> environment) {
+        return Cuda.load(environment).deviceCount();
+    }
+
     /// What is missing to compute on a GPU here, in a sentence; empty if nothing is. Opens no context.
     ///
     /// @param environment of the process

@@ -41,6 +41,13 @@ public final class Stream implements AutoCloseable {
         context.cuda().synchronize(handle);
     }
 
+    /// Whether all work is done.
+    ///
+    /// @throws TensorException if any of it failed
+    boolean isDone() {
+        return context.cuda().isDone(handle);
+    }
+
     /// Records what `work` gives to this stream instead of running it.
     public Graph capture(Runnable work) {
         context.cuda().beginCapture(handle);

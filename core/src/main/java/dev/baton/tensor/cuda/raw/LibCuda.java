@@ -36,6 +36,7 @@ public final class LibCuda {
     private final MethodHandle cuStreamCreate;
     private final MethodHandle cuStreamDestroy;
     private final MethodHandle cuStreamSynchronize;
+    private final MethodHandle cuStreamQuery;
     private final MethodHandle cuStreamBeginCapture;
     private final MethodHandle cuStreamEndCapture;
     private final MethodHandle cuGraphInstantiate;
@@ -88,6 +89,7 @@ public final class LibCuda {
         this.cuStreamCreate = library.status("cuStreamCreate", ADDRESS, JAVA_INT);
         this.cuStreamDestroy = library.status("cuStreamDestroy_v2", JAVA_LONG);
         this.cuStreamSynchronize = library.status("cuStreamSynchronize", JAVA_LONG);
+        this.cuStreamQuery = library.status("cuStreamQuery", JAVA_LONG);
         this.cuStreamBeginCapture = library.status("cuStreamBeginCapture_v2", JAVA_LONG, JAVA_INT);
         this.cuStreamEndCapture = library.status("cuStreamEndCapture", JAVA_LONG, ADDRESS);
         this.cuGraphInstantiate = library.status("cuGraphInstantiateWithFlags", ADDRESS, JAVA_LONG, JAVA_LONG);
@@ -281,6 +283,14 @@ public final class LibCuda {
     public int cuStreamSynchronize(long stream) {
         try {
             return (int) cuStreamSynchronize.invokeExact(stream);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public int cuStreamQuery(long stream) {
+        try {
+            return (int) cuStreamQuery.invokeExact(stream);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }

@@ -15,9 +15,12 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.function.Supplier;
 
 /// One shared library, found by the names it goes by: first as the system's loader finds it, then in the
-/// folders of a CUDA toolkit that `CUDA_HOME` or `CUDA_PATH` names. Never unloaded.
+/// folders of a CUDA toolkit that `CUDA_HOME` or `CUDA_PATH` names, then where its Python package would be. Never
+/// unloaded.
 ///
 /// Immutable, so safe to share.
 final class NativeLibrary {
@@ -39,15 +42,34 @@ final class NativeLibrary {
     /// @param remedy what to do if it is missing, a clause
     /// @throws TensorException in one sentence if there is none of them
     static NativeLibrary load(String what, List<String> sonames, String remedy, Map<String, String> environment) {
-        for (String candidate : candidates(sonames, environment)) {
+        return load(what, sonames, remedy, environment, List::of);
+    }
+
+    /// Loads a library.
+    ///
+    /// @param others files to try last; asked for only then
+    /// @throws TensorException in one sentence if there is none of them
+    static NativeLibrary load(
+            String what,
+            List<String> sonames,
+            String remedy,
+            Map<String, String> environment,
+            Supplier<List<Path>> others) {
+        return open(what, candidates(sonames, environment))
+                .or(() -> open(what, others.get().stream().map(Path::toString).toList()))
+                .orElseThrow(() -> new TensorException(
+                        what + " is missing: none of " + String.join(", ", sonames) + " can be loaded; " + remedy));
+    }
+
+    private static Optional<NativeLibrary> open(String what, List<String> candidates) {
+        for (String candidate : candidates) {
             try {
-                return new NativeLibrary(what, libraryLookup(candidate, Arena.global()));
+                return Optional.of(new NativeLibrary(what, libraryLookup(candidate, Arena.global())));
             } catch (IllegalArgumentException e) {
-                // not this one; the sentence below names all that were tried
+                // not this one; what the caller throws names all that were tried
             }
         }
-        throw new TensorException(
-                what + " is missing: none of " + String.join(", ", sonames) + " can be loaded; " + remedy);
+        return Optional.empty();
     }
 
     /// What to hand to the loader, in order: plain names, then files of a toolkit that exist.

@@ -3,6 +3,9 @@
 // picks rows out of activations (ids are then row numbers).
 //
 // Launch: grid (rows), block 128. Hidden is a multiple of 8. Stateless; reads its inputs only.
+//
+// And join_ranks: out[row][rank] = parts[rank][row], vectors of 16 bytes. Launch: grid (ceil(vectors / 256), rows,
+// ranks), block 256.
 
 #include "common.cuh"
 
@@ -17,5 +20,15 @@ extern "C" __global__ void __launch_bounds__(128)
     uint4* target = (uint4*) (out + (long long) blockIdx.x * hidden);
     for (int i = threadIdx.x; i < hidden / 8; i += 128) {
         target[i] = known ? source[i] : make_uint4(0, 0, 0, 0);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256) join_ranks(const uint4* parts, uint4* __restrict__ out, int vectors) {
+    waitForPredecessor();
+    releaseSuccessor();
+    int at = blockIdx.x * 256 + threadIdx.x;
+    long long row = blockIdx.y, rows = gridDim.y, rank = blockIdx.z, ranks = gridDim.z;
+    if (at < vectors) {
+        out[(row * ranks + rank) * vectors + at] = parts[(rank * rows + row) * vectors + at];
     }
 }

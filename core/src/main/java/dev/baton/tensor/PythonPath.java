@@ -1,4 +1,4 @@
-package dev.baton.transfer;
+package dev.baton.tensor;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
