@@ -1,6 +1,8 @@
 package dev.baton.tensor;
 
 import java.lang.foreign.MemorySegment;
+import java.time.Duration;
+import java.util.Optional;
 
 /// The way of blocks into and out of a pool in a device's memory, beside the thread and stream of the model:
 /// over host memory, or straight between the pools of two processes of one host.
@@ -68,6 +70,77 @@ public interface DeviceBlocks extends AutoCloseable {
 
         @Override
         void close();
+    }
+
+    /// A connection to the device of another process, on which the device itself sends and receives. What one side
+    /// sends the other has to receive, in the same pieces. Used from one thread at a time, but for [#abort].
+    interface Link extends AutoCloseable {
+        /// Sends blocks of the pool; returns when they have left.
+        ///
+        /// @throws TensorException if the other side has not taken them in time: the link has ended then
+        void send(int[] blocks);
+
+        /// Receives blocks into the pool.
+        ///
+        /// @throws TensorException if they have not come in time: the link has ended then
+        void receive(int[] blocks);
+
+        /// Receives as many blocks as a buffer has.
+        ///
+        /// @throws TensorException if they have not come in time: the link has ended then
+        void receive(Buffer buffer);
+
+        /// Makes what is under way fail soon; from any thread.
+        void abort();
+
+        @Override
+        void close();
+    }
+
+    /// Memory of the device for blocks that have no place in the pool yet. Used from one thread at a time.
+    interface Buffer extends AutoCloseable {
+        int numBlocks();
+
+        /// The checksums of its blocks, as [DeviceBlocks#sums].
+        long[] sums(long[] seeds);
+
+        /// Copies blocks into the pool.
+        ///
+        /// @param first the first block of the buffer that is wanted
+        /// @param blocks where it and those behind it go
+        void place(int first, int[] blocks);
+
+        @Override
+        void close();
+    }
+
+    /// Why there can be no [Link]s and [Buffer]s, in a sentence; empty if nothing is in the way.
+    default Optional<String> linkObstacle() {
+        return Optional.of("this device makes no connections to others");
+    }
+
+    /// Makes what the two ends of a [Link] find each other by.
+    ///
+    /// @throws TensorException if the device cannot, in a sentence
+    default byte[] newLinkId() {
+        throw new TensorException("this device makes no connections to others");
+    }
+
+    /// Connects to another process that does the same with the same id.
+    ///
+    /// @param isFirst whether this end is the one that made the id
+    /// @param connecting how long the other one may take to come
+    /// @param patience how long it may take for its part of anything later
+    /// @throws TensorException if it has not come, or the device cannot
+    default Link link(byte[] id, boolean isFirst, Duration connecting, Duration patience) {
+        throw new TensorException("this device makes no connections to others");
+    }
+
+    /// Takes memory of the device; the caller closes it.
+    ///
+    /// @throws TensorException if there is none left
+    default Buffer newBuffer(int numBlocks) {
+        throw new TensorException("this device gives no memory for " + numBlocks + " blocks");
     }
 
     /// Makes a staging buffer; the caller closes it.

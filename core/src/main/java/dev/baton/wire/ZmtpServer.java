@@ -38,6 +38,9 @@ public final class ZmtpServer implements Closeable {
         /// @param from whom to answer, now or later and from any thread
         /// @throws IOException to drop the peer
         void received(Zmtp from, List<byte[]> message) throws IOException;
+
+        /// A peer that has greeted has gone, or was dropped.
+        default void ended(Zmtp from) {}
     }
 
     private ZmtpServer(WireServer server) {
@@ -79,9 +82,13 @@ public final class ZmtpServer implements Closeable {
             try (wire) {
                 Zmtp channel = new Zmtp(wire, type, limits.maxMessageBytes());
                 channel.greet(GREETING_TIMEOUT);
-                Duration pingEvery = limits.silence().dividedBy(PINGS_PER_SILENCE);
-                while (true) {
-                    receiver.received(channel, channel.receive(limits.silence(), pingEvery));
+                try {
+                    Duration pingEvery = limits.silence().dividedBy(PINGS_PER_SILENCE);
+                    while (true) {
+                        receiver.received(channel, channel.receive(limits.silence(), pingEvery));
+                    }
+                } finally {
+                    receiver.ended(channel);
                 }
             } catch (EOFException | AsynchronousCloseException e) {
                 LOG.debug("{}: a connection ended: {}", name, e.getMessage());

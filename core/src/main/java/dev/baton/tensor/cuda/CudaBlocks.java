@@ -7,6 +7,7 @@ import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.checked.Nvrtc;
+import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
 import dev.baton.tensor.cuda.owned.Kernel;
@@ -19,21 +20,25 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Supplier;
+import java.util.stream.IntStream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, and from the pool of
-/// another process through CUDA IPC, which is NVLink between two devices that have it. One thread,
-/// `baton-kv-cuda`, makes all calls, and one stream takes all work; callers wait.
+/// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, from the pool of another
+/// process through CUDA IPC, which is NVLink between two devices that have it, and to and from other processes over
+/// NCCL. One thread, `baton-kv-cuda`, makes all calls, and one stream takes all work; callers wait. A [Link] alone
+/// has a stream of its own and works on its caller's thread, as it waits for others.
 public final class CudaBlocks implements DeviceBlocks {
     private static final Logger LOG = LoggerFactory.getLogger(CudaBlocks.class);
     private static final String FILE = "checksum.cu";
@@ -160,6 +165,11 @@ public final class CudaBlocks implements DeviceBlocks {
     @Override
     public long[] sums(int[] blocks, long[] seeds) {
         checkIds(blocks, pool.numBlocks());
+        return sums(pool.deviceAddress(), blocks, seeds);
+    }
+
+    /// @param memory where block 0 begins
+    private long[] sums(long memory, int[] blocks, long[] seeds) {
         int count = blocks.length;
         if (count > pool.numBlocks() || seeds.length != count) {
             throw new TensorException("checksums of " + count + " blocks with " + seeds.length + " seeds, in a pool of "
@@ -175,7 +185,7 @@ public final class CudaBlocks implements DeviceBlocks {
             stream.copyToDevice(device + idsOffset(), host.asSlice(idsOffset(), idBytes), idBytes);
             blockSums
                     .begin()
-                    .add(pool.deviceAddress())
+                    .add(memory)
                     .add(device + idsOffset())
                     .add(device + seedsOffset())
                     .add(device)
@@ -196,6 +206,45 @@ public final class CudaBlocks implements DeviceBlocks {
     @Override
     public PeerPool open(Offer peer) {
         return on(thread, () -> new SharedPool(peer));
+    }
+
+    /// Copies blocks into the pool, adjacent ones at once.
+    ///
+    /// @param memory where block 0 of `theirs` begins
+    private void copy(long memory, int[] theirs, int[] ours) {
+        run(() -> {
+            int from = 0;
+            while (from < ours.length) {
+                int to = from + 1;
+                while (to < ours.length && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
+                    to++;
+                }
+                long source = memory + pool.blockOffsetBytes(theirs[from]);
+                stream.copyOnDevice(address(ours[from]), source, (to - from) * pool.blockBytes());
+                from = to;
+            }
+            stream.synchronize();
+        });
+    }
+
+    @Override
+    public Optional<String> linkObstacle() {
+        return Communicator.missing(environment);
+    }
+
+    @Override
+    public byte[] newLinkId() {
+        return Communicator.uniqueId(environment);
+    }
+
+    @Override
+    public Link link(byte[] id, boolean isFirst, Duration connecting, Duration patience) {
+        return new NcclLink(id, isFirst ? 0 : 1, connecting, patience);
+    }
+
+    @Override
+    public Buffer newBuffer(int numBlocks) {
+        return on(thread, () -> new DeviceBuffer(numBlocks));
     }
 
     @Override
@@ -246,6 +295,106 @@ public final class CudaBlocks implements DeviceBlocks {
         }
     }
 
+    /// Two ranks of NCCL, each in a process.
+    private final class NcclLink implements Link {
+        private final Communicator communicator;
+        private final Stream own;
+        private final int peer;
+
+        NcclLink(byte[] id, int rank, Duration connecting, Duration patience) {
+            context.makeCurrent();
+            this.peer = 1 - rank;
+            this.communicator = Communicator.join(environment, id, rank, 2, connecting, patience);
+            this.own = new Stream(context);
+        }
+
+        @Override
+        public void send(int[] blocks) {
+            checkIds(blocks, pool.numBlocks());
+            exchange(() -> {
+                for (int block : blocks) {
+                    communicator.send(own, address(block), pool.blockBytes(), peer);
+                }
+            });
+        }
+
+        @Override
+        public void receive(int[] blocks) {
+            checkIds(blocks, pool.numBlocks());
+            exchange(() -> {
+                for (int block : blocks) {
+                    communicator.receive(own, address(block), pool.blockBytes(), peer);
+                }
+            });
+        }
+
+        @Override
+        public void receive(Buffer buffer) {
+            if (!(buffer instanceof DeviceBuffer memory)) {
+                throw new TensorException("a buffer of another device");
+            }
+            exchange(() -> {
+                for (int i = 0; i < memory.numBlocks; i++) {
+                    long to = memory.address + pool.blockOffsetBytes(i);
+                    communicator.receive(own, to, pool.blockBytes(), peer);
+                }
+            });
+        }
+
+        private void exchange(Runnable calls) {
+            context.makeCurrent();
+            communicator.group(calls);
+            communicator.await(own);
+        }
+
+        @Override
+        public void abort() {
+            communicator.abort();
+        }
+
+        @Override
+        public void close() {
+            context.makeCurrent();
+            communicator.close();
+            own.close();
+        }
+    }
+
+    /// Memory beside the pool.
+    private final class DeviceBuffer implements Buffer {
+        private final DeviceMemory memory = new DeviceMemory(context);
+        private final int numBlocks;
+        private final long address;
+
+        DeviceBuffer(int numBlocks) {
+            this.numBlocks = numBlocks;
+            this.address = memory.allocate(numBlocks * pool.blockBytes(), "blocks that have come before their request");
+        }
+
+        @Override
+        public int numBlocks() {
+            return numBlocks;
+        }
+
+        @Override
+        public long[] sums(long[] seeds) {
+            return CudaBlocks.this.sums(address, IntStream.range(0, numBlocks).toArray(), seeds);
+        }
+
+        @Override
+        public void place(int first, int[] blocks) {
+            int[] here = IntStream.range(first, first + blocks.length).toArray();
+            checkIds(here, numBlocks);
+            checkIds(blocks, pool.numBlocks());
+            copy(address, here, blocks);
+        }
+
+        @Override
+        public void close() {
+            run(memory::close);
+        }
+    }
+
     /// A pool that another process has opened to this one.
     private final class SharedPool implements PeerPool {
         private final SharedMemory memory;
@@ -260,19 +409,7 @@ public final class CudaBlocks implements DeviceBlocks {
         public void pull(int[] theirs, int[] ours) {
             checkIds(theirs, numBlocks);
             checkIds(ours, pool.numBlocks());
-            run(() -> {
-                int from = 0;
-                while (from < ours.length) {
-                    int to = from + 1;
-                    while (to < ours.length && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
-                        to++;
-                    }
-                    long source = memory.address() + pool.blockOffsetBytes(theirs[from]);
-                    stream.copyOnDevice(address(ours[from]), source, (to - from) * pool.blockBytes());
-                    from = to;
-                }
-                stream.synchronize();
-            });
+            copy(memory.address(), theirs, ours);
         }
 
         @Override

@@ -1,5 +1,7 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.TensorException;
 import java.io.Closeable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -10,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /// What has been pushed to a decoder and waits for its request: vLLM's `recv_store`, with an end for everything.
 ///
@@ -22,6 +25,7 @@ final class Arrivals implements Closeable {
     private final long blockBytes;
     private final long maxBytes;
     private final long keepNanos;
+    private final @Nullable DeviceBlocks device;
     private final Map<String, Arrived> arrived = new HashMap<>(); // by tensor id; guarded by this, as all below
     private final Map<String, String> failures = new LinkedHashMap<>() {
         @Override
@@ -50,10 +54,12 @@ final class Arrivals implements Closeable {
         record Failed(String reason) implements Outcome {}
     }
 
-    /// A prompt's blocks in memory of their own. Owned by one thread at a time.
+    /// A prompt's blocks in memory of their own, of the host or of the pool's device. Owned by one thread at a
+    /// time.
     final class Tensor implements Closeable {
         private final Arena arena = Arena.ofShared();
-        private final MemorySegment memory; // (blocks, a block of the pool)
+        private final MemorySegment memory; // (blocks, a block of the pool); empty if it is on a device
+        private final DeviceBlocks.@Nullable Buffer buffer;
         private final int numBlocks;
         private final int numTokens;
         private final String promptDigest;
@@ -63,11 +69,17 @@ final class Arrivals implements Closeable {
             this.numTokens = numTokens;
             this.promptDigest = promptDigest;
             try {
-                this.memory = arena.allocate(numBlocks * blockBytes, Long.BYTES);
-            } catch (OutOfMemoryError e) {
+                this.buffer = device == null ? null : device.newBuffer(numBlocks);
+                this.memory = arena.allocate(device == null ? numBlocks * blockBytes : 0, Long.BYTES);
+            } catch (OutOfMemoryError | TensorException e) {
                 arena.close();
                 throw e;
             }
+        }
+
+        /// Its memory, if it is on the device.
+        Optional<DeviceBlocks.Buffer> buffer() {
+            return Optional.ofNullable(buffer);
         }
 
         MemorySegment block(int index) {
@@ -94,13 +106,18 @@ final class Arrivals implements Closeable {
         @Override
         public void close() {
             arena.close();
+            if (buffer != null) {
+                buffer.close();
+            }
             giveBack(numBytes());
         }
     }
 
     /// @param maxBytes of all tensors at a time
     /// @param keepNanos how long one waits for its request
-    Arrivals(long blockBytes, long maxBytes, long keepNanos) {
+    /// @param device whose memory they take, if the pool is on one
+    Arrivals(long blockBytes, long maxBytes, long keepNanos, @Nullable DeviceBlocks device) {
+        this.device = device;
         this.blockBytes = blockBytes;
         this.maxBytes = maxBytes;
         this.keepNanos = keepNanos;
@@ -119,7 +136,7 @@ final class Arrivals implements Closeable {
         }
         try {
             return Optional.of(new Tensor(numBlocks, numTokens, promptDigest));
-        } catch (OutOfMemoryError e) {
+        } catch (OutOfMemoryError | TensorException e) {
             giveBack(needed);
             return Optional.empty();
         }

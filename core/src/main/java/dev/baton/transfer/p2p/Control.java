@@ -8,10 +8,10 @@ import java.util.Map;
 final class Control {
     static final String CMD = "cmd";
 
-    /// vLLM's greeting, with a `unique_id` of NCCL.
+    /// vLLM's greeting, with a `unique_id` of NCCL. Between Batons on GPUs it follows [#NEW_TCP].
     static final String NEW = "NEW";
 
-    /// Baton's: tensors follow over TCP. A vLLM logs a command that it does not know, and does nothing.
+    /// Baton's: tells what must be equal. A vLLM logs a command that it does not know, and does nothing.
     static final String NEW_TCP = "NEW_TCP";
 
     /// A tensor is about to be sent: `tensor_id`, `shape`, `dtype` as vLLM has them.
@@ -27,6 +27,11 @@ final class Control {
     static final String RELEASE = "RELEASE";
 
     static final String TENSOR_ID = "tensor_id";
+    static final String UNIQUE_ID = "unique_id";
+
+    /// Between devices: the checksums of the blocks that follow, 8 bytes each.
+    static final String SUMS = "sums";
+
     static final String RET = "ret";
     static final String REASON = "reason";
 

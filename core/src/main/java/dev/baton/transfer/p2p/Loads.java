@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.TransferException;
@@ -17,6 +18,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -34,6 +36,7 @@ final class Loads implements Closeable {
     private static final String CLOSED = "the connector was closed";
     private static final String CANCELLED = "cancelled";
     private static final int TRIES = 2;
+    private static final int DEVICE_FETCHES = 2; // each has a communicator with its memory for each prefiller
     private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
 
     private final PagedKv pool;
@@ -52,6 +55,7 @@ final class Loads implements Closeable {
             TimeUnit.SECONDS,
             new SynchronousQueue<>(),
             Thread.ofPlatform().daemon().name("baton-kv-load-", 0).factory());
+    private final Semaphore fetching;
     private volatile boolean closed;
 
     /// @param isForeign whether tensors of a peer cannot come, because they go over NCCL
@@ -71,6 +75,7 @@ final class Loads implements Closeable {
         this.isForeign = isForeign;
         this.counters = counters;
         this.sink = sink;
+        this.fetching = new Semaphore(pool.isOnDevice() ? DEVICE_FETCHES : Integer.MAX_VALUE);
     }
 
     /// Begins a load; returns at once. One without blocks only lets go of the prompt.
@@ -257,6 +262,11 @@ final class Loads implements Closeable {
                                 decided.promptDigest()));
             }
             int[] blockIds = decided.blockIds();
+            Optional<DeviceBlocks.Buffer> onDevice = tensor.buffer();
+            if (onDevice.isPresent()) {
+                onDevice.get().place(decided.first(), blockIds);
+                return cancelled();
+            }
             for (int i = 0; i < blockIds.length; i++) {
                 if (cancelled().isPresent()) {
                     return cancelled();
@@ -268,6 +278,16 @@ final class Loads implements Closeable {
 
         /// Asks for the blocks that are missing here.
         private Optional<String> fetch() throws IOException {
+            fetching.acquireUninterruptibly();
+            try {
+                Optional<String> cancelled = cancelled();
+                return cancelled.isPresent() ? cancelled : fetchNow();
+            } finally {
+                fetching.release();
+            }
+        }
+
+        private Optional<String> fetchNow() throws IOException {
             PeerConnection peer = peers.borrow(decided.prefiller());
             boolean keep = false;
             use(peer);
@@ -276,13 +296,8 @@ final class Loads implements Closeable {
                 int[] ids = decided.blockIds();
                 int first = decided.first();
                 for (int i = 0; i < TRIES; i++) {
-                    Optional<Integer> wrong = peer.get(
-                            decided.tensorId(),
-                            shape,
-                            decided.promptDigest(),
-                            first,
-                            first + ids.length,
-                            block -> pool.block(ids[block - first]).asByteBuffer());
+                    Optional<Integer> wrong =
+                            peer.get(decided.tensorId(), shape, decided.promptDigest(), first, pool, ids);
                     if (wrong.isEmpty()) {
                         keep = true;
                         return Optional.of("%s does not hold the prompt (any more)".formatted(decided.prefiller()));

@@ -2,6 +2,7 @@ package dev.baton.transfer.p2p;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.metrics.Metrics;
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.Exposure;
@@ -21,10 +22,11 @@ import java.util.Optional;
 import java.util.SortedMap;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /// vLLM's `P2pNcclConnector` by its registration, its ids and its control messages: works behind vLLM's own
-/// proxy for it, behind that of PPD, and behind the router. Between Batons blocks go over TCP; a vLLM, whose
-/// tensors go over NCCL, is refused. `docs/p2p-nccl-connector.md` describes it.
+/// proxy for it, behind that of PPD, and behind the router. Between Batons blocks go over NCCL if they are on
+/// GPUs, and else over TCP; a vLLM is refused. `docs/p2p-nccl-connector.md` describes it.
 ///
 /// Thread-safe as its interfaces say; its threads are platform threads named `baton-kv-...`.
 public final class P2pNcclConnector implements KvConnector {
@@ -33,6 +35,7 @@ public final class P2pNcclConnector implements KvConnector {
 
     private final KvTransferConfig config;
     private final P2pOptions options;
+    private final @Nullable DeviceBlocks device;
     private final Endpoint self;
     private final Counters counters = new Counters();
     private final KvLeases leases;
@@ -56,9 +59,11 @@ public final class P2pNcclConnector implements KvConnector {
             PagedKv pool,
             Compatibility compatibility,
             P2pOptions options,
+            @Nullable DeviceBlocks device,
             Consumer<KvEvent> sink) {
         this.config = config;
         this.options = options;
+        this.device = device;
         this.offers = new Offers(options.bufferBytes());
         this.leases = new KvLeases(options.leaseDuration(), options.leaseDuration(), System::nanoTime, event -> {
             offers.ended(event.requestId());
@@ -67,7 +72,8 @@ public final class P2pNcclConnector implements KvConnector {
         this.arrivals = new Arrivals(
                 pool.blockBytes(),
                 options.bufferBytes() + options.poolBytes(),
-                options.leaseDuration().toNanos());
+                options.leaseDuration().toNanos(),
+                device);
         this.timer.setRemoveOnCancelPolicy(true);
         try {
             this.server = new PeerServer(
@@ -80,13 +86,15 @@ public final class P2pNcclConnector implements KvConnector {
                     offers,
                     refusals,
                     counters,
-                    expiry::schedule);
+                    expiry::schedule,
+                    device);
         } catch (TransferException e) {
             timer.shutdownNow();
+            closeDevice();
             throw e;
         }
         this.self = new Endpoint(config.ip(), server.port());
-        this.peers = new Peers(peer -> new PeerConnection(peer, self, compatibility, options));
+        this.peers = new Peers(peer -> new PeerConnection(peer, self, compatibility, options, device));
         this.pushes = new Pushes(pool, options.sendType(), leases, peers, refusals, counters);
         this.loads = new Loads(pool, options, arrivals, peers, server::isForeign, counters, sink);
         this.scheduler = new P2pScheduler(
@@ -113,7 +121,25 @@ public final class P2pNcclConnector implements KvConnector {
                 NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
         SortedMap<String, String> fields = BlockShape.fields(spec, compatibility);
         fields.put("send_type", options.fetches() ? "GET" : "PUT or PUT_ASYNC");
-        return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, sink);
+        fields.put("data", pool.isOnDevice() ? "nccl" : "tcp");
+        DeviceBlocks device = pool.isOnDevice() ? openDevice(pool) : null;
+        return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, device, sink);
+    }
+
+    private static DeviceBlocks openDevice(PagedKv pool) {
+        DeviceBlocks device = pool.openDeviceBlocks();
+        Optional<String> obstacle = device.linkObstacle();
+        if (obstacle.isPresent()) {
+            device.close();
+            throw new TransferException("%s: %s".formatted(NAME, obstacle.get()));
+        }
+        return device;
+    }
+
+    private void closeDevice() {
+        if (device != null) {
+            device.close();
+        }
     }
 
     /// Ends leases, and drops what nobody came for.
@@ -153,11 +179,12 @@ public final class P2pNcclConnector implements KvConnector {
 
     @Override
     public String describe() {
-        return "%s %s, %s over tcp on %s%s"
+        return "%s %s, %s over %s on %s%s"
                 .formatted(
                         NAME,
                         config.role().name().toLowerCase(Locale.ROOT),
                         options.sendType(),
+                        device == null ? "tcp" : "nccl",
                         self,
                         options.proxy().map(it -> ", registers at " + it).orElse(""));
     }
@@ -173,6 +200,7 @@ public final class P2pNcclConnector implements KvConnector {
         leases.expireAll();
         arrivals.close();
         Threads.awaitEnd(timer);
+        closeDevice();
     }
 
     private final class Worker implements WorkerSide {

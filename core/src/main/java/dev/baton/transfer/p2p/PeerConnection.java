@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockSum;
 import dev.baton.transfer.KvLease;
@@ -18,6 +19,7 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /// The asking end of a connection to another instance: a DEALER. Owned by one thread at a time; [#abort] may come
 /// from any.
@@ -29,10 +31,20 @@ final class PeerConnection implements Closeable {
     private final Compatibility compatibility;
     private final P2pOptions options;
     private final Zmtp channel;
+    private final @Nullable DeviceBlocks device;
+    private volatile @Nullable DeviceLink link; // once a tensor is to travel
     private boolean open;
 
     /// @param self identity of this instance, its `zmq_address`
-    PeerConnection(Endpoint peer, Endpoint self, Compatibility compatibility, P2pOptions options) throws IOException {
+    /// @param device the way to the pool's device, if it is on one: tensors then travel over NCCL
+    PeerConnection(
+            Endpoint peer,
+            Endpoint self,
+            Compatibility compatibility,
+            P2pOptions options,
+            @Nullable DeviceBlocks device)
+            throws IOException {
+        this.device = device;
         this.peer = peer;
         this.compatibility = compatibility;
         this.options = options;
@@ -66,6 +78,17 @@ final class PeerConnection implements Closeable {
             throw new ProtocolException("%s refuses: %s".formatted(peer, reason(answer)));
         }
         open = true;
+    }
+
+    /// The way of tensors, if it is from device to device.
+    private Optional<DeviceLink> link() throws IOException {
+        DeviceBlocks own = device;
+        DeviceLink known = link;
+        if (own != null && known == null) {
+            known = DeviceLink.open(channel, own, options.peerTimeout());
+            link = known;
+        }
+        return Optional.ofNullable(known);
     }
 
     private static String reason(Fields answer) throws ProtocolException {
@@ -107,13 +130,21 @@ final class PeerConnection implements Closeable {
         message.put("num_tokens", lease.numTokens());
         message.put("prompt_digest", promptDigest);
         message.put("is_last", isLast);
+        Optional<DeviceLink> direct = link();
+        if (direct.isPresent()) {
+            message.put(Control.SUMS, direct.get().sums(tensorId, leases, lease, 0, lease.numBlocks()));
+        }
         channel.send(MsgPack.write(message));
         if (!isTaken()) {
             throw new ProtocolException(
                     "%s does not take the tensor: it is out of memory for it (kv_buffer_size,".formatted(peer)
                             + " mem_pool_size_gb), or it is none for it");
         }
-        send(channel, tensorId, pool, leases, lease, 0, lease.numBlocks(), wire::abort, options.peerTimeout());
+        if (direct.isPresent()) {
+            direct.get().send(leases, lease, 0, lease.numBlocks());
+        } else {
+            send(channel, tensorId, pool, leases, lease, 0, lease.numBlocks(), wire::abort, options.peerTimeout());
+        }
         return isTaken();
     }
 
@@ -179,11 +210,16 @@ final class PeerConnection implements Closeable {
         return wrong;
     }
 
-    /// Fetches blocks of a tensor.
+    /// Fetches blocks of a tensor into the pool.
     ///
+    /// @param first number of the first block within the prompt
+    /// @param blockIds where they go
     /// @return how many of them are wrong; empty if the peer does not have the tensor (any more)
-    Optional<Integer> get(String tensorId, TensorShape shape, String promptDigest, int first, int end, Target target)
+    Optional<Integer> get(
+            String tensorId, TensorShape shape, String promptDigest, int first, PagedKv pool, int[] blockIds)
             throws IOException {
+        int end = first + blockIds.length;
+        Optional<DeviceLink> direct = link();
         Map<String, Object> message = Control.message(Control.GET);
         message.put(Control.TENSOR_ID, tensorId);
         message.put("baton", compatibility.digest());
@@ -201,7 +237,16 @@ final class PeerConnection implements Closeable {
         if (shape.check(answer) != end - first) {
             throw new ProtocolException("%s sends another number of blocks than was asked for".formatted(peer));
         }
-        return Optional.of(receive(channel, tensorId, first, end, target, options.peerTimeout()));
+        return Optional.of(
+                direct.isPresent()
+                        ? direct.get().receive(blockIds, tensorId, first, answer.bytes(Control.SUMS))
+                        : receive(
+                                channel,
+                                tensorId,
+                                first,
+                                end,
+                                block -> pool.block(blockIds[block - first]).asByteBuffer(),
+                                options.peerTimeout()));
     }
 
     /// Tells the peer that nobody wants a tensor any more.
@@ -228,10 +273,18 @@ final class PeerConnection implements Closeable {
     /// Makes the owner stop soon; from any thread.
     void abort() {
         wire.abort();
+        DeviceLink known = link;
+        if (known != null) {
+            known.abort();
+        }
     }
 
     @Override
     public void close() {
         wire.close();
+        DeviceLink known = link;
+        if (known != null) {
+            known.close();
+        }
     }
 }

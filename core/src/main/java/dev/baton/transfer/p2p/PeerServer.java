@@ -1,6 +1,8 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.p2p.Arrivals.Tensor;
@@ -20,6 +22,9 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -42,7 +47,10 @@ final class PeerServer implements Closeable {
     private final Refusals refusals;
     private final Counters counters;
     private final Runnable onDeadline;
+    private final @Nullable DeviceBlocks device;
     private final ZmtpServer server;
+    private final Set<Zmtp> greeted = ConcurrentHashMap.newKeySet();
+    private final Map<Zmtp, DeviceLink> links = new ConcurrentHashMap<>(); // of peers whose tensors go over NCCL
     private final Map<String, Boolean> foreign = new LinkedHashMap<>() {
         @Override
         protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
@@ -51,6 +59,7 @@ final class PeerServer implements Closeable {
     }; // addresses of peers that speak NCCL; guarded by itself
 
     /// @param onDeadline told when there is something new that runs out
+    /// @param device the way to the pool's device, if it is on one: tensors then travel over NCCL
     /// @throws TransferException if the address cannot be bound
     PeerServer(
             Endpoint address,
@@ -62,7 +71,9 @@ final class PeerServer implements Closeable {
             Offers offers,
             Refusals refusals,
             Counters counters,
-            Runnable onDeadline) {
+            Runnable onDeadline,
+            @Nullable DeviceBlocks device) {
+        this.device = device;
         this.pool = pool;
         this.shape = new TensorShape(pool);
         this.compatibility = compatibility;
@@ -80,7 +91,21 @@ final class PeerServer implements Closeable {
                     address.host(),
                     address.port(),
                     new ZmtpServer.Limits(options.maxConnections(), Control.MAX_BYTES, SILENCE),
-                    this::received);
+                    new ZmtpServer.Receiver() {
+                        @Override
+                        public void received(Zmtp from, List<byte[]> message) throws IOException {
+                            PeerServer.this.received(from, message);
+                        }
+
+                        @Override
+                        public void ended(Zmtp from) {
+                            greeted.remove(from);
+                            DeviceLink link = links.remove(from);
+                            if (link != null) {
+                                link.close();
+                            }
+                        }
+                    });
         } catch (IOException e) {
             throw BlockServer.cannotListen(address.host(), address.port(), "kv_ip or kv_port", e);
         }
@@ -101,7 +126,7 @@ final class PeerServer implements Closeable {
         Fields message = MsgPack.map("a control message", Zmtp.single(frames));
         switch (message.text(Control.CMD)) {
             case Control.NEW_TCP -> greeted(from, message);
-            case Control.NEW -> refuseNccl(from);
+            case Control.NEW -> connect(from, message);
             case Control.PUT -> put(from, message);
             case Control.GET -> get(from, message);
             case Control.WAIT -> refusals.waitsFor(tensorId(message), from);
@@ -119,6 +144,7 @@ final class PeerServer implements Closeable {
                         .formatted(message.number("version", 0, Integer.MAX_VALUE), Control.VERSION));
             }
             compatibility.check(message.textMap("fields"), "the other instance");
+            greeted.add(from);
         } catch (ProtocolException e) {
             LOG.warn("{} is refused: {}", name(from), e.getMessage());
             answer.put(Control.RET, 1);
@@ -131,13 +157,30 @@ final class PeerServer implements Closeable {
         return new String(from.peerIdentity(), StandardCharsets.UTF_8).replaceAll("\\p{Cntrl}", "?");
     }
 
+    /// Makes the other end of a communicator of NCCL, for a Baton that has greeted.
+    private void connect(Zmtp from, Fields message) throws IOException {
+        if (device == null || !greeted.contains(from)) {
+            refuseNccl(from);
+        } else if (links.containsKey(from)) {
+            throw new ProtocolException("a second %s on one connection".formatted(Control.NEW));
+        } else {
+            links.put(from, DeviceLink.accept(message.bytes(Control.UNIQUE_ID), device, options.peerTimeout()));
+        }
+    }
+
+    private Optional<DeviceLink> link(Zmtp from) throws ProtocolException {
+        DeviceLink link = links.get(from);
+        if (device != null && link == null) {
+            throw new ProtocolException("a tensor without a %s before it".formatted(Control.NEW));
+        }
+        return Optional.ofNullable(link);
+    }
+
     private void refuseNccl(Zmtp from) {
         synchronized (foreign) {
             foreign.put(name(from), true);
         }
-        LOG.warn(
-                "{} is refused: its tensors go over NCCL, as a vLLM's; here they go over TCP, between Batons",
-                name(from));
+        LOG.warn("{} is refused: its tensors go over NCCL, as a vLLM's; here they go between Batons", name(from));
     }
 
     private static String tensorId(Fields message) throws ProtocolException {
@@ -160,7 +203,7 @@ final class PeerServer implements Closeable {
             from.send(Control.REFUSED);
             return;
         }
-        int wrong = receive(from, id, tensor);
+        int wrong = receive(from, id, tensor, message);
         counters.checksumErrors.add(wrong);
         if (wrong == 0) {
             arrivals.arrived(id, tensor);
@@ -175,12 +218,21 @@ final class PeerServer implements Closeable {
     }
 
     /// @return how many blocks are wrong
-    private int receive(Zmtp from, String id, Tensor tensor) throws IOException {
+    private int receive(Zmtp from, String id, Tensor tensor, Fields message) throws IOException {
         boolean whole = false;
         try {
+            Optional<DeviceLink> direct = link(from);
+            Optional<DeviceBlocks.Buffer> buffer = tensor.buffer();
             from.send(Control.TAKEN);
-            int wrong = PeerConnection.receive(
-                    from, id, 0, tensor.numBlocks(), i -> tensor.block(i).asByteBuffer(), options.peerTimeout());
+            int wrong = direct.isPresent() && buffer.isPresent()
+                    ? direct.get().receive(buffer.get(), id, message.bytes(Control.SUMS))
+                    : PeerConnection.receive(
+                            from,
+                            id,
+                            0,
+                            tensor.numBlocks(),
+                            i -> tensor.block(i).asByteBuffer(),
+                            options.peerTimeout());
             whole = true;
             return wrong;
         } finally {
@@ -227,12 +279,20 @@ final class PeerServer implements Closeable {
             from.send(MsgPack.write(answer));
             return;
         }
+        Optional<DeviceLink> direct = link(from);
+        KvLease lease = offer.get().lease();
         answer.put(Control.RET, 0);
         answer.put("shape", shape.of(count));
         answer.put("dtype", shape.dtype());
-        from.send(MsgPack.write(answer));
-        PeerConnection.send(
-                from, id, pool, leases, offer.get().lease(), first, first + count, from::abort, options.peerTimeout());
+        if (direct.isPresent()) {
+            answer.put(Control.SUMS, direct.get().sums(id, leases, lease, first, first + count));
+            from.send(MsgPack.write(answer));
+            direct.get().send(leases, lease, first, first + count);
+        } else {
+            from.send(MsgPack.write(answer));
+            PeerConnection.send(
+                    from, id, pool, leases, lease, first, first + count, from::abort, options.peerTimeout());
+        }
         counters.bytesSent.add(count * pool.blockBytes());
     }
 
@@ -244,6 +304,7 @@ final class PeerServer implements Closeable {
 
     @Override
     public void close() {
+        links.values().forEach(DeviceLink::abort);
         server.close();
     }
 }

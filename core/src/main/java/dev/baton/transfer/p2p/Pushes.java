@@ -21,6 +21,7 @@ final class Pushes implements Closeable {
     private static final Logger LOG = LoggerFactory.getLogger(Pushes.class);
 
     private static final int ASYNC_THREADS = 8;
+    private static final int DEVICE_THREADS = 2; // each has a communicator with its memory for each decoder
     private static final int TRIES = 2;
     private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
 
@@ -39,7 +40,8 @@ final class Pushes implements Closeable {
         this.peers = peers;
         this.refusals = refusals;
         this.counters = counters;
-        int size = sendType == SendType.PUT_ASYNC ? ASYNC_THREADS : 1;
+        int most = pool.isOnDevice() ? DEVICE_THREADS : ASYNC_THREADS;
+        int size = sendType == SendType.PUT_ASYNC ? most : 1;
         this.threads = new ThreadPoolExecutor(
                 size,
                 size,

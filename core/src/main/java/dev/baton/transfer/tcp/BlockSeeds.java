@@ -8,10 +8,10 @@ import java.security.NoSuchAlgorithmException;
 
 /// Where the device checksums of one transfer begin: what a block is (engine, request, epoch, index, tokens) in
 /// 64 bits, so that a right block in a wrong place is found too. Immutable.
-final class BlockSeeds {
+public final class BlockSeeds {
     private final long transfer;
 
-    BlockSeeds(String engineId, String handle, long epoch) {
+    public BlockSeeds(String engineId, String handle, long epoch) {
         byte[] engine = engineId.getBytes(StandardCharsets.UTF_8);
         byte[] request = handle.getBytes(StandardCharsets.UTF_8);
         try {
@@ -28,7 +28,7 @@ final class BlockSeeds {
     }
 
     /// @param tokens that the block holds
-    long of(int blockIndex, int tokens) {
+    public long of(int blockIndex, int tokens) {
         return DeviceChecksum.mix(transfer + ((long) blockIndex << Integer.SIZE | tokens));
     }
 

@@ -33,8 +33,21 @@ final class P2pInstance extends ConnectorInstance {
 
     P2pInstance(
             KvRole role, int blockTokens, int numBlocks, Map<String, Object> extra, Map<String, String> compatibility) {
-        super(new PagedKv(numBlocks, LAYERS, KV_HEADS, blockTokens, HEAD_DIM, DType.F32));
-        KvCacheSpec spec = new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, blockTokens, numBlocks);
+        this(
+                role,
+                spec(blockTokens, numBlocks),
+                new PagedKv(numBlocks, LAYERS, KV_HEADS, blockTokens, HEAD_DIM, DType.F32),
+                extra,
+                compatibility);
+    }
+
+    static KvCacheSpec spec(int blockTokens, int numBlocks) {
+        return new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, blockTokens, numBlocks);
+    }
+
+    P2pInstance(
+            KvRole role, KvCacheSpec spec, PagedKv pool, Map<String, Object> extra, Map<String, String> compatibility) {
+        super(pool);
         Map<String, Object> settings = new HashMap<>(PATIENT);
         settings.putAll(extra);
         this.connector = P2pNcclConnector.start(

@@ -9,28 +9,33 @@ import dev.baton.tensor.TensorException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.time.Duration;
+import java.util.Arrays;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// A pool that says it is on a device, with the device's memory in this process, where any other such pool of
 /// the process can reach it by its handle.
-final class FakeDevice implements DeviceBlocks {
+public final class FakeDevice implements DeviceBlocks {
     private static final Map<String, FakeDevice> BY_HANDLE = new ConcurrentHashMap<>();
     private static final AtomicInteger HANDLES = new AtomicInteger();
 
-    final MemorySegment memory;
+    public final MemorySegment memory;
     final AtomicInteger opened = new AtomicInteger();
     final AtomicInteger pulls = new AtomicInteger();
     final AtomicInteger writes = new AtomicInteger();
     final AtomicInteger stagings = new AtomicInteger();
-    final AtomicInteger flips = new AtomicInteger();
+    public final AtomicInteger flips = new AtomicInteger();
+    public final AtomicInteger links = new AtomicInteger();
+    public final AtomicInteger buffers = new AtomicInteger();
     volatile Runnable beforePull = () -> {};
     private final Arena arena = Arena.ofShared();
     private final PagedKv pool;
     private final Offer offer;
 
-    FakeDevice(KvCacheSpec spec, String host) {
+    public FakeDevice(KvCacheSpec spec, String host) {
         memory = arena.allocate(spec.blockBytes() * spec.numBlocks(), 16);
         pool = PagedKv.onDevice(
                 spec.numBlocks(),
@@ -46,11 +51,11 @@ final class FakeDevice implements DeviceBlocks {
         BY_HANDLE.put(offer.handle(), this);
     }
 
-    PagedKv pool() {
+    public PagedKv pool() {
         return pool;
     }
 
-    MemorySegment block(int block) {
+    public MemorySegment block(int block) {
         return memory.asSlice(pool.blockOffsetBytes(block), pool.blockBytes());
     }
 
@@ -134,6 +139,68 @@ final class FakeDevice implements DeviceBlocks {
                 opened.decrementAndGet();
             }
         };
+    }
+
+    @Override
+    public Optional<String> linkObstacle() {
+        return Optional.empty();
+    }
+
+    @Override
+    public byte[] newLinkId() {
+        return FakeLink.newId();
+    }
+
+    @Override
+    public Link link(byte[] id, boolean isFirst, Duration connecting, Duration patience) {
+        return new FakeLink(id, isFirst, connecting, patience, this::block, flips, links);
+    }
+
+    @Override
+    public Buffer newBuffer(int numBlocks) {
+        return new FakeBuffer(numBlocks);
+    }
+
+    /// Memory beside the pool.
+    final class FakeBuffer implements Buffer {
+        private final Arena own = Arena.ofShared();
+        private final int numBlocks;
+        private final MemorySegment segment;
+
+        FakeBuffer(int numBlocks) {
+            this.numBlocks = numBlocks;
+            this.segment = own.allocate(numBlocks * pool.blockBytes(), 16);
+            buffers.incrementAndGet();
+        }
+
+        MemorySegment block(int index) {
+            return segment.asSlice(index * pool.blockBytes(), pool.blockBytes());
+        }
+
+        @Override
+        public int numBlocks() {
+            return numBlocks;
+        }
+
+        @Override
+        public long[] sums(long[] seeds) {
+            long[] sums = new long[numBlocks];
+            Arrays.setAll(sums, i -> DeviceChecksum.of(block(i), seeds[i]));
+            return sums;
+        }
+
+        @Override
+        public void place(int first, int[] blocks) {
+            for (int i = 0; i < blocks.length; i++) {
+                FakeDevice.this.block(blocks[i]).copyFrom(block(first + i));
+            }
+        }
+
+        @Override
+        public void close() {
+            buffers.decrementAndGet();
+            own.close();
+        }
     }
 
     @Override

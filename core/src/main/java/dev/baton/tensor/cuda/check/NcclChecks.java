@@ -150,7 +150,7 @@ public final class NcclChecks {
             if (rank > 1) {
                 return 0;
             }
-            try (Communicator communicator = Communicator.join(environment, id, rank, 2, PATIENCE)) {
+            try (Communicator communicator = Communicator.join(environment, id, rank, 2, PATIENCE, PATIENCE)) {
                 double worst = 0;
                 for (int count : SIZES) {
                     float[] expected = Arrays.copyOf(values[0], count);

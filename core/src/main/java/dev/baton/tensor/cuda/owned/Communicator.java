@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 /// from any.
 public final class Communicator implements AutoCloseable {
     private static final long POLL_NANOS = 20_000;
+    private static final String LATE = "have not done their part";
     private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
 
     private final Nccl nccl;
@@ -24,6 +25,7 @@ public final class Communicator implements AutoCloseable {
     private final int rank;
     private final int ranks;
     private final Duration patience; // zero if calls wait by themselves
+    private boolean inGroup;
     private final AtomicBoolean ended = new AtomicBoolean();
     private volatile @Nullable Thread aborting;
 
@@ -72,13 +74,19 @@ public final class Communicator implements AutoCloseable {
     /// waits longer for them than it is told to.
     ///
     /// @param uniqueId what [#uniqueId] gave for one of them
-    /// @param patience how long others may take for their part
+    /// @param connecting how long others may take to come
+    /// @param patience how long they may take for their part of anything later
     /// @throws TensorException if NCCL is missing or cannot, or the others have not come in time
     public static Communicator join(
-            Map<String, String> environment, byte[] uniqueId, int rank, int ranks, Duration patience) {
+            Map<String, String> environment,
+            byte[] uniqueId,
+            int rank,
+            int ranks,
+            Duration connecting,
+            Duration patience) {
         Nccl nccl = new Nccl(environment);
         Communicator joined = new Communicator(nccl, nccl.create(ranks, uniqueId, rank), rank, ranks, patience);
-        joined.settle();
+        joined.await(() -> !nccl.isBusy(joined.handle), connecting, "have not connected");
         return joined;
     }
 
@@ -110,9 +118,22 @@ public final class Communicator implements AutoCloseable {
 
     /// Waits until a call of a communicator whose calls return at once is done, which its stream's work is not yet.
     private void settle() {
-        if (!patience.isZero()) {
-            await(() -> !nccl.isBusy(handle), "have not connected");
+        if (!patience.isZero() && !inGroup) {
+            await(() -> !nccl.isBusy(live()), patience, LATE);
         }
+    }
+
+    /// Makes several calls one. All that they are to do is done at the same time.
+    public void group(Runnable calls) {
+        nccl.beginGroup();
+        inGroup = true;
+        try {
+            calls.run();
+        } finally {
+            inGroup = false;
+            nccl.endGroup();
+        }
+        settle();
     }
 
     /// Waits until the work of a stream is done.
@@ -122,22 +143,23 @@ public final class Communicator implements AutoCloseable {
     public void await(Stream stream) {
         await(
                 () -> {
-                    boolean isBusy = nccl.isBusy(handle);
+                    boolean isBusy = nccl.isBusy(live());
                     return stream.isDone() && !isBusy;
                 },
-                "have not done their part");
+                patience,
+                LATE);
     }
 
     private interface Condition {
         boolean holds();
     }
 
-    private void await(Condition condition, String missing) {
-        long deadline = System.nanoTime() + patience.toNanos();
+    private void await(Condition condition, Duration most, String missing) {
+        long deadline = System.nanoTime() + most.toNanos();
         try {
             while (!condition.holds()) {
                 if (System.nanoTime() - deadline > 0) {
-                    throw new TensorException("the other GPUs " + missing + " in " + patience.toSeconds() + " s");
+                    throw new TensorException("the other GPUs " + missing + " in " + most.toSeconds() + " s");
                 }
                 LockSupport.parkNanos(POLL_NANOS);
             }
