@@ -11,6 +11,9 @@ import java.security.NoSuchAlgorithmException;
 public final class BlockSeeds {
     private final long transfer;
 
+    /// Those of one transfer.
+    ///
+    /// @param handle what both sides know it by
     public BlockSeeds(String engineId, String handle, long epoch) {
         byte[] engine = engineId.getBytes(StandardCharsets.UTF_8);
         byte[] request = handle.getBytes(StandardCharsets.UTF_8);
@@ -27,6 +30,8 @@ public final class BlockSeeds {
         }
     }
 
+    /// The seed of one block.
+    ///
     /// @param tokens that the block holds
     public long of(int blockIndex, int tokens) {
         return DeviceChecksum.mix(transfer + ((long) blockIndex << Integer.SIZE | tokens));

@@ -47,7 +47,7 @@ final class FakeLink implements DeviceBlocks.Link {
             IntFunction<MemorySegment> pool,
             AtomicInteger flips,
             AtomicInteger open) {
-        this.meeting = MEETINGS.computeIfAbsent((int) id[0] << 8 | id[1] & 0xff, _ -> new Meeting());
+        this.meeting = MEETINGS.computeIfAbsent(256 * id[0] + Byte.toUnsignedInt(id[1]), _ -> new Meeting());
         this.out = meeting.ways.get(isFirst ? 0 : 1);
         this.in = meeting.ways.get(isFirst ? 1 : 0);
         this.patience = patience;
