@@ -38,6 +38,9 @@ class HandOffEqualityTest {
     private final List<int[]> prompts = new ArrayList<>();
     private final List<Map<String, Object>> bodies = new ArrayList<>();
     private final List<List<Integer>> expected = new ArrayList<>();
+    private final List<Changed> changed = new ArrayList<>();
+    private final List<Map<String, Object>> ending = new ArrayList<>();
+    private final List<List<Integer>> expectedOfEnding = new ArrayList<>();
     private Deployment referenceDeployment;
     private Instance reference;
 
@@ -57,8 +60,32 @@ class HandOffEqualityTest {
             prompts.add(prompt);
             bodies.add(body(prompt, i));
         }
-        expected.addAll(tokensOfAll(referenceDeployment, reference));
+        expected.addAll(tokensOfAll(referenceDeployment, reference, bodies));
+        Random cuts = new Random(7);
+        for (int i = PROMPTS - 12; i < PROMPTS; i++) {
+            int[] prompt = prompts.get(i).clone();
+            int shared = 1 + cuts.nextInt(prompt.length - 1);
+            for (int k = shared; k < prompt.length; k++) {
+                prompt[k] = 300 + cuts.nextInt(3700);
+            }
+            Map<String, Object> body = body(prompt, i);
+            changed.add(
+                    new Changed(shared, prompt.length, body, tokensOf(referenceDeployment, reference, body)));
+        }
+        int endOfSequence = endOfSequenceToken();
+        for (int i = 0; i < PROMPTS; i += 20) {
+            Map<String, Object> body = new HashMap<>(bodies.get(i));
+            body.put("ignore_eos", false);
+            body.put("logit_bias", Map.of(Integer.toString(endOfSequence), 100));
+            ending.add(body);
+        }
+        expectedOfEnding.addAll(tokensOfAll(referenceDeployment, reference, ending));
     }
+
+    /// A prompt of which the decoder knows the beginning.
+    ///
+    /// @param shared tokens at its beginning that are those of another prompt
+    private record Changed(int shared, int length, Map<String, Object> body, List<Integer> expected) {}
 
     @AfterAll
     void stop() {
@@ -69,7 +96,7 @@ class HandOffEqualityTest {
 
     /// From 1 to 1,500, more short ones than long ones, shifted so that every residue of every block size occurs.
     private static int lengthOf(int i) {
-        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1);
+        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1);
         int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
         return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
     }
@@ -118,8 +145,9 @@ class HandOffEqualityTest {
         return answer.tokenIds();
     }
 
-    /// The answers to all bodies, in their order; several are under way at a time, which changes no token.
-    private List<List<Integer>> tokensOfAll(Deployment deployment, Instance target) {
+    /// The answers to all, in their order; several are under way at a time, which changes no token.
+    private static List<List<Integer>> tokensOfAll(
+            Deployment deployment, Instance target, List<Map<String, Object>> bodies) {
         try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
             List<CompletableFuture<List<Integer>>> answers = bodies.stream()
                     .map(body -> CompletableFuture.supplyAsync(() -> tokensOf(deployment, target, body), clients))
@@ -151,7 +179,7 @@ class HandOffEqualityTest {
             deployment.awaitReady();
 
             int promptTokens = 0;
-            List<List<Integer>> answers = tokensOfAll(deployment, router);
+            List<List<Integer>> answers = tokensOfAll(deployment, router, bodies);
             for (int i = 0; i < PROMPTS; i++) {
                 assertThat(answers.get(i))
                         .as("prompt %d of %d tokens, blocks of %d", i, prompts.get(i).length, blockTokens)
@@ -183,32 +211,21 @@ class HandOffEqualityTest {
     }
 
     private void partialHitOnTheDecoder(Deployment deployment, Instance router, Instance decoder, int blockTokens) {
-        Random random = new Random(7);
-        for (int i = PROMPTS - 12; i < PROMPTS; i++) {
-            int[] prompt = prompts.get(i).clone();
-            int shared = 1 + random.nextInt(prompt.length - 1);
-            for (int k = shared; k < prompt.length; k++) {
-                prompt[k] = 300 + random.nextInt(3700);
-            }
-            Map<String, Object> body = body(prompt, i);
+        for (Changed prompt : changed) {
             double before = deployment.metric(decoder, "vllm:prefix_cache_hits_total");
-            assertThat(tokensOf(deployment, router, body))
-                    .as("%d of %d tokens known, blocks of %d", shared, prompt.length, blockTokens)
-                    .isEqualTo(tokensOf(referenceDeployment, reference, body));
+            assertThat(tokensOf(deployment, router, prompt.body()))
+                    .as("%d of %d tokens known, blocks of %d", prompt.shared(), prompt.length(), blockTokens)
+                    .isEqualTo(prompt.expected());
             assertThat(deployment.metric(decoder, "vllm:prefix_cache_hits_total") - before)
-                    .isEqualTo(Math.min(shared, prompt.length - 1) / blockTokens * blockTokens);
+                    .isEqualTo(Math.min(prompt.shared(), prompt.length() - 1) / blockTokens * blockTokens);
         }
     }
 
     private void firstTokenIsEndOfSequence(Deployment deployment, Instance router) {
-        int endOfSequence = endOfSequenceToken();
-        for (int i = 0; i < PROMPTS; i += 20) {
-            Map<String, Object> body = new HashMap<>(bodies.get(i));
-            body.put("ignore_eos", false);
-            body.put("logit_bias", Map.of(Integer.toString(endOfSequence), 100));
-            Answer answer = deployment.post(router, "/v1/completions", body);
+        for (int i = 0; i < ending.size(); i++) {
+            Answer answer = deployment.post(router, "/v1/completions", ending.get(i));
             assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-            assertThat(answer.tokenIds()).isEqualTo(tokensOf(referenceDeployment, reference, body));
+            assertThat(answer.tokenIds()).isEqualTo(expectedOfEnding.get(i));
             assertThat(answer.choice().path("finish_reason").asString()).isEqualTo("stop");
             assertThat(answer.choice().path("text").asString()).isEmpty();
         }
