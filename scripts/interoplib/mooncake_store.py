@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from interoplib import processes
-from interoplib.checks import ALONE, Engine, Fleet, baton, vllm
+from interoplib.checks import ALONE, Fleet, baton, vllm
 from interoplib.stores import both_ways
 
 VLLM, BATON, OTHER = 8310, 8320, 8340
