@@ -26,11 +26,10 @@ import org.slf4j.LoggerFactory;
 /// only to be refused, for what reads them.
 public final class ServingWarmUp {
     private static final Logger LOG = LoggerFactory.getLogger(ServingWarmUp.class);
-    private static final int CALLERS = 4;
+    private static final int CALLERS = 16;
     private static final int SHORT_TOKENS = 12;
-    private static final int NEW_TOKENS = 3;
+    private static final int NEW_TOKENS = 2;
     private static final int LONG_TOKENS = 2048;
-    private static final int SHORT_FOR_EACH_LONG = 4;
 
     private ServingWarmUp() {}
 
@@ -59,7 +58,7 @@ public final class ServingWarmUp {
             for (int caller = 0; caller < CALLERS; caller++) {
                 callers.execute(() -> {
                     for (int i = 0; System.nanoTime() < end; i++) {
-                        if (!isAnswered(port, i % (SHORT_FOR_EACH_LONG + 1) == SHORT_FOR_EACH_LONG ? read : answered)) {
+                        if (!isAnswered(port, i % 2 == 1 ? read : answered)) {
                             return;
                         }
                         answers.incrementAndGet();

@@ -63,6 +63,8 @@ public final class CudaDecoder implements CudaModel {
     private static final int CANDIDATES = 8;
     private static final long MEASURE_SEED = 7;
     private static final int MEASURED_RUNS = 5;
+    /// What is as fast alone is slower among the others, which the library's kernels overlap better with.
+    private static final float CLEARLY_FASTER = 0.97f;
 
     private final ModelConfig config; // of the whole model
     private final int intermediate; // this GPU's
@@ -338,7 +340,7 @@ public final class CudaDecoder implements CudaModel {
         Residual settled = new Residual(hidden, rows);
         Residual summed = new Residual(hidden, rows);
         Predicate<Consumer<Boolean>> isFaster =
-                work -> millis(() -> work.accept(true)) < millis(() -> work.accept(false));
+                work -> millis(() -> work.accept(true)) < CLEARLY_FASTER * millis(() -> work.accept(false));
         NarrowProducts faster = new NarrowProducts(
                 isFaster.test(narrow -> eachMeasured(layer -> queriesKeysValues(layer, settled, narrow))),
                 isFaster.test(narrow -> eachMeasured(layer -> {
@@ -492,16 +494,23 @@ public final class CudaDecoder implements CudaModel {
     ///
     /// @param singles sequences with one row, which come first
     /// @param longest most rows of one of the others
+    /// @param lastRowsOnly whether each sequence has several rows, and wants the logits of its last one alone
     /// @param narrow what the kernels for few rows do
-    private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
+    private record Step(
+            StepLayout layout, int singles, int longest, boolean lastRowsOnly, NarrowProducts narrow) {}
 
-    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit into the
-    /// buffer that is free then.
-    private boolean wantsLastRowsOnly(Step step) {
-        StepLayout layout = step.layout;
-        return step.singles == 0
-                && layout.wanted() == layout.sequences()
-                && (long) layout.wanted() * shape.rowSize() <= 2L * layout.rows() * config.intermediateSize();
+    private static boolean wantsLastRowsOnly(ForwardBatch batch) {
+        boolean isSo = batch.numLogits() == batch.numSequences();
+        for (int s = 0; isSo && s < batch.numSequences(); s++) {
+            int last = batch.queryStart(s + 1) - 1;
+            isSo = batch.logitsRow(s) == last && last > batch.queryStart(s);
+        }
+        return isSo;
+    }
+
+    /// Whether the queries of the wanted rows fit into a buffer that is free in the last layer.
+    private boolean fitsBesideRows(StepLayout layout) {
+        return (long) layout.wanted() * shape.rowSize() <= 2L * layout.rows() * intermediate;
     }
 
     private Step decodeStep(int size) {
@@ -509,6 +518,7 @@ public final class CudaDecoder implements CudaModel {
                 new StepLayout(size, size, size, options.maxBlocks()),
                 size,
                 0,
+                false,
                 narrowProducts.getOrDefault(size, NarrowProducts.NONE));
     }
 
@@ -542,7 +552,14 @@ public final class CudaDecoder implements CudaModel {
                     new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             write(side, batch, layout);
             logits = logitsOf(batch.numLogits());
-            step(new Step(layout, side.inputs.singles(), side.inputs.longest(), NarrowProducts.NONE), kv);
+            step(
+                    new Step(
+                            layout,
+                            side.inputs.singles(),
+                            side.inputs.longest(),
+                            wantsLastRowsOnly(batch),
+                            NarrowProducts.NONE),
+                    kv);
         }
     }
 
@@ -651,7 +668,7 @@ public final class CudaDecoder implements CudaModel {
             if (isLast && !areAllWantedInOrder) {
                 long wanted = deviceInputs + layout.wantedRows();
                 attention = qkv;
-                if (wantsLastRowsOnly(step)) {
+                if (step.lastRowsOnly && fitsBesideRows(layout)) {
                     // Their attention is that of decoding: one query a sequence, over all of its context.
                     ops.gather(wanted, 0, qkv, gateUp, layout.wanted(), shape.rowSize(), layout.rows());
                     decodeAttention(layer, i, layout, gateUp, qkv, layout.wanted(), kv);
