@@ -130,12 +130,8 @@ public final class Engine implements AutoCloseable {
             Inbox inbox = new Inbox();
             model.deviceSteps().ifPresent(steps -> steps.prepare(kv));
             if (config.kvTransfer().isPresent()) {
-                connector = connectors.create(
-                        config.kvTransfer().get(),
-                        spec,
-                        kv,
-                        compatibility(config, model),
-                        event -> {
+                connector =
+                        connectors.create(config.kvTransfer().get(), spec, kv, compatibility(config, model), event -> {
                             if (isOfVocabulary(event, shape.vocabSize())) {
                                 inbox.post(new EngineMessage.Transferred(event));
                             }

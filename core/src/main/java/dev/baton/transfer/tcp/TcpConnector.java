@@ -70,8 +70,8 @@ public final class TcpConnector implements KvConnector {
                         wire -> new ServedConnection(wire, self, pool, leases, pushed, holders, options, counters)));
         int port = server.map(Transport.Listener::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
-        this.scheduler =
-                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, pushed, worker, expiry::schedule);
+        this.scheduler = new TcpScheduler(
+                self, config.role(), spec, config.ip(), port, leases, pushed, worker, expiry::schedule);
         this.timer.setRemoveOnCancelPolicy(true);
     }
 
