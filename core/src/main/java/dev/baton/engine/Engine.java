@@ -73,7 +73,7 @@ public final class Engine implements AutoCloseable {
         KvTransfers transfers = new KvTransfers(connector, spec);
         this.transfers = transfers.peers();
         if (connector != null) {
-            model.onLayerWritten(transfers::layerComputed);
+            model.onLayerWritten(transfers::layerComputed, transfers::isPushing);
         }
         this.loop = new EngineLoop(
                 config,

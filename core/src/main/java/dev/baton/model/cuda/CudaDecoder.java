@@ -32,9 +32,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.IntConsumer;
 import java.util.function.Predicate;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -114,6 +117,10 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     private long logits; // those of the last step
     private int numLaunched;
     private int numAwaited;
+    private final List<Event> layerMarks; // (layers)
+    private boolean areLayersMarked; // in the step with prompts that is under way
+    private IntConsumer layerWritten = _ -> {};
+    private BooleanSupplier isLayerWanted = () -> false;
 
     /// What belongs to one of two steps that may be under way.
     ///
@@ -206,6 +213,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
         int sequences = BatchSizes.decode(options.maxNumSeqs());
         long inputBytes = new StepLayout(maxRows, sequences, maxRows, options.maxBlocks()).bytes();
         this.sides = List.of(side(opened, inputBytes), side(opened, inputBytes));
+        this.layerMarks = IntStream.range(0, config.numLayers())
+                .mapToObj(_ -> keep(opened, new Event(context)))
+                .toList();
         this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
         this.hidden = buffer(hiddenSize);
         this.normed = buffer(hiddenSize);
@@ -492,8 +502,8 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
     /// @param narrow what the kernels for few rows do
     private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
 
-    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit into the
-    /// buffer that is free then.
+    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit
+    /// into the buffer that is free then.
     private boolean wantsLastRowsOnly(Step step) {
         StepLayout layout = step.layout;
         return step.singles == 0
@@ -507,6 +517,12 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                 size,
                 0,
                 narrowProducts.getOrDefault(size, NarrowProducts.NONE));
+    }
+
+    @Override
+    public void onLayerWritten(IntConsumer listener, BooleanSupplier isWanted) {
+        layerWritten = listener;
+        isLayerWanted = isWanted;
     }
 
     @Override
@@ -551,6 +567,7 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
                     new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             write(side, batch, layout);
             logits = logitsOf(batch.numLogits());
+            areLayersMarked = isLayerWanted.getAsBoolean();
             step(new Step(layout, side.inputs.singles(), side.inputs.longest(), NarrowProducts.NONE), kv);
         }
     }
@@ -590,6 +607,13 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
 
     @Override
     public void await() {
+        if (areLayersMarked) { // a step with prompts, which is alone under way
+            areLayersMarked = false;
+            for (int i = 0; i < layers.length; i++) {
+                layerMarks.get(i).synchronize();
+                layerWritten.accept(i);
+            }
+        }
         sides.get(numAwaited++ & 1).ended.synchronize();
     }
 
@@ -648,6 +672,9 @@ public final class CudaDecoder implements CausalLm, DeviceSteps {
             boolean isLast = i == layers.length - 1;
             queriesKeysValues(layer, residual, step.narrow.qkv());
             rotateAndStore(layer, i, layout, kv);
+            if (areLayersMarked) {
+                layerMarks.get(i).record(ops.stream());
+            }
             if (isLast && layout.wanted() == 0) {
                 return;
             }
