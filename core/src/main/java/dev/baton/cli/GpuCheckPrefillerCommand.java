@@ -2,13 +2,14 @@ package dev.baton.cli;
 
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.tcp.TcpConnector;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -17,11 +18,15 @@ import picocli.CommandLine.Option;
 import tools.jackson.databind.json.JsonMapper;
 
 /// The other process of `baton gpu-check`'s hand-offs: a prefiller that takes a prompt a line from its standard
-/// input, tokens with spaces between them, and answers each with a line of parameters.
+/// input, tokens with spaces between them, and answers each with a line of parameters. Before the tokens may stand
+/// the id of a transfer, by which a decoder asks for the prompt meanwhile.
 @Command(name = "gpu-check-prefiller", hidden = true, description = "A part of gpu-check.")
 final class GpuCheckPrefillerCommand implements Callable<Integer> {
     /// What an answer begins with, as other lines may come from elsewhere.
     static final String ANSWER = "kv_transfer_params ";
+
+    /// What a transfer's id begins with.
+    static final String TRANSFER = "transfer-";
 
     @Option(names = "--model", required = true)
     @Nullable
@@ -48,11 +53,16 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
                 Optional.of(HandOffEngine.transfer(KvRole.KV_PRODUCER, true)),
                 TcpConnector::start)) {
             for (String line = prompts.readLine(); line != null; line = prompts.readLine()) {
-                int[] prompt = Arrays.stream(line.split(" ", -1))
+                List<String> words = List.of(line.split(" ", -1));
+                boolean isPushed = words.getFirst().startsWith(TRANSFER);
+                KvTransferParams asked = isPushed
+                        ? KvTransferParams.REMOTE_DECODE.with(RemotePrefill.TRANSFER_ID, words.getFirst())
+                        : KvTransferParams.REMOTE_DECODE;
+                int[] prompt = words.stream()
+                        .skip(isPushed ? 1 : 0)
                         .mapToInt(Integer::parseInt)
                         .toArray();
-                KvTransferParams params = engine.generate(prompt, 1, KvTransferParams.REMOTE_DECODE)
-                        .params();
+                KvTransferParams params = engine.generate(prompt, 1, asked).params();
                 System.out.println(ANSWER + json.writeValueAsString(params.fields()));
             }
         }

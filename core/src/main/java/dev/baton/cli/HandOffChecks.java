@@ -10,6 +10,7 @@ import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.KvTransferStats;
+import dev.baton.transfer.RemotePrefill;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -39,6 +40,7 @@ import tools.jackson.databind.json.JsonMapper;
 final class HandOffChecks {
     private static final int NEW_TOKENS = 32;
     private static final int TIMED = 8;
+    private static final int PUSHES = 3;
     private static final int TIMED_TOKENS = 7_500;
 
     /// What the driver may keep of a context's own memory.
@@ -155,6 +157,9 @@ final class HandOffChecks {
                     isShared
                             ? watched.pulls() > 0 && watched.writes() == 0
                             : watched.pulls() == 0 && watched.writes() > 0);
+            if (!isShared) {
+                push(prefiller, decoder, watched);
+            }
             if (isShared) {
                 expect("checksums of the GPU are those of the host", watched.sumsAgree());
                 damage(prefiller, decoder, watched);
@@ -178,6 +183,63 @@ final class HandOffChecks {
             int[] tokens = answer.tokens().stream().mapToInt(Integer::intValue).toArray();
             return ModelChecks.distanceFromGreedy(cpu, prompt, tokens);
         }
+    }
+
+    /// Prompts that go over layer by layer while they are computed, with both engines asked at once, and, for
+    /// comparison, fetched over TCP after the prefill.
+    private void push(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched) throws IOException {
+        Random random = new Random(longest);
+        for (int round = 0; round < PUSHES; round++) {
+            int[] prompt = prompt(random, longest);
+            long start = System.nanoTime();
+            KvTransferParams held = prefiller.prefill(prompt);
+            double prefillMillis = (System.nanoTime() - start) / 1e6;
+            HandOffEngine.Answer pulled = decoder.generate(prompt, 2, held);
+
+            int[] other = prompt(random, longest);
+            String transfer = GpuCheckPrefillerCommand.TRANSFER + round;
+            long earlyBefore = watched.bytesBeforeFirstToken();
+            KvTransferStats before = watched.stats();
+            prefiller.begin(transfer + " ", other);
+            HandOffEngine.Answer pushed = decoder.generate(other, NEW_TOKENS, underWay(transfer, held));
+            KvTransferParams _ = prefiller.answer();
+            KvTransferStats after = watched.stats();
+            long early = watched.bytesBeforeFirstToken() - earlyBefore;
+            long bytes = after.bytesTransferred() - before.bytesTransferred();
+            results.add(new CheckResult(
+                    "hand-off, %s: pushed while it is computed, tokens after %d"
+                            .formatted(folder.getFileName(), other.length),
+                    error(other, pushed, List.of()),
+                    ModelChecks.tolerance()));
+            expect("pushed, blocks come while the prompt is computed", early > 0 && early <= bytes);
+            System.out.printf(
+                    Locale.ROOT,
+                    "       %d tokens in blocks of %d: fetched over TCP, first token after %.1f + %.1f ms; pushed, after"
+                            + " %.1f ms, all blocks after %.1f ms, %.1f of %.1f MB before the first token%n",
+                    longest,
+                    blockTokens,
+                    prefillMillis,
+                    pulled.firstTokenMillis(),
+                    pushed.firstTokenMillis(),
+                    (after.xferNanos() - before.xferNanos()) / 1e6,
+                    early / 1e6,
+                    bytes / 1e6);
+        }
+    }
+
+    /// What a router says to a decoder of a prompt that the prefiller of another one computes now.
+    private static KvTransferParams underWay(String transfer, KvTransferParams held) {
+        return new KvTransferParams(Map.of(
+                "do_remote_prefill",
+                true,
+                RemotePrefill.TRANSFER_ID,
+                transfer,
+                "remote_engine_id",
+                held.requiredText("remote_engine_id"),
+                "remote_host",
+                held.requiredText("remote_host"),
+                "remote_port",
+                held.requiredNumber("remote_port", 1)));
     }
 
     private void damage(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched) throws IOException {
@@ -267,7 +329,17 @@ final class HandOffChecks {
         }
 
         KvTransferParams prefill(int[] prompt) throws IOException {
-            prompts.println(Arrays.stream(prompt).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
+            begin("", prompt);
+            return answer();
+        }
+
+        /// @param before the id of a transfer and a space, or nothing
+        void begin(String before, int[] prompt) {
+            prompts.println(
+                    Arrays.stream(prompt).mapToObj(Integer::toString).collect(Collectors.joining(" ", before, "")));
+        }
+
+        KvTransferParams answer() throws IOException {
             for (String line = answers.readLine(); line != null; line = answers.readLine()) {
                 if (line.startsWith(GpuCheckPrefillerCommand.ANSWER)) {
                     Map<String, Object> fields = json.readValue(

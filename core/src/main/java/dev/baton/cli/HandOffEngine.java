@@ -24,6 +24,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicLong;
 
 /// One engine on the GPU for the checks of hand-offs: one sequence, greedy outputs. Used from one thread.
 final class HandOffEngine implements AutoCloseable {
@@ -79,21 +80,30 @@ final class HandOffEngine implements AutoCloseable {
     /// What came of a request.
     ///
     /// @param externalTokens tokens of the prompt that were handed over
-    record Answer(List<Integer> tokens, KvTransferParams params, int externalTokens) {}
+    /// @param firstTokenMillis from the request to its first token
+    record Answer(List<Integer> tokens, KvTransferParams params, int externalTokens, double firstTokenMillis) {}
 
     Answer generate(int[] prompt, int newTokens, KvTransferParams params) {
+        return begin(prompt, newTokens, params).join();
+    }
+
+    /// As [#generate], without waiting.
+    CompletableFuture<Answer> begin(int[] prompt, int newTokens, KvTransferParams params) {
+        long start = System.nanoTime();
+        AtomicLong firstTokenNanos = new AtomicLong();
         SamplingParams sampling =
                 SamplingParams.greedy(newTokens).toBuilder().ignoreEos(true).build();
         List<Integer> tokens = new ArrayList<>();
         CompletableFuture<RequestOutput.Finish> finish = new CompletableFuture<>();
         engine.submit(new EngineRequest(UUID.randomUUID().toString(), prompt, sampling, params), output -> {
             for (int token : output.tokenIds()) {
+                firstTokenNanos.compareAndSet(0, System.nanoTime() - start);
                 tokens.add(token);
             }
             output.finish().ifPresent(finish::complete);
         });
-        RequestOutput.Finish ended = finish.join();
-        return new Answer(tokens, ended.kvTransferParams(), ended.externalTokens());
+        return finish.thenApply(ended ->
+                new Answer(tokens, ended.kvTransferParams(), ended.externalTokens(), firstTokenNanos.get() / 1e6));
     }
 
     @Override

@@ -64,8 +64,9 @@ final class RoutingOptions {
             paramLabel = "NAME",
             defaultValue = "auto",
             converter = KvTransferName.class,
-            description = "How prompts come to their decoders with --backend baton: pull after the prefill, push while it"
-                    + " computes, or auto, which measures both (default: ${DEFAULT-VALUE}).")
+            description =
+                    "How prompts come to their decoders with --backend baton: pull after the prefill, push while it"
+                            + " computes, or auto, which measures both (default: ${DEFAULT-VALUE}).")
     KvTransferWay kvTransfer = KvTransferWay.AUTO;
 
     /// @throws IllegalArgumentException if a weight is none

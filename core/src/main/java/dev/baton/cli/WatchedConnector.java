@@ -58,6 +58,11 @@ final class WatchedConnector implements KvConnectorFactory {
         return connector.map(TcpConnector::stats).orElse(KvTransferStats.ZERO);
     }
 
+    /// Bytes of blocks that came before the prefill of their prompt had ended.
+    long bytesBeforeFirstToken() {
+        return connector.map(TcpConnector::bytesBeforeFirstToken).orElse(0L);
+    }
+
     /// Copies from GPU to GPU so far.
     int pulls() {
         return pulls.get();

@@ -73,7 +73,7 @@ public final class Engine implements AutoCloseable {
         KvTransfers transfers = new KvTransfers(connector, spec);
         this.transfers = transfers.peers();
         if (connector != null) {
-            model.onLayerWritten(transfers::layerComputed);
+            model.onLayerWritten(transfers::layerComputed, transfers::isPushing);
         }
         this.loop = new EngineLoop(
                 config,
@@ -130,12 +130,8 @@ public final class Engine implements AutoCloseable {
             Inbox inbox = new Inbox();
             model.deviceSteps().ifPresent(steps -> steps.prepare(kv));
             if (config.kvTransfer().isPresent()) {
-                connector = connectors.create(
-                        config.kvTransfer().get(),
-                        spec,
-                        kv,
-                        compatibility(config, model),
-                        event -> {
+                connector =
+                        connectors.create(config.kvTransfer().get(), spec, kv, compatibility(config, model), event -> {
                             if (isOfVocabulary(event, shape.vocabSize())) {
                                 inbox.post(new EngineMessage.Transferred(event));
                             }

@@ -178,6 +178,11 @@ final class KvTransfers {
         }
     }
 
+    /// Whether somebody wants to know what the step that runs has written.
+    boolean isPushing() {
+        return pushing;
+    }
+
     /// The step that runs has written the keys and values of the layers up to this one.
     void layerComputed(int layer) {
         if (pushing && connector != null) {

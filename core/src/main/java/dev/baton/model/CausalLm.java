@@ -4,6 +4,7 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 
 /// A causal language model: maps a batch of tokens to logits and keeps its keys and values in a paged KV cache.
@@ -22,10 +23,11 @@ public interface CausalLm extends AutoCloseable {
     /// @param logits receives `(batch.numLogits, vocabSize)`, row after row
     void forward(ForwardBatch batch, PagedKv kv, float[] logits);
 
-    /// Says who is told, on the thread that calls [#forward], that a step has written the keys and values of
-    /// all its tokens in the layers up to one; it must return at once. A model that computes layers by layers
-    /// tells of each early; one that does not tells of none.
-    default void onLayerWritten(IntConsumer listener) {}
+    /// Says who is told, on the thread that makes steps, that one has written the keys and values of all its
+    /// tokens in the layers up to one; it must return at once. A model tells of each layer early, or of none.
+    ///
+    /// @param isWanted asked once a step, where to know costs something
+    default void onLayerWritten(IntConsumer listener, BooleanSupplier isWanted) {}
 
     /// Makes the memory of a KV cache with this model's geometry where the model computes. The caller closes
     /// it, before the model.

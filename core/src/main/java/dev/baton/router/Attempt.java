@@ -131,7 +131,7 @@ final class Attempt {
 
     private final long startNanos = System.nanoTime();
     private long prefilledNanos = NEVER;
-    private long firstBytesNanos = NEVER;
+    private long secondTokenNanos = NEVER;
     private boolean announced;
     private Announcements.@Nullable Expectation expectation;
     private @Nullable Runnable announcementTimer;
@@ -342,13 +342,13 @@ final class Attempt {
                 request::crashed);
     }
 
-    /// Once prefill and first bytes are there, in either order, the way that they took is judged by them.
+    /// Once prefill and second token are there, in either order, the way that they took is judged by them: the
+    /// first token of a push may come long before its blocks.
     private void measure() {
         if (handoff != null
                 && prefiller != null
-                && prefillLeg != null
                 && prefilledNanos != NEVER
-                && firstBytesNanos != NEVER
+                && secondTokenNanos != NEVER
                 && router.config().backend().pushes()) {
             router.pushes()
                     .measured(
@@ -356,7 +356,7 @@ final class Attempt {
                             handoff.order() == Handoff.Order.CONCURRENT,
                             request.legs().estimatedPromptTokens(),
                             (prefilledNanos - startNanos) / 1e6,
-                            (firstBytesNanos - prefilledNanos) / 1e6);
+                            (secondTokenNanos - prefilledNanos) / 1e6);
         }
     }
 
@@ -566,9 +566,11 @@ final class Attempt {
                 holds = false;
                 decoder.succeeded();
                 request.firstBytes(decoder);
-                firstBytesNanos = System.nanoTime();
-                measure();
                 letGo();
+            }
+            if (secondTokenNanos == NEVER && request.progress().numTokens() > 1) {
+                secondTokenNanos = System.nanoTime();
+                measure();
             }
             request.stream().write(events, head, leg);
         }

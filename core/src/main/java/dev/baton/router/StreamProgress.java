@@ -297,6 +297,11 @@ final class StreamProgress {
         return Arrays.copyOf(found, Math.max(least, count));
     }
 
+    /// Tokens that are known to be in the stream; 0 if its engine does not say them.
+    int numTokens() {
+        return numTokens;
+    }
+
     private void add(int token) {
         if (numTokens == tokens.length) {
             tokens = Arrays.copyOf(tokens, Math.max(64, 2 * numTokens));

@@ -64,7 +64,8 @@ class PushTest {
                 promptTokens += length;
             }
             // The first one tells the router where the prefiller listens, and is fetched after its prefill.
-            assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total")).isEqualTo(PROMPTS);
+            assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total"))
+                    .isEqualTo(PROMPTS);
             assertThat(deployment.metric(router, "baton_router_handoffs_total")).isEqualTo(PROMPTS + 1);
             assertThat(deployment.metric(decoder, "vllm:external_prefix_cache_hits_total"))
                     .isEqualTo(promptTokens);

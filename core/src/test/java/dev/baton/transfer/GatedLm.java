@@ -5,6 +5,7 @@ import dev.baton.model.ForwardBatch;
 import dev.baton.tensor.PagedKv;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 
 /// A model whose steps wait while it is held, so that a test can do something in the middle of one.
@@ -20,7 +21,7 @@ final class GatedLm extends MemoryLm {
     }
 
     @Override
-    public void onLayerWritten(IntConsumer listener) {
+    public void onLayerWritten(IntConsumer listener, BooleanSupplier isWanted) {
         layerWritten = listener;
     }
 

@@ -29,9 +29,12 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.IntConsumer;
 import java.util.function.Predicate;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -118,6 +121,10 @@ public final class CudaDecoder implements CudaModel {
     private long parts; // as stepParts, of the last step
     private int numLaunched;
     private int numAwaited;
+    private final List<Event> layerMarks; // (layers)
+    private boolean areLayersMarked; // in the step with prompts that is under way
+    private IntConsumer layerWritten = _ -> {};
+    private BooleanSupplier isLayerWanted = () -> false;
 
     /// What belongs to one of two steps that may be under way.
     ///
@@ -220,6 +227,9 @@ public final class CudaDecoder implements CudaModel {
         int sequences = BatchSizes.decode(options.maxNumSeqs());
         long inputBytes = new StepLayout(maxRows, sequences, maxRows, options.maxBlocks()).bytes();
         this.sides = List.of(side(opened, inputBytes), side(opened, inputBytes));
+        this.layerMarks = IntStream.range(0, config.numLayers())
+                .mapToObj(_ -> keep(opened, new Event(context)))
+                .toList();
         this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
         this.hidden = buffer(hiddenSize);
         this.normed = buffer(hiddenSize);
@@ -523,6 +533,12 @@ public final class CudaDecoder implements CudaModel {
     }
 
     @Override
+    public void onLayerWritten(IntConsumer listener, BooleanSupplier isWanted) {
+        layerWritten = listener;
+        isLayerWanted = isWanted;
+    }
+
+    @Override
     public void launch(ForwardBatch batch, PagedKv kv, TokenChoices choices) {
         context.makeCurrent();
         checkTokens(batch);
@@ -552,6 +568,7 @@ public final class CudaDecoder implements CudaModel {
                     new StepLayout(batch.numTokens(), batch.numSequences(), batch.numLogits(), options.maxBlocks());
             write(side, batch, layout);
             logits = logitsOf(batch.numLogits());
+            areLayersMarked = isLayerWanted.getAsBoolean();
             step(
                     new Step(
                             layout,
@@ -598,6 +615,13 @@ public final class CudaDecoder implements CudaModel {
 
     @Override
     public void await() {
+        if (areLayersMarked) { // a step with prompts, which is alone under way
+            areLayersMarked = false;
+            for (int i = 0; i < layers.length; i++) {
+                layerMarks.get(i).synchronize();
+                layerWritten.accept(i);
+            }
+        }
         sides.get(numAwaited++ & 1).ended.synchronize();
     }
 
@@ -660,6 +684,9 @@ public final class CudaDecoder implements CudaModel {
             boolean isLast = i == layers.length - 1;
             queriesKeysValues(layer, residual, step.narrow.qkv());
             rotateAndStore(layer, i, layout, kv);
+            if (areLayersMarked) {
+                layerMarks.get(i).record(ops.stream());
+            }
             if (isLast && layout.wanted() == 0) {
                 return;
             }

@@ -18,6 +18,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.util.Map;
+import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 
 /// A decoder-only transformer of any family that a [DecoderSpec] can describe, on the CPU, in f32 over weights in
@@ -105,7 +106,7 @@ public final class Decoder implements CausalLm {
     }
 
     @Override
-    public void onLayerWritten(IntConsumer listener) {
+    public void onLayerWritten(IntConsumer listener, BooleanSupplier isWanted) {
         layerWritten = listener;
     }
 

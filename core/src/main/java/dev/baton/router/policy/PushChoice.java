@@ -5,13 +5,13 @@ import java.util.Map;
 
 /// Chooses between pull and push for each hand-off, by what both have cost so far between the two engines.
 ///
-/// What is compared is the time from the prefiller's answer to the client's first bytes: all that a pull adds
-/// to the prefill, and what is left of it for a push. Both are learned as a line over the length of the prompt,
-/// so that they hold the link's rate and the decoder's first step without naming them, and so is the time of
-/// the prefill. A push keeps blocks and a place at the decoder as long as the prefill takes: it is chosen only
-/// where it saves more than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. So short prompts and fast
-/// links keep pull. As long as one of the two is unknown both are taken in turn, and later the other one now
-/// and then, so that a link that changes is noticed.
+/// What is compared is the time from the prefiller's answer to the second token: all that a pull adds to the
+/// prefill and a step, and what is left of it for a push, whose first token does not wait for its blocks. Both
+/// are learned as a line over the length of the prompt, so that they hold the link's rate and the decoder's
+/// first step without naming them, and so is the time of the prefill. A push keeps blocks and a place at the
+/// decoder as long as the prefill takes: it is chosen only where it saves more than [#LEAST_GAIN_MILLIS] and
+/// [#LEAST_GAIN] of that time. So short prompts and fast links keep pull. As long as one of the two is unknown
+/// both are taken in turn, and later the other one now and then, so that a link that changes is noticed.
 ///
 /// Thread-safe.
 public final class PushChoice {
@@ -77,10 +77,10 @@ public final class PushChoice {
         return gain > Math.max(LEAST_GAIN_MILLIS, LEAST_GAIN * pair.prefillMillis.predictLine(term));
     }
 
-    /// Learns from a hand-off whose answer is a stream.
+    /// Learns from a hand-off whose answer is a stream of at least two tokens.
     ///
     /// @param prefillMillis from the start of the prefill leg to its answer
-    /// @param restMillis from then to the first bytes of the decoder; negative if those came first
+    /// @param restMillis from then to the second token; negative if that came first
     public synchronized void measured(
             String engines, boolean pushed, int promptTokens, double prefillMillis, double restMillis) {
         if (way != KvTransferWay.AUTO) {

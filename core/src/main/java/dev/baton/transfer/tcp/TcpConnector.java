@@ -70,8 +70,8 @@ public final class TcpConnector implements KvConnector {
                         wire -> new ServedConnection(wire, self, pool, leases, pushed, holders, options, counters)));
         int port = server.map(Transport.Listener::port).orElse(0);
         ExpiryTimer expiry = new ExpiryTimer(timer, leases::expireDue);
-        this.scheduler =
-                new TcpScheduler(self, config.role(), spec, config.ip(), port, leases, pushed, worker, expiry::schedule);
+        this.scheduler = new TcpScheduler(
+                self, config.role(), spec, config.ip(), port, leases, pushed, worker, expiry::schedule);
         this.timer.setRemoveOnCancelPolicy(true);
     }
 
@@ -194,6 +194,11 @@ public final class TcpConnector implements KvConnector {
         return counters.snapshot(leases.numExpired());
     }
 
+    /// Bytes of blocks that arrived before the prefill of their prompt had ended.
+    public long bytesBeforeFirstToken() {
+        return counters.bytesBeforeFirstToken.sum();
+    }
+
     @Override
     public void addTo(Metrics metrics) {
         counters.addTo(metrics);
@@ -204,7 +209,7 @@ public final class TcpConnector implements KvConnector {
         metrics.counter(
                 "baton:kv_bytes_before_first_token",
                 "Bytes of blocks that arrived before the prefill of their prompt had ended.",
-                counters.bytesBeforeFirstToken::sum);
+                this::bytesBeforeFirstToken);
     }
 
     @Override
