@@ -495,8 +495,8 @@ public final class CudaDecoder implements CudaModel {
     /// @param narrow what the kernels for few rows do
     private record Step(StepLayout layout, int singles, int longest, NarrowProducts narrow) {}
 
-    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit into the
-    /// buffer that is free then.
+    /// Whether each sequence has several rows and wants the logits of its last one alone, whose queries fit
+    /// into the buffer that is free then.
     private boolean wantsLastRowsOnly(Step step) {
         StepLayout layout = step.layout;
         return step.singles == 0
