@@ -13,11 +13,12 @@ import org.slf4j.LoggerFactory;
 
 /// The keys of which a client must show one, as `Authorization: Bearer KEY`, on the paths where work is done.
 ///
-/// As in vLLM: only paths that begin with `/v1`, `/v2`, `/inference` or `/cohere` are guarded, and Baton's own `/kv_peers`,
-/// which has an engine call on another; the method OPTIONS is not. So health, metrics, `/tokenize` and `/abort_requests` stay open: keep the port to yourself
-/// as well. Only hashes of the keys are kept, and what is shown is compared with every one of them in the same
-/// time, whatever the bytes. A key in the address is none: addresses are logged everywhere. Keys of a source
-/// change with it while a server has them. Thread-safe.
+/// As in vLLM: only paths that begin with `/v1`, `/v2`, `/inference` or `/cohere` are guarded, and Baton's own
+/// `/kv_peers`, which has an engine call on another; the method OPTIONS is not. So health, metrics, `/tokenize`
+/// and `/abort_requests` stay open: keep the port to yourself as well. Only hashes of the keys are kept, and
+/// what is shown is compared with every one of them in the same time, whatever the bytes. A key in the address
+/// is none: addresses are logged everywhere. Keys of a source change with it while a server has them.
+/// Thread-safe.
 public final class ApiKeys {
     private static final List<String> GUARDED_PREFIXES = List.of("/v1", "/v2", "/inference", "/cohere", "/kv_peers");
     private static final String SCHEME = "bearer";

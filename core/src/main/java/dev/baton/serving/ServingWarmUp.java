@@ -18,12 +18,12 @@ import java.util.stream.IntStream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// Sends an engine requests over the loopback, through a server of its own, before the real one takes any: until the
-/// virtual machine has compiled the way of a request, the first ones wait milliseconds for it, which is seen in their
-/// time to the first token where a model on a device takes not much longer itself.
+/// Sends an engine requests over the loopback, through a server of its own, before the real one takes any:
+/// until the virtual machine has compiled the way of a request, the first ones wait milliseconds for it, which
+/// is seen in their time to the first token where a model on a device takes not much longer itself.
 ///
-/// Prompts and their outputs are shorter than any KV block, so that none gets into the prefix cache or to a connector. Long ones are sent
-/// only to be refused, for what reads them.
+/// Prompts and their outputs are shorter than any KV block, so that none gets into the prefix cache or to a
+/// connector. Long ones are sent only to be refused, for what reads them.
 public final class ServingWarmUp {
     private static final Logger LOG = LoggerFactory.getLogger(ServingWarmUp.class);
     private static final int CALLERS = 16;

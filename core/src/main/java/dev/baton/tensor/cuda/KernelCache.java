@@ -18,9 +18,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /// What a device needs at each start and what takes time to make, on disk: compiled kernels and the choice of
-/// algorithms for products. One file each, named by the digest of all that it is made from. A file begins with the
-/// digest of its contents, so that a damaged one is made again. A folder that cannot be written to costs the time of
-/// making it, nothing else.
+/// algorithms for products. One file each, named by the digest of all that it is made from. A file begins with
+/// the digest of its contents, so that a damaged one is made again. A folder that cannot be written to costs
+/// the time of making it, nothing else.
 ///
 /// Safe to use from several threads and processes.
 final class KernelCache {

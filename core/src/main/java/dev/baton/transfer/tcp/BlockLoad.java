@@ -177,7 +177,7 @@ final class BlockLoad {
             int[] local = Arrays.copyOfRange(load.localBlockIds(), first - load.firstBlock(), end - load.firstBlock());
             Arrivals arrivals = new Arrivals();
             connection.take(
-                    new Push(source.requestId(), epochs.incrementAndGet(), digest, source.numTokens(), first, end),
+                    new Push(source.requestId(), epochs.incrementAndGet(), digest, source.numTokens(), first, end, false),
                     local,
                     arrivals,
                     this::firstToken);

@@ -25,6 +25,12 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
                         .of(indexes, transfer.numTokens(), blockTokens));
     }
 
+    /// A copy between devices takes a few milliseconds; what is sent goes through host memory.
+    @Override
+    public boolean copiesPushed() {
+        return true;
+    }
+
     @Override
     public int piece() {
         return Limits.MAX_PULL_BLOCKS;

@@ -24,7 +24,9 @@ enum FrameType {
     /// Asks for the blocks of a prompt that is computed at this moment, as they come to be.
     PUSH(15, 2 * 1024),
     /// Its body is a header alone; the bytes of one layer of one block follow the frame, or none: see [Slice].
-    SLICE(16, Limits.SLICE_BODY_BYTES);
+    SLICE(16, Limits.SLICE_BODY_BYTES),
+    /// Where blocks of a PUSH lie that the decoder copies itself; SUMS of them follow.
+    HELD(17, Limits.MAX_BODY_BYTES);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

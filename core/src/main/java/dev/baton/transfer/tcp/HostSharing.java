@@ -70,6 +70,12 @@ final class HostSharing implements PoolSharing {
         return sums;
     }
 
+    /// A processor takes so long for a prompt that sending is hidden behind it.
+    @Override
+    public boolean copiesPushed() {
+        return false;
+    }
+
     @Override
     public int piece() {
         return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);

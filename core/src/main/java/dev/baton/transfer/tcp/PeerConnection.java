@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
@@ -200,19 +201,24 @@ final class PeerConnection implements Closeable {
 
     /// @param due blocks whose checksums are still to come
     private long[] readSums(long epoch, int due) throws IOException {
-        expect(FrameType.SUMS);
-        long gotEpoch = frames.readI64();
-        int count = frames.readU16();
-        if (gotEpoch != epoch || count < 1 || count > due) {
-            throw new ProtocolException(
-                    "SUMS of %d blocks, epoch %x; due: %d, epoch %x".formatted(count, gotEpoch, due, epoch));
-        }
-        long[] sums = new long[count];
-        for (int i = 0; i < count; i++) {
+        long[] sums = new long[readCount(FrameType.SUMS, epoch, due)];
+        for (int i = 0; i < sums.length; i++) {
             sums[i] = frames.readI64();
         }
         frames.expectEnd();
         return sums;
+    }
+
+    /// The number of blocks that a frame of this type is about.
+    private int readCount(FrameType type, long epoch, int due) throws IOException {
+        expect(type);
+        long gotEpoch = frames.readI64();
+        int count = frames.readU16();
+        if (gotEpoch != epoch || count < 1 || count > due) {
+            throw new ProtocolException(
+                    "%s of %d blocks, epoch %x; due: %d, epoch %x".formatted(type, count, gotEpoch, due, epoch));
+        }
+        return count;
     }
 
     private void receive(String handle, long epoch, int numTokens, int[] indexes, int[] localBlocks, BlockSink sink)
@@ -237,9 +243,39 @@ final class PeerConnection implements Closeable {
     /// @param localBlocks for each block wanted, the block of the pool to fill
     /// @param firstToken told of the prefiller's first token, perhaps long before this returns
     void take(Push push, int[] localBlocks, BlockSink sink, IntConsumer firstToken) throws IOException {
-        push.ask(frames, options.peerTimeout());
+        DeviceBlocks.PeerPool from = shared;
+        boolean copies = from != null && pool.sharing().orElseThrow().copiesPushed();
+        Push asked = copies ? push.toBeCopied() : push;
+        asked.ask(frames, options.peerTimeout());
         new PushReceiver(address.engineId(), slices, pool, window, counters)
-                .receive(push, localBlocks, sink, firstToken);
+                .receive(asked, localBlocks, sink, firstToken);
+        if (from != null && copies) {
+            copyHeld(from, push, localBlocks, sink);
+        }
+    }
+
+    /// Copies the blocks of a prompt that is computed now, as the prefiller says where they lie.
+    private void copyHeld(DeviceBlocks.PeerPool from, Push push, int[] localBlocks, BlockSink sink) throws IOException {
+        PoolSharing.Transfer transfer =
+                new PoolSharing.Transfer(address.engineId(), push.transferId(), push.epoch(), push.numTokens());
+        int next = push.first();
+        while (next < push.end()) {
+            int[] remote = readHeld(push.epoch(), push.end() - next);
+            int end = next + remote.length;
+            int[] local = Arrays.copyOfRange(localBlocks, next - push.first(), end - push.first());
+            copy(from, transfer, IntStream.range(next, end).toArray(), remote, local, sink);
+            next = end;
+        }
+    }
+
+    /// @param due blocks of which it is still to be said
+    private int[] readHeld(long epoch, int due) throws IOException {
+        int[] blocks = new int[readCount(FrameType.HELD, epoch, due)];
+        for (int i = 0; i < blocks.length; i++) {
+            blocks[i] = frames.readI32();
+        }
+        frames.expectEnd();
+        return blocks;
     }
 
     private static int checkBlockHeader(ByteBuffer buffer, long epoch, int index, int tokens, int bytes)

@@ -31,6 +31,10 @@ interface PoolSharing {
     /// @param indexes of these blocks in the transfer
     long[] sums(Transfer transfer, int[] blocks, int[] indexes);
 
+    /// Whether blocks of a prompt that is pushed are copied once it is computed, rather than sent while it is:
+    /// they are there sooner so.
+    boolean copiesPushed();
+
     /// Blocks whose checksums are best computed, and which are best copied, at a time.
     int piece();
 }

@@ -13,13 +13,20 @@ import java.time.Duration;
 /// @param numTokens of that prompt
 /// @param first the first block wanted, among the prompt's
 /// @param end the block behind the last one wanted
-record Push(String transferId, long epoch, String promptDigest, int numTokens, int first, int end) {
+/// @param copied whether the decoder copies them itself once they are computed, from the pool there that it has
+///     open
+record Push(String transferId, long epoch, String promptDigest, int numTokens, int first, int end, boolean copied) {
+    /// The same, with blocks that the decoder copies itself.
+    Push toBeCopied() {
+        return new Push(transferId, epoch, promptDigest, numTokens, first, end, true);
+    }
+
     void ask(FrameChannel frames, Duration timeout) throws IOException {
         ByteBuffer body = frames.begin(FrameType.PUSH);
         FrameChannel.putString(body, transferId);
         body.putLong(epoch);
         FrameChannel.putString(body, promptDigest);
-        body.putInt(numTokens).putInt(first).putInt(end);
+        body.putInt(numTokens).putInt(first).putInt(end).putInt(copied ? 1 : 0);
         frames.send(timeout);
     }
 
@@ -30,7 +37,8 @@ record Push(String transferId, long epoch, String promptDigest, int numTokens, i
                 frames.readString(Limits.MAX_DIGEST_BYTES),
                 frames.readI32(),
                 frames.readI32(),
-                frames.readI32());
+                frames.readI32(),
+                frames.readI32() != 0);
         frames.expectEnd();
         if (push.first < 0 || push.end <= push.first) {
             throw new ProtocolException("PUSH of blocks %d to %d".formatted(push.first, push.end));

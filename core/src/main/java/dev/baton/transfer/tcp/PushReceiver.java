@@ -7,7 +7,8 @@ import java.util.BitSet;
 import java.util.function.IntConsumer;
 
 /// Takes the slices of a prompt into the pool, in whatever order its layers come. Nothing counts before the
-/// prefiller has said that all of it is computed and sent. Used once, by the connection's owner.
+/// prefiller has said that all of it is computed and sent. Of blocks that are to be copied no slices come: it
+/// waits until they are computed. Used once, by the connection's owner.
 final class PushReceiver {
     private final String engineId;
     private final PayloadFrames slices;
@@ -28,7 +29,7 @@ final class PushReceiver {
     void receive(Push push, int[] localBlocks, PeerConnection.BlockSink sink, IntConsumer firstToken)
             throws IOException {
         BlockChecksum sums = new BlockChecksum(engineId, push.transferId());
-        int blocks = push.end() - push.first();
+        int blocks = push.copied() ? 0 : push.end() - push.first();
         BitSet arrived = new BitSet(pool.layers() * blocks);
         BitSet damaged = new BitSet(blocks);
         boolean computing = true;
@@ -76,7 +77,8 @@ final class PushReceiver {
 
     /// @return the slice's place among all that are due
     private int check(Slice slice, Push push, BitSet arrived) throws ProtocolException {
-        boolean due = slice.layer() < pool.layers()
+        boolean due = !push.copied()
+                && slice.layer() < pool.layers()
                 && slice.index() >= push.first()
                 && slice.index() < push.end()
                 && slice.bytes() == pool.layerBytes()

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.transfer.KvLease;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -55,7 +56,9 @@ final class PushSender {
     }
 
     /// Sends what a decoder asks for; waits for it, and for the request itself if need be.
-    void push(Push push, Refusal refusal) throws IOException {
+    ///
+    /// @return the lease on the prompt, if the decoder is to copy its blocks now
+    Optional<KvLease> push(Push push, Refusal refusal) throws IOException {
         BlockChecksum sums = new BlockChecksum(engineId, push.transferId());
         try {
             Optional<PushedPrompt> prompt = meet(push, sums);
@@ -72,8 +75,10 @@ final class PushSender {
                 throw new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get());
             }
             send(prompt.get(), push, sums);
+            return push.copied() ? prompt.get().lease() : Optional.empty();
         } catch (PeerRefusedException e) {
             refusal.send(e);
+            return Optional.empty();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new IOException("interrupted", e);
@@ -95,7 +100,7 @@ final class PushSender {
 
     private void send(PushedPrompt prompt, Push push, BlockChecksum sums) throws IOException, InterruptedException {
         int[] sent = new int[pool.layers()];
-        Arrays.fill(sent, push.first());
+        Arrays.fill(sent, push.copied() ? push.end() : push.first());
         boolean tokenSent = false;
         while (true) {
             switch (prompt.await(sent, push.end(), tokenSent, SIGN_OF_LIFE.toNanos())) {

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -132,7 +133,7 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE, HELD ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (ProtocolException e) {
@@ -168,7 +169,9 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     /// Blocks of a lease that a decoder wants.
-    private record Wanted(KvLease lease, long epoch, int[] indexes) {
+    ///
+    /// @param handle by which it knows them
+    private record Wanted(KvLease lease, String handle, long epoch, int[] indexes) {
         int[] blockIds() {
             return Arrays.stream(indexes).map(lease::blockId).toArray();
         }
@@ -202,13 +205,29 @@ final class ServedConnection implements WireServer.Connection {
                 return Optional.empty();
             }
         }
-        return Optional.of(new Wanted(lease.get(), epoch, indexes));
+        return Optional.of(new Wanted(lease.get(), handle, epoch, indexes));
     }
 
     private void push() throws IOException {
         Push push = Push.read(frames);
         holders.asked(decoder, push.transferId());
-        pushes.push(push, this::refuse);
+        Optional<PoolSharing> sharing = pool.sharing();
+        if (push.copied() && (!lends || sharing.isEmpty())) {
+            refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "a PUSH to be copied without an offer"));
+            return;
+        }
+        Optional<KvLease> computed = pushes.push(push, this::refuse);
+        for (int from = push.first(); computed.isPresent() && from < push.end(); from += Limits.MAX_PULL_BLOCKS) {
+            int to = Math.min(push.end(), from + Limits.MAX_PULL_BLOCKS);
+            int[] indexes = IntStream.range(from, to).toArray();
+            Wanted wanted = new Wanted(computed.get(), push.transferId(), push.epoch(), indexes);
+            ByteBuffer body = frames.begin(FrameType.HELD).putLong(push.epoch()).putShort((short) indexes.length);
+            Arrays.stream(wanted.blockIds()).forEach(body::putInt);
+            frames.send(FRAME_TIMEOUT);
+            if (!lend(sharing.orElseThrow(), wanted)) {
+                return;
+            }
+        }
     }
 
     private void pull() throws IOException {
@@ -231,31 +250,37 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
-    /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
     private void lend() throws IOException {
-        Optional<Wanted> asked = readWanted();
-        if (asked.isEmpty()) {
+        Optional<Wanted> wanted = readWanted();
+        if (wanted.isEmpty()) {
             return;
         }
-        Wanted wanted = asked.get();
-        KvLease lease = wanted.lease;
         Optional<PoolSharing> sharing = pool.sharing();
         if (!lends || sharing.isEmpty()) {
             refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "LEND without an offer"));
             return;
         }
+        boolean _ = lend(sharing.get(), wanted.get());
+    }
+
+    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
+    /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
+    ///
+    /// @return false if it was refused
+    private boolean lend(PoolSharing sharing, Wanted wanted) throws IOException {
+        KvLease lease = wanted.lease;
         if (!leases.beginRead(lease, fence)) {
             refuse(gone(lease.handle()));
-            return;
+            return false;
         }
         try {
-            sendSums(sharing.get(), wanted);
+            sendSums(sharing, wanted);
             FrameType next = frames.receive(options.sendTimeout(), FRAME_TIMEOUT);
             if (next != FrameType.RETURN) {
                 throw new ProtocolException(next + " where RETURN was due");
             }
             counters.bytesSent.add(wanted.indexes.length * pool.blockBytes());
+            return true;
         } finally {
             lease.endRead(fence);
         }
@@ -265,7 +290,7 @@ final class ServedConnection implements WireServer.Connection {
     private void sendSums(PoolSharing sharing, Wanted wanted) throws IOException {
         KvLease lease = wanted.lease;
         PoolSharing.Transfer transfer =
-                new PoolSharing.Transfer(self.engineId(), lease.handle(), wanted.epoch, lease.numTokens());
+                new PoolSharing.Transfer(self.engineId(), wanted.handle, wanted.epoch, lease.numTokens());
         int[] blocks = wanted.blockIds();
         for (int from = 0; from < blocks.length; from += sharing.piece()) {
             int to = Math.min(blocks.length, from + sharing.piece());

@@ -9,10 +9,16 @@ import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceChecksum;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvEvent.KvArrived;
+import dev.baton.transfer.KvEvent.KvFirstToken;
 import dev.baton.transfer.KvEvent.LeaseReleased;
+import dev.baton.transfer.KvFinished;
+import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.PushParams;
 import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.lang.foreign.MemorySegment;
@@ -99,6 +105,68 @@ class DevicePoolTest {
         assertThat(to.opened).as("pools of others left open").hasValue(0);
         assertThat(to.stagings).as("staging buffers left").hasValue(0);
         assertThat(from.stagings).as("staging buffers left").hasValue(0);
+    }
+
+    /// Has a prompt pushed that the prefiller is done with before or after the decoder asks.
+    private static void assertPushes(
+            TestInstance prefiller, TestInstance decoder, FakeDevice from, FakeDevice to, String id, boolean askedFirst) {
+        KvRequest given = new KvRequest(id, id, new int[TOKENS], PushParams.prefill("x-" + id));
+        KvTransferParams params = PushParams.decode("x-" + id, "KV_PRODUCER", PushParams.port(prefiller.connector));
+        KvRequest wanted = new KvRequest("d-" + id, "d-" + id, new int[TOKENS], params);
+        assertThat(prefiller.scheduler().numNewMatchedTokens(given, 0)).isZero();
+        if (askedFirst) {
+            decoder.load(wanted, REVERSED, 0);
+        }
+        KvHold hold = prefiller
+                .scheduler()
+                .requestFinished(new KvFinished(given, new int[TOKENS + 1], TOKENS + 1, ALL, TOKENS, true));
+        assertThat(hold).isInstanceOf(KvHold.UnderLease.class);
+        if (!askedFirst) {
+            decoder.load(wanted, REVERSED, 0);
+        }
+        assertThat(decoder.nextEvent()).isEqualTo(new KvFirstToken("d-" + id, 0));
+        assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d-" + id, TOKENS, BLOCKS * SPEC.blockBytes()));
+        assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased(id));
+        for (int i = 0; i < BLOCKS; i++) {
+            assertThat(to.block(REVERSED[i]).mismatch(from.block(i))).isEqualTo(-1);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void pushedBlocksAreCopiedFromDeviceToDeviceOnceTheyAreComputed(boolean askedFirst) {
+        FakeDevice from = device("h", 1);
+        FakeDevice to = device("h", 2);
+        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
+                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+            assertPushes(prefiller, decoder, from, to, "r1", askedFirst);
+            to.flips.set(1);
+            assertPushes(prefiller, decoder, from, to, "r2", askedFirst);
+            assertThat(to.pulls).hasValue(3);
+            assertThat(to.writes).hasValue(0);
+            assertThat(decoder.connector.stats().numChecksumErrors()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void pushedBlocksThatChangeWhileTheyAreCopiedFailTheLoad() {
+        FakeDevice from = device("h", 1);
+        FakeDevice to = device("h", 2);
+        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
+                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+            KvRequest given = new KvRequest("r", "r", new int[TOKENS], PushParams.prefill("x"));
+            KvTransferParams params = PushParams.decode("x", "KV_PRODUCER", PushParams.port(prefiller.connector));
+            to.beforePull = () -> {
+                prefiller.worker().dropLease("r");
+                await().until(() -> !prefiller.events.isEmpty());
+                from.memory.fill((byte) 0); // another request has the blocks now
+            };
+            assertThat(prefiller.scheduler().numNewMatchedTokens(given, 0)).isZero();
+            assertThat(prefiller.finished(given, ALL, TOKENS, true)).isInstanceOf(KvHold.UnderLease.class);
+            decoder.load(new KvRequest("d", "d", new int[TOKENS], params), ALL, 0);
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            assertThat(decoder.nextFailure("d")).isNotBlank();
+        }
     }
 
     @Test
