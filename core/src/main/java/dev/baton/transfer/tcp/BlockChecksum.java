@@ -38,7 +38,8 @@ final class BlockChecksum {
     }
 
     private ByteBuffer identify(long epoch, int blockIndex, int tokens, ByteBuffer payload) {
-        return identity.position(variablePart)
+        return identity.clear()
+                .position(variablePart)
                 .putLong(epoch)
                 .putInt(blockIndex)
                 .putInt(tokens)
@@ -47,7 +48,7 @@ final class BlockChecksum {
 
     private int sum(ByteBuffer identified, ByteBuffer payload) {
         crc.reset();
-        crc.update(identified.array(), 0, identified.position());
+        crc.update(identified.flip());
         crc.update(payload.duplicate());
         return (int) crc.getValue();
     }
