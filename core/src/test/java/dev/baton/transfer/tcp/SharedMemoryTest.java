@@ -178,10 +178,10 @@ class SharedMemoryTest {
                 RemotePrefill through = throughProxy(proxy, params, _ -> {
                     decoder.worker().cancelLoad("d");
                     await().until(() -> decoder.worker().numLoads() == 0);
-                    decoder.fillWith(0x5A);
                 });
                 decoder.load("d", through, ALL, 0);
                 assertThat(decoder.nextFailure("d")).isEqualTo("cancelled");
+                decoder.fillWith(0x5A); // before the sums reach it that it waited for
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
                 assertThat(decoder.holdsOnly(0x5A)).isTrue();
             }
