@@ -178,10 +178,10 @@ class SharedMemoryTest {
                 RemotePrefill through = throughProxy(proxy, params, _ -> {
                     decoder.worker().cancelLoad("d");
                     await().until(() -> decoder.worker().numLoads() == 0);
-                    decoder.fillWith(0x5A);
                 });
                 decoder.load("d", through, ALL, 0);
                 assertThat(decoder.nextFailure("d")).isEqualTo("cancelled");
+                decoder.fillWith(0x5A); // before the sums reach it that it waited for
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
                 assertThat(decoder.holdsOnly(0x5A)).isTrue();
             }
@@ -189,7 +189,7 @@ class SharedMemoryTest {
     }
 
     @Test
-    void prefillerKilledUnderTheReaderFailsTheLoadAndItsMemoryIsGivenBack() throws Exception {
+    void prefillerKilledUnderTheReaderEndsTheLoadAndItsMemoryIsGivenBack() throws Exception {
         int[] all = IntStream.range(0, PrefillerMain.BLOCKS).toArray();
         try (PrefillerProcess prefiller = new PrefillerProcess(true);
                 TestInstance decoder = TestInstance.sharing(
@@ -203,10 +203,13 @@ class SharedMemoryTest {
                 RemotePrefill through = throughProxy(proxy, prefiller.params, _ -> prefiller.kill());
                 decoder.load("d", through, all, 0);
                 KvEvent event = decoder.nextEvent();
-                // What was asked of the dead process's memory is read all the same, as far as its sums have come.
-                assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
-                assertThat(decoder.pool.block(0).mismatch(reference.pool.block(0)))
-                        .isEqualTo(-1);
+                // Its memory can be read all the same, as far as its sums have come: all of them, perhaps.
+                if (event instanceof KvArrived) {
+                    assertThat(decoder.pool.segment().mismatch(reference.pool.segment()))
+                            .isEqualTo(-1);
+                } else {
+                    assertThat(event).isInstanceOf(KvEvent.KvFailed.class);
+                }
             }
             await("mappings of a dead process").until(() -> mapped() == 0);
         }
