@@ -506,8 +506,7 @@ public final class CudaDecoder implements CudaModel {
     /// @param longest most rows of one of the others
     /// @param lastRowsOnly whether each sequence has several rows, and wants the logits of its last one alone
     /// @param narrow what the kernels for few rows do
-    private record Step(
-            StepLayout layout, int singles, int longest, boolean lastRowsOnly, NarrowProducts narrow) {}
+    private record Step(StepLayout layout, int singles, int longest, boolean lastRowsOnly, NarrowProducts narrow) {}
 
     private static boolean wantsLastRowsOnly(ForwardBatch batch) {
         boolean isSo = batch.numLogits() == batch.numSequences();

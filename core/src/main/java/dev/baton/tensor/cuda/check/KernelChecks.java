@@ -665,8 +665,7 @@ public final class KernelChecks {
             return new double[] {
                 CheckResult.relativeError(queries(arrays.readBf16(deviceQkv, qkv.length), rows), queries(qkv, rows)),
                 CheckResult.relativeError(arrays.readBf16(poolAddress, poolElements), hostPool),
-                CheckResult.relativeError(
-                        Arrays.copyOf(actual, split), Arrays.copyOf(expected, split)),
+                CheckResult.relativeError(Arrays.copyOf(actual, split), Arrays.copyOf(expected, split)),
                 CheckResult.relativeError(
                         Arrays.copyOfRange(actual, split, actual.length),
                         Arrays.copyOfRange(expected, split, expected.length))

@@ -213,8 +213,7 @@ public final class Blas implements AutoCloseable {
     private void keep(Form form, int rows, Product product, MemorySegment algorithm) {
         measured.computeIfAbsent(form, _ -> new TreeMap<>()).put(rows, algorithm);
         Product kept = new Product(product.operation, product.weights, product.input, product.result, algorithm);
-        Product previous =
-                products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
+        Product previous = products.computeIfAbsent(form, _ -> new HashMap<>()).put(rows, kept);
         if (previous != null) {
             end(previous);
         }
