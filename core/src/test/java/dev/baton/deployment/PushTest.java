@@ -20,7 +20,8 @@ import org.junit.jupiter.api.io.TempDir;
 /// of the KV cache is at the decoder before the prefill has ended.
 @Timeout(value = 5, unit = TimeUnit.MINUTES)
 class PushTest {
-    private static final int PROMPTS = 16;
+    private static final int PROMPTS = 8;
+    private static final int LONGEST_PROMPT_TOKENS = 1_000;
     private static final int OUTPUT_TOKENS = 12;
     private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
     private static final String[] PUSH = {"--backend", "baton", "--kv-transfer", "push"};
@@ -56,7 +57,7 @@ class PushTest {
             Random random = new Random(7);
             int promptTokens = 0;
             for (int i = 0; i <= PROMPTS; i++) {
-                int length = i == 0 ? 40 : 1 + 1_499 * i / PROMPTS;
+                int length = i == 0 ? 40 : LONGEST_PROMPT_TOKENS * i / PROMPTS;
                 Map<String, Object> body = body(random, length, i);
                 assertThat(tokens(deployment, router, body))
                         .as("prompt %d of %d tokens", i, length)
@@ -72,7 +73,7 @@ class PushTest {
             double bytes = deployment.metric(decoder, "baton:kv_received_bytes_total");
             assertThat(deployment.metric(decoder, "baton:kv_bytes_before_first_token_total"))
                     .as("bytes before the first token, of %.0f", bytes)
-                    .isGreaterThan(0.6 * bytes)
+                    .isGreaterThan(0.3 * bytes)
                     .isLessThan(bytes);
             deployment.checkBlocks();
         }
@@ -91,8 +92,8 @@ class PushTest {
             assertThat(first).hasSize(OUTPUT_TOKENS);
             List<Map<String, Object>> bodies = new ArrayList<>();
             List<CompletableFuture<List<Integer>>> answers = new ArrayList<>();
-            for (int i = 0; i < 6; i++) {
-                Map<String, Object> body = body(random, 1_400 + i, 4 * i);
+            for (int i = 0; i < 3; i++) {
+                Map<String, Object> body = body(random, LONGEST_PROMPT_TOKENS + i, 4 * i);
                 bodies.add(body);
                 answers.add(CompletableFuture.supplyAsync(() -> tokens(deployment, router, body)));
             }

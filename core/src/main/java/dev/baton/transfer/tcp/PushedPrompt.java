@@ -30,7 +30,6 @@ final class PushedPrompt {
         OVER
     }
 
-    private static final Runnable NO_FENCE = () -> {}; // a copy is short, and waited for
     private static final int[] NONE = {};
 
     private final String transferId;
@@ -199,7 +198,8 @@ final class PushedPrompt {
             return false;
         }
         KvLease under = lease;
-        if (under != null && !leases.beginRead(under, NO_FENCE)) {
+        Runnable fence = PushedPrompt::goOn;
+        if (under != null && !leases.beginRead(under, fence)) {
             return false;
         }
         try {
@@ -207,10 +207,13 @@ final class PushedPrompt {
             return true;
         } finally {
             if (under != null) {
-                under.endRead(NO_FENCE);
+                under.endRead(fence);
             }
         }
     }
+
+    /// A copy is short, and waited for: nobody has to end it.
+    private static void goOn() {}
 
     synchronized OptionalInt firstToken() {
         return firstToken;
