@@ -153,12 +153,11 @@ public final class TransferBenchmark {
                         ? IntStream.range(0, spec.numBlocks()).toArray()
                         : shuffled(spec.numBlocks(), random);
                 for (int way = 0; way < rates.length; way++) {
-                    long nanos =
-                            switch (way) {
-                                case 0 -> copy(original, pool, targets);
-                                case 1 -> load(spec, shared, events, targets, parallel, round, out, in);
-                                default -> load(spec, tcp, events, targets, parallel, round, out, in);
-                            };
+                    long nanos = switch (way) {
+                        case 0 -> copy(original, pool, targets);
+                        case 1 -> load(spec, shared, events, targets, parallel, round, out, in);
+                        default -> load(spec, tcp, events, targets, parallel, round, out, in);
+                    };
                     if (round == -WARMUPS) {
                         first[way] = nanos;
                     }

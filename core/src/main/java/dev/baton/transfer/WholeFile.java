@@ -51,7 +51,9 @@ public final class WholeFile {
             return false;
         }
         try {
-            if (Files.getLastModifiedTime(file).toInstant().isBefore(Instant.now().minus(ABANDONED))) {
+            if (Files.getLastModifiedTime(file)
+                    .toInstant()
+                    .isBefore(Instant.now().minus(ABANDONED))) {
                 boolean _ = Files.deleteIfExists(file);
             }
         } catch (NoSuchFileException e) {

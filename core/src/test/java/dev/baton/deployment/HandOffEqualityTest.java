@@ -69,8 +69,7 @@ class HandOffEqualityTest {
                 prompt[k] = 300 + cuts.nextInt(3700);
             }
             Map<String, Object> body = body(prompt, i);
-            changed.add(
-                    new Changed(shared, prompt.length, body, tokensOf(referenceDeployment, reference, body)));
+            changed.add(new Changed(shared, prompt.length, body, tokensOf(referenceDeployment, reference, body)));
         }
         int endOfSequence = endOfSequenceToken();
         for (int i = 0; i < PROMPTS; i += 20) {
@@ -96,7 +95,7 @@ class HandOffEqualityTest {
 
     /// From 1 to 1,500, more short ones than long ones, shifted so that every residue of every block size occurs.
     private static int lengthOf(int i) {
-        int even = 1 + (LONGEST_PROMPT_TOKENS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1) * i / (PROMPTS - 1);
+        int even = 1 + (int) ((LONGEST_PROMPT_TOKENS - 1) * Math.pow(i / (PROMPTS - 1.0), 4));
         int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
         return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
     }

@@ -59,11 +59,7 @@ class ExposureTest {
                 Arguments.of(P2pNcclConnector.NAME, KvRole.KV_PRODUCER, Map.of(), "kv_trusted_network"),
                 Arguments.of(P2pNcclConnector.NAME, KvRole.KV_CONSUMER, Map.of(), "kv_trusted_network"),
                 Arguments.of(LmCacheConnector.NAME, KvRole.KV_CONSUMER, LMCACHE_RECEIVER, "kv_trusted_network"),
-                Arguments.of(
-                        MooncakeStoreConnector.NAME,
-                        KvRole.KV_BOTH,
-                        mooncakeStore(),
-                        "kv_trusted_network"));
+                Arguments.of(MooncakeStoreConnector.NAME, KvRole.KV_BOTH, mooncakeStore(), "kv_trusted_network"));
     }
 
     private static Map<String, Object> mooncakeStore() {

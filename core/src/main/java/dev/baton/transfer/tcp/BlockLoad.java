@@ -177,7 +177,14 @@ final class BlockLoad {
             int[] local = Arrays.copyOfRange(load.localBlockIds(), first - load.firstBlock(), end - load.firstBlock());
             Arrivals arrivals = new Arrivals();
             connection.take(
-                    new Push(source.requestId(), epochs.incrementAndGet(), digest, source.numTokens(), first, end, false),
+                    new Push(
+                            source.requestId(),
+                            epochs.incrementAndGet(),
+                            digest,
+                            source.numTokens(),
+                            first,
+                            end,
+                            false),
                     local,
                     arrivals,
                     this::firstToken);

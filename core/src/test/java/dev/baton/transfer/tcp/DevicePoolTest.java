@@ -109,7 +109,12 @@ class DevicePoolTest {
 
     /// Has a prompt pushed that the prefiller is done with before or after the decoder asks.
     private static void assertPushes(
-            TestInstance prefiller, TestInstance decoder, FakeDevice from, FakeDevice to, String id, boolean askedFirst) {
+            TestInstance prefiller,
+            TestInstance decoder,
+            FakeDevice from,
+            FakeDevice to,
+            String id,
+            boolean askedFirst) {
         KvRequest given = new KvRequest(id, id, new int[TOKENS], PushParams.prefill("x-" + id));
         KvTransferParams params = PushParams.decode("x-" + id, "KV_PRODUCER", PushParams.port(prefiller.connector));
         KvRequest wanted = new KvRequest("d-" + id, "d-" + id, new int[TOKENS], params);
