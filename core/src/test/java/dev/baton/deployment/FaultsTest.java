@@ -164,7 +164,10 @@ class FaultsTest {
     void flippedBitIsCaughtAndThePromptRecomputed() throws Exception {
         try (Deployment deployment = new Deployment(logs)) {
             Instance prefiller = deployment.prefiller();
-            Instance decoder = deployment.decoder();
+            // Only what goes over a connection can be damaged there.
+            Instance decoder = deployment.single("decoder", "--kv-transfer-config", """
+                    {"kv_connector": "TcpConnector", "kv_role": "kv_consumer", "kv_ip": "127.0.0.1", "kv_port": 0,
+                     "kv_connector_extra_config": {"kv_shared_memory": false}}""");
             deployment.awaitReady();
             Map<String, Object> body = body(1, 24);
             List<Integer> expected =
