@@ -52,7 +52,8 @@ class HelpTest {
                         "Registration:");
         flags(serve).forEach(option -> {
             String name = option.longestName().substring(2);
-            assertThat(help.lines().filter(line -> line.matches(" {2}(    |-., |    -tp, )--(\\[no-])?" + name + "([ =].*)?")))
+            assertThat(help.lines()
+                            .filter(line -> line.matches(" {2}(    |-., |    -tp, )--(\\[no-])?" + name + "([ =].*)?")))
                     .as("lines that explain --" + name)
                     .hasSize(1);
         });

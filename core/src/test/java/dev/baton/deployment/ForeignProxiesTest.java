@@ -1,0 +1,224 @@
+package dev.baton.deployment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.baton.deployment.Deployment.Answer;
+import dev.baton.deployment.Deployment.Instance;
+import java.io.File;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// Other projects' proxies, unmodified, in front of a Baton that prefills and one that decodes: texts are those
+/// of one instance, and the decoder took the prompts' blocks from elsewhere.
+///
+/// `PROXY_PYTHON` is a Python that can run them (FastAPI, httpx, pyzmq, msgspec, uvicorn; LMCache's own also
+/// LMCache and transformers), and each has a variable with its script's path.
+class ForeignProxiesTest {
+    private static final Duration PATIENCE = Duration.ofSeconds(120);
+    private static final int CHUNK_TOKENS = 64;
+
+    @TempDir
+    Path logs;
+
+    private Deployment deployment;
+
+    @BeforeEach
+    void deploy() {
+        deployment = new Deployment(logs);
+    }
+
+    @AfterEach
+    void stop() {
+        deployment.close();
+    }
+
+    private static String script(String variable) {
+        String script = System.getenv(variable);
+        Assumptions.assumeTrue(
+                script != null && System.getenv("PROXY_PYTHON") != null,
+                variable + " and PROXY_PYTHON do not name the script and a Python for it");
+        Assumptions.assumeTrue(Files.isReadable(Path.of(script)), "there is no " + script);
+        return script;
+    }
+
+    private Instance proxy(String script, int port, List<String> flags) throws Exception {
+        File log = logs.resolve("proxy.log").toFile();
+        List<String> command = new ArrayList<>(List.of(
+                System.getenv("PROXY_PYTHON"), script, "--host", "127.0.0.1", "--port", Integer.toString(port)));
+        command.addAll(flags);
+        Process process = new ProcessBuilder(command)
+                .redirectErrorStream(true)
+                .redirectOutput(log)
+                .start();
+        return new Instance(script, port, process, log.toPath(), false);
+    }
+
+    private static Map<String, Object> body(int sentences) {
+        String prompt = "User: " + "The fox went home over the hill and slept. ".repeat(sentences) + "Assistant:";
+        return Map.of("model", "baton-tiny", "prompt", prompt, "max_tokens", 12, "temperature", 0, "ignore_eos", true);
+    }
+
+    private String textOf(Instance instance, Map<String, Object> body) {
+        Answer answer = deployment.post(instance, "/v1/completions", body);
+        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+        // LMCache's streams whether it is asked to or not.
+        return answer.body().startsWith("data:")
+                ? answer.body()
+                        .lines()
+                        .filter(line -> line.startsWith("data: {"))
+                        .map(line -> Deployment.JSON
+                                .readTree(line.substring("data: ".length()))
+                                .at("/choices/0/text")
+                                .asString(""))
+                        .collect(Collectors.joining())
+                : answer.choice().path("text").asString("");
+    }
+
+    private double hits(Instance decoder) {
+        return deployment.metric(decoder, "vllm:external_prefix_cache_hits_total");
+    }
+
+    /// @param pieceTokens of how many tokens each prompt's hits are a multiple, at least
+    private void handsOver(Instance proxy, Instance alone, Instance decoder, int pieceTokens) throws Exception {
+        try {
+            Awaitility.await("the proxy listens")
+                    .atMost(PATIENCE)
+                    .pollInterval(Duration.ofMillis(500))
+                    .ignoreExceptions()
+                    .until(() ->
+                            deployment.post(proxy, "/v1/completions", body(9)).status() == 200);
+            for (int i = 10; i <= 15; i++) {
+                Map<String, Object> body = body(i);
+                Answer reference = deployment.post(alone, "/v1/completions", body);
+                int tokens =
+                        reference.json().path("usage").path("prompt_tokens").asInt(0);
+                double before = hits(decoder);
+                assertThat(textOf(proxy, body))
+                        .as("prompt of %d tokens", tokens)
+                        .isEqualTo(reference.choice().path("text").asString(""))
+                        .isNotEmpty();
+                assertThat(hits(decoder) - before)
+                        .as("hits of %d tokens", tokens)
+                        .isGreaterThanOrEqualTo((tokens - 1) / pieceTokens * pieceTokens)
+                        .isPositive();
+            }
+            deployment.checkBlocks();
+        } finally {
+            proxy.process().destroyForcibly().waitFor(10, TimeUnit.SECONDS);
+        }
+    }
+
+    private Instance engine(String name, String transfer, Object... values) {
+        return deployment.single(
+                name,
+                "--served-model-name",
+                "baton-tiny",
+                "--no-enable-prefix-caching",
+                "--block-size",
+                "16",
+                "--kv-transfer-config",
+                transfer.formatted(values));
+    }
+
+    private Instance alone() {
+        return deployment.single("alone", "--served-model-name", "baton-tiny");
+    }
+
+    @Test
+    void vllmsProxyForNixl() throws Exception {
+        String script = script("VLLM_TOY_PROXY");
+        String transfer = """
+                {"kv_connector": "NixlConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
+                 "kv_load_failure_policy": "fail"}""";
+        Instance prefiller = engine("prefiller", transfer, "kv_producer", Deployment.freePort());
+        Instance decoder = engine("decoder", transfer, "kv_consumer", Deployment.freePort());
+        Instance alone = alone();
+        deployment.awaitReady();
+        List<String> flags = List.of(
+                "--prefiller-hosts",
+                "127.0.0.1",
+                "--prefiller-ports",
+                Integer.toString(prefiller.port()),
+                "--decoder-hosts",
+                "127.0.0.1",
+                "--decoder-ports",
+                Integer.toString(decoder.port()));
+        handsOver(proxy(script, Deployment.freePort(), flags), alone, decoder, 1);
+    }
+
+    private static List<String> pair(Instance prefiller, Instance decoder) {
+        return List.of(
+                "--prefiller-host",
+                "127.0.0.1",
+                "--prefiller-port",
+                Integer.toString(prefiller.port()),
+                "--decoder-host",
+                "127.0.0.1",
+                "--decoder-port",
+                Integer.toString(decoder.port()));
+    }
+
+    /// It knows nothing of hand-offs: engines share a store, here a folder.
+    @Test
+    void vllmsProxyForLmcache() throws Exception {
+        String script = script("VLLM_LMCACHE_PROXY");
+        String transfer = """
+                {"kv_connector": "LMCacheConnectorV1", "kv_role": "%s", "kv_connector_extra_config":
+                 {"lmcache.remote_url": "fs://%s", "lmcache.chunk_size": %d, "lmcache.local_cpu": false}}""";
+        Path store = Files.createDirectory(logs.resolve("store"));
+        Instance prefiller = engine("prefiller", transfer, "kv_producer", store, CHUNK_TOKENS);
+        Instance decoder = engine("decoder", transfer, "kv_consumer", store, CHUNK_TOKENS);
+        Instance alone = alone();
+        deployment.awaitReady();
+        handsOver(proxy(script, Deployment.freePort(), pair(prefiller, decoder)), alone, decoder, CHUNK_TOKENS);
+    }
+
+    @Test
+    void lmcachesOwnProxy() throws Exception {
+        String script = script("LMCACHE_PROXY");
+        Assumptions.assumeTrue(System.getenv("NIXL_HOME") != null, "NIXL_HOME does not name the NIXL library");
+        String transfer = """
+                {"kv_connector": "LMCacheConnectorV1", "kv_role": "%s", "kv_connector_extra_config":
+                 {"lmcache.enable_pd": true, "lmcache.transfer_channel": "nixl", "lmcache.pd_buffer_device": "cpu",
+                  "lmcache.pd_buffer_size": 67108864, "lmcache.local_cpu": false, "lmcache.chunk_size": %d, %s}}""";
+        int init = Deployment.freePort();
+        int alloc = Deployment.freePort();
+        int notifications = Deployment.freePort();
+        Instance prefiller = engine("sender", transfer, "kv_producer", CHUNK_TOKENS, """
+                "lmcache.pd_role": "sender", "lmcache.pd_proxy_host": "127.0.0.1", "lmcache.pd_proxy_port": %d""".formatted(notifications));
+        Instance decoder = engine("receiver", transfer, "kv_consumer", CHUNK_TOKENS, """
+                "lmcache.pd_role": "receiver", "lmcache.pd_peer_host": "127.0.0.1", "lmcache.pd_peer_init_port": %d,
+                "lmcache.pd_peer_alloc_port": %d""".formatted(init, alloc));
+        Instance alone = alone();
+        deployment.awaitReady();
+        List<String> flags = new ArrayList<>(pair(prefiller, decoder));
+        flags.addAll(List.of(
+                "--decoder-init-port",
+                Integer.toString(init),
+                "--decoder-alloc-port",
+                Integer.toString(alloc),
+                "--proxy-host",
+                "127.0.0.1",
+                "--proxy-port",
+                Integer.toString(notifications),
+                "--model",
+                Deployment.MODEL.toString(),
+                "--pd-buffer-size",
+                "67108864",
+                "--chunk-size",
+                Integer.toString(CHUNK_TOKENS)));
+        handsOver(proxy(script, Deployment.freePort(), flags), alone, decoder, CHUNK_TOKENS);
+    }
+}
