@@ -188,6 +188,30 @@ final class Deployment implements AutoCloseable {
         return send(request(instance, path, body));
     }
 
+    /// A request for tokens as ids after a prompt of ids; every fourth one samples, the others are greedy.
+    static Map<String, Object> body(int[] prompt, int maxTokens, int i) {
+        return Map.of(
+                "prompt",
+                prompt,
+                "max_tokens",
+                maxTokens,
+                "temperature",
+                i % 4 == 3 ? 0.9 : 0.0,
+                "seed",
+                i,
+                "ignore_eos",
+                true,
+                "return_token_ids",
+                true);
+    }
+
+    /// The tokens of an answer that has to be one.
+    List<Integer> tokenIds(Instance target, Map<String, ?> body) {
+        Answer answer = post(target, "/v1/completions", body);
+        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+        return answer.tokenIds();
+    }
+
     static HttpRequest request(Instance instance, String path, String body) {
         return HttpRequest.newBuilder(URI.create(instance.url(path)))
                 .header("Content-Type", "application/json")

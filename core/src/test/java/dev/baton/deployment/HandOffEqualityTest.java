@@ -69,7 +69,7 @@ class HandOffEqualityTest {
                 prompt[k] = 300 + cuts.nextInt(3700);
             }
             Map<String, Object> body = body(prompt, i);
-            changed.add(new Changed(shared, prompt.length, body, tokensOf(referenceDeployment, reference, body)));
+            changed.add(new Changed(shared, prompt.length, body, referenceDeployment.tokenIds(reference, body)));
         }
         int endOfSequence = endOfSequenceToken();
         for (int i = 0; i < PROMPTS; i += 20) {
@@ -126,22 +126,8 @@ class HandOffEqualityTest {
         return tokens.stream().mapToInt(Integer::intValue).toArray();
     }
 
-    /// Every fourth request samples, the others are greedy.
     private static Map<String, Object> body(int[] prompt, int i) {
-        Map<String, Object> body = new HashMap<>();
-        body.put("prompt", prompt);
-        body.put("max_tokens", OUTPUT_TOKENS);
-        body.put("temperature", i % 4 == 3 ? 0.9 : 0.0);
-        body.put("seed", i);
-        body.put("ignore_eos", true);
-        body.put("return_token_ids", true);
-        return body;
-    }
-
-    private static List<Integer> tokensOf(Deployment deployment, Instance target, Map<String, Object> body) {
-        Answer answer = deployment.post(target, "/v1/completions", body);
-        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-        return answer.tokenIds();
+        return Deployment.body(prompt, OUTPUT_TOKENS, i);
     }
 
     /// The answers to all, in their order; several are under way at a time, which changes no token.
@@ -149,7 +135,7 @@ class HandOffEqualityTest {
             Deployment deployment, Instance target, List<Map<String, Object>> bodies) {
         try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
             List<CompletableFuture<List<Integer>>> answers = bodies.stream()
-                    .map(body -> CompletableFuture.supplyAsync(() -> tokensOf(deployment, target, body), clients))
+                    .map(body -> CompletableFuture.supplyAsync(() -> deployment.tokenIds(target, body), clients))
                     .toList();
             return answers.stream().map(CompletableFuture::join).toList();
         }
@@ -200,7 +186,7 @@ class HandOffEqualityTest {
     private void fullHitOnTheDecoder(Deployment deployment, Instance router, Instance decoder, int blockTokens) {
         for (int i = PROMPTS - 12; i < PROMPTS; i++) {
             double before = deployment.metric(decoder, "vllm:prefix_cache_hits_total");
-            assertThat(tokensOf(deployment, router, bodies.get(i)))
+            assertThat(deployment.tokenIds(router, bodies.get(i)))
                     .as("prompt %d again, blocks of %d", i, blockTokens)
                     .isEqualTo(expected.get(i));
             int fullBlocksTokens = (prompts.get(i).length - 1) / blockTokens * blockTokens;
@@ -212,7 +198,7 @@ class HandOffEqualityTest {
     private void partialHitOnTheDecoder(Deployment deployment, Instance router, Instance decoder, int blockTokens) {
         for (Changed prompt : changed) {
             double before = deployment.metric(decoder, "vllm:prefix_cache_hits_total");
-            assertThat(tokensOf(deployment, router, prompt.body()))
+            assertThat(deployment.tokenIds(router, prompt.body()))
                     .as("%d of %d tokens known, blocks of %d", prompt.shared(), prompt.length(), blockTokens)
                     .isEqualTo(prompt.expected());
             assertThat(deployment.metric(decoder, "vllm:prefix_cache_hits_total") - before)

@@ -2,11 +2,9 @@ package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.baton.deployment.Deployment.Answer;
 import dev.baton.deployment.Deployment.Instance;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -30,20 +28,7 @@ class PushTest {
     static Path logs;
 
     private static Map<String, Object> body(Random random, int length, int i) {
-        Map<String, Object> body = new HashMap<>();
-        body.put("prompt", random.ints(length, 300, 4_000).toArray());
-        body.put("max_tokens", OUTPUT_TOKENS);
-        body.put("temperature", i % 4 == 3 ? 0.9 : 0.0);
-        body.put("seed", i);
-        body.put("ignore_eos", true);
-        body.put("return_token_ids", true);
-        return body;
-    }
-
-    private static List<Integer> tokens(Deployment deployment, Instance target, Map<String, Object> body) {
-        Answer answer = deployment.post(target, "/v1/completions", body);
-        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-        return answer.tokenIds();
+        return Deployment.body(random.ints(length, 300, 4_000).toArray(), OUTPUT_TOKENS, i);
     }
 
     @Test
@@ -59,9 +44,9 @@ class PushTest {
             for (int i = 0; i <= PROMPTS; i++) {
                 int length = i == 0 ? 40 : LONGEST_PROMPT_TOKENS * i / PROMPTS;
                 Map<String, Object> body = body(random, length, i);
-                assertThat(tokens(deployment, router, body))
+                assertThat(deployment.tokenIds(router, body))
                         .as("prompt %d of %d tokens", i, length)
-                        .isEqualTo(tokens(deployment, reference, body));
+                        .isEqualTo(deployment.tokenIds(reference, body));
                 promptTokens += length;
             }
             // The first one tells the router where the prefiller listens, and is fetched after its prefill.
@@ -88,14 +73,14 @@ class PushTest {
             Instance router = deployment.router(List.of(prefiller), List.of(decoder), PUSH);
             deployment.awaitReady();
             Random random = new Random(11);
-            List<Integer> first = tokens(deployment, router, body(random, 50, 0));
+            List<Integer> first = deployment.tokenIds(router, body(random, 50, 0));
             assertThat(first).hasSize(OUTPUT_TOKENS);
             List<Map<String, Object>> bodies = new ArrayList<>();
             List<CompletableFuture<List<Integer>>> answers = new ArrayList<>();
             for (int i = 0; i < 3; i++) {
                 Map<String, Object> body = body(random, LONGEST_PROMPT_TOKENS + i, 4 * i);
                 bodies.add(body);
-                answers.add(CompletableFuture.supplyAsync(() -> tokens(deployment, router, body)));
+                answers.add(CompletableFuture.supplyAsync(() -> deployment.tokenIds(router, body)));
             }
             while (deployment.metric(decoder, "baton:kv_bytes_before_first_token_total") == 0) {
                 Thread.sleep(20);
@@ -104,7 +89,7 @@ class PushTest {
             for (int i = 0; i < bodies.size(); i++) {
                 assertThat(answers.get(i).get(2, TimeUnit.MINUTES))
                         .as("prompt %d", i)
-                        .isEqualTo(tokens(deployment, reference, bodies.get(i)));
+                        .isEqualTo(deployment.tokenIds(reference, bodies.get(i)));
             }
             deployment.checkBlocks();
         }

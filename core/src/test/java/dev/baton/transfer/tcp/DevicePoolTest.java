@@ -68,6 +68,21 @@ class DevicePoolTest {
         return device;
     }
 
+    /// What is tried with a prefiller and a decoder on two devices of one host.
+    @FunctionalInterface
+    private interface Trial {
+        void run(TestInstance prefiller, TestInstance decoder, FakeDevice from, FakeDevice to);
+    }
+
+    private static void betweenDevices(Trial trial) {
+        FakeDevice from = device("h", 1);
+        FakeDevice to = device("h", 2);
+        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
+                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+            trial.run(prefiller, decoder, from, to);
+        }
+    }
+
     private static void assertLoads(
             TestInstance prefiller, TestInstance decoder, FakeDevice from, FakeDevice to, String id) {
         RemotePrefill params = prefiller.hold(id, ALL, TOKENS);
@@ -140,25 +155,19 @@ class DevicePoolTest {
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void pushedBlocksAreCopiedFromDeviceToDeviceOnceTheyAreComputed(boolean askedFirst) {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             assertPushes(prefiller, decoder, from, to, "r1", askedFirst);
             to.flips.set(1);
             assertPushes(prefiller, decoder, from, to, "r2", askedFirst);
             assertThat(to.pulls).hasValue(3);
             assertThat(to.writes).hasValue(0);
             assertThat(decoder.connector.stats().numChecksumErrors()).isEqualTo(1);
-        }
+        });
     }
 
     @Test
     void pushedBlocksThatChangeWhileTheyAreCopiedFailTheLoad() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             KvRequest given = new KvRequest("r", "r", new int[TOKENS], PushParams.prefill("x"));
             KvTransferParams params = PushParams.decode("x", "KV_PRODUCER", PushParams.port(prefiller.connector));
             to.beforePull = () -> {
@@ -171,20 +180,17 @@ class DevicePoolTest {
             decoder.load(new KvRequest("d", "d", new int[TOKENS], params), ALL, 0);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.nextFailure("d")).isNotBlank();
-        }
+        });
     }
 
     @Test
     void poolThatCannotBeOpenedIsReadOverTcp() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             from.forgetHandle();
             assertLoads(prefiller, decoder, from, to, "r");
             assertThat(to.pulls).hasValue(0);
             assertThat(to.writes).hasValue(BLOCKS);
-        }
+        });
     }
 
     @Test
@@ -205,36 +211,27 @@ class DevicePoolTest {
 
     @Test
     void byteFlippedOnceBetweenDevicesIsHealedByCopyingTheBlockAgain() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             to.flips.set(1);
             assertLoads(prefiller, decoder, from, to, "r");
             assertThat(to.pulls).hasValue(2);
             assertThat(decoder.connector.stats().numChecksumErrors()).isEqualTo(1);
-        }
+        });
     }
 
     @Test
     void byteFlippedTwiceBetweenDevicesFailsTheLoad() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             to.flips.set(2);
             decoder.load("d", prefiller.hold("r", ALL, TOKENS), ALL, 0);
             assertThat(decoder.nextFailure("d")).contains("checksum");
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-        }
+        });
     }
 
     @Test
     void leaseThatEndsWhileBlocksAreCopiedFailsTheLoadIfTheyHaveChanged() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             to.beforePull = () -> {
                 prefiller.worker().dropLease("r");
                 await().until(() -> !prefiller.events.isEmpty());
@@ -243,18 +240,15 @@ class DevicePoolTest {
             decoder.load("d", prefiller.hold("r", ALL, TOKENS), ALL, 0);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.nextFailure("d")).isNotBlank();
-        }
+        });
     }
 
     @Test
     void prefillerIsStillFencedUntilTheCopyHasEnded() {
-        FakeDevice from = device("h", 1);
-        FakeDevice to = device("h", 2);
-        try (TestInstance prefiller = instance(KvRole.KV_PRODUCER, from, Map.of());
-                TestInstance decoder = instance(KvRole.KV_CONSUMER, to, Map.of())) {
+        betweenDevices((prefiller, decoder, from, to) -> {
             to.beforePull = () -> assertThat(prefiller.worker().numLeases()).isEqualTo(1);
             assertLoads(prefiller, decoder, from, to, "r");
-        }
+        });
     }
 
     @ParameterizedTest
