@@ -172,14 +172,15 @@ class DevicePoolTest {
             KvTransferParams params = PushParams.decode("x", "KV_PRODUCER", PushParams.port(prefiller.connector));
             to.beforePull = () -> {
                 prefiller.worker().dropLease("r");
-                await().until(() -> !prefiller.events.isEmpty());
+                await().until(() -> prefiller.worker().numLeases() == 0);
                 from.memory.fill((byte) 0); // another request has the blocks now
             };
             assertThat(prefiller.scheduler().numNewMatchedTokens(given, 0)).isZero();
             assertThat(prefiller.finished(given, ALL, TOKENS, true)).isInstanceOf(KvHold.UnderLease.class);
             decoder.load(new KvRequest("d", "d", new int[TOKENS], params), ALL, 0);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-            assertThat(decoder.nextFailure("d")).isNotBlank();
+            assertThat(decoder.nextFailure("d")).contains("released");
+            assertThat(decoder.connector.stats().numChecksumErrors()).isPositive();
         });
     }
 
@@ -234,12 +235,13 @@ class DevicePoolTest {
         betweenDevices((prefiller, decoder, from, to) -> {
             to.beforePull = () -> {
                 prefiller.worker().dropLease("r");
-                await().until(() -> !prefiller.events.isEmpty());
+                await().until(() -> prefiller.worker().numLeases() == 0);
                 from.memory.fill((byte) 0); // another request has the blocks now
             };
             decoder.load("d", prefiller.hold("r", ALL, TOKENS), ALL, 0);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
-            assertThat(decoder.nextFailure("d")).isNotBlank();
+            assertThat(decoder.nextFailure("d")).contains("released");
+            assertThat(decoder.connector.stats().numChecksumErrors()).isPositive();
         });
     }
 
