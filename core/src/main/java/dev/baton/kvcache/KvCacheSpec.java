@@ -31,4 +31,12 @@ public record KvCacheSpec(
     public int blocksFor(int tokens) {
         return Math.ceilDiv(tokens, blockTokens);
     }
+
+    /// Tokens that a block holds of a request's, the last one perhaps in part.
+    ///
+    /// @param index of the block among the request's
+    /// @param numTokens of the request, more than the blocks before hold
+    public static int tokensOf(int index, int numTokens, int blockTokens) {
+        return Math.min(blockTokens, numTokens - index * blockTokens);
+    }
 }

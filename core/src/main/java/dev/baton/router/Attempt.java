@@ -32,6 +32,7 @@ final class Attempt {
     private static final Logger LOG = LoggerFactory.getLogger(Attempt.class);
 
     private static final String ABORT_PATH = "/abort_requests";
+    private static final long NEVER = Long.MIN_VALUE;
 
     /// How far it is.
     enum Stage {
@@ -126,8 +127,6 @@ final class Attempt {
     private boolean prefillEnded;
     /// Whether the prefiller may hold blocks that nobody else will make it let go of.
     private boolean holds;
-
-    private static final long NEVER = Long.MIN_VALUE;
 
     private final long startNanos = System.nanoTime();
     private long prefilledNanos = NEVER;

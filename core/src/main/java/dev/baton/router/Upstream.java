@@ -126,9 +126,7 @@ final class Upstream implements EngineView {
 
     /// One of its answers said where its connector listens.
     void listensAt(ConnectorEndpoint found) {
-        if (!endpoint.equals(Optional.of(found))) {
-            endpoint = Optional.of(found);
-        }
+        endpoint = Optional.of(found);
     }
 
     /// It has been described anew.

@@ -21,6 +21,11 @@ public final class Exposure {
         }
     }
 
+    /// The same where nothing but trust in the network helps.
+    public static void check(String what, String host, boolean trusted) {
+        check(what, host, trusted, "set %s to true".formatted(TRUSTED_NETWORK));
+    }
+
     /// Refuses to listen beyond this machine with something that asks nobody who he is, unless the operator has
     /// said that the network is trusted.
     ///

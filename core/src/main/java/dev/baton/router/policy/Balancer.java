@@ -123,22 +123,25 @@ final class Balancer {
         if (!worthwhile || candidates.load(most) > bearable) {
             return least;
         }
-        int rested = leastWorked(candidates);
-        double work = candidates.work(most);
-        boolean overworked = work > MUCH_WORK
-                && work > MORE_WORK * candidates.work(rested)
-                && candidates.load(rested) <= candidates.load(most);
-        return overworked ? rested : most;
+        return relieved(candidates, most);
     }
 
-    private static int leastWorked(Candidates<?> candidates) {
-        int best = 0;
-        for (int i = 1; i < candidates.size(); i++) {
-            if (candidates.work(i) < candidates.work(best)) {
-                best = i;
+    /// The one that computed least of late, if this one has much to do and much more than that one; else this one.
+    private static int relieved(Candidates<?> candidates, int busy) {
+        double work = candidates.work(busy);
+        if (work <= MUCH_WORK) {
+            return busy;
+        }
+        int rested = busy;
+        double least = work;
+        for (int i = 0; i < candidates.size(); i++) {
+            double its = candidates.work(i);
+            if (its < least) {
+                rested = i;
+                least = its;
             }
         }
-        return best;
+        return work > MORE_WORK * least && candidates.load(rested) <= candidates.load(busy) ? rested : busy;
     }
 
     /// Weighted rendezvous hashing: each engine draws a number from the key and its own name, the best one wins. An

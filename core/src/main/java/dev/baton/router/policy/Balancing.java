@@ -1,9 +1,6 @@
 package dev.baton.router.policy;
 
-import java.util.Arrays;
-import java.util.Locale;
 import java.util.Optional;
-import java.util.stream.Collectors;
 
 /// How one engine is chosen among several of a role. Names are those of vLLM's and SGLang's routers.
 public enum Balancing {
@@ -26,20 +23,16 @@ public enum Balancing {
 
     /// The name in lower case, as it stands in flags.
     public String word() {
-        return name().toLowerCase(Locale.ROOT);
+        return Words.of(this);
     }
 
     /// The one of this name, in any case.
     public static Optional<Balancing> of(String word) {
-        return Arrays.stream(values())
-                .filter(balancing -> balancing.word().equals(word.toLowerCase(Locale.ROOT)))
-                .findFirst();
+        return Words.find(values(), word);
     }
 
     /// All names, for messages: `'random', 'round_robin', ...`.
     public static String words() {
-        return Arrays.stream(values())
-                .map(balancing -> "'" + balancing.word() + "'")
-                .collect(Collectors.joining(", "));
+        return Words.all(values());
     }
 }

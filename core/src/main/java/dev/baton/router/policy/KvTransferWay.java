@@ -1,9 +1,6 @@
 package dev.baton.router.policy;
 
-import java.util.Arrays;
-import java.util.Locale;
 import java.util.Optional;
-import java.util.stream.Collectors;
 
 /// How a prompt's KV cache comes to its decoder, where a fleet can do it in two ways.
 public enum KvTransferWay {
@@ -16,18 +13,16 @@ public enum KvTransferWay {
 
     /// The way in lower case, as it stands in flags.
     public String word() {
-        return name().toLowerCase(Locale.ROOT);
+        return Words.of(this);
     }
 
     /// The way of this word, in any case.
     public static Optional<KvTransferWay> of(String word) {
-        return Arrays.stream(values())
-                .filter(way -> way.word().equals(word.toLowerCase(Locale.ROOT)))
-                .findFirst();
+        return Words.find(values(), word);
     }
 
     /// All words, for messages: `'auto', 'pull', ...`.
     public static String words() {
-        return Arrays.stream(values()).map(way -> "'" + way.word() + "'").collect(Collectors.joining(", "));
+        return Words.all(values());
     }
 }

@@ -1,9 +1,6 @@
 package dev.baton.router.policy;
 
-import java.util.Arrays;
-import java.util.Locale;
 import java.util.Optional;
-import java.util.stream.Collectors;
 
 /// Which kinds of routes are taken. Can be switched while requests run; each keeps the route that it has.
 public enum Mode {
@@ -19,18 +16,16 @@ public enum Mode {
 
     /// The mode in lower case, as it stands in flags and paths.
     public String word() {
-        return name().toLowerCase(Locale.ROOT);
+        return Words.of(this);
     }
 
     /// The mode of this word, in any case.
     public static Optional<Mode> of(String word) {
-        return Arrays.stream(values())
-                .filter(mode -> mode.word().equals(word.toLowerCase(Locale.ROOT)))
-                .findFirst();
+        return Words.find(values(), word);
     }
 
     /// All words, for messages: `'pd', 'ppd', ...`.
     public static String words() {
-        return Arrays.stream(values()).map(mode -> "'" + mode.word() + "'").collect(Collectors.joining(", "));
+        return Words.all(values());
     }
 }

@@ -105,10 +105,7 @@ public final class LmCacheConnector implements KvConnector {
         Optional<PdOptions> pd = PdOptions.of(settings);
         pd.filter(it -> !it.isSender())
                 .ifPresent(it -> Exposure.check(
-                        "the receiver of " + NAME,
-                        it.host(),
-                        settings.extraFlag(Exposure.TRUSTED_NETWORK),
-                        "set %s to true".formatted(Exposure.TRUSTED_NETWORK)));
+                        "the receiver of " + NAME, it.host(), settings.extraFlag(Exposure.TRUSTED_NETWORK)));
         return new LmCacheConnector(config, options, pd, spec, pool, sink, environment);
     }
 

@@ -62,8 +62,7 @@ public final class MooncakeConnector implements KvConnector {
             SortedMap<String, String> compatibility,
             MooncakeOptions options,
             Consumer<KvEvent> sink) {
-        Exposure.check(
-                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+        Exposure.check(NAME, config.ip(), options.trustedNetwork());
         this.config = config;
         this.options = options;
         this.leases = new KvLeases(

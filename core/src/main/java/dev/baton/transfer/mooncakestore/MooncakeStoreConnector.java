@@ -57,11 +57,7 @@ public final class MooncakeStoreConnector implements KvConnector {
         this.options = options;
         this.opener = MooncakeHome.find(config, options, THREADS);
         if (opener.writes()) { // through Mooncake's library, which listens; plain reads only ask
-            Exposure.check(
-                    "Mooncake's library in " + NAME,
-                    config.ip(),
-                    options.trustedNetwork(),
-                    "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+            Exposure.check("Mooncake's library in " + NAME, config.ip(), options.trustedNetwork());
         }
         this.store = new MooncakeStore(
                 opener,

@@ -66,11 +66,7 @@ public final class NixlConnector implements KvConnector {
         this.engineId = config.engineId();
         this.host = environment.getOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST", config.ip());
         if (role != KvRole.KV_CONSUMER) {
-            Exposure.check(
-                    "the side channel of " + NAME,
-                    host,
-                    options.trustedNetwork(),
-                    "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+            Exposure.check("the side channel of " + NAME, host, options.trustedNetwork());
         }
         this.home = NixlHome.find(options.nixlHome(), environment);
         NixlLibrary library = NixlLibrary.load(home);

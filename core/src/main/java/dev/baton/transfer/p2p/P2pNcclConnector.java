@@ -117,8 +117,7 @@ public final class P2pNcclConnector implements KvConnector {
             Consumer<KvEvent> sink) {
         BlockShape.checkForMessages(spec, pool);
         P2pOptions options = P2pOptions.from(config.extra());
-        Exposure.check(
-                NAME, config.ip(), options.trustedNetwork(), "set %s to true".formatted(Exposure.TRUSTED_NETWORK));
+        Exposure.check(NAME, config.ip(), options.trustedNetwork());
         SortedMap<String, String> fields = BlockShape.fields(spec, compatibility);
         fields.put("send_type", options.fetches() ? "GET" : "PUT or PUT_ASYNC");
         fields.put("data", pool.isOnDevice() ? "nccl" : "tcp");

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceChecksum;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -43,7 +44,7 @@ public final class BlockSeeds {
     long[] of(int[] blockIndexes, int numTokens, int blockTokens) {
         long[] seeds = new long[blockIndexes.length];
         for (int i = 0; i < seeds.length; i++) {
-            seeds[i] = of(blockIndexes[i], Math.min(blockTokens, numTokens - blockIndexes[i] * blockTokens));
+            seeds[i] = of(blockIndexes[i], KvCacheSpec.tokensOf(blockIndexes[i], numTokens, blockTokens));
         }
         return seeds;
     }

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
 import dev.baton.tensor.MemoryFile;
@@ -63,7 +64,7 @@ final class HostSharing implements PoolSharing {
         BlockChecksum checksum = new BlockChecksum(transfer.engineId(), transfer.handle());
         long[] sums = new long[blocks.length];
         for (int i = 0; i < sums.length; i++) {
-            int tokens = transfer.tokens(indexes[i], pool.blockTokens());
+            int tokens = KvCacheSpec.tokensOf(indexes[i], transfer.numTokens(), pool.blockTokens());
             sums[i] = checksum.of(
                     transfer.epoch(), indexes[i], tokens, pool.block(blocks[i]).asByteBuffer());
         }

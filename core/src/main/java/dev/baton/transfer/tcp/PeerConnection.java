@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceBlocks;
 import java.io.Closeable;
 import java.io.IOException;
@@ -228,7 +229,7 @@ final class PeerConnection implements Closeable {
         for (int i = 0; i < indexes.length; i++) {
             ByteBuffer header = blocks.next();
             ByteBuffer payload = window.fill(localBlocks[i], 0, pool.blockBytes());
-            int expectedTokens = Math.min(pool.blockTokens(), numTokens - indexes[i] * pool.blockTokens());
+            int expectedTokens = KvCacheSpec.tokensOf(indexes[i], numTokens, pool.blockTokens());
             int expectedCrc = checkBlockHeader(header, epoch, indexes[i], expectedTokens, payload.remaining());
             blocks.payload(payload, i == indexes.length - 1);
             boolean intact = checksum.of(epoch, indexes[i], expectedTokens, payload.flip()) == expectedCrc;

@@ -11,12 +11,7 @@ interface PoolSharing {
     /// @param engineId the prefiller
     /// @param handle its lease
     /// @param numTokens tokens that the lease holds
-    record Transfer(String engineId, String handle, long epoch, int numTokens) {
-        /// Tokens in one of its blocks.
-        int tokens(int index, int blockTokens) {
-            return Math.min(blockTokens, numTokens - index * blockTokens);
-        }
-    }
+    record Transfer(String engineId, String handle, long epoch, int numTokens) {}
 
     /// How others reach this pool; with an empty handle if they cannot, and it can reach theirs at most.
     Offer offer();

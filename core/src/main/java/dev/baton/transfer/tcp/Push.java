@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.KvCacheSpec;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.nio.ByteBuffer;
@@ -48,6 +49,6 @@ record Push(String transferId, long epoch, String promptDigest, int numTokens, i
 
     /// Tokens that a block of the prompt holds.
     int tokens(int block, int blockTokens) {
-        return Math.min(blockTokens, numTokens - block * blockTokens);
+        return KvCacheSpec.tokensOf(block, numTokens, blockTokens);
     }
 }

@@ -21,12 +21,6 @@ final class PushSender {
     private static final int BUFFER_BYTES = 256 << 10;
     private static final int MOST_SLICES = 64;
 
-    /// Tells the decoder why it gets no more.
-    @FunctionalInterface
-    interface Refusal {
-        void send(PeerRefusedException refusal) throws IOException;
-    }
-
     private final Link link;
     private final String engineId;
     private final LocalPool pool;
@@ -57,8 +51,9 @@ final class PushSender {
 
     /// Sends what a decoder asks for; waits for it, and for the request itself if need be.
     ///
-    /// @return the lease on the prompt, if the decoder is to copy its blocks now
-    Optional<KvLease> push(Push push, Refusal refusal) throws IOException {
+    /// @return the lease on the prompt, which is computed now
+    /// @throws PeerRefusedException to be told to the decoder, which gets no more
+    KvLease push(Push push) throws IOException {
         BlockChecksum sums = new BlockChecksum(engineId, push.transferId());
         try {
             Optional<PushedPrompt> prompt = meet(push, sums);
@@ -75,10 +70,7 @@ final class PushSender {
                 throw new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get());
             }
             send(prompt.get(), push, sums);
-            return push.copied() ? prompt.get().lease() : Optional.empty();
-        } catch (PeerRefusedException e) {
-            refusal.send(e);
-            return Optional.empty();
+            return prompt.get().lease().orElseThrow();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new IOException("interrupted", e);

@@ -1,5 +1,6 @@
 package dev.baton.transfer.tcp;
 
+import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.wire.WireServer;
@@ -40,7 +41,7 @@ final class ServedConnection implements WireServer.Connection {
     private final TcpOptions options;
     private final Counters counters;
     private final Runnable fence;
-    private boolean lends;
+    private Optional<PoolSharing> lent = Optional.empty(); // how the decoder reads the pool itself, if it may
     private final ByteBuffer blockHeader = PayloadFrames.header(FrameType.BLOCK);
     private String decoder = ""; // known once hands are shaken
 
@@ -104,7 +105,7 @@ final class ServedConnection implements WireServer.Connection {
     private String shakeHands() throws IOException {
         try {
             Hello peer = Handshake.serve(frames, self, options.key(), FRAME_TIMEOUT);
-            lends = !self.offerTo(peer).handle().isEmpty();
+            lent = self.offerTo(peer).handle().isEmpty() ? Optional.empty() : pool.sharing();
             return peer.engineId();
         } catch (PeerRefusedException e) {
             LOG.warn("KV peer refused: {}", e.getMessage());
@@ -136,6 +137,8 @@ final class ServedConnection implements WireServer.Connection {
                 case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE, HELD ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
+        } catch (PeerRefusedException e) {
+            refuse(e); // what it asks for next may be there
         } catch (ProtocolException e) {
             throw refused(new PeerRefusedException(ErrorCode.PROTOCOL, String.valueOf(e.getMessage())));
         }
@@ -177,8 +180,8 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    /// What a PULL or LEND asks for; empty if it was refused.
-    private Optional<Wanted> readWanted() throws IOException {
+    /// What a PULL or LEND asks for.
+    private Wanted readWanted() throws IOException {
         String handle = frames.readString(Limits.MAX_ID_BYTES);
         long epoch = frames.readI64();
         int numTokens = frames.readI32();
@@ -187,10 +190,9 @@ final class ServedConnection implements WireServer.Connection {
             throw new ProtocolException("a request of %d blocks with %d bytes of them"
                     .formatted(count, frames.body().remaining()));
         }
-        Optional<KvLease> lease = leases.find(handle);
-        if (lease.isEmpty()) {
-            refuse(gone(handle));
-            return Optional.empty();
+        KvLease lease = leases.find(handle).orElse(null);
+        if (lease == null) {
+            throw gone(handle);
         }
         if (leases.renew(handle)) {
             holders.asked(decoder, handle);
@@ -199,51 +201,44 @@ final class ServedConnection implements WireServer.Connection {
         for (int i = 0; i < count; i++) {
             indexes[i] = frames.readI32();
             int blockId = frames.readI32();
-            Optional<String> problem = problem(lease.get(), numTokens, indexes[i], blockId);
+            Optional<String> problem = problem(lease, numTokens, indexes[i], blockId);
             if (problem.isPresent()) {
-                refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get()));
-                return Optional.empty();
+                throw new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get());
             }
         }
-        return Optional.of(new Wanted(lease.get(), handle, epoch, indexes));
+        return new Wanted(lease, handle, epoch, indexes);
     }
 
     private void push() throws IOException {
         Push push = Push.read(frames);
         holders.asked(decoder, push.transferId());
-        Optional<PoolSharing> sharing = pool.sharing();
-        if (push.copied() && (!lends || sharing.isEmpty())) {
-            refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "a PUSH to be copied without an offer"));
+        if (!push.copied()) {
+            pushes.push(push);
             return;
         }
-        Optional<KvLease> computed = pushes.push(push, this::refuse);
-        for (int from = push.first(); computed.isPresent() && from < push.end(); from += Limits.MAX_PULL_BLOCKS) {
+        PoolSharing sharing = sharing("a PUSH to be copied");
+        KvLease computed = pushes.push(push);
+        for (int from = push.first(); from < push.end(); from += Limits.MAX_PULL_BLOCKS) {
             int to = Math.min(push.end(), from + Limits.MAX_PULL_BLOCKS);
             int[] indexes = IntStream.range(from, to).toArray();
-            Wanted wanted = new Wanted(computed.get(), push.transferId(), push.epoch(), indexes);
+            Wanted wanted = new Wanted(computed, push.transferId(), push.epoch(), indexes);
             ByteBuffer body = frames.begin(FrameType.HELD).putLong(push.epoch()).putShort((short) indexes.length);
             Arrays.stream(wanted.blockIds()).forEach(body::putInt);
             frames.send(FRAME_TIMEOUT);
-            if (!lend(sharing.orElseThrow(), wanted)) {
-                return;
-            }
+            lend(sharing, wanted);
         }
     }
 
     private void pull() throws IOException {
-        Optional<Wanted> wanted = readWanted();
-        if (wanted.isEmpty()) {
-            return;
-        }
-        KvLease lease = wanted.get().lease;
+        Wanted wanted = readWanted();
+        KvLease lease = wanted.lease;
         BlockChecksum checksum = new BlockChecksum(self.engineId(), lease.handle());
-        for (int index : wanted.get().indexes) {
+        for (int index : wanted.indexes) {
             if (!leases.beginRead(lease, fence)) {
-                refuse(gone(lease.handle()));
-                return;
+                throw gone(lease.handle());
             }
             try {
-                sendBlock(lease, wanted.get().epoch, index, checksum);
+                sendBlock(lease, wanted.epoch, index, checksum);
             } finally {
                 lease.endRead(fence);
             }
@@ -251,27 +246,23 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     private void lend() throws IOException {
-        Optional<Wanted> wanted = readWanted();
-        if (wanted.isEmpty()) {
-            return;
-        }
-        Optional<PoolSharing> sharing = pool.sharing();
-        if (!lends || sharing.isEmpty()) {
-            refuse(new PeerRefusedException(ErrorCode.BAD_REQUEST, "LEND without an offer"));
-            return;
-        }
-        boolean _ = lend(sharing.get(), wanted.get());
+        Wanted wanted = readWanted();
+        lend(sharing("LEND"), wanted);
+    }
+
+    /// How the decoder reads the pool itself.
+    ///
+    /// @param question what it may ask only then
+    private PoolSharing sharing(String question) throws PeerRefusedException {
+        return lent.orElseThrow(() -> new PeerRefusedException(ErrorCode.BAD_REQUEST, question + " without an offer"));
     }
 
     /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
     /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
-    ///
-    /// @return false if it was refused
-    private boolean lend(PoolSharing sharing, Wanted wanted) throws IOException {
+    private void lend(PoolSharing sharing, Wanted wanted) throws IOException {
         KvLease lease = wanted.lease;
         if (!leases.beginRead(lease, fence)) {
-            refuse(gone(lease.handle()));
-            return false;
+            throw gone(lease.handle());
         }
         try {
             sendSums(sharing, wanted);
@@ -280,7 +271,6 @@ final class ServedConnection implements WireServer.Connection {
                 throw new ProtocolException(next + " where RETURN was due");
             }
             counters.bytesSent.add(wanted.indexes.length * pool.blockBytes());
-            return true;
         } finally {
             lease.endRead(fence);
         }
@@ -340,7 +330,7 @@ final class ServedConnection implements WireServer.Connection {
     private void sendBlock(KvLease lease, long epoch, int index, BlockChecksum checksum) throws IOException {
         ByteBuffer payload = window.read(lease.blockId(index), 0, pool.blockBytes());
         int bytes = payload.remaining();
-        int tokens = Math.min(pool.blockTokens(), lease.numTokens() - index * pool.blockTokens());
+        int tokens = KvCacheSpec.tokensOf(index, lease.numTokens(), pool.blockTokens());
         FrameChannel.putHeader(blockHeader.clear(), FrameType.BLOCK, Limits.BLOCK_BODY_BYTES)
                 .putLong(epoch)
                 .putInt(index)
