@@ -180,12 +180,12 @@ final class Deployment implements AutoCloseable {
         return send(HttpRequest.newBuilder(URI.create(instance.url(path))).build());
     }
 
-    Answer post(Instance instance, String path, Map<String, ?> body) {
-        return post(instance, path, JSON.writeValueAsString(body));
+    Answer post(Instance instance, String path, Map<String, ?> body, String... headers) {
+        return post(instance, path, JSON.writeValueAsString(body), headers);
     }
 
-    Answer post(Instance instance, String path, String body) {
-        return send(request(instance, path, body));
+    Answer post(Instance instance, String path, String body, String... headers) {
+        return send(request(instance, path, body, headers));
     }
 
     /// A request for tokens as ids after a prompt of ids; every fourth one samples, the others are greedy.
@@ -212,12 +212,12 @@ final class Deployment implements AutoCloseable {
         return answer.tokenIds();
     }
 
-    static HttpRequest request(Instance instance, String path, String body) {
-        return HttpRequest.newBuilder(URI.create(instance.url(path)))
+    static HttpRequest request(Instance instance, String path, String body, String... headers) {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(instance.url(path)))
                 .header("Content-Type", "application/json")
                 .timeout(CALL_DEADLINE)
-                .POST(HttpRequest.BodyPublishers.ofString(body))
-                .build();
+                .POST(HttpRequest.BodyPublishers.ofString(body));
+        return headers.length == 0 ? request.build() : request.headers(headers).build();
     }
 
     HttpClient client() {

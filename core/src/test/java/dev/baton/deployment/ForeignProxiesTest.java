@@ -23,11 +23,21 @@ import org.junit.jupiter.api.io.TempDir;
 /// Other projects' proxies, unmodified, in front of a Baton that prefills and one that decodes: texts are those
 /// of one instance, and the decoder took the prompts' blocks from elsewhere.
 ///
-/// `PROXY_PYTHON` is a Python that can run them (FastAPI, httpx, pyzmq, msgspec, uvicorn; LMCache's own also
-/// LMCache and transformers), and each has a variable with its script's path.
+/// Each has a variable with its path. `PROXY_PYTHON` is a Python for those that are scripts (FastAPI, httpx, pyzmq,
+/// msgspec, uvicorn; LMCache's own also LMCache and transformers); `VLLM_ROUTER` and `LLMD_SIDECAR` are programs.
 class ForeignProxiesTest {
     private static final Duration PATIENCE = Duration.ofSeconds(120);
     private static final int CHUNK_TOKENS = 64;
+    private static final String NIXL = """
+            {"kv_connector": "NixlConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
+             "kv_load_failure_policy": "fail"}""";
+    private static final String MOONCAKE = """
+            {"kv_connector": "MooncakeConnector", "kv_role": "%s", "kv_ip": "127.0.0.1",
+             "kv_load_failure_policy": "fail", "kv_connector_extra_config": {"bootstrap_port": %d}}""";
+    private static final String P2P = """
+            {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
+             "kv_load_failure_policy": "fail", "kv_connector_extra_config":
+             {"proxy_ip": "127.0.0.1", "proxy_port": "%d", "http_port": "%d", "send_type": "PUT_ASYNC"}}""";
 
     @TempDir
     Path logs;
@@ -44,25 +54,34 @@ class ForeignProxiesTest {
         deployment.close();
     }
 
+    private static String program(String variable) {
+        String path = System.getenv(variable);
+        Assumptions.assumeTrue(path != null, variable + " does not name the proxy");
+        Assumptions.assumeTrue(Files.isReadable(Path.of(path)), "there is no " + path);
+        return path;
+    }
+
     private static String script(String variable) {
-        String script = System.getenv(variable);
+        String script = program(variable);
         Assumptions.assumeTrue(
-                script != null && System.getenv("PROXY_PYTHON") != null,
-                variable + " and PROXY_PYTHON do not name the script and a Python for it");
-        Assumptions.assumeTrue(Files.isReadable(Path.of(script)), "there is no " + script);
+                System.getenv("PROXY_PYTHON") != null, "PROXY_PYTHON does not name a Python for " + script);
         return script;
     }
 
     private Instance proxy(String script, int port, List<String> flags) throws Exception {
-        File log = logs.resolve("proxy.log").toFile();
         List<String> command = new ArrayList<>(List.of(
                 System.getenv("PROXY_PYTHON"), script, "--host", "127.0.0.1", "--port", Integer.toString(port)));
         command.addAll(flags);
+        return start(command, port);
+    }
+
+    private Instance start(List<String> command, int port) throws Exception {
+        File log = logs.resolve("proxy.log").toFile();
         Process process = new ProcessBuilder(command)
                 .redirectErrorStream(true)
                 .redirectOutput(log)
                 .start();
-        return new Instance(script, port, process, log.toPath(), false);
+        return new Instance(command.getFirst(), port, process, log.toPath(), false);
     }
 
     private static Map<String, Object> body(int sentences) {
@@ -70,8 +89,8 @@ class ForeignProxiesTest {
         return Map.of("model", "baton-tiny", "prompt", prompt, "max_tokens", 12, "temperature", 0, "ignore_eos", true);
     }
 
-    private String textOf(Instance instance, Map<String, Object> body) {
-        Answer answer = deployment.post(instance, "/v1/completions", body);
+    private String textOf(Instance instance, Map<String, Object> body, String... headers) {
+        Answer answer = deployment.post(instance, "/v1/completions", body, headers);
         assertThat(answer.status()).as(answer.body()).isEqualTo(200);
         // LMCache's streams whether it is asked to or not.
         return answer.body().startsWith("data:")
@@ -91,21 +110,25 @@ class ForeignProxiesTest {
     }
 
     /// @param pieceTokens of how many tokens each prompt's hits are a multiple, at least
-    private void handsOver(Instance proxy, Instance alone, Instance decoder, int pieceTokens) throws Exception {
+    /// @param headers that the proxy is told, name and value
+    private void handsOver(Instance proxy, Instance alone, Instance decoder, int pieceTokens, String... headers)
+            throws Exception {
         try {
             Awaitility.await("the proxy listens")
                     .atMost(PATIENCE)
                     .pollInterval(Duration.ofMillis(500))
                     .ignoreExceptions()
-                    .until(() ->
-                            deployment.post(proxy, "/v1/completions", body(9)).status() == 200);
+                    .until(() -> deployment
+                                    .post(proxy, "/v1/completions", body(9), headers)
+                                    .status()
+                            == 200);
             for (int i = 10; i <= 15; i++) {
                 Map<String, Object> body = body(i);
                 Answer reference = deployment.post(alone, "/v1/completions", body);
                 int tokens =
                         reference.json().path("usage").path("prompt_tokens").asInt(0);
                 double before = hits(decoder);
-                assertThat(textOf(proxy, body))
+                assertThat(textOf(proxy, body, headers))
                         .as("prompt of %d tokens", tokens)
                         .isEqualTo(reference.choice().path("text").asString(""))
                         .isNotEmpty();
@@ -139,11 +162,8 @@ class ForeignProxiesTest {
     @Test
     void vllmsProxyForNixl() throws Exception {
         String script = script("VLLM_TOY_PROXY");
-        String transfer = """
-                {"kv_connector": "NixlConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
-                 "kv_load_failure_policy": "fail"}""";
-        Instance prefiller = engine("prefiller", transfer, "kv_producer", Deployment.freePort());
-        Instance decoder = engine("decoder", transfer, "kv_consumer", Deployment.freePort());
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
         Instance alone = alone();
         deployment.awaitReady();
         List<String> flags = List.of(
@@ -220,5 +240,95 @@ class ForeignProxiesTest {
                 "--chunk-size",
                 Integer.toString(CHUNK_TOKENS)));
         handsOver(proxy(script, Deployment.freePort(), flags), alone, decoder, CHUNK_TOKENS);
+    }
+
+    private Instance vllmsRouter(List<String> flags) throws Exception {
+        int port = Deployment.freePort();
+        List<String> command = new ArrayList<>(List.of(
+                program("VLLM_ROUTER"),
+                "--vllm-pd-disaggregation",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                Integer.toString(port),
+                "--prometheus-port",
+                Integer.toString(Deployment.freePort())));
+        command.addAll(flags);
+        return start(command, port);
+    }
+
+    @Test
+    void vllmsRouterForNixl() throws Exception {
+        program("VLLM_ROUTER");
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance alone = alone();
+        deployment.awaitReady();
+        List<String> flags =
+                List.of("--prefill", prefiller.url(""), "--decode", decoder.url(""), "--kv-connector", "nixl");
+        handsOver(vllmsRouter(flags), alone, decoder, 1);
+    }
+
+    @Test
+    void vllmsRouterForMooncake() throws Exception {
+        program("VLLM_ROUTER");
+        int bootstrap = Deployment.freePort();
+        Instance prefiller = engine("prefiller", MOONCAKE, "kv_producer", bootstrap);
+        Instance decoder = engine("decoder", MOONCAKE, "kv_consumer", bootstrap);
+        Instance alone = alone();
+        deployment.awaitReady();
+        List<String> flags = List.of(
+                "--prefill",
+                prefiller.url(""),
+                Integer.toString(bootstrap),
+                "--decode",
+                decoder.url(""),
+                "--kv-connector",
+                "mooncake");
+        handsOver(vllmsRouter(flags), alone, decoder, 1);
+    }
+
+    /// Engines register themselves at it.
+    @Test
+    void vllmsRouterForP2pNccl() throws Exception {
+        program("VLLM_ROUTER");
+        int discovery = Deployment.freePort();
+        List<Instance> engines = new ArrayList<>();
+        for (String role : List.of("kv_producer", "kv_consumer")) {
+            int port = Deployment.freePort();
+            engines.add(deployment.engineOnPort(
+                    role,
+                    port,
+                    "--served-model-name",
+                    "baton-tiny",
+                    "--no-enable-prefix-caching",
+                    "--kv-transfer-config",
+                    P2P.formatted(role, Deployment.freePort(), discovery, port)));
+        }
+        Instance alone = alone();
+        deployment.awaitReady();
+        List<String> flags = List.of("--vllm-discovery-address", "127.0.0.1:" + discovery);
+        handsOver(vllmsRouter(flags), alone, engines.getLast(), 1);
+    }
+
+    /// It stands before the decoder, and the request names its prefiller.
+    @Test
+    void llmdsSidecar() throws Exception {
+        String sidecar = program("LLMD_SIDECAR");
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance alone = alone();
+        deployment.awaitReady();
+        int port = Deployment.freePort();
+        List<String> command = List.of(
+                sidecar,
+                "-port",
+                Integer.toString(port),
+                "-vllm-port",
+                Integer.toString(decoder.port()),
+                "-connector",
+                "nixlv2",
+                "-secure-proxy=false");
+        handsOver(start(command, port), alone, decoder, 1, "x-prefiller-host-port", "127.0.0.1:" + prefiller.port());
     }
 }
