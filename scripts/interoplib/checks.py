@@ -185,6 +185,18 @@ def vllm(options, port, transfer, flags=(), salted=True, **variables):
     return Engine("vLLM", port, process, log, (port, {"cache_salt": "by itself"} if salted else {}))
 
 
+def router(log, port, *flags):
+    """Starts a `baton router` in mode pd with patience for servers that share few cores, and gives its process once it has engines."""
+    process = processes.start(log, [processes.HOME / "baton", "router", "--host", "127.0.0.1", "--port", port, "--mode", "pd",
+                                    "--hang-timeout", 300, "--probe-timeout", 60, *flags])
+    try:
+        processes.await_up(process, port, log, "/ready")
+    except BaseException:
+        processes.end([process])
+        raise
+    return process
+
+
 class Fleet:
     """Engines that run at a time, and what else has to end with them."""
 

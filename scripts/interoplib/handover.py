@@ -36,9 +36,11 @@ def both_directions(options, fleet, way, other, ours):
         given = prompts(options.prompts, seed + 7, 2, 700, [2, 16, 127, 128, 129, 256, 700])
         if way.routed:
             router, port = way.routed(prefiller, decoder)
-            direction(report, f"{name}, through `baton router`", options, way, prefiller, decoder, given,
-                      lambda prompt: answer(port, prompt)[0])
-            processes.end([router])
+            try:
+                direction(report, f"{name}, through `baton router`", options, way, prefiller, decoder, given,
+                          lambda prompt: answer(port, prompt)[0])
+            finally:
+                processes.end([router])
         else:
             direction(report, name, options, way, prefiller, decoder, given,
                       lambda prompt: decode(decoder, prompt, way.prefill(prefiller, prompt)))
@@ -89,13 +91,13 @@ def failures(report, fleet, way, other, ours):
 
 def fails_over(report, what, decoder, prompt, hand_over, complaint=r"Failing \d+ request"):
     """The decoder refuses a prompt whose blocks cannot come, or computes it and gives its own tokens; it says why in its log."""
-    started = time.monotonic()
+    started, since = time.monotonic(), decoder.log.stat().st_size
     try:
         tokens = hand_over(prompt)
         seconds = time.monotonic() - started
         found = compare(tokens, own(decoder, prompt), 0.05)
-        outcome, sentence = f"{found} tokens as alone", said(decoder.log, LOAD_FAILED)
+        outcome, sentence = f"{found} tokens as alone", said(decoder.log, LOAD_FAILED, since)
     except Refused as e:
         seconds = time.monotonic() - started
-        found, outcome, sentence = "refused", f"refused ({e})", said(decoder.log, complaint)
+        found, outcome, sentence = "refused", f"refused ({e})", said(decoder.log, complaint, since)
     report.event(what, found != "different" and sentence != "nothing", f"{outcome}, {seconds:.1f} s: {sentence}")

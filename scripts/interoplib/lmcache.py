@@ -9,7 +9,8 @@ import threading
 import time
 
 from interoplib import processes
-from interoplib.checks import ALONE, OTHER_TYPE, SHIMS, Fleet, Report, answer, baton, own, pairs_of_one_length, prompts, together, vllm
+from interoplib.checks import (ALONE, OTHER_TYPE, SHIMS, Fleet, Report, answer, baton, own, pairs_of_one_length, prompts, router,
+                               together, vllm)
 from interoplib.processes import hits
 from interoplib.stores import LONGEST, SHORTEST, alone, both_ways
 
@@ -192,15 +193,10 @@ def receiver(options, name, port, ports, dtype=None):
                                   pd_peer_alloc_port=alloc, blocking_timeout_secs=60))
 
 
-def router(options, decoder, ports):
+def routed(options, decoder, ports):
     init, alloc = ports
-    log = options.out / "router.log"
-    process = processes.start(log, [
-        processes.HOME / "baton", "router", "--host", "127.0.0.1", "--port", ROUTER, "--mode", "pd", "--backend", "lmcache-pd",
-        "--pd-proxy-port", NOTIFY, "--hang-timeout", 300, "--probe-timeout", 60, "--prefiller", f"127.0.0.1:{VLLM}",
-        "--decoder", f"127.0.0.1:{decoder.port},lmcache=127.0.0.1/{init}/{alloc}"])
-    processes.await_up(process, ROUTER, log, "/ready")
-    return process
+    return router(options.out / "router.log", ROUTER, "--backend", "lmcache-pd", "--pd-proxy-port", NOTIFY,
+                  "--prefiller", f"127.0.0.1:{VLLM}", "--decoder", f"127.0.0.1:{decoder.port},lmcache=127.0.0.1/{init}/{alloc}")
 
 
 def pd(options):
@@ -216,7 +212,7 @@ def pd(options):
             **settings(**PD, pd_role="sender", pd_proxy_host="127.0.0.1", pd_proxy_port=NOTIFY, pd_backend_mode="sync")))
         ours = fleet.add(receiver(options, "baton", BATON, ports))
         fleet.up()
-        behind = router(options, ours, ports)
+        behind = routed(options, ours, ports)
         fleet.at_end(lambda: processes.end([behind]))
         through = lambda prompt: answer(ROUTER, prompt)[0]
         given = prompts(options.prompts, 7, SHORTEST, LONGEST, [257, 300, 511, 512, 513, 700])
@@ -236,10 +232,10 @@ def pd(options):
             processes.end([behind])
             stranger = fleet.add(receiver(options, "baton-stranger", OTHER, other_ports, OTHER_TYPE[options.dtype]))
             fleet.up()
-            behind = router(options, stranger, other_ports)
+            behind = routed(options, stranger, other_ports)
             alone(report, "element type differs", stranger, first, port=ROUTER)
             processes.end([behind, stranger.process])
-            behind = router(options, ours, ports)
+            behind = routed(options, ours, ports)
             report.nothing_left(other)
             processes.kill(other.process)
             alone(report, "vLLM killed", ours, second, port=ROUTER, log=options.out / "router.log")

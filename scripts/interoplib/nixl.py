@@ -1,6 +1,5 @@
 """NixlConnector on both sides: the decoder reads from the prefiller's memory."""
-from interoplib import processes
-from interoplib.checks import ALONE, Fleet, ask, baton, body, vllm
+from interoplib.checks import ALONE, Fleet, ask, baton, body, router, vllm
 from interoplib.handover import HandOver, both_directions
 
 VLLM, BATON, OTHER, ROUTER = 8310, 8320, 8340, 8350
@@ -39,13 +38,8 @@ def prefill(engine, prompt):
 
 def routed(options):
     def start(prefiller, decoder):
-        log = options.out / "router.log"
-        process = processes.start(log, [
-            processes.HOME / "baton", "router", "--host", "127.0.0.1", "--port", ROUTER, "--mode", "pd", "--backend", "nixl",
-            "--hang-timeout", 300, "--probe-timeout", 60, "--prefiller", f"127.0.0.1:{prefiller.port}",
-            "--decoder", f"127.0.0.1:{decoder.port}"])
-        processes.await_up(process, ROUTER, log, "/ready")
-        return process, ROUTER
+        return router(options.out / "router.log", ROUTER, "--backend", "nixl", "--prefiller", f"127.0.0.1:{prefiller.port}",
+                      "--decoder", f"127.0.0.1:{decoder.port}"), ROUTER
     return start
 
 

@@ -68,7 +68,7 @@ def both_ways(what, options, fleet, store, unit, other, ours, strange, start_str
 
 
 def alone(report, what, reader, prompt, otherwise="no line in its log", port=None, log=None):
-    """A prompt of which nothing can be loaded: it is computed, and the log says why if something is wrong.
+    """A prompt of which nothing can be loaded: it is computed, and the log says why if something is wrong. Only vLLM may refuse it.
 
     port, log: of a router before the reader, if it is asked, or to be heard."""
     before, started = hits(reader.port), time.monotonic()
@@ -77,7 +77,7 @@ def alone(report, what, reader, prompt, otherwise="no line in its log", port=Non
     try:
         tokens = answer(port or reader.port, prompt)[0]
     except Refused as e:
-        report.event(what, True, f"refused, {time.monotonic() - started:.1f} s: {e}")
+        report.event(what, reader.name == "vLLM", f"refused, {time.monotonic() - started:.1f} s: {e}")
         return
     seconds, moved = time.monotonic() - started, hits(reader.port) - before
     found = compare(tokens, own(reader, prompt), 0.05)

@@ -35,6 +35,10 @@ public record RouterDeadlines(
                 Duration.ofSeconds(1));
     }
 
+    public RouterDeadlines withConnect(Duration deadline) {
+        return new RouterDeadlines(deadline, prefill, announcement, answer, gap, passThrough, abortNotice, probe);
+    }
+
     public RouterDeadlines withPrefill(Duration deadline) {
         return new RouterDeadlines(connect, deadline, announcement, answer, gap, passThrough, abortNotice, probe);
     }

@@ -1,9 +1,11 @@
 package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import dev.baton.deployment.Deployment.Instance;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -19,6 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(value = 5, unit = TimeUnit.MINUTES)
 class PushTest {
     private static final int PROMPTS = 8;
+    private static final int PROMPTS_AT_THE_KILL = 4;
     private static final int LONGEST_PROMPT_TOKENS = 1_000;
     private static final int OUTPUT_TOKENS = 12;
     private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
@@ -77,20 +80,26 @@ class PushTest {
             assertThat(first).hasSize(OUTPUT_TOKENS);
             List<Map<String, Object>> bodies = new ArrayList<>();
             List<CompletableFuture<List<Integer>>> answers = new ArrayList<>();
-            for (int i = 0; i < 3; i++) {
+            for (int i = 0; i < PROMPTS_AT_THE_KILL; i++) {
                 Map<String, Object> body = body(random, LONGEST_PROMPT_TOKENS + i, 4 * i);
                 bodies.add(body);
                 answers.add(CompletableFuture.supplyAsync(() -> deployment.tokenIds(router, body)));
             }
-            while (deployment.metric(decoder, "baton:kv_bytes_before_first_token_total") == 0) {
-                Thread.sleep(20);
-            }
+            await("bytes of a prompt that the prefiller still computes")
+                    .pollInterval(Duration.ofMillis(5))
+                    .atMost(Duration.ofMinutes(1))
+                    .until(() -> deployment.metric(decoder, "baton:kv_bytes_before_first_token_total") > 0
+                            && deployment.metric(prefiller, "vllm:num_requests_running") > 0);
+            assertThat(answers).as("answers before the kill").anyMatch(answer -> !answer.isDone());
             Deployment.kill(prefiller);
             for (int i = 0; i < bodies.size(); i++) {
                 assertThat(answers.get(i).get(2, TimeUnit.MINUTES))
                         .as("prompt %d", i)
                         .isEqualTo(deployment.tokenIds(reference, bodies.get(i)));
             }
+            assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total"))
+                    .as("pushes that the kill left alone")
+                    .isLessThan(PROMPTS_AT_THE_KILL);
             deployment.checkBlocks();
         }
     }

@@ -2,9 +2,7 @@ package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
-import static org.awaitility.Awaitility.await;
 
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -23,12 +21,6 @@ class GenerationTest {
 
     private static int[] prompt() {
         return IntStream.range(10, 29).toArray();
-    }
-
-    private static void awaitIdle(Engine engine) {
-        await().atMost(Duration.ofSeconds(10))
-                .until(() -> engine.checkIntegrity().join().inUse() == 0
-                        && engine.stats().numRunning() == 0);
     }
 
     @Test
@@ -57,7 +49,7 @@ class GenerationTest {
                                 throw new IllegalStateException("enough");
                             }))
                     .hasMessage("enough");
-            awaitIdle(engine);
+            EngineScenarioTest.quiet(engine);
             assertThat(engine.stats().generationTokens()).isLessThan(4000);
         }
     }
@@ -78,7 +70,7 @@ class GenerationTest {
             caller.interrupt();
             caller.join();
             assertThat(thrown).singleElement().isInstanceOf(InterruptedException.class);
-            awaitIdle(engine);
+            EngineScenarioTest.quiet(engine);
             assertThat(engine.stats().generationTokens()).isLessThan(4000);
         }
     }

@@ -60,6 +60,7 @@ class CompatTest {
         return Router.start(config.toBuilder()
                 .server(HttpServerConfig.of("127.0.0.1", 0))
                 .accessLog(false)
+                .deadlines(Fleet.PATIENT)
                 .build());
     }
 
@@ -145,9 +146,9 @@ class CompatTest {
 
     private static void awaitEngineIds(ProtocolEngines engines, Router router) {
         StubEngine.Script script = engines.decoder.script;
-        engines.decoder.script = call -> call.respond(200, "application/json", "{}");
+        engines.decoder.script = engines::answerOnceThePrefillerIsAsked;
         try (HttpClient client = HttpClient.newHttpClient()) {
-            await().atMost(Duration.ofSeconds(10)).until(() -> {
+            await().atMost(Duration.ofSeconds(20)).until(() -> {
                 post(client, router, "/v1/completions", WHOLE);
                 return !engines.prefiller.received.isEmpty();
             });
@@ -177,7 +178,7 @@ class CompatTest {
             try (AutoCloseable pings =
                     ProtocolEngines.register(zmqPort, List.of(engines.prefillerInfo(), engines.decoderInfo()))) {
                 assertThat(pings).isNotNull();
-                await().atMost(Duration.ofSeconds(10))
+                await().atMost(Duration.ofSeconds(20))
                         .until(() ->
                                 post(client, router, "/v1/completions", WHOLE).statusCode() == 200);
                 engines.prefiller.received.clear();
@@ -196,7 +197,7 @@ class CompatTest {
                 AutoCloseable pings =
                         ProtocolEngines.register(zmqPort, List.of(engines.prefillerInfo(), engines.decoderInfo()))) {
             assertThat(pings).isNotNull();
-            await().atMost(Duration.ofSeconds(10))
+            await().atMost(Duration.ofSeconds(20))
                     .until(() -> get(client, router, "/status").contains("\"decode_node_count\":1")
                             && get(client, router, "/status").contains("\"prefill_node_count\":1"));
             assertThat(get(client, router, "/mode")).contains("\"mode\":\"pd\"");

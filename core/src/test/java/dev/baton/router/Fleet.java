@@ -25,13 +25,24 @@ import java.util.function.UnaryOperator;
 /// Stub engines with a router before them. Closing it checks what must hold after every test: no request and no
 /// leg in flight, no connection left, and no engine got anything that it must not get.
 final class Fleet implements AutoCloseable {
+    /// Nothing but what a test is about ends because its machine has other work.
+    static final RouterDeadlines PATIENT = new RouterDeadlines(
+            Duration.ofSeconds(20),
+            Duration.ofMinutes(5),
+            Duration.ofMinutes(1),
+            Duration.ofMinutes(30),
+            Duration.ofMinutes(2),
+            Duration.ofMinutes(1),
+            Duration.ofSeconds(20),
+            Duration.ofSeconds(20));
+
     final List<StubEngine> prefillers = new ArrayList<>();
     final List<StubEngine> decoders = new ArrayList<>();
     final Queue<String> reports = new ConcurrentLinkedQueue<>();
     final Router router;
     final HttpClient client = HttpClient.newBuilder()
             .version(HttpClient.Version.HTTP_1_1)
-            .connectTimeout(Duration.ofSeconds(5))
+            .connectTimeout(Duration.ofSeconds(20))
             .build();
 
     Fleet(int numPrefillers, int numDecoders) throws IOException {
@@ -56,6 +67,7 @@ final class Fleet implements AutoCloseable {
         router = Router.start(
                 settings.apply(RouterConfig.builder("127.0.0.1", 0, engines)
                                 .accessLog(false)
+                                .deadlines(PATIENT)
                                 .probeInterval(Duration.ofMillis(100)))
                         .build(),
                 policy,
@@ -144,7 +156,7 @@ final class Fleet implements AutoCloseable {
     }
 
     private static void assertBecomesZero(IntSupplier number, String what) {
-        await().atMost(Duration.ofSeconds(5))
+        await().atMost(Duration.ofSeconds(20))
                 .pollDelay(Duration.ZERO)
                 .pollInterval(Duration.ofMillis(5))
                 .untilAsserted(() -> assertThat(number.getAsInt()).as(what).isZero());

@@ -100,7 +100,7 @@ final class ProtocolEngines implements AutoCloseable {
     /// A real engine would wait for minutes or for ever.
     private void await(StubEngine.Call call, String name) {
         try {
-            call.require(meeting(name).await(5, TimeUnit.SECONDS), "nobody came to " + name);
+            call.require(meeting(name).await(20, TimeUnit.SECONDS), "nobody came to " + name);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -248,6 +248,15 @@ final class ProtocolEngines implements AutoCloseable {
         call.endEvents();
     }
 
+    /// Answers anything; a leg that was handed over only when its prefill has come, so that none is under way any
+    /// more.
+    void answerOnceThePrefillerIsAsked(StubEngine.Call call) throws IOException {
+        boolean handedOver = call.request.json().has("kv_transfer_params");
+        if (call.awaitUnlessGone(() -> !handedOver || !prefiller.received.isEmpty())) {
+            call.respond(200, "application/json", "{}");
+        }
+    }
+
     private static String room(StubEngine.Call call, JsonNode body) {
         call.require(body.path("bootstrap_host").toString().contains("127.0.0.1"), "bootstrap_host");
         call.require(body.path("bootstrap_port").toString().contains("" + SGLANG_PORT), "bootstrap_port");
@@ -261,7 +270,7 @@ final class ProtocolEngines implements AutoCloseable {
         byte[] message = MsgPack.write(Map.of("type", "ProxyNotif", "req_id", transfer));
         for (int rank = 0; rank < 2; rank++) {
             try (ZmtpSender sender = new ZmtpSender(
-                    Zmtp.SocketType.PUSH, new byte[0], "127.0.0.1", announcementPort, Duration.ofSeconds(2))) {
+                    Zmtp.SocketType.PUSH, new byte[0], "127.0.0.1", announcementPort, Duration.ofSeconds(20))) {
                 sender.send(message);
             } catch (IOException e) {
                 prefiller.violations.add("a notification was not taken: " + e);

@@ -84,7 +84,7 @@ class RouterFaultTest {
             assertThat(fleet.prefiller(1).received).hasSize(4);
             assertThat(fleet.get("/status").body()).contains("\"down\"");
             fleet.prefiller(0).restart();
-            await().atMost(Duration.ofSeconds(2))
+            await().atMost(Duration.ofSeconds(20))
                     .untilAsserted(() -> assertThat(fleet.get("/status").body()).doesNotContain("\"down\""));
             for (int i = 0; i < 4; i++) {
                 fleet.complete(REQUEST);
@@ -97,7 +97,10 @@ class RouterFaultTest {
     @ValueSource(strings = {"refuses", "dies", "500", "503", "302", "stalls", "half"})
     void withNoPrefillerLeftTheDecoderPrefills(String fault) throws Exception {
         try (Fleet fleet = new Fleet(
-                2, 1, config -> config.deadlines(RouterDeadlines.defaults().withPrefill(Duration.ofMillis(300))))) {
+                2,
+                1,
+                config -> config.deadlines(
+                        Fleet.PATIENT.withPrefill(Duration.ofMillis(fault.equals("stalls") ? 300 : 30_000))))) {
             for (StubEngine prefiller : fleet.prefillers) {
                 switch (fault) {
                     case "refuses" -> prefiller.kill();
@@ -279,7 +282,8 @@ class RouterFaultTest {
                 return rounds.route(request, prefillers, decoders);
             }
         };
-        try (Fleet fleet = new Fleet(1, 1, config -> config, broken)) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.probeInterval(Duration.ofMinutes(1)), broken)) {
+            await().until(() -> fleet.decoder(0).probes.get() >= 1); // no other finds that it is dead
             fleet.prefiller(0).script = call -> {
                 fleet.decoder(0).kill();
                 StubEngine.prefill(call);
@@ -356,7 +360,7 @@ class RouterFaultTest {
                 call.startEvents();
                 call.event("{\"n\":1}");
                 call.raw("data: {\"n\":2}\n\ndata: {\"n\":");
-                Fleet.pause(Duration.ofMillis(100));
+                call.awaitRead();
                 call.die();
             };
             HttpResponse<String> answer = fleet.complete(STREAM);
@@ -389,7 +393,7 @@ class RouterFaultTest {
                 call.startEvents();
                 call.raw(token + error + done);
                 if (then.equals("dies")) {
-                    Fleet.pause(Duration.ofMillis(100));
+                    call.awaitRead();
                     call.die();
                 } else {
                     call.endEvents();
@@ -456,8 +460,7 @@ class RouterFaultTest {
 
     @Test
     void stalledStreamEndsAtTheGapDeadline() throws Exception {
-        try (Fleet fleet = new Fleet(
-                1, 1, config -> config.deadlines(RouterDeadlines.defaults().withGap(Duration.ofMillis(300))))) {
+        try (Fleet fleet = new Fleet(1, 1, config -> config.deadlines(Fleet.PATIENT.withGap(Duration.ofSeconds(1))))) {
             fleet.decoder(0).script = call -> {
                 call.startEvents();
                 call.event("{\"n\":1}");
@@ -470,8 +473,8 @@ class RouterFaultTest {
 
     @Test
     void lateAnswerIs504() throws Exception {
-        try (Fleet fleet = new Fleet(
-                1, 1, config -> config.deadlines(RouterDeadlines.defaults().withAnswer(Duration.ofMillis(300))))) {
+        try (Fleet fleet =
+                new Fleet(1, 1, config -> config.deadlines(Fleet.PATIENT.withAnswer(Duration.ofMillis(300))))) {
             fleet.decoder(0).script = StubEngine.Call::stall;
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(504);
             await().untilAsserted(() -> assertThat(fleet.decoder(0).disconnects).hasValue(1));
@@ -495,7 +498,7 @@ class RouterFaultTest {
         try (Fleet fleet = new Fleet(1, 2)) {
             fleet.decoder(0).kill();
             fleet.decoder(1).kill();
-            await().atMost(Duration.ofSeconds(2))
+            await().atMost(Duration.ofSeconds(20))
                     .untilAsserted(
                             () -> assertThat(fleet.get("/health").statusCode()).isEqualTo(503));
             HttpResponse<String> answer = fleet.complete(STREAM);
@@ -508,7 +511,7 @@ class RouterFaultTest {
                     .isEqualTo(200);
 
             fleet.decoder(1).restart();
-            await().atMost(Duration.ofSeconds(2))
+            await().atMost(Duration.ofSeconds(20))
                     .untilAsserted(() ->
                             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200));
         }
@@ -528,8 +531,8 @@ class RouterFaultTest {
 
     @Test
     void pausedPrefillerIsFoundByProbesAndItsRequestsMove() throws Exception {
-        try (Fleet fleet = new Fleet(
-                2, 1, config -> config.deadlines(RouterDeadlines.defaults().withProbe(Duration.ofMillis(200))))) {
+        try (Fleet fleet =
+                new Fleet(2, 1, config -> config.deadlines(Fleet.PATIENT.withProbe(Duration.ofMillis(1_500))))) {
             fleet.prefiller(0).script = StubEngine.Call::stall;
             fleet.prefiller(0).healthStalls = true;
             HttpResponse<String> answer = fleet.complete(STREAM);

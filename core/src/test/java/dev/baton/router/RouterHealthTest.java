@@ -76,19 +76,19 @@ class RouterHealthTest {
             load.runUntil(Duration.ofSeconds(2), () -> false);
             int usedBefore = victim.received.size();
             victim.restart();
-            load.runUntil(Duration.ofSeconds(5), () -> victim.received.size() > usedBefore);
-            assertThat(victim.received).as("used within 5 s").hasSizeGreaterThan(usedBefore);
+            load.runUntil(Duration.ofSeconds(15), () -> victim.received.size() > usedBefore);
+            assertThat(victim.received).as("used within 15 s").hasSizeGreaterThan(usedBefore);
             int usedSoon = victim.received.size();
             int sentSoon = load.sent;
-            load.runUntil(Duration.ofSeconds(5), () -> load.sent == sentSoon + 100);
+            load.runUntil(Duration.ofSeconds(20), () -> load.sent == sentSoon + 100);
             load.awaitAll();
             assertThat(load.failures).isEmpty();
             assertThat(victim.received.size() - usedSoon)
                     .as("of the next %d requests", load.sent - sentSoon)
                     .isGreaterThan((load.sent - sentSoon) / 3);
             assertThat(load.slowestMillis.get())
-                    .as("slowest request; most of it is this machine")
-                    .isLessThan(3000);
+                    .as("slowest request; most of it is this machine, and no deadline is as short")
+                    .isLessThan(15_000);
         }
     }
 
@@ -141,19 +141,23 @@ class RouterHealthTest {
 
     @Test
     void engineThatFailsEveryRequestIsLeftOutThoughItIsHealthyAndTriedAgain() throws Exception {
-        try (Fleet fleet = new Fleet(1, 2, health(config -> config.circuitOpen(Duration.ofMillis(400))))) {
+        Duration open = Duration.ofMillis(400);
+        try (Fleet fleet = new Fleet(1, 2, health(config -> config.circuitOpen(open)))) {
             StubEngine.Script works = fleet.decoder(0).script;
             fleet.decoder(0).script = call -> call.respond(500, "text/plain", "no");
             await().until(() -> {
                 assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
                 return engine(fleet, "decoders", 0).path("circuit").asString().equals("open");
             });
+            long opened = System.nanoTime();
             int tried = fleet.decoder(0).received.size();
             assertThat(tried).isLessThan(20);
             for (int i = 0; i < 10; i++) {
                 assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
             }
-            assertThat(fleet.decoder(0).received.size() - tried).isLessThanOrEqualTo(1);
+            assertThat(fleet.decoder(0).received.size() - tried)
+                    .as("one try each time that the circuit has been open for its time")
+                    .isLessThanOrEqualTo(1 + (int) ((System.nanoTime() - opened) / open.toNanos()));
             fleet.decoder(0).script = works;
             await().until(() -> {
                 fleet.complete(REQUEST);
@@ -206,13 +210,13 @@ class RouterHealthTest {
 
     @Test
     void engineThatIsSlowButComputesKeepsItsRequests() throws Exception {
-        try (Fleet fleet = new Fleet(2, 1, health(config -> config.hangTimeout(Duration.ofMillis(300))))) {
+        try (Fleet fleet = new Fleet(2, 1, health(config -> config.hangTimeout(Duration.ofSeconds(1))))) {
             AtomicLong tokens = new AtomicLong();
             StubEngine slow = fleet.prefiller(0);
             slow.metrics = () -> metrics(tokens.incrementAndGet(), 1);
             StubEngine.Script works = slow.script;
             slow.script = call -> {
-                Fleet.pause(Duration.ofMillis(1200));
+                Fleet.pause(Duration.ofMillis(3_000));
                 works.answer(call);
             };
             assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
@@ -244,6 +248,7 @@ class RouterHealthTest {
     /// A host whose packets vanish: its queue of connections is full, so that the kernel drops further ones.
     @Test
     void hostThatSaysNothingAtAllCostsAShortWaitAndOnlyOnce() throws Exception {
+        Duration connect = Duration.ofSeconds(3);
         List<Socket> filling = new ArrayList<>();
         try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             boolean full = false;
@@ -259,8 +264,12 @@ class RouterHealthTest {
             assumeTrue(full, "this kernel does not drop connections of a full queue");
             EngineAddress gone = new EngineAddress("127.0.0.1", silent.getLocalPort());
             Changing engines = new Changing();
-            try (Fleet fleet =
-                    new Fleet(1, 1, config -> config.engines(engines).probeInterval(Duration.ofSeconds(30)))) {
+            try (Fleet fleet = new Fleet(
+                    1,
+                    1,
+                    config -> config.engines(engines)
+                            .deadlines(Fleet.PATIENT.withConnect(connect))
+                            .probeInterval(Duration.ofSeconds(30)))) {
                 engines.listener.joined(EngineInfo.of(gone, EngineRole.PREFILLER));
                 engines.listener.joined(EngineInfo.of(fleet.prefiller(0).address(), EngineRole.PREFILLER));
                 engines.listener.joined(EngineInfo.of(fleet.decoder(0).address(), EngineRole.DECODER));
@@ -269,8 +278,8 @@ class RouterHealthTest {
                     assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
                 }
                 assertThat(Duration.ofNanos(System.nanoTime() - start))
-                        .as("one wait of 0.5 s for all, and this machine")
-                        .isLessThan(Duration.ofSeconds(3));
+                        .as("one wait of 3 s for all, and this machine")
+                        .isLessThan(connect.multipliedBy(2));
                 assertThat(fleet.prefiller(0).received).hasSize(6);
                 assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_prefill_fallbacks_total{");
             }
@@ -344,6 +353,7 @@ class RouterHealthTest {
                 }));
             }
             load.runUntil(Duration.ofSeconds(2), () -> false);
+            load.runUntil(Duration.ofSeconds(20), () -> load.sent > 50);
             stop.set(true);
             for (Thread thread : threads) {
                 thread.join();

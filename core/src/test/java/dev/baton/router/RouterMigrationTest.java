@@ -82,9 +82,9 @@ class RouterMigrationTest {
             try (Fleet fleet = new Fleet(
                     1,
                     2,
-                    config -> config.deadlines(RouterDeadlines.defaults()
-                            .withGap(Duration.ofMillis(fault.equals("stalls") ? 300 : 20_000))
-                            .withProbe(Duration.ofMillis(200))))) {
+                    config -> config.deadlines(Fleet.PATIENT
+                            .withGap(Duration.ofMillis(fault.equals("stalls") ? 1_000 : 20_000))
+                            .withProbe(Duration.ofMillis(fault.equals("silent") ? 1_000 : 20_000))))) {
                 all(fleet, TokenScript.sound());
                 fleet.decoder(0).script = TokenScript.faultAfter(tokens, call -> fail(call, fault));
                 assertWhole(body, stream(fleet, body));
@@ -120,7 +120,7 @@ class RouterMigrationTest {
             }
             default -> {
                 call.raw(": baton tokens 99\ndata: {\"choi");
-                Fleet.pause(Duration.ofMillis(30));
+                call.awaitRead();
                 call.die();
             }
         }
@@ -203,7 +203,7 @@ class RouterMigrationTest {
                 call.startEvents("content-type: text/event-stream\r\nx-baton-continuable: 1\r\n");
                 call.raw(": baton tokens 100\ndata: {\"id\":\"a\",\"choices\":[{\"text\":\"t0\","
                         + "\"finish_reason\":\"stop\"}]}\n\n");
-                Fleet.pause(Duration.ofMillis(30));
+                call.awaitRead();
                 call.die();
             };
             assertThat(stream(fleet, STREAM).body()).endsWith("\"stop\"}]}\n\ndata: [DONE]\n\n");
@@ -328,7 +328,7 @@ class RouterMigrationTest {
         int total = body.path("max_tokens").asInt(16);
         for (int i = 0; i < total; i++) {
             if (i == dieAfter) {
-                Fleet.pause(Duration.ofMillis(30));
+                call.awaitRead();
                 call.die();
                 return;
             }
@@ -394,7 +394,7 @@ class RouterMigrationTest {
         int total = body.path("max_tokens").asInt(16);
         for (int i = 0; i < total; i++) {
             if (i == dieAfter) {
-                Fleet.pause(Duration.ofMillis(30));
+                call.awaitRead();
                 call.die();
                 return;
             }

@@ -69,13 +69,21 @@ class RouterOrderTest {
         }
     }
 
+    private static final Duration PATIENT = Duration.ofSeconds(30);
+    /// Of a prefill leg, where one that stalls has to be given up.
+    private static final Duration SHORT = Duration.ofSeconds(2);
+
     private static Fleet sgLang(int prefillers, int decoders) throws IOException {
+        return sgLang(prefillers, decoders, PATIENT);
+    }
+
+    private static Fleet sgLang(int prefillers, int decoders, Duration prefillDeadline) throws IOException {
         return new Fleet(
                 prefillers,
                 decoders,
                 config -> config.backend(new SgLang())
                         .probeInterval(Duration.ofMinutes(1))
-                        .deadlines(RouterDeadlines.defaults().withPrefill(Duration.ofMillis(800))));
+                        .deadlines(Fleet.PATIENT.withPrefill(prefillDeadline)));
     }
 
     @ParameterizedTest
@@ -113,7 +121,7 @@ class RouterOrderTest {
     @ParameterizedTest
     @ValueSource(strings = {"dies", "500", "400", "stalls"})
     void prefillerThatFailsAfterTheDecoderHasBegunChangesNothing(String fault) throws Exception {
-        try (Fleet fleet = sgLang(1, 1)) {
+        try (Fleet fleet = sgLang(1, 1, fault.equals("stalls") ? SHORT : PATIENT)) {
             Rooms rooms = new Rooms(fleet);
             Set<String> begun = ConcurrentHashMap.newKeySet();
             fleet.prefiller(0).script = call -> {
@@ -125,7 +133,7 @@ class RouterOrderTest {
             fleet.decoder(0).script = call -> {
                 call.startEvents();
                 call.event("{\"n\":1}");
-                Fleet.pause(Duration.ofMillis(50));
+                call.awaitRead();
                 begun.add("x");
                 Fleet.pause(Duration.ofMillis(150));
                 call.event("[DONE]");
@@ -153,7 +161,7 @@ class RouterOrderTest {
     @ValueSource(strings = {"dies", "500", "503", "302", "stalls", "refuses"})
     void decoderOfAFailedPrefillIsReleasedAndAnotherPairServes(String fault) throws Exception {
         for (String body : List.of(REQUEST, STREAM)) {
-            try (Fleet fleet = sgLang(2, 1)) {
+            try (Fleet fleet = sgLang(2, 1, fault.equals("stalls") ? SHORT : PATIENT)) {
                 Rooms rooms = new Rooms(fleet);
                 if (fault.equals("refuses")) {
                     kill(fleet.prefiller(0));
@@ -241,7 +249,7 @@ class RouterOrderTest {
 
     @Test
     void legWithoutAnAnswerIsEndedByItsDeadline() throws Exception {
-        try (Fleet fleet = sgLang(1, 1)) {
+        try (Fleet fleet = sgLang(1, 1, SHORT)) {
             Rooms rooms = new Rooms(fleet);
             fleet.prefiller(0).script = call -> {
                 rooms.prefilled.add(Rooms.room(call));
@@ -292,7 +300,7 @@ class RouterOrderTest {
                 1,
                 config -> config.backend(new LmCacheMp())
                         .announcements(announcements)
-                        .deadlines(RouterDeadlines.defaults().withAnnouncement(deadline)));
+                        .deadlines(Fleet.PATIENT.withAnnouncement(deadline)));
         fleet.prefiller(0).script = call -> call.respond(200, "application/json", "{}");
         return fleet;
     }
@@ -306,7 +314,7 @@ class RouterOrderTest {
             Fleet.pause(Duration.ofMillis(200));
             assertThat(fleet.decoder(0).received).isEmpty();
             announcements.announce(fleet.prefiller(0).received.element().requestId());
-            assertThat(answer.get(10, TimeUnit.SECONDS).body()).isEqualTo(streamOf(STREAM));
+            assertThat(answer.get(30, TimeUnit.SECONDS).body()).isEqualTo(streamOf(STREAM));
             assertThat(announcements.waiting).isEmpty();
             assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_prefill_fallbacks_total{");
         }
@@ -356,7 +364,7 @@ class RouterOrderTest {
                 Fleet.pause(Duration.ofMillis(100));
             }
             await().untilAsserted(() -> assertThat(fleet.prefiller(0).aborts).hasSize(1));
-            assertThat(announcements.waiting).isEmpty();
+            await().untilAsserted(() -> assertThat(announcements.waiting).isEmpty());
             assertThat(fleet.decoder(0).received).isEmpty();
         }
     }

@@ -166,7 +166,7 @@ class RouterTest {
             assertThat(answer.headers().firstValue("content-type")).hasValue("application/problem+json");
             assertThat(answer.body()).isEqualTo("{\"why\":\"" + status);
             String id = fleet.prefiller(0).received.element().requestId();
-            await().atMost(Duration.ofSeconds(2))
+            await().atMost(Duration.ofSeconds(20))
                     .untilAsserted(() -> assertThat(fleet.prefiller(0).aborts)
                             .singleElement()
                             .satisfies(notice ->
@@ -274,7 +274,7 @@ class RouterTest {
             for (int i = 0; i < 3; i++) {
                 fleet.complete("{\"prompt\":\"x\",\"stream\":true}");
             }
-            await().atMost(Duration.ofSeconds(5))
+            await().atMost(Duration.ofSeconds(20))
                     .until(() -> fleet.reports.stream().anyMatch(report -> report.contains("Num requests: 3\n")));
             String ruler = "=".repeat(31);
             String block = "TTFT stats:\n - Average \\(ms\\): \\d+\\.\\d\n - Median \\(ms\\): \\d+\\.\\d\n"
@@ -500,7 +500,7 @@ class RouterTest {
                         assertThatThrownBy(() -> fleet.connect().close()).isInstanceOf(IOException.class));
                 go.complete(null);
                 assertThat(readUntil(client, "0\r\n\r\n")).contains("data: [DONE]\n\n");
-                stopped.get(5, TimeUnit.SECONDS);
+                stopped.get(20, TimeUnit.SECONDS);
             }
         }
     }

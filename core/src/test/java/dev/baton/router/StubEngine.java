@@ -15,6 +15,9 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -41,6 +44,9 @@ final class StubEngine implements AutoCloseable {
             "remote_block_ids",
             "remote_host",
             "remote_port");
+
+    private static final List<Path> KERNEL_TABLES = List.of(Path.of("/proc/net/tcp"), Path.of("/proc/net/tcp6"));
+    private static final Duration READ_WITHIN = Duration.ofSeconds(20);
 
     /// What an engine does with a generation request.
     interface Script {
@@ -399,6 +405,40 @@ final class StubEngine implements AutoCloseable {
         void die() throws IOException {
             socket.setOption(StandardSocketOptions.SO_LINGER, 0);
             socket.close();
+        }
+
+        /// Waits until the other side has read all that was written: a reset takes the rest of it along.
+        void awaitRead() throws IOException {
+            long end = System.nanoTime() + READ_WITHIN.toNanos();
+            while (!isRead()) {
+                if (System.nanoTime() - end > 0) {
+                    throw new IOException("nobody reads what was written");
+                }
+                Fleet.pause(Duration.ofMillis(2));
+            }
+        }
+
+        /// Whether the kernel holds nothing of this connection any more, in either direction.
+        private boolean isRead() throws IOException {
+            boolean known = false;
+            String ends = "(?=.*:%04X )(?=.*:%04X ).*".formatted(socket.getLocalPort(), socket.getPort());
+            for (Path table : KERNEL_TABLES) {
+                if (!Files.exists(table)) {
+                    continue;
+                }
+                for (String line : Files.readAllLines(table)) {
+                    if (line.matches(ends)) {
+                        known = true;
+                        if (!line.contains(" 00000000:00000000 ")) {
+                            return false;
+                        }
+                    }
+                }
+            }
+            if (!known) { // a kernel that does not say
+                Fleet.pause(Duration.ofMillis(300));
+            }
+            return true;
         }
 
         /// Says nothing more until the client leaves.

@@ -84,7 +84,7 @@ final class TokenScript implements StubEngine.Script {
             call.require(token < 0 || token >= begin, "token " + token + " is not wanted again");
             boolean isRole = token < 0 && sent == 0; // nothing has been generated yet
             if (sent == faultAfter && !isRole) {
-                Fleet.pause(Duration.ofMillis(30)); // what was written before goes out before a reset
+                call.awaitRead();
                 fault.happen(call);
                 return;
             }

@@ -40,10 +40,10 @@ class PushWhileComputingTest {
         DECODE
     }
 
-    private static EnginePair start(KvLoadFailurePolicy policy, Map<String, Object> decoders) {
+    private static EnginePair start(KvLoadFailurePolicy policy, Map<String, Object> prefillers) {
         Map<String, Object> patient = Map.of("kv_peer_timeout", 10, "kv_connect_timeout", 10);
         Map<String, Object> extra = new HashMap<>(patient);
-        extra.putAll(decoders);
+        extra.putAll(prefillers);
         return new EnginePair(
                 config(KvRole.KV_PRODUCER, "prefiller", policy, extra),
                 config(KvRole.KV_CONSUMER, "decoder", policy, patient));
@@ -195,13 +195,20 @@ class PushWhileComputingTest {
         }
     }
 
-    @Test
-    void anotherPromptOfTheSameTransferIsRefused() {
-        try (EnginePair pair = start(KvLoadFailurePolicy.RECOMPUTE)) {
+    @ParameterizedTest
+    @EnumSource(KvLoadFailurePolicy.class)
+    void anotherPromptOfTheSameTransferIsRefused(KvLoadFailurePolicy policy) {
+        try (EnginePair pair = start(policy)) {
             int[] prompt = prompt(1, 70);
             Collected answer = decode(pair, "r", prompt);
             Collected other = prefill(pair, "r", prompt(2, 70));
-            assertThat(pair.verify(answer, prompt, MAX_TOKENS).externalTokens()).isZero();
+            if (policy == KvLoadFailurePolicy.FAIL) {
+                assertThat(answer.await().error())
+                        .hasValueSatisfying(why -> assertThat(why).contains("is another one here"));
+            } else {
+                assertThat(pair.verify(answer, prompt, MAX_TOKENS).externalTokens())
+                        .isZero();
+            }
             other.await();
             pair.quiet();
         }

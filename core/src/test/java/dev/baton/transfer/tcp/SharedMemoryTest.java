@@ -200,9 +200,14 @@ class SharedMemoryTest {
             try (KvProxy proxy = new KvProxy(decoder.pool.blockBytes(), prefiller.params, (_, _) -> {
                 throw new IOException("a block over TCP");
             })) {
-                RemotePrefill through = throughProxy(proxy, prefiller.params, _ -> prefiller.kill());
+                AtomicInteger kills = new AtomicInteger();
+                RemotePrefill through = throughProxy(proxy, prefiller.params, _ -> {
+                    prefiller.kill();
+                    kills.incrementAndGet();
+                });
                 decoder.load("d", through, all, 0);
                 KvEvent event = decoder.nextEvent();
+                assertThat(kills).as("sums that came by").hasPositiveValue();
                 // Its memory can be read all the same, as far as its sums have come: all of them, perhaps.
                 if (event instanceof KvArrived) {
                     assertThat(decoder.pool.segment().mismatch(reference.pool.segment()))

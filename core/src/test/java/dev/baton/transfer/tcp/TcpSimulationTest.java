@@ -81,6 +81,7 @@ class TcpSimulationTest {
     private final ReentrantReadWriteLock prefillerLock = new ReentrantReadWriteLock();
     private final AtomicInteger begun = new AtomicInteger();
     private final AtomicInteger arrived = new AtomicInteger();
+    private final AtomicInteger arrivedPushes = new AtomicInteger();
     private final AtomicInteger failed = new AtomicInteger();
     private final AtomicInteger restarts = new AtomicInteger();
     private final Queue<TestInstance> former = new ConcurrentLinkedQueue<>();
@@ -256,6 +257,7 @@ class TcpSimulationTest {
         switch (event) {
             case KvArrived(String _, int arrivedTokens, long _) -> {
                 arrived.incrementAndGet();
+                arrivedPushes.addAndGet(pushed ? 1 : 0);
                 assertThat(arrivedTokens).isEqualTo(tokens - cached * BLOCK_TOKENS);
                 for (int i = cached; i < count; i++) {
                     assertThat(decoder.block(mine[i]))
@@ -365,12 +367,13 @@ class TcpSimulationTest {
         network.heal();
         int loadsWithFaults = begun.get();
         int arrivedBefore = arrived.get();
+        int pushesBefore = arrivedPushes.get();
         workAll(false);
         assertThat(arrived.get() - arrivedBefore)
                 .as("loads that arrive once the network is well")
                 .isGreaterThan(2 * LOADS_AT_A_TIME);
         System.err.printf(
-                "seed %d, %s: %d faults %s and %d restarts in %d loads, of which %d arrived; %.1f s, %.1f s of CPU%n",
+                "seed %d, %s: %d faults %s and %d restarts in %d loads, of which %d arrived, %d of them pushes; %.1f s, %.1f s of CPU%n",
                 seed,
                 settings.containsKey(TcpOptions.KEY_FILE) ? "with a key" : "without a key",
                 network.numFaults(),
@@ -378,12 +381,17 @@ class TcpSimulationTest {
                 restarts.get(),
                 loadsWithFaults,
                 arrivedBefore,
+                pushesBefore,
                 (System.nanoTime() - start) / 1e9,
                 cpuSeconds() - cpuBefore);
         assertThat(network.numFaults()).isGreaterThanOrEqualTo(FAULTS);
         assertThat(network.faults().values()).as("%s", network.faults()).allMatch(count -> count > 0);
         assertThat(network.numHangs()).isZero();
         assertThat(arrivedBefore).isGreaterThan(loadsWithFaults / 4);
+        assertThat(pushesBefore).as("pushes that arrived through faults").isPositive();
+        assertThat(arrivedPushes.get() - pushesBefore)
+                .as("pushes that arrived once the network was well")
+                .isPositive();
         assertThat(failed.get()).isPositive();
         assertThat(decoder.worker().numLoads()).isZero();
         TestInstance last = prefiller.instance;
