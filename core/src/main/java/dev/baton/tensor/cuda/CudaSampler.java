@@ -223,15 +223,12 @@ public final class CudaSampler implements AutoCloseable {
         ops.countTokens(deviceHistory, known, Math.min(promptTokens, known), address, vocab);
     }
 
-    /// Chooses the tokens of the rows that were added.
+    /// Chooses the tokens of the rows that were added, one at least.
     ///
     /// @param logits f32 `(rows, vocab)`, not changed
     /// @param tokens int `(rows)`; only those of the chosen rows are written: the token, -1 if a logit is NaN or
     ///     infinite, -2 if no token may come, -3 if biases and penalties made a logit infinite
     public void launch(long logits, long tokens) {
-        if (size == 0) {
-            return;
-        }
         long to = inputs + side * layoutBytes;
         copy(to, 0, (long) size * CHOICE_BYTES);
         copy(to, biasedTokensOffset, (long) numBiases * Integer.BYTES);
