@@ -142,6 +142,13 @@ final class PushedPrompts {
         return byTransfer.containsKey(handle) || leases.find(handle).isPresent();
     }
 
+    /// The handle of the lease on a prompt that is known by its transfer, once it is computed.
+    Optional<String> handle(String transferId) {
+        return Optional.ofNullable(byTransfer.get(transferId))
+                .flatMap(PushedPrompt::lease)
+                .map(KvLease::handle);
+    }
+
     /// How many names there are.
     int size() {
         return leases.size() + byTransfer.size();
