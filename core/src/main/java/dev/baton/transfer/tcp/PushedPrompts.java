@@ -18,7 +18,7 @@ import org.slf4j.LoggerFactory;
 /// prompt that is still to be computed by the `transfer_id` that both legs of its request carry, whichever leg
 /// comes first.
 ///
-/// Thread-safe; no lock is held while a prompt or a lease is changed.
+/// Thread-safe; its lock is never held while a lease is changed.
 final class PushedPrompts {
     private static final Logger LOG = LoggerFactory.getLogger(PushedPrompts.class);
     private static final int MAX_REMEMBERED = 4_096;
