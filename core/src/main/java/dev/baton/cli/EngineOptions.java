@@ -182,7 +182,7 @@ final class EngineOptions {
                     "--gpu-memory-utilization must be above 0 and at most 1, got " + cache.gpuMemoryUtilization + ".");
         }
         try {
-            kvHeads(config);
+            CudaModel.checkDivides(config, runtime.tensorParallelSize);
             return new CudaOptions(
                     0,
                     (int) longest(config),

@@ -84,11 +84,6 @@ final class HandOffEngine implements AutoCloseable {
     record Answer(List<Integer> tokens, KvTransferParams params, int externalTokens, double firstTokenMillis) {}
 
     Answer generate(int[] prompt, int newTokens, KvTransferParams params) {
-        return begin(prompt, newTokens, params).join();
-    }
-
-    /// As [#generate], without waiting.
-    CompletableFuture<Answer> begin(int[] prompt, int newTokens, KvTransferParams params) {
         long start = System.nanoTime();
         AtomicLong firstTokenNanos = new AtomicLong();
         SamplingParams sampling =
@@ -102,8 +97,8 @@ final class HandOffEngine implements AutoCloseable {
             }
             output.finish().ifPresent(finish::complete);
         });
-        return finish.thenApply(ended ->
-                new Answer(tokens, ended.kvTransferParams(), ended.externalTokens(), firstTokenNanos.get() / 1e6));
+        RequestOutput.Finish ended = finish.join();
+        return new Answer(tokens, ended.kvTransferParams(), ended.externalTokens(), firstTokenNanos.get() / 1e6);
     }
 
     @Override

@@ -108,7 +108,7 @@ final class KvTransfers {
         Map<String, Object> fields = params.fields();
         String engine = fields.getOrDefault("remote_engine_id", "").toString();
         return fields.containsKey("remote_host")
-                ? "%s (%s:%s)".formatted(engine, fields.get("remote_host"), fields.get("remote_port"))
+                ? "%s (%s)".formatted(engine, address(params))
                 : engine;
     }
 

@@ -122,13 +122,10 @@ final class ModelRunner {
         }
     }
 
-    /// Log-probabilities are computed on the host, from rows that are copied.
     private static boolean isChosenOnDevice(SchedulerOutput scheduled, int i) {
-        Request request = scheduled.request(i);
         return scheduled.samples(i)
                 && scheduled.numLogits(i) == 1
-                && request.sampling.logprobs().isEmpty()
-                && request.biases.length <= TokenChoices.MAX_BIASES;
+                && scheduled.request(i).canBeChosenOnDevice();
     }
 
     /// Waits for the first step that was launched and not finished, and gives a token for each request that it

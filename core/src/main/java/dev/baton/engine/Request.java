@@ -229,11 +229,15 @@ final class Request {
         return !isOver
                 && matcher == null
                 && badWords.length == 0
-                && sampling.logprobs().isEmpty()
-                && biases.length <= TokenChoices.MAX_BIASES
+                && canBeChosenOnDevice()
                 && numOutputTokens() >= sampling.minTokens()
                 && numOutputTokens() + 1 < sampling.maxTokens()
                 && numTokens + 1 < maxSequenceTokens;
+    }
+
+    /// Whether a device can choose its tokens. Log-probabilities are computed on the host, from rows that are copied.
+    boolean canBeChosenOnDevice() {
+        return sampling.logprobs().isEmpty() && biases.length <= TokenChoices.MAX_BIASES;
     }
 
     private boolean endsWithEndToken() {

@@ -329,8 +329,7 @@ final class Scheduler {
         int[] tokenIds = {token};
         FinishReason reason = request.finishReason(maxSequenceTokens);
         if (reason != null) {
-            List<RequestOutput.TokenLogprobs> ofPrompt = promptLogprobs;
-            leave(request, () -> finish(request, reason, tokenIds, logprobs, ofPrompt));
+            leave(request, () -> finish(request, reason, tokenIds, logprobs, promptLogprobs));
         } else if (!request.emit(new RequestOutput(tokenIds, logprobs, promptLogprobs, Optional.empty()))) {
             leave(request, () -> end(request, FinishReason.ABORT, null, false));
         }

@@ -7,8 +7,8 @@ import java.util.Optional;
 /// The way of blocks into and out of a pool in a device's memory, beside the thread and stream of the model:
 /// over host memory, or straight between the pools of two processes of one host.
 ///
-/// A block is read only after the step that wrote it has ended ([PagedKv]'s model waits for its steps), and a
-/// call here returns only when the device has done all of it, so that a step that begins afterwards sees what
+/// What is read was written by a step that has ended, or by layers that the model has waited for in one that runs,
+/// and a call here returns only when the device has done all of it, so that a step that begins afterwards sees what
 /// was written.
 ///
 /// Thread-safe; calls wait for each other. To be closed before the pool.

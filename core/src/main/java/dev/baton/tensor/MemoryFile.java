@@ -3,9 +3,7 @@ package dev.baton.tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.channels.FileChannel;
@@ -143,24 +141,13 @@ public final class MemoryFile implements AutoCloseable {
         static final Optional<Calls> FOUND = find();
 
         private static Optional<Calls> find() {
-            if (!System.getProperty("os.name", "").equals("Linux")) {
-                return Optional.empty();
-            }
-            Linker linker = Linker.nativeLinker();
-            SymbolLookup libc = linker.defaultLookup();
-            Optional<MemorySegment> create = libc.find("memfd_create");
-            Optional<MemorySegment> close = libc.find("close");
-            if (create.isEmpty() || close.isEmpty()) {
-                return Optional.empty();
-            }
             ValueLayout.OfInt number = ValueLayout.JAVA_INT;
-            try {
-                return Optional.of(new Calls(
-                        linker.downcallHandle(create.get(), FunctionDescriptor.of(number, ValueLayout.ADDRESS, number)),
-                        linker.downcallHandle(close.get(), FunctionDescriptor.of(number, number))));
-            } catch (IllegalCallerException e) {
-                return Optional.empty(); // the process was started without native access
-            }
+            Optional<MethodHandle> create =
+                    LibC.find("memfd_create", FunctionDescriptor.of(number, ValueLayout.ADDRESS, number));
+            Optional<MethodHandle> close = LibC.find("close", FunctionDescriptor.of(number, number));
+            return create.isPresent() && close.isPresent()
+                    ? Optional.of(new Calls(create.get(), close.get()))
+                    : Optional.empty();
         }
 
         int create(String name) {

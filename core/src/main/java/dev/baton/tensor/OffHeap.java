@@ -2,10 +2,8 @@ package dev.baton.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.Optional;
@@ -73,28 +71,15 @@ public final class OffHeap {
         private static final long FAILED = -1;
 
         static Optional<Mapper> find() {
-            if (!System.getProperty("os.name", "").equals("Linux")) {
-                return Optional.empty();
-            }
-            Linker linker = Linker.nativeLinker();
-            SymbolLookup libc = linker.defaultLookup();
-            Optional<MemorySegment> mmap = libc.find("mmap");
-            Optional<MemorySegment> madvise = libc.find("madvise");
-            Optional<MemorySegment> munmap = libc.find("munmap");
-            if (mmap.isEmpty() || madvise.isEmpty() || munmap.isEmpty()) {
-                return Optional.empty();
-            }
             ValueLayout.OfLong word = ValueLayout.JAVA_LONG; // addresses and sizes of 64-bit machines
             ValueLayout.OfInt number = ValueLayout.JAVA_INT;
-            try {
-                return Optional.of(new Mapper(
-                        linker.downcallHandle(
-                                mmap.get(), FunctionDescriptor.of(word, word, word, number, number, number, word)),
-                        linker.downcallHandle(madvise.get(), FunctionDescriptor.of(number, word, word, number)),
-                        linker.downcallHandle(munmap.get(), FunctionDescriptor.of(number, word, word))));
-            } catch (IllegalCallerException e) {
-                return Optional.empty(); // the process was started without native access
-            }
+            Optional<MethodHandle> mmap =
+                    LibC.find("mmap", FunctionDescriptor.of(word, word, word, number, number, number, word));
+            Optional<MethodHandle> madvise = LibC.find("madvise", FunctionDescriptor.of(number, word, word, number));
+            Optional<MethodHandle> munmap = LibC.find("munmap", FunctionDescriptor.of(number, word, word));
+            return mmap.isPresent() && madvise.isPresent() && munmap.isPresent()
+                    ? Optional.of(new Mapper(mmap.get(), madvise.get(), munmap.get()))
+                    : Optional.empty();
         }
 
         MemorySegment map(Arena arena, long bytes) {

@@ -40,18 +40,7 @@ public final class PagedKv implements AutoCloseable {
     ///
     /// @throws OutOfMemoryError if the memory is not there
     public PagedKv(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
-        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, Optional.empty());
-    }
-
-    private PagedKv(
-            int numBlocks,
-            int layers,
-            int kvHeads,
-            int blockTokens,
-            int headDim,
-            DType dtype,
-            Optional<MemoryFile> file) {
-        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay, file);
+        this(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay, false);
     }
 
     /// Allocates a zeroed pool in host memory that other processes of this host can map; where the operating
@@ -59,14 +48,17 @@ public final class PagedKv implements AutoCloseable {
     ///
     /// @throws OutOfMemoryError if the memory is not there
     public static PagedKv shared(int numBlocks, int layers, int kvHeads, int blockTokens, int headDim, DType dtype) {
-        long bytes = 2L * numBlocks * layers * kvHeads * blockTokens * headDim * dtype.bytes();
-        Optional<MemoryFile> file = Optional.empty();
+        return new PagedKv(
+                numBlocks, layers, kvHeads, blockTokens, headDim, dtype, _ -> 0, () -> {}, PagedKv::noWay, true);
+    }
+
+    private static Optional<MemoryFile> file(long bytes) {
         try {
-            file = Optional.of(MemoryFile.create(bytes));
+            return Optional.of(MemoryFile.create(bytes));
         } catch (TensorException e) {
             LOG.info("Other processes of this host cannot map the KV cache: {}", e.getMessage());
+            return Optional.empty();
         }
-        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, file);
     }
 
     /// A pool in a device's memory.
@@ -85,7 +77,7 @@ public final class PagedKv implements AutoCloseable {
             Runnable release,
             Function<PagedKv, DeviceBlocks> ways) {
         return new PagedKv(
-                numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways, Optional.empty());
+                numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways, false);
     }
 
     /// A pool in a device's memory whose blocks stay there.
@@ -118,9 +110,8 @@ public final class PagedKv implements AutoCloseable {
             LongUnaryOperator allocate,
             Runnable release,
             Function<PagedKv, DeviceBlocks> ways,
-            Optional<MemoryFile> file) {
+            boolean isShared) {
         this.ways = ways;
-        this.file = file;
         this.numBlocks = numBlocks;
         this.layers = layers;
         this.kvHeads = kvHeads;
@@ -132,6 +123,7 @@ public final class PagedKv implements AutoCloseable {
         this.layerBytes = sideBytes * 2;
         this.blockBytes = layerBytes * layers;
         this.deviceAddress = allocate.applyAsLong(blockBytes * numBlocks);
+        this.file = isShared ? file(blockBytes * numBlocks) : Optional.empty();
         if (deviceAddress != 0) {
             this.segment = MemorySegment.NULL;
             this.release = release;

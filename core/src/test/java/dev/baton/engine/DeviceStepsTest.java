@@ -66,7 +66,7 @@ class DeviceStepsTest {
             super.forward(resolved(batch), kv, logits);
             int[] tokens = new int[batch.numLogits()];
             for (int row = 0; row < tokens.length; row++) {
-                tokens[row] = SamplingCase.of(0, 0, 1, 0, 0).token(row(logits, row));
+                tokens[row] = SamplingCase.of(0, 0, 1, 0).token(row(logits, row));
             }
             for (int i = 0; i < choices.size(); i++) {
                 tokens[choices.row(i)] = wish(choices, i).token(row(logits, choices.row(i)));

@@ -118,7 +118,6 @@ public final class CudaDecoder implements CudaModel {
     private long promptLogitsAddress;
     private long promptParts; // as stepParts
     private long logits; // those of the last step
-    private long parts; // as stepParts, of the last step
     private int numLaunched;
     private int numAwaited;
     private final List<Event> layerMarks; // (layers)
@@ -242,7 +241,6 @@ public final class CudaDecoder implements CudaModel {
         this.stepLogits = memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
         this.stepParts = head.isWhole() ? 0 : memory.allocate((long) stepLogitsRows * rowBytes(), BUFFERS);
         this.logits = stepLogits;
-        this.parts = stepParts;
         this.tokens = memory.allocate((long) maxRows * Integer.BYTES, BUFFERS);
         this.sampler = keep(
                 opened,
@@ -472,7 +470,6 @@ public final class CudaDecoder implements CudaModel {
         // Once by hand, as a kernel's first launch may load it, which a recording cannot.
         WarmUp.step(this, options, new ForwardBatch(1, 1), new int[1], 1, kv);
         logits = stepLogits;
-        parts = stepParts;
         meetOthers();
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
             Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
@@ -560,7 +557,6 @@ public final class CudaDecoder implements CudaModel {
         if (graph != null) {
             write(side, batch, decodeStep(size).layout);
             logits = stepLogits;
-            parts = stepParts;
             graph.launch(ops.stream());
         } else {
             StepLayout layout =
@@ -649,7 +645,6 @@ public final class CudaDecoder implements CudaModel {
     private long logitsOf(int rows) {
         int needed = BatchSizes.rows(rows);
         if (needed <= stepLogitsRows) {
-            parts = stepParts;
             return stepLogits;
         }
         if (needed > promptLogitsRows) {
@@ -661,7 +656,6 @@ public final class CudaDecoder implements CudaModel {
             promptParts = stepParts == 0 ? 0 : promptLogits.allocate(needed * rowBytes(), PROMPT_LOGITS);
             promptLogitsRows = needed;
         }
-        parts = promptParts;
         return promptLogitsAddress;
     }
 
@@ -716,7 +710,7 @@ public final class CudaDecoder implements CudaModel {
     }
 
     private void logits(Residual residual, boolean isNarrow) {
-        if (communicator == null || parts == 0) {
+        if (communicator == null || parts() == 0) {
             ownLogits(residual, logits, isNarrow);
         } else {
             ownLogits(residual, ownPart(communicator, residual.rows), isNarrow);
@@ -724,15 +718,20 @@ public final class CudaDecoder implements CudaModel {
         }
     }
 
+    /// The memory of all GPUs' parts of [#logits], as [#stepParts].
+    private long parts() {
+        return logits == stepLogits ? stepParts : promptParts;
+    }
+
     private long ownPart(Communicator all, int rows) {
-        return parts + (long) all.rank() * rows * headTokens * Float.BYTES;
+        return parts() + (long) all.rank() * rows * headTokens * Float.BYTES;
     }
 
     /// Makes whole rows of what each GPU has of them.
     private void gatherLogits(Communicator all, int rows) {
-        if (parts != 0) {
-            all.allGather(ops.stream(), ownPart(all, rows), parts, (long) rows * headTokens * Float.BYTES);
-            ops.joinRanks(parts, logits, all.ranks(), rows, headTokens);
+        if (parts() != 0) {
+            all.allGather(ops.stream(), ownPart(all, rows), parts(), (long) rows * headTokens * Float.BYTES);
+            ops.joinRanks(parts(), logits, all.ranks(), rows, headTokens);
         }
     }
 

@@ -67,8 +67,14 @@ public sealed interface CudaModel extends CausalLm, DeviceSteps permits CudaDeco
     ///
     /// @throws ModelException if the model cannot be divided so
     static int kvHeads(ModelConfig config, int tensorParallelSize) {
-        Shard shard = new Shard(0, tensorParallelSize);
-        shard.check(config);
-        return shard.kvHeads(config);
+        checkDivides(config, tensorParallelSize);
+        return new Shard(0, tensorParallelSize).kvHeads(config);
+    }
+
+    /// Looks whether a model can be divided among so many GPUs.
+    ///
+    /// @throws ModelException saying why it cannot
+    static void checkDivides(ModelConfig config, int tensorParallelSize) {
+        new Shard(0, tensorParallelSize).check(config);
     }
 }

@@ -60,7 +60,7 @@ public final class ModelChecks {
                     .toList()) {
                 ModelConfig config = ModelLoader.config(fixture);
                 try {
-                    CudaModel.kvHeads(config, gpus);
+                    CudaModel.checkDivides(config, gpus);
                 } catch (ModelException e) {
                     skipped.accept(fixture.getFileName() + ": " + e.getMessage());
                     continue;

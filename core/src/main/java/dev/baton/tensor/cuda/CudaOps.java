@@ -18,11 +18,8 @@ import dev.baton.tensor.cuda.owned.KernelModule;
 import dev.baton.tensor.cuda.owned.Stream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.TreeSet;
 
 /// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
 /// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
@@ -92,6 +89,7 @@ public final class CudaOps implements AutoCloseable {
     private final Context context;
     private final KernelCache cache;
     private final String productsKey;
+    private String keptProducts = ""; // as they are in the cache
     private final AttentionShape shape;
     private final int splitTokens;
     private final Stream stream;
@@ -343,21 +341,18 @@ public final class CudaOps implements AutoCloseable {
 
     /// Takes the algorithms of products that an earlier start of a process with this device and library measured.
     public void restoreProducts() {
-        cache.read(productsKey).ifPresent(kept -> blas.restore(new String(kept, StandardCharsets.UTF_8)));
+        keptProducts = cache.read(productsKey)
+                .map(kept -> new String(kept, StandardCharsets.UTF_8))
+                .orElse("");
+        blas.restore(keptProducts);
     }
 
-    /// Keeps the algorithms of products for later starts, with those of other models that are kept already.
+    /// Keeps the algorithms of products for later starts, with the restored ones of other models.
     public void keepProducts() {
-        String mine = blas.choices();
-        Set<String> lines = new TreeSet<>(mine.lines().toList());
-        Set<String> products = new HashSet<>();
-        lines.forEach(line -> products.add(line.substring(0, line.lastIndexOf(' '))));
-        cache.read(productsKey)
-                .ifPresent(kept -> new String(kept, StandardCharsets.UTF_8)
-                        .lines()
-                        .filter(line -> !products.contains(line.substring(0, line.lastIndexOf(' '))))
-                        .forEach(lines::add));
-        cache.write(productsKey, (String.join("\n", lines) + "\n").getBytes(StandardCharsets.UTF_8));
+        String choices = blas.choices();
+        if (!choices.equals(keptProducts)) {
+            cache.write(productsKey, choices.getBytes(StandardCharsets.UTF_8));
+        }
     }
 
     /// Rows of a table: `out[i] = table[ids[i]]`. Ids that are not in the table give zeros.

@@ -67,6 +67,7 @@ public final class CudaSampler implements AutoCloseable {
     private final int[] lineTokens; // (maxRows), how many of its tokens are counted
     private final long[] lineUses; // (maxRows), the launch that used it last
 
+    private int lastLine; // found last: those of a step mostly follow each other as they did in the step before
     private long launches;
     private int side;
     private MemorySegment layout; // of this side
@@ -188,6 +189,7 @@ public final class CudaSampler implements AutoCloseable {
             int numTokens,
             int promptTokens) {
         int line = line(sequence);
+        lastLine = line;
         if (lineSequences[line] != sequence || lineTokens[line] != numTokens) {
             count(line, sequence, tokens, numTokens, promptTokens);
         }
@@ -201,8 +203,9 @@ public final class CudaSampler implements AutoCloseable {
 
     /// The sequence's line, or the one that was not used for longest.
     private int line(long sequence) {
-        int oldest = 0;
-        for (int line = 0; line < maxRows; line++) {
+        int oldest = lastLine;
+        for (int i = 1; i <= maxRows; i++) {
+            int line = (lastLine + i) % maxRows;
             if (lineSequences[line] == sequence) {
                 return line;
             }
@@ -223,15 +226,12 @@ public final class CudaSampler implements AutoCloseable {
         ops.countTokens(deviceHistory, known, Math.min(promptTokens, known), address, vocab);
     }
 
-    /// Chooses the tokens of the rows that were added.
+    /// Chooses the tokens of the rows that were added, one at least.
     ///
     /// @param logits f32 `(rows, vocab)`, not changed
     /// @param tokens int `(rows)`; only those of the chosen rows are written: the token, -1 if a logit is NaN or
     ///     infinite, -2 if no token may come, -3 if biases and penalties made a logit infinite
     public void launch(long logits, long tokens) {
-        if (size == 0) {
-            return;
-        }
         long to = inputs + side * layoutBytes;
         copy(to, 0, (long) size * CHOICE_BYTES);
         copy(to, biasedTokensOffset, (long) numBiases * Integer.BYTES);

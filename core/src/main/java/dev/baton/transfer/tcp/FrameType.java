@@ -17,7 +17,7 @@ enum FrameType {
     PONG(10, 8),
     /// Proves that the sender has the shared key.
     AUTH(11, SharedKey.MAC_BYTES),
-    /// Asks for blocks as PULL does, to be copied from device to device.
+    /// Asks for blocks as PULL does, to be copied from pool to pool.
     LEND(12, Limits.MAX_BODY_BYTES),
     SUMS(13, Limits.MAX_BODY_BYTES),
     RETURN(14, 0),

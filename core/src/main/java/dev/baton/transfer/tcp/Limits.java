@@ -27,6 +27,8 @@ final class Limits {
     static final int MAX_HEARTBEAT_IDS = 60;
     /// Prefillers that a decoder deals with at a time.
     static final int MAX_PEERS = 256;
+    /// Of these, prefillers that it stays connected to before anything names them: the others come and go.
+    static final int MAX_ACQUAINTANCES = MAX_PEERS / 2;
 
     private Limits() {}
 

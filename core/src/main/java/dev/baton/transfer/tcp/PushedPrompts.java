@@ -18,7 +18,7 @@ import org.slf4j.LoggerFactory;
 /// prompt that is still to be computed by the `transfer_id` that both legs of its request carry, whichever leg
 /// comes first.
 ///
-/// Thread-safe; no lock is held while a prompt or a lease is changed.
+/// Thread-safe; its lock is never held while a lease is changed.
 final class PushedPrompts {
     private static final Logger LOG = LoggerFactory.getLogger(PushedPrompts.class);
     private static final int MAX_REMEMBERED = 4_096;
@@ -140,6 +140,13 @@ final class PushedPrompts {
     /// Whether something is held, or computed, under a name.
     boolean isKnown(String handle) {
         return byTransfer.containsKey(handle) || leases.find(handle).isPresent();
+    }
+
+    /// The handle of the lease on a prompt that is known by its transfer, once it is computed.
+    Optional<String> handle(String transferId) {
+        return Optional.ofNullable(byTransfer.get(transferId))
+                .flatMap(PushedPrompt::lease)
+                .map(KvLease::handle);
     }
 
     /// How many names there are.

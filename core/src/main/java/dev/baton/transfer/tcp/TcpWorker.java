@@ -197,7 +197,9 @@ final class TcpWorker implements KvConnector.WorkerSide {
             LOG.warn("not connected to a KV peer: {}", problem.get());
             return;
         }
-        peer(address, Peer::stayConnected).ifPresent(this::deliverSoon);
+        if (peers.size() < Limits.MAX_ACQUAINTANCES || peers.containsKey(address)) {
+            peer(address, Peer::stayConnected).ifPresent(this::deliverSoon);
+        }
     }
 
     /// Renews the lease of a request that waits here, from now until it is released or lost.

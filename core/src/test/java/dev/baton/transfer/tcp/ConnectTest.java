@@ -102,6 +102,17 @@ class ConnectTest {
         }
     }
 
+    @Test
+    void peersThatNobodyNeedsYetLeaveRoomForThoseThatLoadsName() {
+        try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of()).fill(1);
+                TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
+            for (int i = 0; i < Limits.MAX_PEERS; i++) {
+                decoder.worker().connect(new KvPeer("p" + i, "127.0.0.1", 1));
+            }
+            assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"p, 127.0.0.1, 0", "decoder-1, 127.0.0.1, 1", "p, 10.0.0.9, 1", "p, 'a\tb', 1", "'', 127.0.0.1, 1"})
     void peersThatCannotOrMayNotBeConnectedToAreLeftAlone(String engineId, String host, int port) {

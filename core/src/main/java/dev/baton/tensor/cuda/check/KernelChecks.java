@@ -458,10 +458,10 @@ public final class KernelChecks {
             logits[i] = 2 * (float) random.nextGaussian();
         }
         List<SamplingCase> cases = List.of(
-                SamplingCase.of(1, 0, 1, 0, 0),
-                SamplingCase.of(0.7f, 40, 1, 0, 0),
-                SamplingCase.of(1, 0, 0.9f, 0, 0),
-                SamplingCase.of(1.3f, 100, 0.8f, 0.05f, 0));
+                SamplingCase.of(1, 0, 1, 0),
+                SamplingCase.of(0.7f, 40, 1, 0),
+                SamplingCase.of(1, 0, 0.9f, 0),
+                SamplingCase.of(1.3f, 100, 0.8f, 0.05f));
         for (SamplingCase wish : cases) {
             add(
                     "sample, distribution of draws: temperature %.1f, top-k %d, top-p %.2f, min-p %.2f"

@@ -39,14 +39,14 @@ public record SamplingCase(
     private static final int NONE_LEFT = -2;
     private static final int OUT_OF_RANGE = -3;
 
-    /// A case without mask, biases and penalties.
-    public static SamplingCase of(float temperature, int topK, float topP, float minP, double uniform) {
+    /// A case without mask, biases and penalties, and 0 for its random number.
+    public static SamplingCase of(float temperature, int topK, float topP, float minP) {
         return new SamplingCase(
                 temperature,
                 topK,
                 topP,
                 minP,
-                uniform,
+                0,
                 Optional.empty(),
                 new int[0],
                 new float[0],

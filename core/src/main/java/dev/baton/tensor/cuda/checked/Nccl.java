@@ -20,9 +20,6 @@ public final class Nccl {
     /// `ncclUint8`
     public static final int BYTES = 1;
 
-    /// `ncclFloat32`
-    public static final int F32 = 7;
-
     /// `ncclBfloat16`
     public static final int BF16 = 9;
 

@@ -51,12 +51,15 @@ public final class Blas implements AutoCloseable {
         return "cuBLASLt " + lib.version() + ", workspace " + WORKSPACE_BYTES;
     }
 
-    /// The algorithms that were measured: a line each, of the form, the rows and the library's own 64 bytes.
+    /// The algorithms that were measured or restored, in order: a line each, of the form, the rows and the library's
+    /// own 64 bytes.
     public String choices() {
+        Map<String, MemorySegment> all = new TreeMap<>(restored);
+        measured.forEach((form, byRows) -> byRows.forEach((rows, algorithm) -> all.put(line(form, rows), algorithm)));
         StringBuilder lines = new StringBuilder();
-        measured.forEach((form, byRows) -> byRows.forEach((rows, algorithm) -> lines.append(line(form, rows))
+        all.forEach((product, algorithm) -> lines.append(product)
                 .append(HexFormat.of().formatHex(algorithm.toArray(ValueLayout.JAVA_BYTE)))
-                .append('\n')));
+                .append('\n'));
         return lines.toString();
     }
 

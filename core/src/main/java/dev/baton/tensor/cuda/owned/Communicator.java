@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /// One rank of a communicator of NCCL: work that several GPUs do together, given to a stream of each.
@@ -150,14 +151,10 @@ public final class Communicator implements AutoCloseable {
                 LATE);
     }
 
-    private interface Condition {
-        boolean holds();
-    }
-
-    private void await(Condition condition, Duration most, String missing) {
+    private void await(BooleanSupplier condition, Duration most, String missing) {
         long deadline = System.nanoTime() + most.toNanos();
         try {
-            while (!condition.holds()) {
+            while (!condition.getAsBoolean()) {
                 if (System.nanoTime() - deadline > 0) {
                     throw new TensorException("the other GPUs " + missing + " in " + most.toSeconds() + " s");
                 }
