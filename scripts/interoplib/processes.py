@@ -53,10 +53,10 @@ def vllm_command(venv, model, port, *flags):
             "--served-model-name", NAME, "--max-model-len", 1024, "--enforce-eager", *flags]
 
 
-def has_vllm(venv):
+def has_package(venv, name):
     python = venv / "bin" / "python"
     return python.exists() and subprocess.run(
-        [str(python), "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"]).returncode == 0
+        [str(python), "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec('{name}') is None)"]).returncode == 0
 
 
 def get(port, path):
