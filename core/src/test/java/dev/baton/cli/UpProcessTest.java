@@ -3,6 +3,7 @@ package dev.baton.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -28,9 +29,9 @@ class UpProcessTest {
     @TempDir
     Path folder;
 
-    private final int port = freePort();
-    private final int prefillerPort = freePort();
-    private final int decoderPort = freePort();
+    private final int port = FreePorts.next();
+    private final int prefillerPort = FreePorts.next();
+    private final int decoderPort = FreePorts.next();
 
     @BeforeEach
     void theModelIsThere() {
@@ -214,14 +215,6 @@ class UpProcessTest {
                             "{\"model\": \"baton-tiny\", \"prompt\": \"Once upon a time\", \"max_tokens\": 4}"))
                     .build();
             return client.send(request, HttpResponse.BodyHandlers.ofString()).statusCode();
-        }
-    }
-
-    private static int freePort() {
-        try (ServerSocket socket = new ServerSocket(0)) {
-            return socket.getLocalPort();
-        } catch (IOException e) {
-            throw new AssertionError(e);
         }
     }
 }

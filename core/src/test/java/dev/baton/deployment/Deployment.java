@@ -2,9 +2,9 @@ package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -89,7 +89,7 @@ final class Deployment implements AutoCloseable {
 
     /// An instance that prefills and decodes by itself unless the flags say otherwise.
     Instance single(String name, String... flags) {
-        return engineOnPort(name, freePort(), flags);
+        return engineOnPort(name, FreePorts.next(), flags);
     }
 
     Instance engineOnPort(String name, int port, String... flags) {
@@ -100,7 +100,7 @@ final class Deployment implements AutoCloseable {
     }
 
     Instance router(List<Instance> prefillers, List<Instance> decoders, String... flags) {
-        int port = freePort();
+        int port = FreePorts.next();
         List<String> arguments = new ArrayList<>(
                 List.of("router", "--port", Integer.toString(port), "--mode", "pd", "--policy", "round_robin"));
         for (Instance prefiller : prefillers) {
@@ -256,7 +256,7 @@ final class Deployment implements AutoCloseable {
         for (Instance instance : instances) {
             if (instance.engine() && instance.process().isAlive()) {
                 Awaitility.await("blocks of " + instance.name())
-                        .atMost(Duration.ofSeconds(10))
+                        .atMost(Duration.ofSeconds(30))
                         .untilAsserted(() -> {
                             Answer answer = get(instance, "/debug/integrity");
                             assertThat(answer.status()).as(answer.body()).isEqualTo(200);
@@ -271,14 +271,6 @@ final class Deployment implements AutoCloseable {
                                     .isPositive();
                         });
             }
-        }
-    }
-
-    static int freePort() {
-        try (ServerSocket socket = new ServerSocket(0)) {
-            return socket.getLocalPort();
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
         }
     }
 

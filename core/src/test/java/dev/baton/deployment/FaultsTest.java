@@ -118,10 +118,10 @@ class FaultsTest {
                                 HttpResponse.BodyHandlers.ofLines())
                         .thenApplyAsync(response -> collect(response, flowing)));
             }
-            assertThat(flowing.await(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(flowing.await(60, TimeUnit.SECONDS)).isTrue();
             Deployment.kill(decoder);
             for (CompletableFuture<List<String>> end : ends) {
-                List<String> events = end.get(10, TimeUnit.SECONDS);
+                List<String> events = end.get(60, TimeUnit.SECONDS);
                 assertThat(events).doesNotContain("data: [DONE]");
                 assertThat(Deployment.JSON
                                 .readTree(events.getLast().substring("data: ".length()))
@@ -141,7 +141,7 @@ class FaultsTest {
             deployment.engineOnPort("decoder", decoder.port(), "--kv-transfer-config", transfer);
             deployment.awaitReadyAgain(decoder.port());
             Awaitility.await()
-                    .atMost(Duration.ofSeconds(10))
+                    .atMost(Duration.ofSeconds(60))
                     .untilAsserted(() -> assertThat(deployment
                                     .post(router, "/v1/completions", body(0, 4))
                                     .status())

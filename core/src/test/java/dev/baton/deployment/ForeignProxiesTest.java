@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.deployment.Deployment.Answer;
 import dev.baton.deployment.Deployment.Instance;
+import dev.baton.wire.FreePorts;
 import java.io.File;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -162,8 +163,8 @@ class ForeignProxiesTest {
     @Test
     void vllmsProxyForNixl() throws Exception {
         String script = script("VLLM_TOY_PROXY");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
         Instance alone = alone();
         deployment.awaitReady();
         List<String> flags = List.of(
@@ -175,7 +176,7 @@ class ForeignProxiesTest {
                 "127.0.0.1",
                 "--decoder-ports",
                 Integer.toString(decoder.port()));
-        handsOver(proxy(script, Deployment.freePort(), flags), alone, decoder, 1);
+        handsOver(proxy(script, FreePorts.next(), flags), alone, decoder, 1);
     }
 
     private static List<String> pair(Instance prefiller, Instance decoder) {
@@ -202,7 +203,7 @@ class ForeignProxiesTest {
         Instance decoder = engine("decoder", transfer, "kv_consumer", store, CHUNK_TOKENS);
         Instance alone = alone();
         deployment.awaitReady();
-        handsOver(proxy(script, Deployment.freePort(), pair(prefiller, decoder)), alone, decoder, CHUNK_TOKENS);
+        handsOver(proxy(script, FreePorts.next(), pair(prefiller, decoder)), alone, decoder, CHUNK_TOKENS);
     }
 
     @Test
@@ -213,9 +214,9 @@ class ForeignProxiesTest {
                 {"kv_connector": "LMCacheConnectorV1", "kv_role": "%s", "kv_connector_extra_config":
                  {"lmcache.enable_pd": true, "lmcache.transfer_channel": "nixl", "lmcache.pd_buffer_device": "cpu",
                   "lmcache.pd_buffer_size": 67108864, "lmcache.local_cpu": false, "lmcache.chunk_size": %d, %s}}""";
-        int init = Deployment.freePort();
-        int alloc = Deployment.freePort();
-        int notifications = Deployment.freePort();
+        int init = FreePorts.next();
+        int alloc = FreePorts.next();
+        int notifications = FreePorts.next();
         Instance prefiller = engine("sender", transfer, "kv_producer", CHUNK_TOKENS, """
                 "lmcache.pd_role": "sender", "lmcache.pd_proxy_host": "127.0.0.1", "lmcache.pd_proxy_port": %d""".formatted(notifications));
         Instance decoder = engine("receiver", transfer, "kv_consumer", CHUNK_TOKENS, """
@@ -239,11 +240,11 @@ class ForeignProxiesTest {
                 "67108864",
                 "--chunk-size",
                 Integer.toString(CHUNK_TOKENS)));
-        handsOver(proxy(script, Deployment.freePort(), flags), alone, decoder, CHUNK_TOKENS);
+        handsOver(proxy(script, FreePorts.next(), flags), alone, decoder, CHUNK_TOKENS);
     }
 
     private Instance vllmsRouter(List<String> flags) throws Exception {
-        int port = Deployment.freePort();
+        int port = FreePorts.next();
         List<String> command = new ArrayList<>(List.of(
                 program("VLLM_ROUTER"),
                 "--vllm-pd-disaggregation",
@@ -252,7 +253,7 @@ class ForeignProxiesTest {
                 "--port",
                 Integer.toString(port),
                 "--prometheus-port",
-                Integer.toString(Deployment.freePort())));
+                Integer.toString(FreePorts.next())));
         command.addAll(flags);
         return start(command, port);
     }
@@ -260,8 +261,8 @@ class ForeignProxiesTest {
     @Test
     void vllmsRouterForNixl() throws Exception {
         program("VLLM_ROUTER");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
         Instance alone = alone();
         deployment.awaitReady();
         List<String> flags =
@@ -272,7 +273,7 @@ class ForeignProxiesTest {
     @Test
     void vllmsRouterForMooncake() throws Exception {
         program("VLLM_ROUTER");
-        int bootstrap = Deployment.freePort();
+        int bootstrap = FreePorts.next();
         Instance prefiller = engine("prefiller", MOONCAKE, "kv_producer", bootstrap);
         Instance decoder = engine("decoder", MOONCAKE, "kv_consumer", bootstrap);
         Instance alone = alone();
@@ -292,10 +293,10 @@ class ForeignProxiesTest {
     @Test
     void vllmsRouterForP2pNccl() throws Exception {
         program("VLLM_ROUTER");
-        int discovery = Deployment.freePort();
+        int discovery = FreePorts.next();
         List<Instance> engines = new ArrayList<>();
         for (String role : List.of("kv_producer", "kv_consumer")) {
-            int port = Deployment.freePort();
+            int port = FreePorts.next();
             engines.add(deployment.engineOnPort(
                     role,
                     port,
@@ -303,7 +304,7 @@ class ForeignProxiesTest {
                     "baton-tiny",
                     "--no-enable-prefix-caching",
                     "--kv-transfer-config",
-                    P2P.formatted(role, Deployment.freePort(), discovery, port)));
+                    P2P.formatted(role, FreePorts.next(), discovery, port)));
         }
         Instance alone = alone();
         deployment.awaitReady();
@@ -315,11 +316,11 @@ class ForeignProxiesTest {
     @Test
     void llmdsSidecar() throws Exception {
         String sidecar = program("LLMD_SIDECAR");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
         Instance alone = alone();
         deployment.awaitReady();
-        int port = Deployment.freePort();
+        int port = FreePorts.next();
         List<String> command = List.of(
                 sidecar,
                 "-port",

@@ -5,6 +5,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.baton.deployment.Deployment.Answer;
 import dev.baton.deployment.Deployment.Instance;
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.InetAddress;
@@ -62,7 +63,7 @@ class P2pProxiesTest {
     }
 
     private Instance engine(String name, String role, String bufferSize) {
-        int port = Deployment.freePort();
+        int port = FreePorts.next();
         String transfer = """
                 {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_buffer_size": "%s",
                  "kv_load_failure_policy": "fail", "kv_connector_extra_config": {"proxy_ip": "127.0.0.1",

@@ -1,9 +1,8 @@
 package dev.baton.discovery;
 
+import dev.baton.wire.FreePorts;
 import java.io.File;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -41,14 +40,8 @@ final class Etcd implements AutoCloseable {
         Assumptions.assumeTrue(found.isPresent(), "there is no etcd on this machine (Debian: etcd-server)");
         binary = found.orElseThrow();
         log = folder.resolve("etcd.log");
-        port = freePort();
-        peerPort = freePort();
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
+        port = FreePorts.next();
+        peerPort = FreePorts.next();
     }
 
     String target() {

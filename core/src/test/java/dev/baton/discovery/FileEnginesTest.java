@@ -168,21 +168,23 @@ class FileEnginesTest {
         fleet.awaitFleet("b:1");
     }
 
-    /// Each state of the file is a list of its own, but none of them lasts. That a busy machine halts the
-    /// writer for long, so that one of them does, may happen once.
+    /// Each state of the file is a list of its own, but none of them lasts, unless a busy machine halts the writer.
     @Test
     void fileThatIsBeingWrittenDoesNotCount() throws Exception {
         Path file = folder.resolve("engines.yaml");
         Files.writeString(file, "decoders: [x:1]");
         source = new FileEngines(file, Duration.ofMillis(100));
         source.start(fleet);
+        int lasting = 0;
         for (int i = 0; i < 300; i++) {
             Files.writeString(file, "decoders: [d" + i + ":1]");
+            long written = System.nanoTime();
             Thread.sleep(5);
+            lasting += System.nanoTime() - written > Duration.ofMillis(50).toNanos() ? 1 : 0;
         }
         fleet.awaitFleet("d299:1");
         assertThat(fleet.events())
-                .as("without waiting for it to settle about 40")
-                .hasSizeLessThan(9);
+                .as("without waiting for it to settle about 40; states that lasted: %d", lasting)
+                .hasSizeLessThan(9 + 2 * lasting);
     }
 }

@@ -34,9 +34,9 @@ public class Collected implements RequestListener {
     /// The end of the request; fails if it does not come in time.
     public Finish await() {
         try {
-            return finish.get(20, TimeUnit.SECONDS);
+            return finish.get(40, TimeUnit.SECONDS);
         } catch (Exception e) {
-            throw new AssertionError("no end within " + Duration.ofSeconds(20) + "; tokens so far: " + tokens(), e);
+            throw new AssertionError("no end within " + Duration.ofSeconds(40) + "; tokens so far: " + tokens(), e);
         }
     }
 

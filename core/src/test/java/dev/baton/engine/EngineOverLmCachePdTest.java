@@ -8,12 +8,11 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
+import dev.baton.wire.FreePorts;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -34,8 +33,8 @@ class EngineOverLmCachePdTest {
     private static final class Pair implements AutoCloseable {
         final LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
         final MemoryLm decodeModel = new MemoryLm(0);
-        final int initPort = freePort();
-        final int allocPort = freePort();
+        final int initPort = FreePorts.next();
+        final int allocPort = FreePorts.next();
         final ZmtpServer proxy;
         final Engine prefiller;
         final Engine decoder;
@@ -81,12 +80,6 @@ class EngineOverLmCachePdTest {
                 throw e;
             }
             prefiller = start("P", KvRole.KV_PRODUCER, blockTokens, new MemoryLm(0), sender);
-        }
-
-        private static int freePort() throws IOException {
-            try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-                return socket.getLocalPort();
-            }
         }
 
         private static Engine start(

@@ -6,9 +6,8 @@ import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
@@ -21,12 +20,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(value = 60, unit = TimeUnit.SECONDS)
 class EngineOverP2pNcclTest {
     private static final int BLOCK_TOKENS = 16;
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
-    }
 
     private static Engine start(KvRole role, int port, String sendType, KvLoadFailurePolicy policy, MemoryLm model) {
         return EngineOverTcpTest.start(
@@ -50,8 +43,8 @@ class EngineOverP2pNcclTest {
     @ParameterizedTest
     @ValueSource(strings = {"PUT", "PUT_ASYNC", "GET"})
     void tokensEqualThoseOfOneEngine(String sendType) throws IOException {
-        int prefillerPort = freePort();
-        int decoderPort = freePort();
+        int prefillerPort = FreePorts.next();
+        int decoderPort = FreePorts.next();
         MemoryLm prefillModel = new MemoryLm(0);
         MemoryLm decodeModel = new MemoryLm(0);
         Random random = new Random(7);
@@ -74,8 +67,8 @@ class EngineOverP2pNcclTest {
     /// The prefiller is not there: computed here, or an error, as the policy says.
     @Test
     void lostPrefillerMeansRecomputeOrFail() throws IOException {
-        int decoderPort = freePort();
-        int nobody = freePort();
+        int decoderPort = FreePorts.next();
+        int nobody = FreePorts.next();
         int[] prompt = EngineScenarioTest.prompt(new Random(3), 1, 40);
         MemoryLm model = new MemoryLm(0);
         try (Engine decoder = start(KvRole.KV_CONSUMER, decoderPort, "PUT", KvLoadFailurePolicy.RECOMPUTE, model)) {

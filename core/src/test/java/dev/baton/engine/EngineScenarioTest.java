@@ -193,7 +193,7 @@ public class EngineScenarioTest {
                     return stats.numRunning() + stats.numWaiting() + stats.numHeld() + stats.numLoading() == 0;
                 });
         BlockUsage usage =
-                engine.checkIntegrity().orTimeout(5, TimeUnit.SECONDS).join();
+                engine.checkIntegrity().orTimeout(20, TimeUnit.SECONDS).join();
         assertThat(usage.inUse()).isZero();
         assertThat(usage.free() + usage.cached()).isEqualTo(usage.total());
         assertThat(engine.stats().blocks()).isEqualTo(usage);

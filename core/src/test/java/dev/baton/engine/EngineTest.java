@@ -637,7 +637,7 @@ class EngineTest {
 
     @Test
     void blocksThatNobodyFetchesComeBackWhenTheLeaseExpires() {
-        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 3_000);
                 Engine prefiller = node(network, "P");
                 Engine decoder = node(network, "D")) {
             KvTransferParams params = prefilled(prefiller, "a", prompt(30));

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
@@ -39,10 +40,10 @@ class EventLoopsTest {
         try (HttpRuntime clients = HttpRuntime.start(1);
                 HttpClient client = clients.client(HttpClientConfig.defaults())) {
             for (int i = 0; i < connections; i++) {
-                answers.add(client.exchange(HttpClientRequest.get(target, Duration.ofSeconds(10)), 1000));
+                answers.add(client.exchange(HttpClientRequest.get(target, Duration.ofSeconds(30)), 1000));
             }
             for (CompletableFuture<HttpClientResponse> answer : answers) {
-                assertThat(answer.get(10, TimeUnit.SECONDS).status()).isEqualTo(200);
+                assertThat(answer.get(30, TimeUnit.SECONDS).status()).isEqualTo(200);
             }
         }
     }
@@ -50,18 +51,15 @@ class EventLoopsTest {
     @Test
     void connectionsAreDealtOutToAllLoopsInTurn() throws Exception {
         Map<Thread, AtomicInteger> served = new ConcurrentHashMap<>();
+        List<HttpExchange> waiting = new CopyOnWriteArrayList<>();
         try (HttpServer server = runtime.serve(anyPort(), exchange -> {
             served.computeIfAbsent(Thread.currentThread(), loop -> new AtomicInteger())
                     .incrementAndGet();
-            // Answered late, so that every request needs a connection of its own.
-            Thread.ofVirtual().start(() -> {
-                try {
-                    Thread.sleep(200);
-                } catch (InterruptedException e) {
-                    Thread.currentThread().interrupt();
-                }
-                exchange.respondEmpty(200);
-            });
+            // Answered when all are there, so that every request needs a connection of its own.
+            waiting.add(exchange);
+            if (waiting.size() == 4 * LOOPS) {
+                waiting.forEach(one -> one.respondEmpty(200));
+            }
         })) {
             onEachConnection(uri(server), 4 * LOOPS);
             assertThat(served.values())
@@ -87,7 +85,7 @@ class EventLoopsTest {
                 HttpServer front = runtime.serve(anyPort(), exchange -> {
                     Thread loop = Thread.currentThread();
                     client.send(
-                            HttpClientRequest.get(uri(engine), Duration.ofSeconds(10)),
+                            HttpClientRequest.get(uri(engine), Duration.ofSeconds(30)),
                             new WholeResponse(
                                     1000,
                                     answer -> {

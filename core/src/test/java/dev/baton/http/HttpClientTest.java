@@ -93,14 +93,16 @@ class HttpClientTest {
                         e.body()));
         HttpClientResponse answer = client.exchange(
                         HttpClientRequest.postJson(
-                                        at(server.port()), "{}".getBytes(StandardCharsets.UTF_8), Duration.ofSeconds(5))
+                                        at(server.port()),
+                                        "{}".getBytes(StandardCharsets.UTF_8),
+                                        Duration.ofSeconds(20))
                                 .withHeader("x-mine", "1"),
                         1000)
                 .get();
         assertThat(answer.status()).isEqualTo(201);
         assertThat(answer.text()).isEqualTo("{}");
         assertThat(answer.headers().first("X-WAS")).contains("1/x?y=z");
-        assertThat(client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), 1000)
+        assertThat(client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), 1000)
                         .get()
                         .status())
                 .isEqualTo(204);
@@ -113,7 +115,7 @@ class HttpClientTest {
         try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             port = socket.getLocalPort();
         }
-        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(port), Duration.ofSeconds(5)), 1000)
+        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(port), Duration.ofSeconds(20)), 1000)
                         .get())
                 .isInstanceOf(ExecutionException.class)
                 .cause()
@@ -127,9 +129,9 @@ class HttpClientTest {
         ConcurrentLinkedQueue<HttpExchange.Gone> gone = new ConcurrentLinkedQueue<>();
         HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.onGone(gone::add));
         Recorder recorder = new Recorder();
-        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(200)), recorder);
-        await().atMost(Duration.ofSeconds(5)).until(() -> recorder.end.get().equals("TIMEOUT"));
-        await().atMost(Duration.ofSeconds(5)).until(() -> !gone.isEmpty());
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(1_500)), recorder);
+        await().atMost(Duration.ofSeconds(20)).until(() -> recorder.end.get().equals("TIMEOUT"));
+        await().atMost(Duration.ofSeconds(20)).until(() -> !gone.isEmpty());
     }
 
     @Test
@@ -138,8 +140,8 @@ class HttpClientTest {
                 HttpServerConfig.of("127.0.0.1", 0),
                 e -> e.startStream(200, HttpHeaders.none()).write(new byte[10]));
         Recorder recorder = new Recorder();
-        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(200)), recorder);
-        await().atMost(Duration.ofSeconds(5)).until(() -> recorder.end.get().equals("TIMEOUT"));
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofMillis(1_500)), recorder);
+        await().atMost(Duration.ofSeconds(20)).until(() -> recorder.end.get().equals("TIMEOUT"));
         assertThat(recorder.size()).isEqualTo(10);
         assertThat(recorder.status).isEqualTo(200);
     }
@@ -154,8 +156,8 @@ class HttpClientTest {
             });
         });
         Recorder recorder = new Recorder();
-        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder);
-        await().atMost(Duration.ofSeconds(5)).until(() -> !recorder.end.get().isEmpty());
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), recorder);
+        await().atMost(Duration.ofSeconds(20)).until(() -> !recorder.end.get().isEmpty());
         assertThat(recorder.end).hasValue("CLOSED");
     }
 
@@ -167,10 +169,10 @@ class HttpClientTest {
             e.startStream(200, HttpHeaders.none()).write(new byte[10]);
         });
         Recorder recorder = new Recorder();
-        HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder);
+        HttpCall call = client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), recorder);
         await().until(() -> recorder.size() == 10);
         call.cancel();
-        await().atMost(Duration.ofSeconds(2)).until(() -> !gone.isEmpty());
+        await().atMost(Duration.ofSeconds(20)).until(() -> !gone.isEmpty());
         assertThat(recorder.end).hasValue("CANCELLED");
     }
 
@@ -178,9 +180,9 @@ class HttpClientTest {
     void cancelBeforeTheConnectionStandsEndsTheCallOnce() {
         HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respondEmpty(200));
         Recorder recorder = new Recorder();
-        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), recorder)
+        client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), recorder)
                 .cancel();
-        await().atMost(Duration.ofSeconds(2)).until(() -> !recorder.end.get().isEmpty());
+        await().atMost(Duration.ofSeconds(20)).until(() -> !recorder.end.get().isEmpty());
         sleep(100);
         assertThat(recorder.end).hasValue("CANCELLED");
     }
@@ -202,8 +204,11 @@ class HttpClientTest {
         HttpCall call = client.send(request, recorder);
         call.pause(); // at once: all of it is here within moments
         await().until(() -> recorder.status == 200);
-        sleep(300);
-        int held = recorder.size();
+        int held;
+        do { // what is on its way
+            held = recorder.size();
+            sleep(300);
+        } while (recorder.size() != held);
         sleep(1200);
         assertThat(recorder.size()).isEqualTo(held).isLessThan(body.length);
         call.resume();
@@ -215,7 +220,7 @@ class HttpClientTest {
     void answerOverTheLimitIsRefused() {
         HttpServer server = runtime.serve(
                 HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), new byte[2000]));
-        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(5)), 1000)
+        assertThatThrownBy(() -> client.exchange(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), 1000)
                         .get())
                 .cause()
                 .hasMessageContaining("larger than 1000");

@@ -182,15 +182,15 @@ class HttpServerTest {
                 e -> e.respondEmpty(200));
         try (Socket socket = connect(server)) {
             long start = System.nanoTime();
-            try {
-                for (int i = 0; i < 100; i++) {
-                    send(socket, "G");
-                    Thread.sleep(30);
-                }
-            } catch (IOException e) {
-                // cut off, as it should be
-            }
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofMillis(2500));
+            assertThatThrownBy(() -> {
+                        while (System.nanoTime() - start
+                                < Duration.ofSeconds(20).toNanos()) {
+                            send(socket, "G");
+                            Thread.sleep(30);
+                        }
+                    })
+                    .as("the connection is cut off")
+                    .isInstanceOf(IOException.class);
         }
     }
 
@@ -214,7 +214,7 @@ class HttpServerTest {
                     e.respondText(200, "four");
                 });
         try (Socket socket = connect(server)) {
-            socket.setSoTimeout(5_000);
+            socket.setSoTimeout(20_000);
             send(socket, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
             assertThat(readAll(socket)).startsWith("HTTP/1.1 200 ").endsWith("four");
         }
@@ -250,7 +250,7 @@ class HttpServerTest {
                 assertThat(third.getInputStream().read()).isEqualTo(-1);
                 elsewhere.bind(new InetSocketAddress("127.0.0.2", 0));
                 elsewhere.connect(new InetSocketAddress("127.0.0.1", server.port()));
-                elsewhere.setSoTimeout(5_000);
+                elsewhere.setSoTimeout(20_000);
                 for (Socket socket : new Socket[] {first, second, elsewhere}) {
                     send(socket, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
                     assertThat(readSome(socket)).startsWith("HTTP/1.1 200 ");
@@ -267,22 +267,22 @@ class HttpServerTest {
     @Test
     void bodyThatKeepsItsPaceMayTakeLongerThanTheDeadlineAndADribbledOneMayNot() throws Exception {
         HttpServerConfig config = ANY_PORT.toBuilder()
-                .bodyDeadline(Duration.ofMillis(300))
+                .bodyDeadline(Duration.ofSeconds(1))
                 .minBodyBytesPerSecond(100)
                 .build();
         HttpServer server = runtime.serve(config, e -> e.respondText(200, "got " + e.body().length));
         try (Socket steady = connect(server);
                 Socket dribbling = connect(server)) {
-            send(steady, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 400\r\n\r\n");
+            send(steady, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 800\r\n\r\n");
             send(dribbling, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 400\r\n\r\n");
-            for (int i = 0; i < 10; i++) {
+            for (int i = 0; i < 20; i++) {
                 send(steady, "x".repeat(40));
                 if (i < 5) {
                     send(dribbling, "x");
                 }
                 Thread.sleep(100);
             }
-            assertThat(readSome(steady)).startsWith("HTTP/1.1 200 ").endsWith("got 400");
+            assertThat(readSome(steady)).startsWith("HTTP/1.1 200 ").endsWith("got 800");
             assertThat(readSome(dribbling)).startsWith("HTTP/1.1 408 ");
         }
     }
@@ -321,7 +321,7 @@ class HttpServerTest {
             assertThat(readSome(socket)).contains("first");
             assertThat(gone).isEmpty();
         }
-        await().atMost(Duration.ofSeconds(2)).until(() -> !gone.isEmpty());
+        await().atMost(Duration.ofSeconds(20)).until(() -> !gone.isEmpty());
         assertThat(gone).containsExactly(HttpExchange.Gone.CLIENT_CLOSED);
     }
 
@@ -333,7 +333,7 @@ class HttpServerTest {
             send(socket, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
             Thread.sleep(50);
         }
-        await().atMost(Duration.ofSeconds(2)).until(() -> !gone.isEmpty());
+        await().atMost(Duration.ofSeconds(20)).until(() -> !gone.isEmpty());
     }
 
     @Test

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Hosts that come back under another address.
-@Timeout(30)
+@Timeout(90)
 class NamesTest {
     @TempDir
     Path folder;
@@ -27,8 +27,8 @@ class NamesTest {
 
     private static String get(HttpClient client, int port) throws Exception {
         URI uri = URI.create("http://engine.test:" + port + "/");
-        HttpClientResponse answer = client.exchange(HttpClientRequest.get(uri, Duration.ofSeconds(2)), 1000)
-                .get(5, TimeUnit.SECONDS);
+        HttpClientResponse answer = client.exchange(HttpClientRequest.get(uri, Duration.ofSeconds(10)), 1000)
+                .get(20, TimeUnit.SECONDS);
         return new String(answer.body(), java.nio.charset.StandardCharsets.UTF_8);
     }
 
@@ -45,7 +45,7 @@ class NamesTest {
             before.stop(Duration.ZERO);
             HttpServer after = servers.serve(HttpServerConfig.of("127.0.0.2", port), e -> e.respondText(200, "after"));
             hosts("127.0.0.2");
-            await().atMost(Duration.ofSeconds(8))
+            await().atMost(Duration.ofSeconds(20))
                     .ignoreExceptionsInstanceOf(ExecutionException.class)
                     .untilAsserted(() -> assertThat(get(client, port)).isEqualTo("after"));
             after.stop(Duration.ZERO);

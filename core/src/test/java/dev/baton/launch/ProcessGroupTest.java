@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetAddress;
@@ -218,16 +219,8 @@ class ProcessGroupTest {
     }
 
     private static Role role(Role.Kind kind, String name, String behaviour) {
-        int port = freePort();
+        int port = FreePorts.next();
         return new Role(kind, name, "127.0.0.1", port, "--port", List.of(Integer.toString(port), behaviour));
-    }
-
-    private static int freePort() {
-        try (ServerSocket socket = new ServerSocket(0)) {
-            return socket.getLocalPort();
-        } catch (IOException e) {
-            throw new AssertionError(e);
-        }
     }
 
     private static boolean isListening(Role role) {

@@ -13,8 +13,8 @@ import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.BackendKind;
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
-import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -47,12 +47,6 @@ class CompatTest {
                 .setUnmatchedOptionsAllowedAsOptionParameters(false);
         command.parseArgs(flags.isEmpty() ? new String[0] : flags.split(" "));
         return proxy.router();
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
     }
 
     /// On a free port, and in the policies' order of the flags.
@@ -107,7 +101,7 @@ class CompatTest {
             })
     void launchScriptsKeepTheirFlags(BackendKind kind, String name, String script) throws Exception {
         try (ProtocolEngines engines = new ProtocolEngines(kind)) {
-            engines.announcementPort = freePort();
+            engines.announcementPort = FreePorts.next();
             String flags = script.replaceAll(
                             "\\bP\\b", "" + engines.prefiller.address().port())
                     .replaceAll("\\bD\\b", "" + engines.decoder.address().port())
@@ -162,7 +156,7 @@ class CompatTest {
     @CsvSource({"P2P_NCCL,disagg_proxy_p2p_nccl_xpyd", "P2P_NCCL_PPD,disagg_proxy_ppd"})
     void enginesRegisterAsWithTheProxies(BackendKind kind, String name) throws Exception {
         boolean ppd = kind == BackendKind.P2P_NCCL_PPD;
-        int zmqPort = ppd ? freePort() : 30_001;
+        int zmqPort = ppd ? FreePorts.next() : 30_001;
         try (ServerSocket probe = new ServerSocket(zmqPort)) {
             assertThat(probe.isBound()).isTrue();
         } catch (IOException e) {
@@ -190,7 +184,7 @@ class CompatTest {
 
     @Test
     void laterTurnsGoToTheDecoderAloneInPpdMode() throws Exception {
-        int zmqPort = freePort();
+        int zmqPort = FreePorts.next();
         try (ProtocolEngines engines = new ProtocolEngines(BackendKind.P2P_NCCL_PPD);
                 Router router = start(config("disagg_proxy_ppd", "--zmq-port " + zmqPort + " --host 127.0.0.1"));
                 HttpClient client = HttpClient.newHttpClient();
@@ -274,11 +268,11 @@ class CompatTest {
     void lmCachesGenerationIsSeenFromItsFlags() throws IOException {
         Backend store = config("disagg_proxy_server", "--port 9000").backend();
         assertThat(store).isEqualTo(BackendKind.LMCACHE.backend());
-        RouterConfig pd =
-                config("disagg_proxy_server", "--num-decoders 2 --decoder-init-port 8300 --proxy-port " + freePort());
+        RouterConfig pd = config(
+                "disagg_proxy_server", "--num-decoders 2 --decoder-init-port 8300 --proxy-port " + FreePorts.next());
         assertThat(pd.backend()).isEqualTo(BackendKind.LMCACHE_PD.backend());
         pd.announcements().close();
-        RouterConfig mp = config("disagg_proxy_server", "--telemetry-port " + freePort());
+        RouterConfig mp = config("disagg_proxy_server", "--telemetry-port " + FreePorts.next());
         assertThat(mp.backend()).isEqualTo(BackendKind.LMCACHE_MP.backend());
         mp.announcements().close();
         assertThatExceptionOfType(IllegalArgumentException.class)

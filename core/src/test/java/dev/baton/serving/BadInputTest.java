@@ -51,7 +51,7 @@ class BadInputTest {
 
     @AfterEach
     void nothingIsLeaked() {
-        instance.awaitIdle(java.time.Duration.ofSeconds(5));
+        instance.awaitIdle(java.time.Duration.ofSeconds(20));
         assertThat(instance.get("/load").json().path("server_load").intValue()).isZero();
     }
 
@@ -223,7 +223,7 @@ class BadInputTest {
         Answer answer = instance.post(PATH, body);
         assertThat(answer.status()).isEqualTo(400);
         assertThat(answer.json().path("error").path("param").stringValue()).isEqualTo("input_tokens");
-        assertThat((System.nanoTime() - start) / 1e9).isLessThan(5);
+        assertThat((System.nanoTime() - start) / 1e9).isLessThan(20);
     }
 
     @Test

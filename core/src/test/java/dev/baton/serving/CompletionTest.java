@@ -44,7 +44,7 @@ class CompletionTest {
 
     @AfterEach
     void nothingRuns() {
-        instance.awaitIdle(java.time.Duration.ofSeconds(5));
+        instance.awaitIdle(java.time.Duration.ofSeconds(20));
     }
 
     private static Map<String, Object> body(String prompt, int maxTokens, Object... more) {

@@ -139,7 +139,7 @@ class HandOffTest {
                 .anyMatch(line -> line.startsWith("vllm:nixl_xfer_time_seconds_count{") && line.endsWith(" 1"))
                 .anyMatch(line -> line.startsWith("vllm:nixl_bytes_transferred_count{") && line.endsWith(" 1"))
                 .anyMatch(line -> line.startsWith("vllm:nixl_num_descriptors_count{") && line.endsWith(" 1"));
-        prefiller.awaitIdle(Duration.ofSeconds(5));
+        prefiller.awaitIdle(Duration.ofSeconds(15));
     }
 
     @ParameterizedTest
@@ -162,7 +162,7 @@ class HandOffTest {
                         .post("/abort_requests", "{\"request_ids\":[\"r-2\"]}")
                         .status())
                 .isEqualTo(200);
-        prefiller.awaitIdle(Duration.ofSeconds(2));
+        prefiller.awaitIdle(Duration.ofSeconds(15));
     }
 
     @ParameterizedTest
@@ -178,7 +178,7 @@ class HandOffTest {
         JsonNode params = prefill("r-3");
         String body = "{\"prompt\":\"a\"," + wrong + ",\"kv_transfer_params\":" + params + "}";
         assertThat(decoder.post(PATH, body).status()).isBetween(400, 404);
-        prefiller.awaitIdle(Duration.ofSeconds(5));
+        prefiller.awaitIdle(Duration.ofSeconds(15));
     }
 
     @ParameterizedTest
@@ -197,13 +197,13 @@ class HandOffTest {
 
     @Test
     void clientOfThePrefillLegThatGoesAwayLeavesNothingHeld() throws Exception {
-        prefiller.model.stepMillis = 500;
+        prefiller.model.stepMillis = 2_000;
         Thread client = Thread.ofVirtual()
                 .uncaughtExceptionHandler((thread, expected) -> {})
                 .start(() -> prefill("r-4"));
         await().pollInterval(Duration.ofMillis(5)).until(() -> prefiller.model.forwards == 1);
         client.interrupt(); // closes the connection
-        prefiller.awaitIdle(Duration.ofSeconds(5));
+        prefiller.awaitIdle(Duration.ofSeconds(15));
     }
 
     @Test
@@ -217,6 +217,6 @@ class HandOffTest {
         for (JsonNode choice : answer.json().path("choices")) {
             assertThat(choice.path("text").asString()).isEqualTo("the");
         }
-        prefiller.awaitIdle(Duration.ofSeconds(5));
+        prefiller.awaitIdle(Duration.ofSeconds(15));
     }
 }

@@ -56,7 +56,7 @@ class LifecycleTest {
                     assertThat(socket.getInputStream().read()).isPositive();
                 }
             }
-            instance.awaitIdle(Duration.ofSeconds(2));
+            instance.awaitIdle(Duration.ofSeconds(10));
             assertThat(instance.engine.stats().generationTokens()).isLessThan(200);
         }
     }
@@ -74,7 +74,7 @@ class LifecycleTest {
             for (Socket socket : sockets) {
                 socket.close();
             }
-            instance.awaitIdle(Duration.ofSeconds(2));
+            instance.awaitIdle(Duration.ofSeconds(10));
         }
     }
 
@@ -212,7 +212,7 @@ class LifecycleTest {
                             .status())
                     .isEqualTo(200);
             assertThat(running.join().status()).isEqualTo(500);
-            instance.awaitIdle(Duration.ofSeconds(2));
+            instance.awaitIdle(Duration.ofSeconds(10));
         }
     }
 
@@ -254,7 +254,7 @@ class LifecycleTest {
     @Test
     void hangingEngineKeepsNoQuestionForEver() {
         try (Instance instance = Instance.start(directory)) {
-            instance.model.stepMillis = 13_000;
+            instance.model.stepMillis = 17_000;
             CompletableFuture<Answer> running =
                     CompletableFuture.supplyAsync(() -> instance.post(PATH, body(1, false)));
             await().until(() -> instance.model.forwards == 1);

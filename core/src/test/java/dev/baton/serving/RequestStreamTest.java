@@ -77,7 +77,7 @@ class RequestStreamTest {
 
     private void assertNothingIsLeft() {
         await().untilAsserted(() -> assertThat(over).hasValue(1));
-        instance.awaitIdle(Duration.ofSeconds(5));
+        instance.awaitIdle(Duration.ofSeconds(20));
         assertThat(registry.size()).isZero();
     }
 

@@ -275,7 +275,7 @@ class PushWhileComputingTest {
                 }
                 long start = System.nanoTime();
                 pair.quiet();
-                assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(2));
+                assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(8));
             }
         }
     }

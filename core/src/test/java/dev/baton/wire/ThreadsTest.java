@@ -99,7 +99,7 @@ class ThreadsTest {
         })) {
             for (int i = 1; i <= 3; i++) {
                 try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
-                    socket.setSoTimeout(5_000);
+                    socket.setSoTimeout(20_000);
                     assertThat(socket.getInputStream().read()).isEqualTo(-1);
                 }
                 assertThat(accepted).hasValue(i);

@@ -36,7 +36,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @ExtendWith(KvThreads.class)
 @Timeout(60)
 class ZmtpTest {
-    private static final Duration PATIENCE = Duration.ofSeconds(10);
+    private static final Duration PATIENCE = Duration.ofSeconds(20);
     private static final ZmtpServer.Limits LIMITS = new ZmtpServer.Limits(64, 1 << 20, Duration.ofMinutes(1));
 
     private static ZmtpServer echo(ZmtpServer.Limits limits) throws IOException {
@@ -173,19 +173,19 @@ class ZmtpTest {
             Zmtp channel = new Zmtp(wire, Zmtp.SocketType.DEALER, 100);
             long start = System.nanoTime();
             assertThatThrownBy(() -> channel.greet(Duration.ofMillis(200))).isInstanceOf(SocketTimeoutException.class);
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
+            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(PATIENCE);
         }
     }
 
     @Test
     void silentPeersAreAskedForASignOfLifeAndDroppedWithoutOne() throws Exception {
-        ZmtpServer.Limits impatient = new ZmtpServer.Limits(64, 100, Duration.ofMillis(400));
+        ZmtpServer.Limits impatient = new ZmtpServer.Limits(64, 100, Duration.ofMillis(1_200));
         try (ZmtpServer server = echo(impatient);
                 Wire alive = Wire.unconnected();
                 Wire dead = Wire.unconnected()) {
             Zmtp living = dealer(alive, server.port());
             dealer(dead, server.port()); // reads nothing, answers no ping
-            assertThatThrownBy(() -> living.receive(Duration.ofSeconds(2))) // and answers pings meanwhile
+            assertThatThrownBy(() -> living.receive(Duration.ofSeconds(5))) // and answers pings meanwhile
                     .isInstanceOf(SocketTimeoutException.class);
             living.send(new byte[] {7});
             assertThat(Zmtp.single(living.receive(PATIENCE))).containsExactly(7);
@@ -204,10 +204,10 @@ class ZmtpTest {
             Zmtp channel = dealer(wire, server.port());
             long start = System.nanoTime();
             assertThatThrownBy(
-                            () -> channel.receive(Duration.ofSeconds(5), Duration.ofMillis(50), Duration.ofMillis(500)))
+                            () -> channel.receive(Duration.ofMinutes(1), Duration.ofMillis(50), Duration.ofMillis(500)))
                     .isInstanceOf(SocketTimeoutException.class);
             assertThat(Duration.ofNanos(System.nanoTime() - start))
-                    .isBetween(Duration.ofMillis(450), Duration.ofSeconds(4));
+                    .isBetween(Duration.ofMillis(450), Duration.ofSeconds(30));
         }
     }
 
@@ -226,7 +226,7 @@ class ZmtpTest {
             });
             Thread.sleep(200);
             requests.close();
-            assertThat(asking.join(Duration.ofSeconds(5))).isTrue();
+            assertThat(asking.join(PATIENCE)).isTrue();
             assertThat(outcome.get()).isNotNull();
             assertThatThrownBy(() -> requests.ask("127.0.0.1", server.port(), new byte[1], 9, PATIENCE, PATIENCE))
                     .isInstanceOf(IOException.class);
@@ -359,7 +359,7 @@ class ZmtpTest {
                 ready[1] = (byte) (ready.length - 2);
                 raw.getOutputStream().write(ready);
                 channel.greet(PATIENCE);
-                assertThatThrownBy(() -> channel.receive(Duration.ofMillis(60), Duration.ofMillis(20)))
+                assertThatThrownBy(() -> channel.receive(Duration.ofMillis(500), Duration.ofMillis(200)))
                         .isInstanceOf(SocketTimeoutException.class); // after a ping or two
                 channel.send(List.of(new byte[0], new byte[40]));
                 byte[] said = new byte[4096];

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.baton.transfer.ScriptProcess;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.KvThreads;
+import dev.baton.wire.FreePorts;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
@@ -13,8 +14,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -102,12 +101,6 @@ class RealLmCachePdTest {
     private static void assumeLmCache() {
         Assumptions.assumeTrue(
                 System.getenv("LMCACHE_PYTHON") != null, "LMCACHE_PYTHON names no Python that has LMCache and NIXL");
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
     }
 
     private static <T> T unlessNixlIsMissing(java.util.function.Supplier<T> start) {
@@ -207,7 +200,7 @@ class RealLmCachePdTest {
                                 .text("req_id")));
                 PdReceiver receiver = unlessNixlIsMissing(
                         () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "float", PATIENCE));
-                LmCache sender = new LmCache("sender", freePort(), freePort(), proxy.port());
+                LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port());
                 Arena arena = Arena.ofConfined()) {
             int free = receiver.numFree();
             MemorySegment target = arena.allocate(CHUNK_BYTES);
@@ -241,11 +234,11 @@ class RealLmCachePdTest {
     void chunksOfOurSenderArriveAtLmCachesReceiver() throws Exception {
         assumeLmCache();
         PdOptions options = new PdOptions(true, 0, "", 0, 0, Optional.empty(), 0, Optional.empty());
-        int initPort = freePort();
-        int allocPort = freePort();
+        int initPort = FreePorts.next();
+        int allocPort = FreePorts.next();
         try (PdSender sender = unlessNixlIsMissing(
                         () -> new PdSender(options, System.getenv(), CHUNK_BYTES, "float", PATIENCE));
-                LmCache receiver = new LmCache("receiver", initPort, allocPort, freePort());
+                LmCache receiver = new LmCache("receiver", initPort, allocPort, FreePorts.next());
                 Arena arena = Arena.ofConfined()) {
             MemorySegment chunk = arena.allocate(CHUNK_BYTES);
             Random random = new Random(1);

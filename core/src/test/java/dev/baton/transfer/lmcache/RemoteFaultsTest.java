@@ -95,7 +95,7 @@ class RemoteFaultsTest {
                 assertThat(tiers.get(KEY, HEAD, room())).isFalse();
                 assertThat(tiers.contains(KEY)).isFalse();
             }
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
+            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(15));
             assertThat(asked.get()).isBetween(1, 4);
             assertThat(counters.tierFailures.sum()).isBetween(1L, 4L);
         }

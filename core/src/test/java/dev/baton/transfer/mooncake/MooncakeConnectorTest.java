@@ -268,7 +268,7 @@ class MooncakeConnectorTest {
             decoder.load(decoder.decodeFrom(prefiller, "d", "x", 16), new int[] {0}, 0);
             awaitQuestion(prefiller);
             prefiller.closeAbruptly();
-            assertThat(decoder.nextEvent(2_000).requestId()).isEqualTo("d");
+            assertThat(decoder.nextEvent(8_000).requestId()).isEqualTo("d");
         }
     }
 
@@ -281,7 +281,7 @@ class MooncakeConnectorTest {
             decoder.closeAbruptly();
             assertThat(decoder.nextFailure("d")).contains("closed");
             prefiller.hold("p", "x", new int[] {1}, 16);
-            assertThat(prefiller.nextEvent(2_000)).isEqualTo(new LeaseReleased("p"));
+            assertThat(prefiller.nextEvent(8_000)).isEqualTo(new LeaseReleased("p"));
         }
     }
 

@@ -1,10 +1,9 @@
 package dev.baton.transfer.mooncakestore;
 
+import dev.baton.wire.FreePorts;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -58,8 +57,8 @@ public final class MooncakeCluster implements AutoCloseable {
     /// @param poolBytes memory of the node
     public MooncakeCluster(long poolBytes) throws IOException {
         this.python = python();
-        this.rpcPort = freePort();
-        this.metricsPort = freePort();
+        this.rpcPort = FreePorts.next();
+        this.metricsPort = FreePorts.next();
         this.master = startMaster();
         ProcessBuilder builder =
                 new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), "127.0.0.1:" + rpcPort);
@@ -68,12 +67,6 @@ public final class MooncakeCluster implements AutoCloseable {
         this.answers = node.inputReader(StandardCharsets.UTF_8);
         this.commands = new PrintWriter(node.outputWriter(StandardCharsets.UTF_8), true);
         answer();
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
     }
 
     private Process startMaster() throws IOException {

@@ -18,6 +18,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 @ExtendWith(KvThreads.class)
 class FreedFastTest {
     private static final int SECONDS_2 = 2_000;
+    private static final int SECONDS_8 = 8_000; // of a lease of 30
     private static final int[] ALL = IntStream.range(0, 8).toArray();
 
     private static TestInstance decoder(String engineId) {
@@ -30,10 +31,10 @@ class FreedFastTest {
             TestInstance decoder = decoder("d");
             RemotePrefill params = prefiller.hold("r", ALL, 128);
             assertThat(decoder.matched("d", params, 128, 0)).isEqualTo(128);
-            Thread.sleep(500); // by now the prefiller has heard of it
+            Thread.sleep(1_500); // by now the prefiller has heard of it
             assertThat(prefiller.worker().numLeases()).isEqualTo(1);
             decoder.closeAbruptly();
-            assertThat(prefiller.nextEvent(SECONDS_2)).isEqualTo(new LeaseExpired("r"));
+            assertThat(prefiller.nextEvent(SECONDS_8)).isEqualTo(new LeaseExpired("r"));
         }
     }
 
@@ -59,7 +60,7 @@ class FreedFastTest {
             try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 decoder.closeAbruptly();
                 assertThat(decoder.nextFailure("d")).contains("closed");
-                assertThat(prefiller.nextEvent(SECONDS_2)).isEqualTo(new LeaseExpired("r"));
+                assertThat(prefiller.nextEvent(SECONDS_8)).isEqualTo(new LeaseExpired("r"));
             }
         }
     }
@@ -71,8 +72,8 @@ class FreedFastTest {
             RemotePrefill params = prefiller.hold("r", ALL, 128);
             try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 decoder.worker().cancelLoad("d");
-                assertThat(decoder.nextEvent(SECONDS_2).requestId()).isEqualTo("d");
-                assertThat(prefiller.nextEvent(SECONDS_2)).isEqualTo(new LeaseReleased("r"));
+                assertThat(decoder.nextEvent(SECONDS_8).requestId()).isEqualTo("d");
+                assertThat(prefiller.nextEvent(SECONDS_8)).isEqualTo(new LeaseReleased("r"));
             }
         }
     }
@@ -84,7 +85,7 @@ class FreedFastTest {
             RemotePrefill params = prefiller.hold("r", ALL, 128);
             try (KvProxy _ = slowLoad(prefiller, decoder, params)) {
                 prefiller.closeAbruptly();
-                assertThat(decoder.nextEvent(SECONDS_2).requestId()).isEqualTo("d");
+                assertThat(decoder.nextEvent(SECONDS_8).requestId()).isEqualTo("d");
             }
         }
     }
@@ -116,7 +117,7 @@ class FreedFastTest {
             TestInstance first = decoder("first");
             RemotePrefill params = prefiller.hold("r", ALL, 128);
             assertThat(first.matched("d", params, 128, 0)).isEqualTo(128);
-            Thread.sleep(400);
+            Thread.sleep(1_500); // by now the prefiller has heard of it
             first.closeAbruptly();
             assertThat(second.matched("d", params, 128, 0)).isEqualTo(128);
             Thread.sleep(SECONDS_2);

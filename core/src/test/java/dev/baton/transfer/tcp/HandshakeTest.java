@@ -176,7 +176,7 @@ class HandshakeTest {
             long start = System.nanoTime();
             decoder.load("d", params, new int[] {0}, 0);
             assertThat(decoder.nextFailure("d")).contains("no progress");
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(1));
+            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(8));
         }
     }
 

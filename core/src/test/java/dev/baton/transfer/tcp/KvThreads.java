@@ -28,8 +28,8 @@ public final class KvThreads implements BeforeEachCallback, AfterEachCallback {
 
     @Override
     public void afterEach(ExtensionContext context) {
-        await("threads left").atMost(Duration.ofSeconds(5)).until(KvThreads::running, List::isEmpty);
-        await("sockets left").atMost(Duration.ofSeconds(5)).until(() -> openSockets() <= socketsBefore);
+        await("threads left").atMost(Duration.ofSeconds(20)).until(KvThreads::running, List::isEmpty);
+        await("sockets left").atMost(Duration.ofSeconds(20)).until(() -> openSockets() <= socketsBefore);
     }
 
     static List<String> running() {

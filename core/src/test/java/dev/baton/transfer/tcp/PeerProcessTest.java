@@ -19,7 +19,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 @Timeout(60)
 class PeerProcessTest {
     private static final int[] ALL = IntStream.range(0, PrefillerMain.BLOCKS).toArray();
-    private static final Duration QUICKLY = Duration.ofSeconds(1);
+    private static final Duration QUICKLY = Duration.ofSeconds(8);
 
     private static TestInstance decoder(Map<String, Object> extra) {
         return TestInstance.decoder(PrefillerMain.BLOCK_TOKENS, PrefillerMain.BLOCKS, extra);

@@ -63,7 +63,7 @@ class TcpFaultsTest {
         int victim = random.nextInt(BLOCKS);
         try (TestInstance prefiller = prefiller(Map.of());
                 // a flipped length or type may leave the decoder waiting for bytes that never come
-                TestInstance decoder = decoder(Map.of("kv_peer_timeout", 1))) {
+                TestInstance decoder = decoder(Map.of("kv_peer_timeout", 2))) {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             // odd seeds damage the payload, even ones the header
             boolean payload = seed % 2 == 1;
@@ -206,7 +206,7 @@ class TcpFaultsTest {
                 long start = System.nanoTime();
                 decoder.load("d", proxy.through(params), ALL, 0);
                 assertThat(decoder.nextFailure("d")).contains("no progress");
-                assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofMillis(1_500));
+                assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(8));
                 assertNobodyWrites(decoder);
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseExpired("r")); // the RELEASE was lost too
             }
@@ -215,7 +215,7 @@ class TcpFaultsTest {
 
     @Test
     void leaseThatNobodyAsksForExpiresOnce() throws InterruptedException {
-        try (TestInstance prefiller = prefiller(Map.of("kv_lease_duration", 0.2));
+        try (TestInstance prefiller = prefiller(Map.of("kv_lease_duration", 1));
                 TestInstance decoder = decoder(Map.of())) {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             assertThat(prefiller.worker().numLeases()).isEqualTo(1);
@@ -231,13 +231,13 @@ class TcpFaultsTest {
     @Test
     void heartbeatsKeepALeaseWhileItsRequestWaits() throws InterruptedException {
         Map<String, Object> shortLease =
-                Map.of("kv_lease_duration", 1, "kv_lease_extension", 1, "kv_heartbeat_interval", 0.1);
+                Map.of("kv_lease_duration", 2, "kv_lease_extension", 2, "kv_heartbeat_interval", 0.1);
         try (TestInstance prefiller = prefiller(shortLease);
                 TestInstance decoder = decoder(shortLease)) {
             RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
             RemotePrefill unwatched = prefiller.hold("unwatched", ALL, TOKENS);
             assertThat(decoder.matched("d", params, TOKENS, 0)).isEqualTo(TOKENS);
-            Thread.sleep(3_000);
+            Thread.sleep(5_000);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseExpired("unwatched"));
             assertThat(prefiller.worker().numLeases()).isEqualTo(1);
             decoder.load("d", params, ALL, 0);
@@ -250,7 +250,7 @@ class TcpFaultsTest {
     @Test
     void leaseThatExpiresDuringASlowReadFencesTheReaderFirst() throws Exception {
         // Blocks of 512 KiB, so that the sockets' buffers cannot hold them all.
-        Map<String, Object> extra = Map.of("kv_lease_duration", 0.6, "kv_lease_extension", 0.1);
+        Map<String, Object> extra = Map.of("kv_lease_duration", 1.5, "kv_lease_extension", 0.1);
         int[] ids = IntStream.range(0, 64).toArray();
         try (TestInstance prefiller = TestInstance.prefiller(2048, 64, extra).fill(1);
                 TestInstance decoder = TestInstance.decoder(2048, 64, Map.of("kv_heartbeat_interval", 100))
@@ -289,14 +289,14 @@ class TcpFaultsTest {
             CountDownLatch begun = new CountDownLatch(1);
             try (KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
                 begun.countDown();
-                Thread.sleep(50);
+                Thread.sleep(200); // all of them take 13 s
                 return List.of(block);
             })) {
                 decoder.load("d", slow.through(params), ids, 0);
                 begun.await();
                 prefiller.worker().dropLease("r");
                 prefiller.worker().dropLease("r");
-                assertThat(prefiller.nextEvent(1_000)).isEqualTo(new LeaseReleased("r"));
+                assertThat(prefiller.nextEvent(8_000)).isEqualTo(new LeaseReleased("r"));
                 assertThat(decoder.nextFailure("d")).contains("released");
             }
         }
@@ -312,15 +312,15 @@ class TcpFaultsTest {
                 CountDownLatch begun = new CountDownLatch(1 + round);
                 try (KvProxy slow = new KvProxy(prefiller.pool.blockBytes(), params, (ordinal, block) -> {
                     begun.countDown();
-                    Thread.sleep(5);
+                    Thread.sleep(50); // all of them take 3 s
                     return List.of(block);
                 })) {
                     decoder.load("d", slow.through(params), ids, 0);
                     begun.await();
                     decoder.worker().cancelLoad("d");
-                    assertThat(decoder.nextEvent(200)).isEqualTo(new KvFailed("d", "cancelled"));
+                    assertThat(decoder.nextEvent(2_000)).isEqualTo(new KvFailed("d", "cancelled"));
                     decoder.fillWith(0x5A);
-                    assertThat(prefiller.nextEvent(2_000)).isEqualTo(new LeaseReleased("r"));
+                    assertThat(prefiller.nextEvent(8_000)).isEqualTo(new LeaseReleased("r"));
                     assertThat(decoder.holdsOnly(0x5A)).isTrue();
                     decoder.finished("d", params, ids, 0, false);
                 }
