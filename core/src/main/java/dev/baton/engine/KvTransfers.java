@@ -107,9 +107,7 @@ final class KvTransfers {
     private static String peer(KvTransferParams params) {
         Map<String, Object> fields = params.fields();
         String engine = fields.getOrDefault("remote_engine_id", "").toString();
-        return fields.containsKey("remote_host")
-                ? "%s (%s)".formatted(engine, address(params))
-                : engine;
+        return fields.containsKey("remote_host") ? "%s (%s)".formatted(engine, address(params)) : engine;
     }
 
     /// Whether the local prefix cache holds all that a prefix cache can hold of this prompt: what is left, at

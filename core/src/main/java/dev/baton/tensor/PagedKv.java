@@ -76,8 +76,7 @@ public final class PagedKv implements AutoCloseable {
             LongUnaryOperator allocate,
             Runnable release,
             Function<PagedKv, DeviceBlocks> ways) {
-        return new PagedKv(
-                numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways, false);
+        return new PagedKv(numBlocks, layers, kvHeads, blockTokens, headDim, dtype, allocate, release, ways, false);
     }
 
     /// A pool in a device's memory whose blocks stay there.

@@ -1,7 +1,6 @@
 package dev.baton.transfer;
 
 import java.time.Duration;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
@@ -29,12 +28,7 @@ public final class KvLeases {
     private final AtomicLong expired = new AtomicLong();
     private final Map<String, KvLease> byHandle = new ConcurrentHashMap<>();
     private final Map<String, KvLease> byRequest = new ConcurrentHashMap<>();
-    private final Map<String, KvLease.Outcome> ended = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, KvLease.Outcome> eldest) {
-            return size() > REMEMBERED;
-        }
-    }; // guarded by itself
+    private final Map<String, KvLease.Outcome> ended = Remembered.atMost(REMEMBERED); // guarded by itself
 
     /// @param nanoClock monotonic, like [System#nanoTime()]
     /// @param sink takes the report of each lease's end

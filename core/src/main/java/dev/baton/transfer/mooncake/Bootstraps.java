@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.transfer.Remembered;
 import dev.baton.wire.Fields;
 import dev.baton.wire.Wire;
 import java.io.IOException;
@@ -7,7 +8,6 @@ import java.net.ProtocolException;
 import java.net.URI;
 import java.net.URISyntaxException;
 import java.time.Duration;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -19,12 +19,7 @@ final class Bootstraps {
 
     private final Duration connectTimeout;
     private final Duration answerTimeout;
-    private final Map<String, Worker> workers = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, Worker> eldest) {
-            return size() > MAX_REMEMBERED;
-        }
-    }; // by engine id; guarded by itself
+    private final Map<String, Worker> workers = Remembered.atMost(MAX_REMEMBERED); // by engine id; guarded by itself
 
     /// Where a bootstrap server listens.
     record Address(String host, int port) {

@@ -27,10 +27,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -47,7 +45,6 @@ final class Receiver implements Closeable, TeMemory {
 
     private static final String CLOSED = "the connector was closed";
     private static final String CANCELLED = "cancelled";
-    private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
     /// What a decoder waits longer than the prefiller, which says why.
     static final Duration EXTRA_PATIENCE = Duration.ofSeconds(60);
 
@@ -68,13 +65,8 @@ final class Receiver implements Closeable, TeMemory {
     private final Bootstraps bootstraps;
     private final AtomicLong stagedBytes = new AtomicLong();
     private final Map<String, Load> loads = new ConcurrentHashMap<>();
-    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(
-            0,
-            Integer.MAX_VALUE, // bounded by the loads, of which the engine starts as many as it runs requests
-            THREAD_KEEP_ALIVE_SECONDS,
-            TimeUnit.SECONDS,
-            new SynchronousQueue<>(),
-            Thread.ofPlatform().daemon().name("baton-kv-load-", 0).factory());
+    /// Bounded by the loads, of which the engine starts as many as it runs requests.
+    private final ExecutorService threads = Threads.perTask("baton-kv-load-");
     private volatile boolean closed;
 
     Receiver(

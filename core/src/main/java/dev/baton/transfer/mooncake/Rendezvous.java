@@ -1,10 +1,10 @@
 package dev.baton.transfer.mooncake;
 
 import dev.baton.transfer.KvLease;
+import dev.baton.transfer.Remembered;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.Iterator;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -48,12 +48,7 @@ final class Rendezvous {
     private final BiConsumer<Question, Held> onBoth;
     private final Map<String, Meeting> meetings = new HashMap<>(); // by transfer id; guarded by this
     private final Map<String, String> transfers = new HashMap<>(); // transfer id by request id, held ones; by this
-    private final Map<String, String> over = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, String> eldest) {
-            return size() > MAX_REMEMBERED;
-        }
-    }; // why, by transfer id; guarded by this
+    private final Map<String, String> over = Remembered.atMost(MAX_REMEMBERED); // why, by transfer id; guarded by this
     private int numWaiting; // guarded by this
 
     /// @param onBoth told when question and blocks are both there; must return at once

@@ -29,10 +29,9 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -66,13 +65,8 @@ final class NixlWorker implements KvConnector.WorkerSide {
     private final ZmtpRequests requests = new ZmtpRequests();
     private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
     private final Map<String, Load> loads = new ConcurrentHashMap<>();
-    private final ThreadPoolExecutor askers = new ThreadPoolExecutor(
-            0,
-            Integer.MAX_VALUE, // bounded by the peers and their loads
-            10,
-            TimeUnit.SECONDS,
-            new SynchronousQueue<>(),
-            Thread.ofPlatform().daemon().name("baton-nixl-ask-", 0).factory());
+    /// Bounded by the peers and their loads.
+    private final ExecutorService askers = Threads.perTask("baton-nixl-ask-");
     private final Thread thread;
     private volatile boolean closed;
 

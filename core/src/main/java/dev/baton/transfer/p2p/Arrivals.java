@@ -2,13 +2,13 @@ package dev.baton.transfer.p2p;
 
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.TensorException;
+import dev.baton.transfer.Remembered;
 import java.io.Closeable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.Iterator;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -27,18 +27,9 @@ final class Arrivals implements Closeable {
     private final long keepNanos;
     private final @Nullable DeviceBlocks device;
     private final Map<String, Arrived> arrived = new HashMap<>(); // by tensor id; guarded by this, as all below
-    private final Map<String, String> failures = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, String> eldest) {
-            return size() > MAX_REMEMBERED;
-        }
-    };
-    private final Map<String, Boolean> unwanted = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
-            return size() > MAX_REMEMBERED;
-        }
-    }; // tensors that nobody waits for, should they still come; the next of that id is wanted again
+    private final Map<String, String> failures = Remembered.atMost(MAX_REMEMBERED);
+    /// Tensors that nobody waits for, should they still come; the next of that id is wanted again.
+    private final Map<String, Boolean> unwanted = Remembered.atMost(MAX_REMEMBERED);
     private final Map<String, List<Runnable>> waiting = new HashMap<>();
     private long bytes;
     private boolean closed;

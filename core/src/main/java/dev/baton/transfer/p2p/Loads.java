@@ -17,11 +17,9 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.Semaphore;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
@@ -37,7 +35,6 @@ final class Loads implements Closeable {
     private static final String CANCELLED = "cancelled";
     private static final int TRIES = 2;
     private static final int DEVICE_FETCHES = 2; // each has a communicator with its memory for each prefiller
-    private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
 
     private final PagedKv pool;
     private final TensorShape shape;
@@ -48,13 +45,8 @@ final class Loads implements Closeable {
     private final Counters counters;
     private final Consumer<KvEvent> sink;
     private final Map<String, Load> loads = new ConcurrentHashMap<>();
-    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(
-            0,
-            Integer.MAX_VALUE, // bounded by the loads, of which the engine starts as many as it runs requests
-            THREAD_KEEP_ALIVE_SECONDS,
-            TimeUnit.SECONDS,
-            new SynchronousQueue<>(),
-            Thread.ofPlatform().daemon().name("baton-kv-load-", 0).factory());
+    /// Bounded by the loads, of which the engine starts as many as it runs requests.
+    private final ExecutorService threads = Threads.perTask("baton-kv-load-");
     private final Semaphore fetching;
     private volatile boolean closed;
 

@@ -4,6 +4,7 @@ import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
+import dev.baton.transfer.Remembered;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.p2p.Arrivals.Tensor;
 import dev.baton.transfer.p2p.Offers.Offer;
@@ -51,12 +52,8 @@ final class PeerServer implements Closeable {
     private final ZmtpServer server;
     private final Set<Zmtp> greeted = ConcurrentHashMap.newKeySet();
     private final Map<Zmtp, DeviceLink> links = new ConcurrentHashMap<>(); // of peers whose tensors go over NCCL
-    private final Map<String, Boolean> foreign = new LinkedHashMap<>() {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
-            return size() > MAX_FOREIGN;
-        }
-    }; // addresses of peers that speak NCCL; guarded by itself
+    /// Addresses of peers that speak NCCL; guarded by itself.
+    private final Map<String, Boolean> foreign = Remembered.atMost(MAX_FOREIGN);
 
     /// @param onDeadline told when there is something new that runs out
     /// @param device the way to the pool's device, if it is on one: tensors then travel over NCCL

@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.transfer.Remembered;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import java.io.IOException;
@@ -16,17 +17,8 @@ final class Refusals {
 
     private static final int MAX_REMEMBERED = 4_096;
 
-    private final Map<String, String> reasons = bounded(); // by tensor id; guarded by this
-    private final Map<String, Zmtp> waiting = bounded(); // by tensor id; guarded by this
-
-    private static <V> Map<String, V> bounded() {
-        return new LinkedHashMap<>() {
-            @Override
-            protected boolean removeEldestEntry(Map.Entry<String, V> eldest) {
-                return size() > MAX_REMEMBERED;
-            }
-        };
-    }
+    private final Map<String, String> reasons = Remembered.atMost(MAX_REMEMBERED); // by tensor id; guarded by this
+    private final Map<String, Zmtp> waiting = Remembered.atMost(MAX_REMEMBERED); // by tensor id; guarded by this
 
     /// A decoder waits for a tensor.
     void waitsFor(String tensorId, Zmtp decoder) {

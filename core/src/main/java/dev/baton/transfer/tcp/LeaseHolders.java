@@ -78,7 +78,8 @@ final class LeaseHolders {
                 return its;
             });
             // A decoder that a router sent instead fetches the same lease by its handle.
-            left.removeIf(name -> prompts.handle(name).filter(holders::containsKey).isPresent());
+            left.removeIf(
+                    name -> prompts.handle(name).filter(holders::containsKey).isPresent());
         }
         if (!left.isEmpty()) {
             LOG.warn("decoder {} is gone: {} leases that it asked for end", engineId, left.size());

@@ -5,7 +5,7 @@ import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.KvRequest;
-import java.util.LinkedHashMap;
+import dev.baton.transfer.Remembered;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
@@ -27,8 +27,10 @@ final class PushedPrompts {
     private final KvLeases leases;
     private final Map<String, PushedPrompt> byTransfer = new ConcurrentHashMap<>();
     private final Map<String, PushedPrompt> byRequest = new ConcurrentHashMap<>();
-    private final Map<String, String> over = remembered(); // why, by transfer id; guarded by this
-    private final Map<String, String> letGo = remembered(); // before they began, by transfer id; guarded by this
+    /// Why, by transfer id; guarded by this, as is the next one.
+    private final Map<String, String> over = Remembered.atMost(MAX_REMEMBERED);
+    /// Before they began, by transfer id.
+    private final Map<String, String> letGo = Remembered.atMost(MAX_REMEMBERED);
     private @Nullable String closed; // guarded by this
 
     PushedPrompts(KvCacheSpec spec, KvLeases leases) {
@@ -39,15 +41,6 @@ final class PushedPrompts {
     /// Whether a text can be the name of a push: those of leases are others.
     static boolean isTransferId(String text) {
         return Limits.isId(text) && text.indexOf('#') < 0;
-    }
-
-    private static Map<String, String> remembered() {
-        return new LinkedHashMap<>() {
-            @Override
-            protected boolean removeEldestEntry(Map.Entry<String, String> eldest) {
-                return size() > MAX_REMEMBERED;
-            }
-        };
     }
 
     /* The engine's thread. */

@@ -16,11 +16,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
@@ -40,7 +39,6 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private static final Duration CLAIM_AFTER = Duration.ofMillis(100);
 
     private static final String CLOSED = "the connector was closed";
-    private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
 
     private final Hello self;
     private final TcpOptions options;
@@ -55,13 +53,8 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private final AtomicLong epochs = new AtomicLong(new SecureRandom().nextLong());
     private final Map<PeerAddress, Peer> peers = new ConcurrentHashMap<>();
     private final Map<String, BlockLoad> loads = new ConcurrentHashMap<>();
-    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(
-            0,
-            Integer.MAX_VALUE, // bounded by the peers and their connections
-            THREAD_KEEP_ALIVE_SECONDS,
-            TimeUnit.SECONDS,
-            new SynchronousQueue<>(),
-            Thread.ofPlatform().daemon().name("baton-kv-load-", 0).factory());
+    /// Bounded by the peers and their connections.
+    private final ExecutorService threads = Threads.perTask("baton-kv-load-");
     private volatile boolean closed;
 
     TcpWorker(

@@ -42,19 +42,7 @@ public record SamplingCase(
     /// A case without mask, biases and penalties, and 0 for its random number.
     public static SamplingCase of(float temperature, int topK, float topP, float minP) {
         return new SamplingCase(
-                temperature,
-                topK,
-                topP,
-                minP,
-                0,
-                Optional.empty(),
-                new int[0],
-                new float[0],
-                1,
-                0,
-                0,
-                new int[0],
-                0);
+                temperature, topK, topP, minP, 0, Optional.empty(), new int[0], new float[0], 1, 0, 0, new int[0], 0);
     }
 
     /// The token of a row of logits; below 0 if there is none.
