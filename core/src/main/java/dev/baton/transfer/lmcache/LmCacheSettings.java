@@ -40,15 +40,14 @@ final class LmCacheSettings {
     private static final String FILE_VARIABLE = "LMCACHE_CONFIG_FILE";
     private static final String VARIABLE = "LMCACHE_";
     private static final String OVERRIDE = "lmcache.";
-    private static final Set<String> EXTRA_READ =
-            Set.of(
-                    "discard_partial_chunks",
-                    "skip_last_n_tokens",
-                    "model_name",
-                    "nixl_home",
-                    MooncakeAccess.HOME,
-                    MooncakeAccess.METRICS_PORT,
-                    Exposure.TRUSTED_NETWORK);
+    private static final Set<String> EXTRA_READ = Set.of(
+            "discard_partial_chunks",
+            "skip_last_n_tokens",
+            "model_name",
+            "nixl_home",
+            MooncakeAccess.HOME,
+            MooncakeAccess.METRICS_PORT,
+            Exposure.TRUSTED_NETWORK);
     private static final Set<String> EXTRA_UNUSED = Set.of("use_native", "lmcache_rpc_port");
     private static final int MAX_FILE_BYTES = 1 << 20;
 

@@ -107,7 +107,8 @@ final class Tiers implements Closeable {
             case FsTier.SCHEME -> new FsTier(url);
             default ->
                 throw new TransferException(
-                        "remote_url begins with \"%s\"; this version has lm://, redis://, fs:// and mooncakestore://".formatted(scheme));
+                        "remote_url begins with \"%s\"; this version has lm://, redis://, fs:// and mooncakestore://"
+                                .formatted(scheme));
         };
     }
 

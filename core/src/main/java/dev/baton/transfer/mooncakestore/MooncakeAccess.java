@@ -53,7 +53,8 @@ public record MooncakeAccess(
             return Optional.empty();
         }
         try {
-            return Optional.of(SmallJson.map(name, Files.readAllBytes(Path.of(name))).map());
+            return Optional.of(
+                    SmallJson.map(name, Files.readAllBytes(Path.of(name))).map());
         } catch (ProtocolException e) {
             throw new TransferException("%s: %s".formatted(CONFIG_PATH, e.getMessage()), e);
         } catch (IOException e) {

@@ -100,8 +100,7 @@ record MooncakeStoreOptions(
                 extra.count("staging_bytes", 1, MAX_BYTES, 64L << 20),
                 extra.seconds("kv_peer_timeout", Duration.ofSeconds(5)),
                 extra.seconds("load_timeout", Duration.ofSeconds(10)),
-                (int) extra.count(
-                        MooncakeAccess.METRICS_PORT, 1, 65_535, MooncakeAccess.DEFAULT_METRICS_PORT),
+                (int) extra.count(MooncakeAccess.METRICS_PORT, 1, 65_535, MooncakeAccess.DEFAULT_METRICS_PORT),
                 extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 

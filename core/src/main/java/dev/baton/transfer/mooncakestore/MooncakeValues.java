@@ -12,10 +12,10 @@ import org.slf4j.LoggerFactory;
 
 /// Single values of a Mooncake cluster, for a connector that has names and layouts of its own.
 ///
-/// The client behind it is opened anew when it has failed, after a pause of 1 to 30 seconds, on a thread of its own:
-/// calls fail meanwhile, for Mooncake takes long to find out that there is no master. A call ends within the
-/// cluster's `operationTimeout`, except where Mooncake's library is in this process. A value goes through memory
-/// of the calling thread's own, which takes the longest value.
+/// The client behind it is opened anew when it has failed, after a pause of 1 to 30 seconds, on a thread of its
+/// own: calls fail meanwhile, for Mooncake takes long to find out that there is no master. A call ends within
+/// the cluster's `operationTimeout`, except where Mooncake's library is in this process. A value goes through
+/// memory of the calling thread's own, which takes the longest value.
 ///
 /// Thread-safe, for as many threads at a time as it was made for.
 public final class MooncakeValues implements AutoCloseable {
@@ -44,7 +44,8 @@ public final class MooncakeValues implements AutoCloseable {
         this.maxBytes = maxBytes;
     }
 
-    /// Connects to a cluster. One that cannot be reached within `operationTimeout` is tried again when it is needed.
+    /// Connects to a cluster. One that cannot be reached within `operationTimeout` is tried again when it is
+    /// needed.
     ///
     /// @param who asks, for refusals and the log
     /// @param writes whether values will be put; reads alone need no library of Mooncake's
@@ -142,13 +143,16 @@ public final class MooncakeValues implements AutoCloseable {
         if (under.isPresent()) {
             return under.get();
         }
-        Thread thread = Thread.ofPlatform().daemon().name("baton-kv-mooncake-open").start(() -> {
-            try {
-                client.open();
-            } catch (IOException e) {
-                LOG.debug("the Mooncake store: {}", e.getMessage());
-            }
-        });
+        Thread thread = Thread.ofPlatform()
+                .daemon()
+                .name("baton-kv-mooncake-open")
+                .start(() -> {
+                    try {
+                        client.open();
+                    } catch (IOException e) {
+                        LOG.debug("the Mooncake store: {}", e.getMessage());
+                    }
+                });
         opening = Optional.of(thread);
         return thread;
     }

@@ -17,8 +17,8 @@ final class PlainStore implements ObjectStore {
     record Opener(MooncakeAccess access) implements ObjectStore.Opener {
         @Override
         public ObjectStore open(long memoryBytes) throws IOException {
-            StoredValues values = new StoredValues(
-                    access.cluster().masterHost(), access.metricsPort(), access.operationTimeout());
+            StoredValues values =
+                    new StoredValues(access.cluster().masterHost(), access.metricsPort(), access.operationTimeout());
             Optional<StoredValues.Place> _ = values.find("baton"); // it answers
             return new PlainStore(values, memoryBytes);
         }

@@ -77,8 +77,8 @@ class MooncakeTierOptionsTest {
                   mooncake_ipc_socket_path: NULL
                 """);
         assertThat(options.access().cluster())
-                .isEqualTo(new Cluster(
-                        "10.0.0.1:50051", "http://10.0.0.2:8080/metadata", "rdma", "mlx5_0", 20L << 30, 0));
+                .isEqualTo(
+                        new Cluster("10.0.0.1:50051", "http://10.0.0.2:8080/metadata", "rdma", "mlx5_0", 20L << 30, 0));
         assertThat(options.access().host()).isEqualTo("10.0.0.8");
         assertThat(options.hasHeads()).isFalse();
         assertThat(options.warnings())
@@ -118,7 +118,8 @@ class MooncakeTierOptionsTest {
                 "{\"mooncake_master_server_addr\": \"10.0.0.1:50051\", \"global_segment_size\": \"4GB\", \"mode\": \"x\"}");
         environment.put("MOONCAKE_CONFIG_PATH", file.toString());
         environment.put("MOONCAKE_HOME", "/opt/m");
-        MooncakeTierOptions options = options(Map.of("master_metrics_port", 7, "kv_trusted_network", true), environment);
+        MooncakeTierOptions options =
+                options(Map.of("master_metrics_port", 7, "kv_trusted_network", true), environment);
         assertThat(options.access().cluster().masterAddress()).isEqualTo("10.0.0.1:50051");
         assertThat(options.access().cluster().segmentBytes()).isEqualTo(4L << 30);
         assertThat(options.access().home()).contains(Path.of("/opt/m"));
@@ -140,8 +141,7 @@ class MooncakeTierOptionsTest {
                 "{\"save_chunk_meta\": false, \"protocol\": \"rdma\"}");
         assertThat(options(Map.of(), environment).hasHeads()).isFalse();
         assertThat(options(Map.of(), environment).access().cluster().protocol()).isEqualTo("rdma");
-        MooncakeTierOptions options =
-                options(Map.of("lmcache.extra_config", Map.of("protocol", "tcp")), environment);
+        MooncakeTierOptions options = options(Map.of("lmcache.extra_config", Map.of("protocol", "tcp")), environment);
         assertThat(options.hasHeads()).as("it stands for the whole map").isTrue();
         assertThat(options.access().cluster().protocol()).isEqualTo("tcp");
     }
@@ -192,9 +192,6 @@ class MooncakeTierOptionsTest {
     void otherStoresReadNothingOfTheMap() throws IOException {
         Map<String, String> environment = file("remote_url: lm://h:1\nextra_config: {save_chunk_meta: false}\n");
         LmCacheSettings settings = LmCacheSettings.read(Map.of(), environment);
-        assertThat(settings.warnings())
-                .singleElement()
-                .asString()
-                .contains("nothing reads extra_config here");
+        assertThat(settings.warnings()).singleElement().asString().contains("nothing reads extra_config here");
     }
 }

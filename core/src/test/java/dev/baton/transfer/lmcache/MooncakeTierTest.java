@@ -39,8 +39,8 @@ class MooncakeTierTest {
 
     /// A tier as a connector opens it.
     static MooncakeTier open(Map<String, Object> extra, KvRole role, long chunkBytes) {
-        KvTransferConfig config = new KvTransferConfig(
-                LmCacheConnector.NAME, role, "e", "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, extra);
+        KvTransferConfig config =
+                new KvTransferConfig(LmCacheConnector.NAME, role, "e", "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, extra);
         LmCacheSettings settings = LmCacheSettings.read(extra, Map.of());
         return MooncakeTierOptions.of(settings, config, Duration.ofSeconds(60), Map.of())
                 .orElseThrow()

@@ -148,7 +148,8 @@ class TiersTest {
                 tier.touch(List.of(KEY, key));
                 assertThat(tier.get(key, head, target)).isTrue();
                 // Mooncake keeps the first value of a key, which for a chunk is always the same.
-                assertThat(equal(kind == Kind.MOONCAKE ? chunk : other, target, head)).isTrue();
+                assertThat(equal(kind == Kind.MOONCAKE ? chunk : other, target, head))
+                        .isTrue();
             }
         }
     }

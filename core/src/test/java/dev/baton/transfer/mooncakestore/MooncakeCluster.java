@@ -64,8 +64,7 @@ public final class MooncakeCluster implements AutoCloseable {
         this.rpcPort = freePort();
         this.metricsPort = freePort();
         this.master = startMaster();
-        ProcessBuilder builder =
-                new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), master());
+        ProcessBuilder builder = new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), master());
         builder.environment().put("MC_TCP_BIND_ADDRESS", "127.0.0.1");
         this.node = builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
         this.answers = node.inputReader(StandardCharsets.UTF_8);
@@ -136,7 +135,9 @@ public final class MooncakeCluster implements AutoCloseable {
     public List<String> keys() throws IOException {
         URI keys = URI.create("http://127.0.0.1:%d/get_all_keys".formatted(metricsPort));
         try (InputStream answer = keys.toURL().openStream()) {
-            return new String(answer.readAllBytes(), StandardCharsets.UTF_8).lines().toList();
+            return new String(answer.readAllBytes(), StandardCharsets.UTF_8)
+                    .lines()
+                    .toList();
         }
     }
 
