@@ -1,14 +1,16 @@
 """LMCache on both sides: chunks on a shared store, and a sender that writes them into a receiver."""
 import collections
 import contextlib
+import json
 import pathlib
 import socket
 import struct
 import subprocess
 import threading
 import time
+import urllib.request
 
-from interoplib import processes
+from interoplib import mooncake_store, processes
 from interoplib.checks import (ALONE, OTHER_TYPE, SHIMS, Fleet, Report, answer, baton, own, pairs_of_one_length, prompts, router,
                                together, vllm)
 from interoplib.processes import hits
@@ -22,7 +24,7 @@ PD = {"enable_pd": "True", "transfer_channel": "nixl", "pd_buffer_size": 64 << 2
 
 
 def add_flags(parser):
-    parser.add_argument("--store", choices=["lm", "redis", "pd"], default="lm")
+    parser.add_argument("--store", choices=["lm", "redis", "mooncake", "pd"], default="lm")
     parser.add_argument("--nixl", type=pathlib.Path, help="environment that has the NIXL library, if that is not VENV")
 
 
@@ -36,6 +38,7 @@ class LmServer:
     """LMCache's own server, and in front of it a relay that counts what is stored, and hides or zeroes what is read."""
     name = "the lm:// server"
     url = f"lm://127.0.0.1:{RELAY}"
+    variables = {}
     REQUEST, ANSWER = 186, 36
     PUT, READS, OK, FAILED = 1, (2, 3), 200, 400  # reads: GET, EXIST
 
@@ -122,6 +125,7 @@ class LmServer:
 class Redis:
     name = "Redis"
     url = f"redis://127.0.0.1:{REDIS}"
+    variables = {}
     ZEROS = ("for _, key in ipairs(redis.call('keys', '*kv_bytes')) do "
              "redis.call('set', key, string.rep('\\0', redis.call('strlen', key))) end")
 
@@ -154,6 +158,30 @@ class Redis:
         processes.end([self.process])
 
 
+class Mooncake(mooncake_store.Cluster):
+    """Its VENV has Mooncake beside LMCache."""
+    url = f"mooncakestore://{mooncake_store.MASTER}"
+    head = 28
+    # Mooncake's setup takes the master under a name that LMCache passes on only with this prefix.
+    variables = {**mooncake_store.PORTS, "LMCACHE_EXTRA_CONFIG": json.dumps({
+        "mooncake_master_server_addr": mooncake_store.MASTER, "metadata_server": "P2PHANDSHAKE", "local_hostname": "127.0.0.1",
+        "global_segment_size": 0, "local_buffer_size": 64 << 20, "transfer_timeout": 30})}
+
+    def keys(self):
+        return processes.get(mooncake_store.ADMIN, "/get_all_keys").split()
+
+    def clear(self):
+        while self.keys():  # those read in the last second stay
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{mooncake_store.REST}/api/remove_all", method="DELETE"))
+            time.sleep(0.5)
+
+    @contextlib.contextmanager
+    def hidden(self):
+        self.clear()
+        yield
+        self.clear()
+
+
 def start_vllm(options, role, **variables):
     return vllm(options, VLLM, {"kv_connector": "LMCacheCpu", "kv_connector_module_path": "lmcache_cpu", "kv_role": role},
                 PYTHONPATH=SHIMS, **variables)
@@ -161,6 +189,8 @@ def start_vllm(options, role, **variables):
 
 def start_baton(options, name, port, role, dtype=None, **variables):
     extra = {"model_name": str(options.model)}  # as vLLM writes it in keys
+    if options.store == "mooncake":
+        extra["mooncake_home"] = str(options.vllm)
     if role == "kv_consumer":
         extra["nixl_home"] = str(options.nixl or options.vllm)
     return baton(options, name, port, {"kv_connector": "LMCacheConnectorV1", "kv_role": role, "kv_connector_extra_config": extra},
@@ -173,9 +203,9 @@ def run(options):
 
 def shared(options):
     with Fleet() as fleet:
-        store = {"lm": LmServer, "redis": Redis}[options.store](options)
+        store = {"lm": LmServer, "redis": Redis, "mooncake": Mooncake}[options.store](options)
         fleet.at_end(store.end)
-        variables = settings(remote_url=store.url, remote_serde="naive")
+        variables = {**settings(remote_url=store.url, remote_serde="naive"), **store.variables}
         fleet.add(baton(options, "baton-alone", ALONE))
         other = fleet.add(start_vllm(options, "kv_both", **variables))
         ours = fleet.add(start_baton(options, "baton", BATON, "kv_both", **variables))

@@ -24,6 +24,7 @@ def add_flags(parser):
 class Cluster:
     """A master and a node that gives memory."""
     name = "the Mooncake cluster"
+    head = 0  # bytes of a value that are no keys and values
 
     def __init__(self, options):
         self.options = options
@@ -53,7 +54,8 @@ class Cluster:
         return len(self.keys())
 
     def zero(self):
-        subprocess.run([str(self.options.vllm / "bin" / "python"), "-m", "interoplib.shims.mooncake_zeros", MASTER],
+        subprocess.run([str(self.options.vllm / "bin" / "python"), "-m", "interoplib.shims.mooncake_zeros", MASTER,
+                        str(self.head)],
                        input="\n".join(self.keys()), text=True, check=True, cwd=processes.HOME / "scripts",
                        env={**os.environ, **{key: str(value) for key, value in PORTS.items()}},
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

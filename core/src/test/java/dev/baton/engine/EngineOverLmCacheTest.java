@@ -8,6 +8,7 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.lmcache.LmCacheServer;
+import dev.baton.transfer.mooncakestore.MooncakeCluster;
 import java.io.DataInputStream;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -30,6 +31,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Engines that share chunks through a real server, or find their own again on disk.
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
@@ -232,6 +234,71 @@ class EngineOverLmCacheTest {
             assertThat(ask(second, "b", prompt, 12, wrong).externalTokens()).isEqualTo(48);
             assertThat(wrong.tokens()).isNotEqualTo(right.tokens());
         }
+    }
+
+    /// Who only reads does so in plain Java in one case, through Mooncake's own client in the other.
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void chunksInAMooncakeClusterAreHitsAndLostOrDamagedOnesAreRecomputed(boolean hasHeads) throws IOException {
+        MemoryLm model = new MemoryLm(0);
+        try (MooncakeCluster cluster = new MooncakeCluster(64 << 20)) {
+            Map<String, Object> settings = cluster.lmCacheSettings(16, hasHeads);
+            Map<String, Object> reading = new java.util.HashMap<>(settings);
+            if (hasHeads) {
+                reading.put("mooncake_home", "/nonexistent");
+            }
+            try (Engine first = start("A", KvRole.KV_PRODUCER, 8, new MemoryLm(0), settings);
+                    Engine second = start("B", KvRole.KV_CONSUMER, 8, model, reading)) {
+                int saved = 0;
+                for (int length : new int[] {15, 16, 33, 60}) {
+                    int[] prompt = EngineScenarioTest.prompt(new Random(length), 0, length);
+                    ask(first, "a" + length, prompt, 1, new Collected());
+                    saved += length / 16 * 16;
+                    awaitSaved(first, saved);
+                    Collected answer = new Collected();
+                    assertThat(ask(second, "b" + length, prompt, 12, answer).externalTokens())
+                            .isEqualTo(length / 16 * 16);
+                    assertThat(answer.tokens()).isEqualTo(model.reference(prompt, 12, 200));
+                }
+                assertThat(cluster.keys()).hasSize(6);
+
+                int head = hasHeads ? 28 : 0;
+                for (String key : cluster.keys()) { // as if another engine had stored zeros
+                    byte[] value = cluster.get(key);
+                    assertThat(value).hasSize(head + 16 * 32);
+                    cluster.put(key, java.util.Arrays.copyOf(java.util.Arrays.copyOf(value, head), value.length));
+                }
+                int[] prompt = EngineScenarioTest.prompt(new Random(60), 0, 60);
+                assertThat(second.resetPrefixCache().join()).isTrue();
+                Collected wrong = new Collected();
+                assertThat(ask(second, "c", prompt, 12, wrong).externalTokens()).isEqualTo(48);
+                assertThat(wrong.tokens()).isNotEqualTo(model.reference(prompt, 12, 200));
+
+                for (String key : cluster.keys()) { // one byte too few
+                    byte[] value = cluster.get(key);
+                    cluster.put(key, java.util.Arrays.copyOf(value, value.length - 1));
+                }
+                assertThat(second.resetPrefixCache().join()).isTrue();
+                assertRecomputed(second, "d", prompt, model);
+                assertThat(second.transferStats().numChecksumErrors()).isPositive();
+
+                cluster.killMaster();
+                assertRecomputed(second, "e", EngineScenarioTest.prompt(new Random(61), 0, 60), model);
+                assertThat(metrics(second)).contains("lmcache:num_stored_tokens_total{engine=\"0\"} 0.0\n");
+            }
+        }
+    }
+
+    private static void assertRecomputed(Engine engine, String id, int[] prompt, MemoryLm model) {
+        Collected answer = new Collected();
+        assertThat(ask(engine, id, prompt, 12, answer).externalTokens()).isZero();
+        assertThat(answer.tokens()).isEqualTo(model.reference(prompt, 12, 200));
+    }
+
+    private static void awaitSaved(Engine engine, int tokens) {
+        org.awaitility.Awaitility.await()
+                .atMost(Duration.ofSeconds(20))
+                .until(() -> engine.transferStats().bytesSent() == tokens * 32L);
     }
 
     @Test

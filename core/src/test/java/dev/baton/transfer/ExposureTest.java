@@ -65,15 +65,36 @@ class ExposureTest {
                 Arguments.of(P2pNcclConnector.NAME, KvRole.KV_CONSUMER, Map.of(), "kv_trusted_network", NO_LIBRARY),
                 Arguments.of(LmCacheConnector.NAME, KvRole.KV_CONSUMER, LMCACHE_RECEIVER, "kv_trusted_network", NIXL),
                 Arguments.of(
+                        LmCacheConnector.NAME, KvRole.KV_BOTH, lmCacheInMooncake(), "kv_trusted_network", MOONCAKE),
+                Arguments.of(
                         MooncakeStoreConnector.NAME, KvRole.KV_BOTH, mooncakeStore(), "kv_trusted_network", MOONCAKE));
+    }
+
+    private static Map<String, Object> lmCacheInMooncake() {
+        Map<String, Object> extra = new HashMap<>(Map.of(
+                "lmcache.remote_url",
+                "mooncakestore://127.0.0.1:1/",
+                "lmcache.extra_config",
+                Map.of("global_segment_size", 0),
+                "lmcache.blocking_timeout_secs",
+                0.1,
+                "lmcache.chunk_size",
+                16,
+                "lmcache.local_cpu",
+                false));
+        mooncakeHome().ifPresent(home -> extra.put(MOONCAKE, home));
+        return extra;
+    }
+
+    private static Optional<String> mooncakeHome() {
+        return Optional.ofNullable(System.getenv("MOONCAKE_PYTHON"))
+                .map(python -> Path.of(python).getParent().getParent().toString());
     }
 
     private static Map<String, Object> mooncakeStore() {
         Map<String, Object> extra = new HashMap<>(
                 Map.of("master_server_address", "127.0.0.1:1", "kv_peer_timeout", 0.1, "load_timeout", 0.1));
-        Optional.ofNullable(System.getenv("MOONCAKE_PYTHON"))
-                .map(python -> Path.of(python).getParent().getParent().toString())
-                .ifPresent(home -> extra.put(MOONCAKE, home));
+        mooncakeHome().ifPresent(home -> extra.put(MOONCAKE, home));
         return extra;
     }
 

@@ -10,6 +10,10 @@ final class Limits {
     static final int MAX_REDIS_LINE_BYTES = 1024;
     /// Chunks that wait to be saved; further ones are not saved.
     static final int MAX_WAITING_SAVES = 4096;
+    /// Loads at a time.
+    static final int LOAD_THREADS = 2;
+    /// Threads that use a tier at a time: those of loads, and the one that saves.
+    static final int TIER_THREADS = LOAD_THREADS + 1;
 
     private Limits() {}
 }

@@ -43,6 +43,7 @@ public final class LmCacheConnector implements KvConnector {
             KvTransferConfig config,
             LmCacheOptions options,
             Optional<PdOptions> pd,
+            Optional<MooncakeTierOptions> mooncake,
             KvCacheSpec spec,
             PagedKv pool,
             Consumer<KvEvent> sink,
@@ -57,8 +58,10 @@ public final class LmCacheConnector implements KvConnector {
                 .map(it -> new PdReceiver(
                         it, environment, layout.head(options.chunkTokens()), keys.dtype(), options.blockingTimeout()));
         try {
-            this.tiers =
-                    Tiers.of(options, keys.maxBytes(), counters, receiver.map(Tier.class::cast), sender.isPresent());
+            Optional<Tier> remote = mooncake.isPresent()
+                    ? Optional.of(mooncake.get().open(config.role(), layout.chunkBytes()))
+                    : Tiers.remote(options, keys.maxBytes());
+            this.tiers = Tiers.of(options, counters, receiver.map(Tier.class::cast), remote, sender.isPresent());
         } catch (RuntimeException e) {
             sender.ifPresent(PdSender::close);
             receiver.ifPresent(PdReceiver::close);
@@ -95,7 +98,10 @@ public final class LmCacheConnector implements KvConnector {
         Optional<String> hashSeed =
                 Optional.ofNullable(environment.get("PYTHONHASHSEED")).filter(seed -> !seed.isBlank());
         LmCacheOptions options = LmCacheOptions.of(settings, spec.modelId(), hashSeed);
+        Optional<MooncakeTierOptions> mooncake =
+                MooncakeTierOptions.of(settings, config, options.blockingTimeout(), environment);
         settings.warnings().forEach(LOG::warn);
+        mooncake.ifPresent(it -> it.warnings().forEach(LOG::warn));
         if (hashSeed.isEmpty()
                 && options.hasher() instanceof ChunkHasher.Builtin
                 && options.remoteUrl().isPresent()) {
@@ -106,7 +112,7 @@ public final class LmCacheConnector implements KvConnector {
         pd.filter(it -> !it.isSender())
                 .ifPresent(it -> Exposure.check(
                         "the receiver of " + NAME, it.host(), settings.extraFlag(Exposure.TRUSTED_NETWORK)));
-        return new LmCacheConnector(config, options, pd, spec, pool, sink, environment);
+        return new LmCacheConnector(config, options, pd, mooncake, spec, pool, sink, environment);
     }
 
     @Override

@@ -49,7 +49,8 @@ record LmCacheOptions(
             "min_retrieve_tokens",
             "blocking_timeout_secs",
             "pre_caching_hash_algorithm",
-            "cache_policy");
+            "cache_policy",
+            MooncakeTierOptions.EXTRA_CONFIG);
 
     private static final int MAX_CHUNK_TOKENS = 1 << 20;
     private static final double MAX_GIB = 1 << 20;
@@ -76,7 +77,7 @@ record LmCacheOptions(
                 PdOptions.isEnabled(settings) // a decoder needs the whole prompt
                         || (settings.flag("save_unfull_chunk", false) && !settings.extraFlag("discard_partial_chunks")),
                 settings.integer("min_retrieve_tokens", 0, 0, Integer.MAX_VALUE),
-                settings.extraInteger("skip_last_n_tokens", 0),
+                settings.extraInteger("skip_last_n_tokens", 0, 0, Integer.MAX_VALUE),
                 seconds(settings),
                 hasher(settings.text("pre_caching_hash_algorithm").orElse("builtin"), hashSeed),
                 settings.extraText("model_name").orElse(modelId));

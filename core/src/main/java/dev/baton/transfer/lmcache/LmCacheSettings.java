@@ -2,6 +2,7 @@ package dev.baton.transfer.lmcache;
 
 import dev.baton.transfer.Exposure;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.mooncakestore.MooncakeAccess;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -39,8 +40,14 @@ final class LmCacheSettings {
     private static final String FILE_VARIABLE = "LMCACHE_CONFIG_FILE";
     private static final String VARIABLE = "LMCACHE_";
     private static final String OVERRIDE = "lmcache.";
-    private static final Set<String> EXTRA_READ =
-            Set.of("discard_partial_chunks", "skip_last_n_tokens", "model_name", "nixl_home", Exposure.TRUSTED_NETWORK);
+    private static final Set<String> EXTRA_READ = Set.of(
+            "discard_partial_chunks",
+            "skip_last_n_tokens",
+            "model_name",
+            "nixl_home",
+            MooncakeAccess.HOME,
+            MooncakeAccess.METRICS_PORT,
+            Exposure.TRUSTED_NETWORK);
     private static final Set<String> EXTRA_UNUSED = Set.of("use_native", "lmcache_rpc_port");
     private static final int MAX_FILE_BYTES = 1 << 20;
 
@@ -72,7 +79,17 @@ final class LmCacheSettings {
                 .filter(name -> !name.isBlank())
                 .ifPresent(name -> settings.readFile(name, known));
         settings.readExtra(known);
+        settings.noteExtraConfig();
         return settings;
+    }
+
+    /// Only one tier has keys in the map of further settings.
+    private void noteExtraConfig() {
+        String key = MooncakeTierOptions.EXTRA_CONFIG;
+        boolean isRead = text("remote_url").orElse("").startsWith(MooncakeTier.SCHEME);
+        if (values.containsKey(key) && !isRead) {
+            warnings.add("%s: nothing reads %s here".formatted(origin(key), key));
+        }
     }
 
     private void readFile(String name, List<String> known) {
@@ -91,14 +108,17 @@ final class LmCacheSettings {
         }
     }
 
-    private static Map<?, ?> parse(String name) {
-        LoadSettings yaml = LoadSettings.builder()
-                .setLabel(name)
+    private static Load yaml(String label) {
+        return new Load(LoadSettings.builder()
+                .setLabel(label)
                 .setSchema(new CoreSchema()) // True and False, as Python's YAML has them
                 .setCodePointLimit(MAX_FILE_BYTES)
-                .build();
+                .build());
+    }
+
+    private static Map<?, ?> parse(String name) {
         try (InputStream bytes = Files.newInputStream(Path.of(name))) {
-            return switch (new Load(yaml).loadFromInputStream(bytes)) {
+            return switch (yaml(name).loadFromInputStream(bytes)) {
                 case null -> Map.of();
                 case Map<?, ?> map -> map;
                 default ->
@@ -129,6 +149,16 @@ final class LmCacheSettings {
     }
 
     private void put(String key, @Nullable Object value, String origin) {
+        if (key.equals(MooncakeTierOptions.EXTRA_CONFIG)) {
+            Object parsed = value instanceof String text ? parseMap(text) : value;
+            if (parsed != null && !(parsed instanceof Map)) {
+                throw wrong(key, String.valueOf(value), "a map, or one as JSON", origin);
+            }
+            if (parsed != null) {
+                values.put(key, new Value(parsed, origin));
+            }
+            return;
+        }
         if (value instanceof Collection<?> list && PdOptions.LISTS.contains(key)) {
             String text = list.stream().map(String::valueOf).collect(Collectors.joining(","));
             values.put(key, new Value(text, origin));
@@ -139,6 +169,17 @@ final class LmCacheSettings {
         }
         if (value != null && !value.equals("")) {
             values.put(key, new Value(value, origin));
+        }
+    }
+
+    /// JSON in a variable is YAML, too.
+    ///
+    /// @return the text itself if it is no such thing
+    private static @Nullable Object parseMap(String text) {
+        try {
+            return yaml(MooncakeTierOptions.EXTRA_CONFIG).loadFromString(text);
+        } catch (YamlEngineException e) {
+            return text;
         }
     }
 
@@ -193,14 +234,24 @@ final class LmCacheSettings {
         return extra.containsKey(key) && truth(key, String.valueOf(extra.get(key)), "kv_connector_extra_config");
     }
 
-    int extraInteger(String key, int otherwise) {
+    int extraInteger(String key, int otherwise, int least, int most) {
         if (!extra.containsKey(key)) {
             return otherwise;
         }
-        if (extra.get(key) instanceof Integer number && number >= 0) {
+        if (extra.get(key) instanceof Integer number && number >= least && number <= most) {
             return number;
         }
-        throw wrong(key, String.valueOf(extra.get(key)), "a whole number of at least 0", "kv_connector_extra_config");
+        String needed = "a whole number from %d to %d".formatted(least, most);
+        throw wrong(key, String.valueOf(extra.get(key)), needed, "kv_connector_extra_config");
+    }
+
+    /// A map; empty if it is not set.
+    Map<String, Object> map(String key) {
+        Map<String, Object> found = new HashMap<>();
+        if (values.containsKey(key) && values.get(key).value() instanceof Map<?, ?> map) {
+            map.forEach((name, value) -> found.put(String.valueOf(name), value));
+        }
+        return found;
     }
 
     Optional<String> extraText(String key) {

@@ -25,7 +25,6 @@ import org.slf4j.LoggerFactory;
 final class LmCacheWorker implements KvConnector.WorkerSide {
     private static final Logger LOG = LoggerFactory.getLogger(LmCacheWorker.class);
 
-    private static final int LOAD_THREADS = 2;
     private static final long THREAD_KEEP_ALIVE_SECONDS = 10;
     private static final String CLOSED = "the connector was closed";
 
@@ -38,10 +37,10 @@ final class LmCacheWorker implements KvConnector.WorkerSide {
     private final Map<String, ChunkLoad> loads = new ConcurrentHashMap<>();
     private final Map<String, RequestSave> holds = new ConcurrentHashMap<>();
     private final Arena arena = Arena.ofShared();
-    private final BlockingQueue<MemorySegment> chunks = new ArrayBlockingQueue<>(LOAD_THREADS);
+    private final BlockingQueue<MemorySegment> chunks = new ArrayBlockingQueue<>(Limits.LOAD_THREADS);
     private final ThreadPoolExecutor threads = new ThreadPoolExecutor(
-            LOAD_THREADS,
-            LOAD_THREADS,
+            Limits.LOAD_THREADS,
+            Limits.LOAD_THREADS,
             THREAD_KEEP_ALIVE_SECONDS,
             TimeUnit.SECONDS,
             new LinkedBlockingQueue<>(),
@@ -63,7 +62,7 @@ final class LmCacheWorker implements KvConnector.WorkerSide {
         this.tiers = tiers;
         this.counters = counters;
         this.sink = sink;
-        for (int i = 0; i < LOAD_THREADS; i++) {
+        for (int i = 0; i < Limits.LOAD_THREADS; i++) {
             chunks.add(arena.allocate(layout.chunkBytes(), 64));
         }
         timer.setRemoveOnCancelPolicy(true);

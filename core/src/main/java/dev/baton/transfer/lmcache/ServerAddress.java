@@ -28,7 +28,8 @@ record ServerAddress(String host, int port, Optional<String> user, String path) 
         } catch (URISyntaxException e) {
             // answered below, without the text
         }
-        throw new TransferException("remote_url is no address such as lm://host:65432 or redis://host:6379");
+        throw new TransferException(
+                "remote_url is no address such as lm://host:65432, redis://host:6379 or mooncakestore://host:50051");
     }
 
     @Override

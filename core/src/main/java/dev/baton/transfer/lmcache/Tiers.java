@@ -28,33 +28,36 @@ final class Tiers implements Closeable {
 
     /// Tiers without prefill and decode; see below.
     static Tiers of(LmCacheOptions options, int maxKeyBytes, Counters counters) {
-        return of(options, maxKeyBytes, counters, Optional.empty(), false);
+        return of(options, counters, Optional.empty(), remote(options, maxKeyBytes), false);
     }
 
-    /// @param maxKeyBytes bytes of the longest key
     /// @param receiver where chunks of prefillers arrive
+    /// @param remote the store of `remote_url`; it belongs to the tiers, or is closed
     /// @param mayBeNone whether there need be no tier
     /// @throws TransferException if a tier cannot be had, or there is none
     static Tiers of(
-            LmCacheOptions options, int maxKeyBytes, Counters counters, Optional<Tier> receiver, boolean mayBeNone) {
+            LmCacheOptions options,
+            Counters counters,
+            Optional<Tier> receiver,
+            Optional<Tier> remote,
+            boolean mayBeNone) {
         List<GuardedTier> tiers = new ArrayList<>();
         receiver.ifPresent(tier -> tiers.add(new GuardedTier(tier, counters)));
         Optional<GuardedTier> memory = Optional.empty();
         Optional<CpuTier> cpu = Optional.empty();
-        if (options.localCpuBytes() > 0) {
-            cpu = Optional.of(new CpuTier(options.localCpuBytes()));
-            memory = Optional.of(new GuardedTier(cpu.get(), counters));
-            tiers.add(memory.get());
-        }
         try {
+            if (options.localCpuBytes() > 0) {
+                cpu = Optional.of(new CpuTier(options.localCpuBytes()));
+                memory = Optional.of(new GuardedTier(cpu.get(), counters));
+                tiers.add(memory.get());
+            }
             options.localDisk()
                     .ifPresent(folder ->
                             tiers.add(new GuardedTier(new DiskTier(folder, options.localDiskBytes()), counters)));
-            options.remoteUrl()
-                    .ifPresent(url ->
-                            tiers.add(new GuardedTier(remote(url, options.blockingTimeout(), maxKeyBytes), counters)));
+            remote.ifPresent(tier -> tiers.add(new GuardedTier(tier, counters)));
         } catch (TransferException e) {
             tiers.forEach(GuardedTier::close);
+            remote.ifPresent(Tier::close);
             throw e;
         }
         if (tiers.isEmpty() && !mayBeNone) {
@@ -81,6 +84,14 @@ final class Tiers implements Closeable {
         });
     }
 
+    /// The store of `remote_url`; for a Mooncake cluster see [MooncakeTierOptions].
+    ///
+    /// @param maxKeyBytes bytes of the longest key
+    /// @throws TransferException if there is no such store, or it takes no such keys
+    static Optional<Tier> remote(LmCacheOptions options, int maxKeyBytes) {
+        return options.remoteUrl().map(url -> remote(url, options.blockingTimeout(), maxKeyBytes));
+    }
+
     private static Tier remote(String url, Duration timeout, int maxKeyBytes) {
         String scheme = url.replaceFirst("://.*", "://");
         return switch (scheme) {
@@ -96,7 +107,8 @@ final class Tiers implements Closeable {
             case FsTier.SCHEME -> new FsTier(url);
             default ->
                 throw new TransferException(
-                        "remote_url begins with \"%s\"; this version has lm://, redis:// and fs://".formatted(scheme));
+                        "remote_url begins with \"%s\"; this version has lm://, redis://, fs:// and mooncakestore://"
+                                .formatted(scheme));
         };
     }
 

@@ -2,7 +2,7 @@
 /// what the tokens are, in memory, on disk and on servers that other engines share. `docs/lmcache-connector.md`
 /// describes it.
 ///
-/// May depend on: `transfer`, `transfer.tcp`, `wire`, `kvcache`, `tensor`.
+/// May depend on: `transfer`, `transfer.tcp`, `transfer.mooncakestore`, `wire`, `kvcache`, `tensor`.
 @NullMarked
 package dev.baton.transfer.lmcache;
 

@@ -136,8 +136,8 @@ final class HelperStore implements ObjectStore {
     private void awaitReady(Opener opener) throws IOException {
         String said = await(READY, pending.getOrDefault(READY, new CompletableFuture<>()), START_LIMIT);
         if (said.startsWith(NO_PACKAGE)) {
-            throw new TransferException("%s: %s has no mooncake package (%s)"
-                    .formatted(MooncakeStoreConnector.NAME, opener.python(), said.substring(NO_PACKAGE.length())));
+            throw new TransferException(
+                    "%s has no mooncake package (%s)".formatted(opener.python(), said.substring(NO_PACKAGE.length())));
         }
         if (!said.isEmpty()) {
             throw new IOException("the master at %s cannot be reached: %s"
@@ -271,7 +271,7 @@ final class HelperStore implements ObjectStore {
 
     @Override
     public void close() {
-        boolean interrupted = false;
+        boolean interrupted = Thread.interrupted(); // the process's end is to be seen all the same
         boolean ended = false;
         try {
             commands.close(); // it takes leave of the cluster, if it lives

@@ -1,8 +1,7 @@
 package dev.baton.transfer.mooncakestore;
 
 import dev.baton.tensor.PythonPath;
-import dev.baton.transfer.KvRole;
-import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.Exposure;
 import dev.baton.transfer.TransferException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,22 +21,32 @@ final class MooncakeHome {
     /// for Mooncake's library, then for its Python package. The folder may be that of the library, the prefix
     /// that it was installed under, or a virtual environment. An instance that only reads needs neither.
     ///
+    /// @param who asks, for refusals
+    /// @param writes whether values will be put
     /// @param threads calls at a time
-    /// @throws TransferException if there is nothing that can do what `kv_role` asks for
-    static ObjectStore.Opener find(KvTransferConfig config, MooncakeStoreOptions options, int threads) {
+    /// @throws TransferException if there is nothing that can do that, or it would listen beyond this machine
+    static ObjectStore.Opener find(String who, MooncakeAccess access, boolean writes, int threads) {
+        ObjectStore.Opener found = look(who, access, writes, threads);
+        if (found.writes()) { // through Mooncake's library, which listens; plain reads only ask
+            Exposure.check("Mooncake's library in " + who, access.host(), access.trustedNetwork());
+        }
+        return found;
+    }
+
+    private static ObjectStore.Opener look(String who, MooncakeAccess access, boolean writes, int threads) {
         List<Path> folders = new ArrayList<>();
-        options.home().ifPresentOrElse(folders::add, () -> folders.addAll(PythonPath.folders()));
+        access.home().ifPresentOrElse(folders::add, () -> folders.addAll(PythonPath.folders()));
         for (Path folder : folders) {
             for (Path place : List.of(folder, folder.resolve("lib"), folder.resolve(PACKAGE))) {
                 Path library = place.resolve(LIBRARY);
                 if (Files.isRegularFile(library)) {
-                    return new NativeStore.Opener(new NativeStore.Library(library), options.cluster(), config.ip());
+                    return new NativeStore.Opener(new NativeStore.Library(library), access.cluster(), access.host());
                 }
             }
         }
         Optional<Path> python =
-                options.home().map(home -> home.resolve("bin").resolve(PYTHON)).filter(Files::isExecutable);
-        if (options.home().isEmpty()
+                access.home().map(home -> home.resolve("bin").resolve(PYTHON)).filter(Files::isExecutable);
+        if (access.home().isEmpty()
                 && folders.stream()
                         .anyMatch(folder ->
                                 Files.isRegularFile(folder.resolve(PACKAGE).resolve("store.so")))) {
@@ -45,17 +54,17 @@ final class MooncakeHome {
         }
         if (python.isPresent()) {
             return new HelperStore.Opener(
-                    python.get(), options.cluster(), config.ip(), threads, options.operationTimeout());
+                    python.get(), access.cluster(), access.host(), threads, access.operationTimeout());
         }
-        if (config.role() == KvRole.KV_CONSUMER && !options.saveDecodeCache()) {
-            return new PlainStore.Opener(options);
+        if (!writes) {
+            return new PlainStore.Opener(access);
         }
         throw new TransferException(
                 "%s: there is neither %s nor a Python with the package mooncake in %s; install mooncake-transfer-engine"
                                 .formatted(
-                                        MooncakeStoreConnector.NAME,
+                                        who,
                                         LIBRARY,
-                                        options.home()
+                                        access.home()
                                                 .map(Path::toString)
                                                 .orElse("the packages of the python3 on the PATH"))
                         + " (mooncake-transfer-engine-non-cuda without a GPU) from PyPI, or set mooncake_home in"

@@ -207,14 +207,8 @@ final class MooncakeStore implements BlockStore<String>, AutoCloseable {
             return copied.isEmpty() ? new long[0] : store.put(pieces(copied, 0, copied.size(), offset));
         });
         for (int i = 0; i < copied.size(); i++) {
-            if (results[i] == 0) {
-                bytesSaved.add(pool.blockBytes());
-            } else {
-                throw new IOException(
-                        results[i] == StoreErrors.NO_AVAILABLE_HANDLE
-                                ? "there is no room in the cluster"
-                                : "Mooncake answers %d to a put".formatted(results[i]));
-            }
+            StoreErrors.checkPut(results[i]);
+            bytesSaved.add(pool.blockBytes());
         }
         return copied.size() == indexes.size();
     }

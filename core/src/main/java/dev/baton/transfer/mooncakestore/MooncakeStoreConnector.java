@@ -4,7 +4,6 @@ import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockShape;
 import dev.baton.transfer.CborHash;
-import dev.baton.transfer.Exposure;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvRole;
@@ -55,10 +54,8 @@ public final class MooncakeStoreConnector implements KvConnector {
             Consumer<KvEvent> sink) {
         this.config = config;
         this.options = options;
-        this.opener = MooncakeHome.find(config, options, THREADS);
-        if (opener.writes()) { // through Mooncake's library, which listens; plain reads only ask
-            Exposure.check("Mooncake's library in " + NAME, config.ip(), options.trustedNetwork());
-        }
+        boolean writes = config.role() != KvRole.KV_CONSUMER || options.saveDecodeCache();
+        this.opener = MooncakeHome.find(NAME, options.access(config.ip()), writes, THREADS);
         this.store = new MooncakeStore(
                 opener,
                 pool,

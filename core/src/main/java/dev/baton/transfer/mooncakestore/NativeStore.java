@@ -69,8 +69,7 @@ final class NativeStore implements ObjectStore {
             try {
                 this.symbols = libraryLookup(path, Arena.global());
             } catch (IllegalArgumentException e) {
-                throw new TransferException(
-                        "%s: %s cannot be loaded: %s".formatted(MooncakeStoreConnector.NAME, path, e.getMessage()), e);
+                throw new TransferException("%s cannot be loaded: %s".formatted(path, e.getMessage()), e);
             }
             create = bind("create", FunctionDescriptor.of(ADDRESS));
             destroy = bind("destroy", FunctionDescriptor.ofVoid(ADDRESS));
@@ -89,8 +88,8 @@ final class NativeStore implements ObjectStore {
         private MethodHandle bind(String function, FunctionDescriptor descriptor) {
             MemorySegment address = symbols.find("mooncake_store_" + function)
                     .orElseThrow(() -> new TransferException(
-                            "%s: %s has no mooncake_store_%s; needed: libmooncake_store.so of Mooncake 0.3.12 or newer"
-                                    .formatted(MooncakeStoreConnector.NAME, path, function)));
+                            "%s has no mooncake_store_%s; needed: libmooncake_store.so of Mooncake 0.3.12 or newer"
+                                    .formatted(path, function)));
             return LINKER.downcallHandle(address, descriptor);
         }
     }

@@ -14,18 +14,18 @@ final class PlainStore implements ObjectStore {
     private final MemorySegment memory;
 
     /// Opens clients of a master.
-    record Opener(MooncakeStoreOptions options) implements ObjectStore.Opener {
+    record Opener(MooncakeAccess access) implements ObjectStore.Opener {
         @Override
         public ObjectStore open(long memoryBytes) throws IOException {
             StoredValues values =
-                    new StoredValues(options.masterHost(), options.metricsPort(), options.operationTimeout());
+                    new StoredValues(access.cluster().masterHost(), access.metricsPort(), access.operationTimeout());
             Optional<StoredValues.Place> _ = values.find("baton"); // it answers
             return new PlainStore(values, memoryBytes);
         }
 
         @Override
         public String describe() {
-            return "reads in plain Java, the master's HTTP port being %d".formatted(options.metricsPort());
+            return "reads in plain Java, the master's HTTP port being %d".formatted(access.metricsPort());
         }
 
         @Override

@@ -82,6 +82,39 @@ final class StoreClient implements AutoCloseable {
         }
     }
 
+    boolean isOpen() {
+        lock.lock();
+        try {
+            return current.isPresent();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /// What went wrong last; empty if nothing has.
+    String failure() {
+        lock.lock();
+        try {
+            return failure;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /// Whether the next use would wait for a client to be opened.
+    boolean isToBeOpened() {
+        lock.lock();
+        try {
+            return !closed && current.isEmpty() && !isPaused();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean isPaused() {
+        return System.nanoTime() - failedNanos < pause.toNanos();
+    }
+
     /// Opens the client unless it is open.
     ///
     /// @throws IOException if the cluster cannot be reached
@@ -120,7 +153,7 @@ final class StoreClient implements AutoCloseable {
             if (closed) {
                 throw new IOException("the connector was closed");
             }
-            if (current.isEmpty() && System.nanoTime() - failedNanos < pause.toNanos()) {
+            if (current.isEmpty() && isPaused()) {
                 throw new PausedException(
                         "it is left alone for %d s after a failure: %s".formatted(pause.toSeconds(), failure));
             }

@@ -17,6 +17,18 @@ final class StoreErrors {
 
     private StoreErrors() {}
 
+    /// Looks whether a value was put.
+    ///
+    /// @throws IOException if not
+    static void checkPut(long result) throws IOException {
+        if (result != 0) {
+            throw new IOException(
+                    result == NO_AVAILABLE_HANDLE
+                            ? "there is no room in the cluster"
+                            : "Mooncake answers %d to a put".formatted(result));
+        }
+    }
+
     /// Looks whether results are about single objects: missing, too long, on a node that is gone.
     ///
     /// @throws IOException if one is about the connection to the cluster

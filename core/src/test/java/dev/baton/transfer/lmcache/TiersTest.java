@@ -3,7 +3,9 @@ package dev.baton.transfer.lmcache;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.baton.transfer.KvRole;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.mooncakestore.MooncakeCluster;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -44,7 +46,8 @@ class TiersTest {
         FS,
         LM,
         LM_OF_LMCACHE,
-        REDIS
+        REDIS,
+        MOONCAKE
     }
 
     /// A tier and the server behind it, if it has one.
@@ -80,6 +83,11 @@ class TiersTest {
                     RedisServer redis = new RedisServer(folder, "--requirepass", "pw");
                     server = Optional.of(redis);
                     tier = new RedisTier(ServerAddress.parse("redis://:pw@127.0.0.1:" + redis.port + "/2", 1), TIMEOUT);
+                }
+                case MOONCAKE -> {
+                    MooncakeCluster cluster = new MooncakeCluster(64 << 20);
+                    server = Optional.of(cluster);
+                    tier = MooncakeTierTest.open(cluster.lmCacheSettings(16, true), KvRole.KV_BOTH, MAX_BYTES);
                 }
                 default -> throw new IllegalStateException();
             }
@@ -139,7 +147,9 @@ class TiersTest {
                 tier.put(key, head, other);
                 tier.touch(List.of(KEY, key));
                 assertThat(tier.get(key, head, target)).isTrue();
-                assertThat(equal(other, target, head)).isTrue();
+                // Mooncake keeps the first value of a key, which for a chunk is always the same.
+                assertThat(equal(kind == Kind.MOONCAKE ? chunk : other, target, head))
+                        .isTrue();
             }
         }
     }

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -13,14 +14,19 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// A cluster in this process, whose calls fail or hang on request; its results are those of Mooncake's client.
-final class MemoryObjects implements ObjectStore.Opener {
-    final Map<String, byte[]> values = new ConcurrentHashMap<>();
-    final AtomicInteger opened = new AtomicInteger();
-    final AtomicInteger closed = new AtomicInteger();
+public final class MemoryObjects implements ObjectStore.Opener {
+    public final Map<String, byte[]> values = new ConcurrentHashMap<>();
+    public final AtomicInteger opened = new AtomicInteger();
+    public final AtomicInteger closed = new AtomicInteger();
     /// What each call answers instead of its results; 0 for none.
-    volatile long result;
+    public volatile long result;
     /// Calls wait for it while it is there.
     volatile Semaphore gate = new Semaphore(Integer.MAX_VALUE);
+
+    /// Its values, for one thread at a time.
+    public MooncakeValues values(long maxBytes) {
+        return MooncakeValues.connect(this, 1, maxBytes, Duration.ofSeconds(60));
+    }
 
     @Override
     public ObjectStore open(long memoryBytes) throws IOException {

@@ -3,14 +3,17 @@ package dev.baton.transfer.mooncakestore;
 import dev.baton.wire.FreePorts;
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.PrintWriter;
 import java.net.Socket;
+import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.awaitility.Awaitility;
@@ -60,8 +63,7 @@ public final class MooncakeCluster implements AutoCloseable {
         this.rpcPort = FreePorts.next();
         this.metricsPort = FreePorts.next();
         this.master = startMaster();
-        ProcessBuilder builder =
-                new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), "127.0.0.1:" + rpcPort);
+        ProcessBuilder builder = new ProcessBuilder(python.toString(), "-c", NODE.formatted(poolBytes), master());
         builder.environment().put("MC_TCP_BIND_ADDRESS", "127.0.0.1");
         this.node = builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
         this.answers = node.inputReader(StandardCharsets.UTF_8);
@@ -93,13 +95,43 @@ public final class MooncakeCluster implements AutoCloseable {
         return started;
     }
 
+    /// Address of the master.
+    public String master() {
+        return "127.0.0.1:" + rpcPort;
+    }
+
     /// The settings of a connector to it.
     public Map<String, Object> settings() {
         Map<String, Object> settings = new HashMap<>();
-        settings.put("master_server_address", "127.0.0.1:" + rpcPort);
+        settings.put("master_server_address", master());
         settings.put("master_metrics_port", metricsPort);
         settings.put("mooncake_home", python.getParent().getParent().toString());
         return settings;
+    }
+
+    /// The settings of LMCache's tier in it.
+    ///
+    /// @param hasHeads `save_chunk_meta`
+    public Map<String, Object> lmCacheSettings(int chunkTokens, boolean hasHeads) {
+        Map<String, Object> settings = settings();
+        Object address = settings.remove("master_server_address");
+        settings.put("lmcache.remote_url", "mooncakestore://" + address + "/");
+        settings.put("lmcache.extra_config", Map.of("global_segment_size", 0, "save_chunk_meta", hasHeads));
+        settings.put("lmcache.local_cpu", false);
+        settings.put("lmcache.chunk_size", chunkTokens);
+        settings.put("lmcache.pre_caching_hash_algorithm", "sha256_cbor");
+        settings.put("lmcache.blocking_timeout_secs", 60);
+        return settings;
+    }
+
+    /// The keys of all values, in any order.
+    public List<String> keys() throws IOException {
+        URI keys = URI.create("http://127.0.0.1:%d/get_all_keys".formatted(metricsPort));
+        try (InputStream answer = keys.toURL().openStream()) {
+            return new String(answer.readAllBytes(), StandardCharsets.UTF_8)
+                    .lines()
+                    .toList();
+        }
     }
 
     /// The bytes of a value; none if it is not there.

@@ -44,7 +44,7 @@ class MooncakeStoreOptionsTest {
     void masterIsAllThatIsNeeded() {
         MooncakeStoreOptions options = options(LEAST, Map.of());
         assertThat(options.cluster()).isEqualTo(new Cluster("10.0.0.1:50051", "P2PHANDSHAKE", "tcp", "", 0, 64 << 20));
-        assertThat(options.masterHost()).isEqualTo("10.0.0.1");
+        assertThat(options.cluster().masterHost()).isEqualTo("10.0.0.1");
         assertThat(options.modelName()).isEqualTo("Llama-3.1-8B");
         assertThat(options.cachePrefix()).isEmpty();
         assertThat(options.lookup()).isTrue();

@@ -50,7 +50,7 @@ class RealMooncakeTest {
     private static ObjectStore open(Kind kind, MooncakeCluster cluster) throws IOException {
         ObjectStore.Opener opener = switch (kind) {
             case HELPER -> helper(cluster, Duration.ofSeconds(20));
-            case PLAIN -> new PlainStore.Opener(options(cluster));
+            case PLAIN -> new PlainStore.Opener(options(cluster).access("127.0.0.1"));
             case LIBRARY -> {
                 String home = System.getenv("MOONCAKE_HOME");
                 Assumptions.assumeTrue(
