@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import dev.baton.kvcache.BlockHasher;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.KvLeaseEvent;
 import dev.baton.metrics.KvTransferEvent;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvFinished;
@@ -238,6 +239,13 @@ final class KvTransfers {
             case KvHold.FreeNow free -> free;
             case KvHold.UnderLease lease -> {
                 held.put(request.id, request);
+                KvLeaseEvent event = new KvLeaseEvent();
+                if (event.isEnabled()) {
+                    event.begin();
+                    event.request = request.id;
+                    event.blocks = numBlocks;
+                    request.leaseEvent = event;
+                }
                 yield lease.answer().doRemotePrefill()
                         ? new KvHold.UnderLease(
                                 lease.answer().with(PROMPT_DIGEST, BlockHasher.digest(request.tokens(), numTokens)))
@@ -247,9 +255,17 @@ final class KvTransfers {
     }
 
     /// The request whose lease has ended, or null if there is none of this id.
+    ///
+    /// @param expired whether nobody came for its blocks
     @Nullable
-    Request leaseEnded(String requestId) {
-        return held.remove(requestId);
+    Request leaseEnded(String requestId, boolean expired) {
+        Request request = held.remove(requestId);
+        if (request != null && request.leaseEvent != null) {
+            request.leaseEvent.expired = expired;
+            request.leaseEvent.commit();
+            request.leaseEvent = null;
+        }
+        return request;
     }
 
     /// Ends a lease early; the blocks stay in use until the connector says that nobody reads them any more.

@@ -2,6 +2,7 @@ package dev.baton.engine;
 
 import dev.baton.engine.RequestOutput.TokenLogprobs;
 import dev.baton.kvcache.BlockTable;
+import dev.baton.metrics.KvLeaseEvent;
 import dev.baton.metrics.KvTransferEvent;
 import dev.baton.model.TokenChoices;
 import dev.baton.transfer.KvHold;
@@ -94,6 +95,10 @@ final class Request {
     /// The record of the load that is under way, if it is recorded.
     @Nullable
     KvTransferEvent transferEvent;
+
+    /// The record of the lease on its blocks, if it is recorded.
+    @Nullable
+    KvLeaseEvent leaseEvent;
 
     /// Requests that waited when this one came, itself included.
     int queueLength;

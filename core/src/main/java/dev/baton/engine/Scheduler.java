@@ -478,10 +478,10 @@ final class Scheduler {
                 loadEnded(transfers.loadEnded(id, KvTransfers.ARRIVED, numBytes), numTokens, null);
             case KvEvent.KvFailed(String id, String reason) -> loadEnded(transfers.loadEnded(id, reason, 0), 0, reason);
             case KvEvent.KvFirstToken(String id, int token) -> firstToken(transfers.loading(id), token);
-            case KvEvent.LeaseReleased(String id) -> leaseEnded(id);
+            case KvEvent.LeaseReleased(String id) -> leaseEnded(id, false);
             case KvEvent.LeaseExpired(String id) -> {
                 LOG.warn("request {}: no decoder came for its blocks before the lease ended", id);
-                leaseEnded(id);
+                leaseEnded(id, true);
             }
         }
     }
@@ -528,8 +528,8 @@ final class Scheduler {
         }
     }
 
-    private void leaseEnded(String requestId) {
-        Request request = transfers.leaseEnded(requestId);
+    private void leaseEnded(String requestId, boolean expired) {
+        Request request = transfers.leaseEnded(requestId, expired);
         if (request != null) {
             retire(request);
         }

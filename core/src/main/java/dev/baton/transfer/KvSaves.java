@@ -30,6 +30,11 @@ public final class KvSaves {
             this.readers = readers;
         }
 
+        /// Whose blocks they are.
+        public String requestId() {
+            return requestId;
+        }
+
         /// As [BlockReaders#read].
         public boolean read(Runnable copy) {
             return readers.read(copy);

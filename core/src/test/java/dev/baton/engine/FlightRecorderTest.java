@@ -1,9 +1,13 @@
 package dev.baton.engine;
 
+import static dev.baton.metrics.FlightRecord.named;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.metrics.FlightRecord;
 import dev.baton.transfer.KvTransferParams;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -15,6 +19,7 @@ import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 
 /// The events that the engine leaves in the JDK's flight recorder.
 @Timeout(value = 60, unit = TimeUnit.SECONDS)
@@ -31,12 +36,6 @@ class FlightRecorderTest {
                 .maxNumBatchedTokens(16);
     }
 
-    private static List<RecordedEvent> named(Queue<RecordedEvent> events, String name) {
-        return events.stream()
-                .filter(event -> event.getEventType().getName().equals(name))
-                .toList();
-    }
-
     @Test
     void stepsPreemptionsAndTransfersAreRecorded() throws InterruptedException {
         Queue<RecordedEvent> events = new ConcurrentLinkedQueue<>();
@@ -51,10 +50,10 @@ class FlightRecorderTest {
             handOff();
             stream.stop();
             await().atMost(Duration.ofSeconds(20))
-                    .untilAsserted(() ->
-                            assertThat(named(events, "dev.baton.EngineStep")).hasSizeGreaterThanOrEqualTo((int) steps));
+                    .untilAsserted(
+                            () -> assertThat(named(events, "EngineStep")).hasSizeGreaterThanOrEqualTo((int) steps));
         }
-        List<RecordedEvent> steps = named(events, "dev.baton.EngineStep");
+        List<RecordedEvent> steps = named(events, "EngineStep");
         assertThat(steps).allSatisfy(step -> {
             assertThat(step.getInt("requests")).isBetween(1, 4);
             assertThat(step.getInt("tokens")).isBetween(step.getInt("requests"), 16);
@@ -65,11 +64,11 @@ class FlightRecorderTest {
         assertThat(steps)
                 .anySatisfy(step -> assertThat(step.getInt("preempted")).isPositive());
         assertThat(steps).anySatisfy(step -> assertThat(step.getInt("waiting")).isPositive());
-        assertThat(named(events, "dev.baton.Preemption")).isNotEmpty().allSatisfy(preemption -> {
+        assertThat(named(events, "Preemption")).isNotEmpty().allSatisfy(preemption -> {
             assertThat(preemption.getString("request")).startsWith("r");
             assertThat(preemption.getInt("computedTokens")).isPositive();
         });
-        assertThat(named(events, "dev.baton.KvTransfer")).hasSize(1).allSatisfy(transfer -> {
+        assertThat(named(events, "KvTransfer")).hasSize(1).allSatisfy(transfer -> {
             assertThat(transfer.getString("request")).isEqualTo("handed over");
             assertThat(transfer.getString("outcome")).isEqualTo("arrived");
             assertThat(transfer.getString("peer")).startsWith("P (");
@@ -78,6 +77,35 @@ class FlightRecorderTest {
             assertThat(transfer.getLong("bytes")).isPositive();
             assertThat(transfer.getDuration()).isPositive();
         });
+    }
+
+    @Test
+    void leasesAreRecordedAlsoThoseThatNobodyCameFor(@TempDir Path dir) throws IOException {
+        try (FlightRecord record = new FlightRecord(dir, "KvLease")) {
+            handOff();
+            try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1);
+                    Engine prefiller = Engine.start(
+                            config(32)
+                                    .kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))
+                                    .build(),
+                            new MemoryLm(0),
+                            network.factory())) {
+                prefiller.submit(
+                        new EngineRequest(
+                                "forgotten", prompt(7, 11), SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
+                        new Collected());
+                await().atMost(Duration.ofSeconds(20))
+                        .untilAsserted(() ->
+                                assertThat(named(record.events(), "KvLease")).hasSize(2));
+            }
+            assertThat(named(record.events(), "KvLease"))
+                    .allSatisfy(lease -> {
+                        assertThat(lease.getInt("blocks")).isEqualTo(3);
+                        assertThat(lease.getDuration()).isPositive();
+                    })
+                    .extracting(lease -> lease.getString("request") + " " + lease.getBoolean("expired"))
+                    .containsExactlyInAnyOrder("handed over false", "forgotten true");
+        }
     }
 
     /// @return the steps that it took
@@ -100,7 +128,7 @@ class FlightRecorderTest {
     }
 
     private static void handOff() {
-        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 30_000);
                 Engine prefiller = Engine.start(
                         config(32)
                                 .kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))
@@ -128,6 +156,7 @@ class FlightRecorderTest {
                     rest);
             rest.await();
             EngineScenarioTest.quiet(decoder);
+            EngineScenarioTest.quiet(prefiller);
         }
     }
 }

@@ -1,5 +1,6 @@
 package dev.baton.transfer;
 
+import static dev.baton.metrics.FlightRecord.named;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
@@ -10,8 +11,10 @@ import dev.baton.engine.EngineScenarioTest;
 import dev.baton.engine.FinishReason;
 import dev.baton.engine.RequestOutput;
 import dev.baton.engine.SamplingParams;
+import dev.baton.metrics.FlightRecord;
 import dev.baton.transfer.tcp.KvThreads;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -19,9 +22,11 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import jdk.jfr.consumer.RecordedEvent;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -169,6 +174,54 @@ public abstract class ConnectorContract {
             assertThat(stats.numFailedTransfers()).isZero();
             assertThat(pair.prefiller.engine.transferStats().numKvExpiredReqs()).isZero();
         }
+    }
+
+    @Test
+    void whatMovesIsInTheFlightRecorder(@TempDir Path dir) throws IOException {
+        int[] prompt = prompt(8, 70);
+        try (FlightRecord record = new FlightRecord(dir, "KvTransfer", "KvSend", "KvPost", "KvLease");
+                EnginePair pair = start(KvLoadFailurePolicy.FAIL)) {
+            roundTrip(pair, "recorded", prompt, loadable(prompt.length));
+            pair.quiet();
+            long received = pair.decoder.engine.transferStats().bytesTransferred();
+            long sent = pair.prefiller.engine.transferStats().bytesSent()
+                    + pair.decoder.engine.transferStats().bytesSent();
+            // the thread that has sent the last block may still be about to say so
+            List<RecordedEvent> events = await().atMost(Duration.ofSeconds(60))
+                    .until(record::events, all -> bytes(named(all, "KvSend")) == sent);
+            assertThat(named(events, "KvTransfer")).hasSize(isStore() ? 2 : 1).allSatisfy(load -> {
+                assertThat(load.getString("request")).isEqualTo("recorded");
+                assertThat(load.getString("outcome")).isEqualTo("arrived");
+                assertThat(load.getDuration()).isPositive();
+            });
+            assertThat(bytes(named(events, "KvTransfer"))).isEqualTo(received).isPositive();
+            List<RecordedEvent> moves = new ArrayList<>(named(events, "KvSend"));
+            moves.forEach(send -> {
+                assertThat(send.getString("outcome")).isEqualTo("sent");
+                assertThat(send.getString("request")).isNotEmpty();
+                assertThat(send.getString("connector")).isNotEmpty();
+                assertThat(send.getString("peer")).isNotEmpty();
+                assertThat(send.getInt("blocks")).isPositive();
+            });
+            named(events, "KvPost").forEach(post -> {
+                assertThat(post.getString("request")).isEqualTo("recorded");
+                assertThat(post.getInt("descriptors")).isPositive();
+                moves.add(post);
+            });
+            assertThat(bytes(moves)).as("bytes that somebody moved").isGreaterThanOrEqualTo(received);
+            assertThat(named(events, "KvLease")).allSatisfy(lease -> {
+                assertThat(lease.getString("request")).isEqualTo("recorded");
+                assertThat(lease.getBoolean("expired")).isFalse();
+                assertThat(lease.getInt("blocks")).isPositive();
+            });
+            if (!isStore()) {
+                assertThat(named(events, "KvLease")).hasSize(1);
+            }
+        }
+    }
+
+    private static long bytes(List<RecordedEvent> events) {
+        return events.stream().mapToLong(event -> event.getLong("bytes")).sum();
     }
 
     @ParameterizedTest

@@ -1,5 +1,6 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.wire.Threads;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -93,6 +94,7 @@ final class ChunkSaver implements AutoCloseable {
     }
 
     private void save(Task task) {
+        KvSendEvent event = KvSendEvent.started();
         long startNanos = System.nanoTime();
         RequestSave save = task.save();
         List<GuardedTier> targets;
@@ -114,19 +116,26 @@ final class ChunkSaver implements AutoCloseable {
         }
         counters.stores.increment();
         ChunkHead head = layout.head(task.end() - task.from());
-        boolean isStored = decoder.isPresent() && send(save, decoder.get(), head);
+        long bytes = decoder.isPresent() && send(save, decoder.get(), head) ? head.lengthBytes() : 0;
         for (GuardedTier tier : targets) {
             if (tier.put(save.keys().getLast(), head, chunk)) {
-                isStored = true;
+                bytes += head.lengthBytes();
                 counters.storedBytes.add(head.lengthBytes());
             }
         }
-        if (isStored) {
+        if (bytes > 0) {
             save.stored(task.end() - task.from(), head.lengthBytes());
             counters.stored(task.end() - task.from(), System.nanoTime() - startNanos);
         } else {
             counters.droppedSaves.increment();
         }
+        event.ended(
+                LmCacheConnector.NAME,
+                save.request().requestId(),
+                decoder.<Object>map(PdSender.Spec::host).orElse(targets),
+                Math.ceilDiv(task.end() - task.from(), layout.blockTokens()),
+                bytes,
+                bytes > 0 ? KvSendEvent.SENT : "not stored anywhere");
     }
 
     /// Brings a chunk to the decoder of its request; if that fails, what follows is not brought either.

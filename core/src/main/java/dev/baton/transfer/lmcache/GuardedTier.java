@@ -61,6 +61,11 @@ final class GuardedTier implements Closeable {
         tier.close();
     }
 
+    @Override
+    public String toString() {
+        return name();
+    }
+
     /// One question to the tier.
     @FunctionalInterface
     private interface Question {

@@ -1,5 +1,6 @@
 package dev.baton.transfer.mooncake;
 
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.BlockSum;
 import dev.baton.transfer.KvLease;
@@ -175,6 +176,7 @@ final class Pusher implements Closeable {
     }
 
     private void answer(Question question, Held held) {
+        KvSendEvent event = KvSendEvent.started();
         String outcome = "";
         try {
             Optional<long[]> sums = question.isRelease() ? Optional.empty() : push(question, held);
@@ -189,6 +191,16 @@ final class Pusher implements Closeable {
             LOG.warn("the blocks of {} were not pushed: {}", held.lease().requestId(), outcome);
             counters.failedTransfers.increment();
             question.fail(outcome);
+        }
+        if (!question.isRelease()) {
+            int blocks = question.want.blocks().length;
+            event.ended(
+                    MooncakeConnector.NAME,
+                    held.lease().requestId(),
+                    question.metadata.host(),
+                    blocks,
+                    outcome.isEmpty() ? blocks * pool.blockBytes() : 0,
+                    outcome.isEmpty() ? KvSendEvent.SENT : outcome);
         }
         leases.release(held.lease().handle());
     }

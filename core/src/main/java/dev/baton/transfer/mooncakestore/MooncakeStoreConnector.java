@@ -73,7 +73,12 @@ public final class MooncakeStoreConnector implements KvConnector {
         KvSaves saves = new KvSaves(sink);
         this.worker = new BlockStoreWorker<>(
                 new BlockStoreWorker.Settings(
-                        "the Mooncake store", "baton-kv-mooncake-", READ_THREADS, WRITE_THREADS, options.loadTimeout()),
+                        NAME,
+                        "the Mooncake store",
+                        "baton-kv-mooncake-",
+                        READ_THREADS,
+                        WRITE_THREADS,
+                        options.loadTimeout()),
                 pool,
                 store,
                 saves,

@@ -1,5 +1,6 @@
 package dev.baton.transfer.nixl;
 
+import dev.baton.metrics.KvPostEvent;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.TransferException;
 import java.lang.foreign.MemorySegment;
@@ -265,9 +266,18 @@ final class Load {
         readSinceNanos = System.nanoTime();
         numBytes += pieces.numBytes();
         numDescriptors += pieces.size();
+        KvPostEvent event = new KvPostEvent();
+        event.begin();
         long startNanos = System.nanoTime();
         read = agent.read(agentName, from.memory(), from.metadata().deviceId(), pieces);
         postNanos += System.nanoTime() - startNanos;
+        event.end();
+        if (event.shouldCommit()) {
+            event.request = requestId;
+            event.descriptors = pieces.size();
+            event.bytes = pieces.numBytes();
+            event.commit();
+        }
     }
 
     /// Staging holds (block, layer, part).

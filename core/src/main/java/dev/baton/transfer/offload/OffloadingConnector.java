@@ -62,6 +62,7 @@ public final class OffloadingConnector implements KvConnector {
         this.store = new OffloadStore(pool, new BlockHasher(spec, BlockHasher.DEFAULT_SEED), memory, files);
         this.worker = new BlockStoreWorker<>(
                 new BlockStoreWorker.Settings(
+                        NAME,
                         "the store of " + NAME,
                         "baton-kv-offload-",
                         options.files().map(OffloadOptions.Files::readThreads).orElse(1),

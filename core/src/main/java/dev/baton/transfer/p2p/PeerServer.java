@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
@@ -277,6 +278,7 @@ final class PeerServer implements Closeable {
             return;
         }
         Optional<DeviceLink> direct = link(from);
+        KvSendEvent event = KvSendEvent.started();
         KvLease lease = offer.get().lease();
         answer.put(Control.RET, 0);
         answer.put("shape", shape.of(count));
@@ -290,7 +292,9 @@ final class PeerServer implements Closeable {
             PeerConnection.send(
                     from, id, pool, leases, lease, first, first + count, from::abort, options.peerTimeout());
         }
-        counters.bytesSent.add(count * pool.blockBytes());
+        long bytes = count * pool.blockBytes();
+        counters.bytesSent.add(bytes);
+        event.ended(P2pNcclConnector.NAME, lease.requestId(), name(from), count, bytes, KvSendEvent.SENT);
     }
 
     private void release(Fields message) throws ProtocolException {

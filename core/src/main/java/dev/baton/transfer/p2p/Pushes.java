@@ -1,5 +1,6 @@
 package dev.baton.transfer.p2p;
 
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
@@ -71,19 +72,26 @@ final class Pushes implements Closeable {
     }
 
     private void run(String tensorId, Endpoint decoder, KvLease lease, String promptDigest) {
+        KvSendEvent event = KvSendEvent.started();
+        String outcome = KvSendEvent.SENT;
         try {
             push(tensorId, decoder, lease, promptDigest);
             refusals.pushed(tensorId);
             counters.bytesSent.add(lease.numBlocks() * pool.blockBytes());
         } catch (IOException e) {
+            outcome = e.toString();
             counters.failedTransfers.increment();
             LOG.warn("the blocks of {} were not pushed: {}", lease.requestId(), e.getMessage());
             refusals.refused(tensorId, "pushing them failed: " + e.getMessage());
         } catch (RuntimeException | OutOfMemoryError e) {
+            outcome = e.toString();
             counters.failedTransfers.increment();
             LOG.error("pushing the blocks of {} failed", lease.requestId(), e);
             refusals.refused(tensorId, "pushing them failed: " + e);
         } finally {
+            boolean sent = outcome.equals(KvSendEvent.SENT);
+            long bytes = sent ? lease.numBlocks() * pool.blockBytes() : 0;
+            event.ended(P2pNcclConnector.NAME, lease.requestId(), decoder, lease.numBlocks(), bytes, outcome);
             leases.release(lease.handle());
         }
     }

@@ -1,5 +1,6 @@
 package dev.baton.transfer.store;
 
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
@@ -58,12 +59,14 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
 
     /// How a worker works.
     ///
+    /// @param connector the name of the connector whose worker it is
     /// @param what the store, in words for the log
     /// @param threads what the names of its threads begin with
     /// @param readThreads loads at a time
     /// @param writeThreads saves at a time
     /// @param limit longest that a load takes, or that the blocks of a request that is over are held to be saved
-    public record Settings(String what, String threads, int readThreads, int writeThreads, Duration limit) {}
+    public record Settings(
+            String connector, String what, String threads, int readThreads, int writeThreads, Duration limit) {}
 
     public BlockStoreWorker(
             Settings settings, PagedKv pool, BlockStore<K> store, KvSaves saves, Consumer<KvEvent> sink) {
@@ -228,12 +231,8 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
             writers.execute(() -> {
                 try {
                     if (!closed) {
-                        store.save(names, (index, copy) -> !closed && save.read(() -> copy.accept(blockIds[index])));
+                        write(save, names, blockIds);
                     }
-                } catch (IOException e) {
-                    complain("does not take blocks: " + e.getMessage());
-                } catch (RuntimeException | OutOfMemoryError e) {
-                    LOG.error("blocks were not kept", e);
                 } finally {
                     waitingBlocks.addAndGet(-blocks);
                     save.close();
@@ -243,6 +242,27 @@ public final class BlockStoreWorker<K> implements KvConnector.WorkerSide {
             waitingBlocks.addAndGet(-blocks);
             save.close();
         }
+    }
+
+    private void write(KvSaves.Save save, List<K> names, int[] blockIds) {
+        KvSendEvent event = KvSendEvent.started();
+        LongAdder copied = new LongAdder();
+        String outcome = KvSendEvent.SENT;
+        try {
+            store.save(names, (index, copy) -> {
+                boolean read = !closed && save.read(() -> copy.accept(blockIds[index]));
+                copied.add(read ? pool.blockBytes() : 0);
+                return read;
+            });
+        } catch (IOException e) {
+            outcome = e.toString();
+            complain("does not take blocks: " + e.getMessage());
+        } catch (RuntimeException | OutOfMemoryError e) {
+            outcome = e.toString();
+            LOG.error("blocks were not kept", e);
+        }
+        long bytes = outcome.equals(KvSendEvent.SENT) ? copied.sum() : 0;
+        event.ended(settings.connector(), save.requestId(), settings.what(), names.size(), bytes, outcome);
     }
 
     private void complain(String sentence) {

@@ -13,8 +13,20 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
     }
 
     @Override
-    public PeerPool open(Offer peer) {
-        return device.open(peer);
+    public OpenPool open(Offer peer) {
+        PeerPool pool = device.open(peer);
+        return new OpenPool() {
+            @Override
+            public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
+                pool.pull(theirs, ours);
+                return sums(transfer, ours, indexes);
+            }
+
+            @Override
+            public void close() {
+                pool.close();
+            }
+        };
     }
 
     @Override

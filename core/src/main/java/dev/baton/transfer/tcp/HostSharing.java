@@ -2,7 +2,6 @@ package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceBlocks.Offer;
-import dev.baton.tensor.DeviceBlocks.PeerPool;
 import dev.baton.tensor.MemoryFile;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.TensorException;
@@ -16,8 +15,8 @@ import org.slf4j.LoggerFactory;
 
 /// Pools in memory files, which processes of one host map. The checksums are those of blocks over TCP.
 ///
-/// About a MiB at a time: while the decoder copies and checks one piece, which is in its processor's cache then,
-/// the prefiller computes the checksums of the next.
+/// About a MiB at a time: while the decoder copies one piece, and checks it slice by slice as it is written, the
+/// prefiller computes the checksums of the next.
 final class HostSharing implements PoolSharing {
     /// What offers of host memory have as their device.
     private static final String DEVICE = "host memory";
@@ -55,7 +54,7 @@ final class HostSharing implements PoolSharing {
     }
 
     @Override
-    public PeerPool open(Offer peer) {
+    public OpenPool open(Offer peer) {
         return new Mapped(peer);
     }
 
@@ -64,11 +63,17 @@ final class HostSharing implements PoolSharing {
         BlockChecksum checksum = new BlockChecksum(transfer.engineId(), transfer.handle());
         long[] sums = new long[blocks.length];
         for (int i = 0; i < sums.length; i++) {
-            int tokens = KvCacheSpec.tokensOf(indexes[i], transfer.numTokens(), pool.blockTokens());
             sums[i] = checksum.of(
-                    transfer.epoch(), indexes[i], tokens, pool.block(blocks[i]).asByteBuffer());
+                    transfer.epoch(),
+                    indexes[i],
+                    tokens(transfer, indexes[i]),
+                    pool.block(blocks[i]).asByteBuffer());
         }
         return sums;
+    }
+
+    private int tokens(Transfer transfer, int index) {
+        return KvCacheSpec.tokensOf(index, transfer.numTokens(), pool.blockTokens());
     }
 
     /// A processor takes so long for a prompt that sending is hidden behind it.
@@ -83,15 +88,15 @@ final class HostSharing implements PoolSharing {
     }
 
     /// The memory file of another process. What it says of its size is compared with the file's.
-    private final class Mapped implements PeerPool {
+    private final class Mapped implements OpenPool {
         private final Arena arena = Arena.ofShared();
-        private final MemorySegment theirs; // (blocks there, blockBytes)
+        private final MemorySegment memory; // (blocks there, blockBytes)
         private final int numBlocks;
 
         Mapped(Offer peer) {
             this.numBlocks = peer.numBlocks();
             try {
-                this.theirs = MemoryFile.open(peer.handle(), numBlocks * pool.blockBytes(), arena);
+                this.memory = MemoryFile.open(peer.handle(), numBlocks * pool.blockBytes(), arena);
             } catch (RuntimeException | Error e) {
                 arena.close();
                 throw e;
@@ -99,13 +104,25 @@ final class HostSharing implements PoolSharing {
         }
 
         @Override
-        public void pull(int[] from, int[] to) {
-            for (int i = 0; i < from.length; i++) {
-                if (from[i] < 0 || from[i] >= numBlocks) {
-                    throw new TensorException("block " + from[i] + " is not in a pool of " + numBlocks);
-                }
-                MemorySegment.copy(theirs, pool.blockOffsetBytes(from[i]), pool.block(to[i]), 0, pool.blockBytes());
+        public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
+            BlockChecksum checksum = new BlockChecksum(transfer.engineId(), transfer.handle());
+            long[] sums = new long[theirs.length];
+            for (int i = 0; i < sums.length; i++) {
+                sums[i] = checksum.copy(
+                        transfer.epoch(),
+                        indexes[i],
+                        tokens(transfer, indexes[i]),
+                        block(theirs[i]),
+                        pool.block(ours[i]));
             }
+            return sums;
+        }
+
+        private MemorySegment block(int id) {
+            if (id < 0 || id >= numBlocks) {
+                throw new TensorException("block " + id + " is not in a pool of " + numBlocks);
+            }
+            return memory.asSlice(pool.blockOffsetBytes(id), pool.blockBytes());
         }
 
         @Override

@@ -1,7 +1,6 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
-import dev.baton.tensor.DeviceBlocks;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -40,7 +39,7 @@ final class PeerConnection implements Closeable {
     private final Counters counters;
     private boolean open;
     private boolean closed;
-    private DeviceBlocks.@Nullable PeerPool shared;
+    private PoolSharing.@Nullable OpenPool shared;
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
@@ -149,7 +148,7 @@ final class PeerConnection implements Closeable {
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
-        DeviceBlocks.PeerPool from = shared;
+        PoolSharing.OpenPool from = shared;
         ask(from == null ? FrameType.PULL : FrameType.LEND, handle, epoch, numTokens, indexes, remoteBlocks);
         if (from == null) {
             receive(handle, epoch, numTokens, indexes, localBlocks, sink);
@@ -174,25 +173,26 @@ final class PeerConnection implements Closeable {
     /// checksums. What is here then must have the checksums that the blocks had there: should the lease have ended
     /// meanwhile, they show it.
     private void copy(
-            DeviceBlocks.PeerPool from,
+            PoolSharing.OpenPool from,
             PoolSharing.Transfer transfer,
             int[] indexes,
             int[] remoteBlocks,
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
-        PoolSharing sharing = pool.sharing().orElseThrow();
         int done = 0;
         while (done < indexes.length) {
             long[] expected = readSums(transfer.epoch(), indexes.length - done);
             int end = done + expected.length;
-            int[] here = Arrays.copyOfRange(localBlocks, done, end);
-            from.pull(Arrays.copyOfRange(remoteBlocks, done, end), here);
+            long[] found = from.copy(
+                    transfer,
+                    Arrays.copyOfRange(remoteBlocks, done, end),
+                    Arrays.copyOfRange(localBlocks, done, end),
+                    Arrays.copyOfRange(indexes, done, end));
             if (end == indexes.length) {
                 frames.begin(FrameType.RETURN);
                 frames.send(options.peerTimeout());
             }
-            long[] found = sharing.sums(transfer, here, Arrays.copyOfRange(indexes, done, end));
             for (int i = 0; i < found.length; i++) {
                 sink.block(indexes[done + i], found[i] == expected[i]);
             }
@@ -244,7 +244,7 @@ final class PeerConnection implements Closeable {
     /// @param localBlocks for each block wanted, the block of the pool to fill
     /// @param firstToken told of the prefiller's first token, perhaps long before this returns
     void take(Push push, int[] localBlocks, BlockSink sink, IntConsumer firstToken) throws IOException {
-        DeviceBlocks.PeerPool from = shared;
+        PoolSharing.OpenPool from = shared;
         boolean copies = from != null && pool.sharing().orElseThrow().copiesPushed();
         Push asked = copies ? push.toBeCopied() : push;
         asked.ask(frames, options.peerTimeout());
@@ -256,7 +256,7 @@ final class PeerConnection implements Closeable {
     }
 
     /// Copies the blocks of a prompt that is computed now, as the prefiller says where they lie.
-    private void copyHeld(DeviceBlocks.PeerPool from, Push push, int[] localBlocks, BlockSink sink) throws IOException {
+    private void copyHeld(PoolSharing.OpenPool from, Push push, int[] localBlocks, BlockSink sink) throws IOException {
         PoolSharing.Transfer transfer =
                 new PoolSharing.Transfer(address.engineId(), push.transferId(), push.epoch(), push.numTokens());
         int next = push.first();

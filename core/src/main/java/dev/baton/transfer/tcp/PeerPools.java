@@ -2,6 +2,7 @@ package dev.baton.transfer.tcp;
 
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.TensorException;
+import dev.baton.transfer.tcp.PoolSharing.OpenPool;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
@@ -26,10 +27,10 @@ final class PeerPools {
     }
 
     private static final class Opened {
-        final DeviceBlocks.PeerPool pool;
+        final OpenPool pool;
         int users;
 
-        Opened(DeviceBlocks.PeerPool pool) {
+        Opened(OpenPool pool) {
             this.pool = pool;
         }
     }
@@ -37,7 +38,7 @@ final class PeerPools {
     /// Opens the pool that a peer has offered, or uses it once more; to be let go of with [#release].
     ///
     /// @return empty if blocks are to come over TCP; why is logged once for each engine
-    synchronized Optional<DeviceBlocks.PeerPool> acquire(Hello peer) {
+    synchronized Optional<OpenPool> acquire(Hello peer) {
         Optional<PoolSharing> sharing = local.sharing();
         if (sharing.isEmpty()) {
             return Optional.empty(); // as it is meant to be: nothing to tell

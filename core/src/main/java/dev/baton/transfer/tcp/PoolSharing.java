@@ -1,7 +1,6 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.tensor.DeviceBlocks.Offer;
-import dev.baton.tensor.DeviceBlocks.PeerPool;
 
 /// How processes of one host read each other's pools without sending a block: the decoder copies, and both compute
 /// the checksums of what they have. Thread-safe.
@@ -19,7 +18,22 @@ interface PoolSharing {
     /// Opens the pool of another process, whose offer names this host and the same kind of memory.
     ///
     /// @throws dev.baton.tensor.TensorException if that cannot be
-    PeerPool open(Offer peer);
+    OpenPool open(Offer peer);
+
+    /// The pool of another process, open here until it is closed.
+    interface OpenPool extends AutoCloseable {
+        /// Copies blocks from there into the pool of this process.
+        ///
+        /// @param theirs blocks there
+        /// @param ours for each of them, the block to fill
+        /// @param indexes of these blocks in the transfer
+        /// @return the checksums of what is in this process's pool then
+        /// @throws dev.baton.tensor.TensorException if a block is not in its pool, or a device failed
+        long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes);
+
+        @Override
+        void close();
+    }
 
     /// The checksums of blocks of this pool.
     ///

@@ -1,6 +1,7 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.metrics.KvSendEvent;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.wire.WireServer;
@@ -213,7 +214,7 @@ final class ServedConnection implements WireServer.Connection {
         Push push = Push.read(frames);
         holders.asked(decoder, push.transferId());
         if (!push.copied()) {
-            pushes.push(push);
+            recorded(push.transferId(), push.end() - push.first(), () -> pushes.push(push));
             return;
         }
         PoolSharing sharing = sharing("a PUSH to be copied");
@@ -233,15 +234,39 @@ final class ServedConnection implements WireServer.Connection {
         Wanted wanted = readWanted();
         KvLease lease = wanted.lease;
         BlockChecksum checksum = new BlockChecksum(self.engineId(), lease.handle());
-        for (int index : wanted.indexes) {
-            if (!leases.beginRead(lease, fence)) {
-                throw gone(lease.handle());
+        recorded(lease.requestId(), wanted.indexes.length, () -> {
+            for (int index : wanted.indexes) {
+                if (!leases.beginRead(lease, fence)) {
+                    throw gone(lease.handle());
+                }
+                try {
+                    sendBlock(lease, wanted.epoch, index, checksum);
+                } finally {
+                    lease.endRead(fence);
+                }
             }
-            try {
-                sendBlock(lease, wanted.epoch, index, checksum);
-            } finally {
-                lease.endRead(fence);
-            }
+        });
+    }
+
+    /// What gives blocks to the decoder.
+    @FunctionalInterface
+    private interface Sending {
+        void run() throws IOException;
+    }
+
+    /// Has it in the flight recorder how blocks are given to the decoder.
+    private void recorded(String request, int blocks, Sending sending) throws IOException {
+        KvSendEvent event = KvSendEvent.started();
+        String outcome = "internal error";
+        try {
+            sending.run();
+            outcome = KvSendEvent.SENT;
+        } catch (IOException e) {
+            outcome = e.toString();
+            throw e;
+        } finally {
+            long bytes = outcome.equals(KvSendEvent.SENT) ? blocks * pool.blockBytes() : 0;
+            event.ended(TcpConnector.NAME, request, decoder, blocks, bytes, outcome);
         }
     }
 
@@ -260,6 +285,10 @@ final class ServedConnection implements WireServer.Connection {
     /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
     /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
     private void lend(PoolSharing sharing, Wanted wanted) throws IOException {
+        recorded(wanted.lease.requestId(), wanted.indexes.length, () -> hold(sharing, wanted));
+    }
+
+    private void hold(PoolSharing sharing, Wanted wanted) throws IOException {
         KvLease lease = wanted.lease;
         if (!leases.beginRead(lease, fence)) {
             throw gone(lease.handle());

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.metrics.FlightRecord;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseExpired;
@@ -21,6 +22,7 @@ import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -35,6 +37,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -192,8 +195,9 @@ class P2pNcclConnectorTest {
     }
 
     @Test
-    void whatDoesNotFitIsRefusedAndTheLoadFailsAtOnce() {
-        try (P2pInstance prefiller = P2pInstance.prefiller(Map.of());
+    void whatDoesNotFitIsRefusedAndTheLoadFailsAtOnce(@TempDir Path dir) throws IOException {
+        try (FlightRecord record = new FlightRecord(dir, "KvSend");
+                P2pInstance prefiller = P2pInstance.prefiller(Map.of());
                 P2pInstance decoder = P2pInstance.decoder(Map.of("kv_buffer_size", "1e1"))) {
             String id = P2pInstance.id(prefiller.address(), decoder.address(), "abc");
             assertThat(prefiller.prefilled(P2pInstance.leg("p", id, 32), 1, 2)).isEqualTo(HELD);
@@ -203,6 +207,15 @@ class P2pNcclConnectorTest {
             assertThat(decoder.nextFailure("d")).contains("no memory is left", "kv_buffer_size");
             decoder.done(decode, 3, 4);
             assertThat(prefiller.connector.stats().numFailedTransfers()).isEqualTo(1);
+            assertThat(FlightRecord.named(record.events(), "KvSend"))
+                    .singleElement()
+                    .satisfies(send -> {
+                        assertThat(send.getString("connector")).isEqualTo("P2pNcclConnector");
+                        assertThat(send.getString("request")).isEqualTo("p");
+                        assertThat(send.getString("outcome")).contains("does not take the tensor");
+                        assertThat(send.getInt("blocks")).isEqualTo(2);
+                        assertThat(send.getLong("bytes")).isZero();
+                    });
         }
     }
 
