@@ -81,7 +81,8 @@ class ConnectTest {
             Thread.sleep(2_500);
             assertThat(KvThreads.running()).contains(thread);
             assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");
-            assertThat(served()).isEqualTo(1);
+            // A heartbeat that came while the load had the connection has made another, which goes unused.
+            await("one connection").until(() -> served() == 1);
         }
     }
 
