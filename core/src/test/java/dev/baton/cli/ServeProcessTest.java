@@ -133,7 +133,13 @@ class ServeProcessTest {
 
     @Test
     void signalWhileLoadingEndsTheProcessAtOnce() throws Exception {
-        try (Baton serve = Baton.start(folder, "serve", MODEL.toString(), "--port", "0", "--ops", "scalar")) {
+        Path model = copyOfModel();
+        Path tokenizer = model.resolve("tokenizer.json");
+        Files.delete(tokenizer);
+        assertThat(new ProcessBuilder("mkfifo", tokenizer.toString()).start().waitFor())
+                .as("a file that nobody writes is read for ever")
+                .isZero();
+        try (Baton serve = Baton.start(folder, "serve", model.toString(), "--port", "0")) {
             await().pollInterval(Duration.ofMillis(10))
                     .atMost(Duration.ofSeconds(60))
                     .until(() -> serve.output().contains("Loading "));

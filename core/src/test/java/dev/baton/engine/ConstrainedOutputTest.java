@@ -135,7 +135,7 @@ class ConstrainedOutputTest {
     void decoderBeginsTheConstraintAnewAndDrawsThePrefillersFirstTokenAgain() {
         SamplingParams sampling =
                 sampled(30, 5).constraint(Optional.of(TURNING)).build();
-        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
                 Engine prefiller = Engine.start(
                         config(64)
                                 .kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))

@@ -139,7 +139,7 @@ class PromptLogprobsTest {
 
     @Test
     void decoderComputesThePromptItselfAndLetsThePrefillerGo() {
-        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1_000);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
                 Engine prefiller = Engine.start(
                         config().kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))
                                 .build(),

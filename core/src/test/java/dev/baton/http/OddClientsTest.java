@@ -57,18 +57,27 @@ class OddClientsTest {
         return runtime.serve(config, e -> e.respond(200, HttpHeaders.of("x-uri", e.uri()), e.body()));
     }
 
-    /// Three pieces, with a moment between them.
-    private HttpServer streaming() {
+    /// Three pieces, with a moment between them, the first of which has to be seen before the others come.
+    private HttpServer streaming(CountDownLatch firstSeen) {
         return runtime.serve(ANY_PORT, e -> {
             HttpStream stream = e.startStream(200, HttpHeaders.of("content-type", "text/event-stream"));
             Thread.ofVirtual().start(() -> {
                 for (int i = 0; i < 3; i++) {
                     stream.write(("data: " + i + "\n\n").getBytes(StandardCharsets.UTF_8));
                     pause(100);
+                    awaitQuietly(firstSeen);
                 }
                 stream.end();
             });
         });
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            assertThat(latch.await(20, TimeUnit.SECONDS)).isTrue();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     private static void pause(long millis) {
@@ -163,7 +172,8 @@ class OddClientsTest {
 
     @Test
     void defaultClientOfTheJdkGetsAStreamAsItIsWritten() throws Exception {
-        try (HttpServer server = streaming();
+        CountDownLatch firstSeen = new CountDownLatch(1);
+        try (HttpServer server = streaming(firstSeen);
                 HttpClient client = HttpClient.newHttpClient()) {
             HttpResponse<InputStream> answer = client.send(
                     HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + "/"))
@@ -173,6 +183,7 @@ class OddClientsTest {
             try (InputStream in = answer.body()) {
                 assertThat(new String(in.readNBytes(9), StandardCharsets.UTF_8)).isEqualTo("data: 0\n\n");
                 assertThat(in.available()).as("the second event comes later").isZero();
+                firstSeen.countDown();
                 assertThat(new String(in.readAllBytes(), StandardCharsets.UTF_8))
                         .isEqualTo("data: 1\n\ndata: 2\n\n");
             }
@@ -382,7 +393,7 @@ class OddClientsTest {
     /// Without a length, the connection's end is the stream's: it must not be kept, whatever the client asked.
     @Test
     void http10StreamEndsTheConnectionAlsoIfTheClientWouldKeepIt() throws Exception {
-        try (HttpServer server = streaming();
+        try (HttpServer server = streaming(new CountDownLatch(0));
                 Socket socket = connect(server)) {
             send(socket, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
             assertThat(head(socket)).startsWith("HTTP/1.0 200 ").doesNotContain("keep-alive");

@@ -238,8 +238,9 @@ public abstract class HandOffContract<I extends ConnectorInstance> {
                 }
             }
             for (I prefiller : List.of(first, second)) {
-                await().atMost(Duration.ofSeconds(10))
-                        .until(() -> prefiller.worker().numLeases() == 0);
+                await().atMost(Duration.ofSeconds(20))
+                        .until(() -> prefiller.events.size() >= loads / 2
+                                && prefiller.worker().numLeases() == 0);
                 assertThat(prefiller.events).hasSize(loads / 2).allMatch(LeaseReleased.class::isInstance);
                 prefiller.events.clear();
             }
