@@ -1,9 +1,9 @@
 package dev.baton.cli;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
-import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -161,9 +161,9 @@ public final class TestJvm {
         private Training() {}
 
         public static void main(String[] arguments) throws Exception {
-            int prefiller = freePort();
-            int decoder = freePort();
-            int router = freePort();
+            int prefiller = FreePorts.next();
+            int decoder = FreePorts.next();
+            int router = FreePorts.next();
             start("serve", model(), "--port=" + prefiller, "--kv-transfer-config=" + transfer("kv_producer"));
             start("serve", model(), "--port=" + decoder, "--kv-transfer-config=" + transfer("kv_consumer"));
             start(
@@ -212,12 +212,6 @@ public final class TestJvm {
                 throws IOException, InterruptedException {
             return client.send(request.build(), HttpResponse.BodyHandlers.discarding())
                     .statusCode();
-        }
-
-        private static int freePort() throws IOException {
-            try (ServerSocket socket = new ServerSocket(0)) {
-                return socket.getLocalPort();
-            }
         }
     }
 }

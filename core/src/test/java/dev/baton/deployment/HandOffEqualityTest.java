@@ -92,7 +92,7 @@ class HandOffEqualityTest {
     /// From 1 to 1,500, many short ones and few long ones, whose prefill is most of the work, shifted so that every
     /// residue of every block size occurs.
     private static int lengthOf(int i) {
-        int even = 1 + (int) ((LONGEST_PROMPT_TOKENS - 1) * Math.pow(i / (PROMPTS - 1.0), 8));
+        int even = 1 + (int) ((LONGEST_PROMPT_TOKENS - 1) * Math.pow(i / (PROMPTS - 1.0), 6));
         int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
         return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
     }
