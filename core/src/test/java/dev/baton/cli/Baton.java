@@ -26,14 +26,8 @@ final class Baton implements AutoCloseable {
     }
 
     static Baton start(Path folder, Map<String, String> environment, String... arguments) {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "-Xmx256m",
-                "-Dbaton.home=" + repository(),
-                "-cp",
-                System.getProperty("java.class.path"),
-                Main.class.getName()));
+        List<String> command = TestJvm.command(
+                List.of("--enable-native-access=ALL-UNNAMED", "-Xmx256m", "-Dbaton.home=" + repository()), Main.class);
         command.addAll(List.of(arguments));
         Path output = folder.resolve("output.txt");
         try {
@@ -41,6 +35,7 @@ final class Baton implements AutoCloseable {
                     .directory(folder.toFile())
                     .redirectErrorStream(true)
                     .redirectOutput(output.toFile());
+            builder.environment().put("BATON_JAVA_OPTS", String.join(" ", TestJvm.sharing())); // for those of `up`
             builder.environment().putAll(environment);
             Process process = builder.start();
             return new Baton(process, output);

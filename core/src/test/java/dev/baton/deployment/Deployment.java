@@ -2,6 +2,7 @@ package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.baton.cli.TestJvm;
 import dev.baton.wire.FreePorts;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -15,7 +16,11 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
@@ -29,6 +34,7 @@ final class Deployment implements AutoCloseable {
     static final ObjectMapper JSON = new ObjectMapper();
     static final Path MODEL = repository().resolve("models/baton-tiny");
 
+    private static final int CLIENTS = 8;
     private static final Duration READY_DEADLINE = Duration.ofSeconds(180);
     private static final Duration CALL_DEADLINE = Duration.ofSeconds(120);
 
@@ -121,14 +127,7 @@ final class Deployment implements AutoCloseable {
     }
 
     private Instance start(String name, int port, List<String> arguments, boolean engine) {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "--add-modules=jdk.incubator.vector",
-                "-Xmx512m",
-                "-cp",
-                System.getProperty("java.class.path"),
-                "dev.baton.cli.Main"));
+        List<String> command = TestJvm.baton(engine);
         command.addAll(arguments);
         Path log = logs.resolve(name + "-" + instances.size() + ".log");
         ProcessBuilder builder = new ProcessBuilder(command);
@@ -210,6 +209,19 @@ final class Deployment implements AutoCloseable {
         Answer answer = post(target, "/v1/completions", body);
         assertThat(answer.status()).as(answer.body()).isEqualTo(200);
         return answer.tokenIds();
+    }
+
+    /// What a call gives for each of the inputs, in their order; several calls are under way at a time, which changes
+    /// no token.
+    static <I, O> List<O> atOnce(List<I> inputs, Function<I, O> call) {
+        try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
+            return inputs.stream()
+                    .map(input -> CompletableFuture.supplyAsync(() -> call.apply(input), clients))
+                    .toList()
+                    .stream()
+                    .map(CompletableFuture::join)
+                    .toList();
+        }
     }
 
     static HttpRequest request(Instance instance, String path, String body, String... headers) {

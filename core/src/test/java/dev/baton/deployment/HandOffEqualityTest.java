@@ -12,9 +12,6 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -30,7 +27,6 @@ class HandOffEqualityTest {
     private static final int LONGEST_PROMPT_TOKENS = 1500;
     private static final int LARGEST_BLOCK_TOKENS = 32;
     private static final int OUTPUT_TOKENS = 12;
-    private static final int CLIENTS = 8;
 
     @TempDir
     static Path logs;
@@ -93,9 +89,10 @@ class HandOffEqualityTest {
         }
     }
 
-    /// From 1 to 1,500, more short ones than long ones, shifted so that every residue of every block size occurs.
+    /// From 1 to 1,500, many short ones and few long ones, whose prefill is most of the work, shifted so that every
+    /// residue of every block size occurs.
     private static int lengthOf(int i) {
-        int even = 1 + (int) ((LONGEST_PROMPT_TOKENS - 1) * Math.pow(i / (PROMPTS - 1.0), 4));
+        int even = 1 + (int) ((LONGEST_PROMPT_TOKENS - 1) * Math.pow(i / (PROMPTS - 1.0), 6));
         int shifted = even - even % LARGEST_BLOCK_TOKENS + i % LARGEST_BLOCK_TOKENS;
         return Math.clamp(i == PROMPTS - 1 ? even : shifted, 1, LONGEST_PROMPT_TOKENS);
     }
@@ -130,15 +127,9 @@ class HandOffEqualityTest {
         return Deployment.body(prompt, OUTPUT_TOKENS, i);
     }
 
-    /// The answers to all, in their order; several are under way at a time, which changes no token.
     private static List<List<Integer>> tokensOfAll(
             Deployment deployment, Instance target, List<Map<String, Object>> bodies) {
-        try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
-            List<CompletableFuture<List<Integer>>> answers = bodies.stream()
-                    .map(body -> CompletableFuture.supplyAsync(() -> deployment.tokenIds(target, body), clients))
-                    .toList();
-            return answers.stream().map(CompletableFuture::join).toList();
-        }
+        return Deployment.atOnce(bodies, body -> deployment.tokenIds(target, body));
     }
 
     @Test

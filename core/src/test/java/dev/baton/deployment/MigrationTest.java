@@ -78,11 +78,11 @@ class MigrationTest {
             Instance router = deployment.router(List.of(prefiller), List.of(victim, survivor));
             deployment.awaitReady();
             List<Asked> asked = asked();
-            List<List<JsonNode>> undisturbed = new ArrayList<>();
-            for (Asked one : asked) {
-                undisturbed.add(
-                        start(deployment, router, one, new CountDownLatch(0)).get(120, TimeUnit.SECONDS));
-            }
+            List<List<JsonNode>> undisturbed = Deployment.atOnce(
+                    asked,
+                    one -> start(deployment, router, one, new CountDownLatch(0))
+                            .orTimeout(120, TimeUnit.SECONDS)
+                            .join());
 
             CountDownLatch flowing = new CountDownLatch(asked.size() * 20);
             List<CompletableFuture<List<JsonNode>>> streams = new ArrayList<>();

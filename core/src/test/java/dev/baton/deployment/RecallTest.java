@@ -34,24 +34,23 @@ class RecallTest {
             Instance decoder = deployment.decoder(flags);
             Instance router = deployment.router(List.of(prefiller), List.of(decoder));
             deployment.awaitReady();
-            int recalled = 0;
-            for (String held : conversations) {
-                JsonNode conversation = Deployment.JSON.readTree(held);
-                Answer answer = deployment.post(
-                        router,
-                        "/v1/chat/completions",
-                        Map.of(
-                                "messages", conversation.path("messages"),
-                                "max_completion_tokens", 64,
-                                "temperature", 0));
-                assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-                String text = answer.choice().path("message").path("content").asString();
-                String fact = conversation.path("expected").asString();
-                if (text.toLowerCase(Locale.ROOT).contains(fact.toLowerCase(Locale.ROOT))) {
-                    recalled++;
-                }
-            }
-            assertThat(recalled).isGreaterThanOrEqualTo(90);
+            List<Boolean> recalled = Deployment.atOnce(conversations, held -> isRecalled(deployment, router, held));
+            assertThat(recalled.stream().filter(is -> is).count()).isGreaterThanOrEqualTo(90);
         }
+    }
+
+    private static boolean isRecalled(Deployment deployment, Instance router, String held) {
+        JsonNode conversation = Deployment.JSON.readTree(held);
+        Answer answer = deployment.post(
+                router,
+                "/v1/chat/completions",
+                Map.of(
+                        "messages", conversation.path("messages"),
+                        "max_completion_tokens", 64,
+                        "temperature", 0));
+        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+        String text = answer.choice().path("message").path("content").asString();
+        String fact = conversation.path("expected").asString();
+        return text.toLowerCase(Locale.ROOT).contains(fact.toLowerCase(Locale.ROOT));
     }
 }

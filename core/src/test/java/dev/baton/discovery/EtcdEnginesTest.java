@@ -97,7 +97,7 @@ class EtcdEnginesTest {
         try (Registrar registrar = register(ENGINE, well)) {
             fleet.awaitFleet("10.0.0.1:8100");
             assertThat(fleet.engine("10.0.0.1:8100")).isEqualTo(ENGINE);
-            Thread.sleep(LEASE.multipliedBy(3));
+            Thread.sleep(LEASE.multipliedBy(2));
             assertThat(fleet.events()).hasSize(1);
             well.set(false); // as if its process had gone, or its engine hung
             fleet.awaitFleet();

@@ -114,7 +114,10 @@ class EngineOverLmCacheTest {
     }
 
     private static void awaitChunks(LmCacheServer server, int chunks) {
-        org.awaitility.Awaitility.await().atMost(Duration.ofSeconds(20)).until(() -> server.numChunks() == chunks);
+        org.awaitility.Awaitility.await()
+                .atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(2)) // a hundred times
+                .until(() -> server.numChunks() == chunks);
     }
 
     /// A stop text is a normal end, which the engine hears of from outside.

@@ -92,8 +92,15 @@ class ExposureTest {
     }
 
     private static Map<String, Object> mooncakeStore() {
-        Map<String, Object> extra = new HashMap<>(
-                Map.of("master_server_address", "127.0.0.1:1", "kv_peer_timeout", 0.1, "load_timeout", 0.1));
+        Map<String, Object> extra = new HashMap<>(Map.of(
+                "master_server_address",
+                "127.0.0.1:1",
+                "kv_connect_timeout",
+                1,
+                "kv_peer_timeout",
+                0.1,
+                "load_timeout",
+                0.1));
         mooncakeHome().ifPresent(home -> extra.put(MOONCAKE, home));
         return extra;
     }

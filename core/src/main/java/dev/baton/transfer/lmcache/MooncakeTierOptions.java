@@ -86,6 +86,7 @@ record MooncakeTierOptions(MooncakeAccess access, boolean hasHeads, List<String>
                         MooncakeAccess.home(settings.extraText(MooncakeAccess.HOME), environment),
                         settings.extraInteger(
                                 MooncakeAccess.METRICS_PORT, MooncakeAccess.DEFAULT_METRICS_PORT, 1, 0xffff),
+                        MooncakeAccess.DEFAULT_START_TIMEOUT,
                         timeout,
                         settings.extraFlag(Exposure.TRUSTED_NETWORK)),
                 hasHeads,

@@ -32,7 +32,6 @@ import java.util.concurrent.locks.ReentrantLock;
 final class HelperStore implements ObjectStore {
     private static final String SCRIPT = "mooncake_helper.py";
     private static final Path SHARED_MEMORY = Path.of("/dev/shm");
-    private static final Duration START_LIMIT = Duration.ofSeconds(20);
     private static final long END_SECONDS = 10;
     private static final String READY = "ready";
     private static final String NO_PACKAGE = "no package";
@@ -53,8 +52,9 @@ final class HelperStore implements ObjectStore {
     /// @param python the interpreter
     /// @param host how other nodes of the cluster reach this one
     /// @param threads commands at a time
-    /// @param timeout bound of each
-    record Opener(Path python, Cluster cluster, String host, int threads, Duration timeout)
+    /// @param startTimeout bound of the start, in which it joins the cluster
+    /// @param timeout bound of each command
+    record Opener(Path python, Cluster cluster, String host, int threads, Duration startTimeout, Duration timeout)
             implements ObjectStore.Opener {
         @Override
         public ObjectStore open(long memoryBytes) throws IOException {
@@ -134,7 +134,7 @@ final class HelperStore implements ObjectStore {
     }
 
     private void awaitReady(Opener opener) throws IOException {
-        String said = await(READY, pending.getOrDefault(READY, new CompletableFuture<>()), START_LIMIT);
+        String said = await(READY, pending.getOrDefault(READY, new CompletableFuture<>()), opener.startTimeout());
         if (said.startsWith(NO_PACKAGE)) {
             throw new TransferException(
                     "%s has no mooncake package (%s)".formatted(opener.python(), said.substring(NO_PACKAGE.length())));

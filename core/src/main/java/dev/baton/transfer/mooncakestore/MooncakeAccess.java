@@ -17,6 +17,7 @@ import java.util.Optional;
 /// @param host how other nodes of the cluster reach this one
 /// @param home where Mooncake is; looked for if it is not given
 /// @param metricsPort where the master answers HTTP, for reads without Mooncake's library
+/// @param startTimeout how long Mooncake's client in a helper process may take to join the cluster, its start included
 /// @param operationTimeout how long the cluster may take for one call
 /// @param trustedNetwork whether Mooncake's library may listen beyond this machine
 public record MooncakeAccess(
@@ -24,6 +25,7 @@ public record MooncakeAccess(
         String host,
         Optional<Path> home,
         int metricsPort,
+        Duration startTimeout,
         Duration operationTimeout,
         boolean trustedNetwork) {
 
@@ -35,6 +37,9 @@ public record MooncakeAccess(
     public static final String METRICS_PORT = "master_metrics_port";
     /// [#metricsPort] unless it is set.
     public static final int DEFAULT_METRICS_PORT = 9003;
+
+    /// [#startTimeout] unless it is set.
+    public static final Duration DEFAULT_START_TIMEOUT = Duration.ofSeconds(20);
 
     private static final String HOME_VARIABLE = "MOONCAKE_HOME";
 

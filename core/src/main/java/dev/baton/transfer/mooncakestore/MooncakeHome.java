@@ -54,7 +54,12 @@ final class MooncakeHome {
         }
         if (python.isPresent()) {
             return new HelperStore.Opener(
-                    python.get(), access.cluster(), access.host(), threads, access.operationTimeout());
+                    python.get(),
+                    access.cluster(),
+                    access.host(),
+                    threads,
+                    access.startTimeout(),
+                    access.operationTimeout());
         }
         if (!writes) {
             return new PlainStore.Opener(access);

@@ -27,6 +27,8 @@ import java.util.stream.Stream;
 ///     it is not set, keys are Baton's own and nothing is shared with vLLM
 /// @param hashSeed `PYTHONHASHSEED`, else vLLM's text for none
 /// @param stagingBytes `staging_bytes`: memory that values go through
+/// @param connectTimeout `kv_connect_timeout`: how long Mooncake's client in a helper process may take to join the
+///     cluster, its start included
 /// @param operationTimeout `kv_peer_timeout`: how long the cluster may take for one call
 /// @param loadTimeout `load_timeout`: longest that a load takes
 /// @param metricsPort `master_metrics_port`: where the master answers HTTP, for reads without Mooncake's library
@@ -41,6 +43,7 @@ record MooncakeStoreOptions(
         Optional<VllmLayout> vllmLayout,
         String hashSeed,
         long stagingBytes,
+        Duration connectTimeout,
         Duration operationTimeout,
         Duration loadTimeout,
         int metricsPort,
@@ -57,6 +60,7 @@ record MooncakeStoreOptions(
             "save_decode_cache",
             "vllm_kv_layout",
             "staging_bytes",
+            "kv_connect_timeout",
             "kv_peer_timeout",
             "load_timeout",
             MooncakeAccess.METRICS_PORT,
@@ -98,6 +102,7 @@ record MooncakeStoreOptions(
                 layout.isEmpty() ? Optional.empty() : Optional.of(VllmLayout.of(layout)),
                 environment.getOrDefault("PYTHONHASHSEED", VllmNames.NO_SEED),
                 extra.count("staging_bytes", 1, MAX_BYTES, 64L << 20),
+                extra.seconds("kv_connect_timeout", MooncakeAccess.DEFAULT_START_TIMEOUT),
                 extra.seconds("kv_peer_timeout", Duration.ofSeconds(5)),
                 extra.seconds("load_timeout", Duration.ofSeconds(10)),
                 (int) extra.count(MooncakeAccess.METRICS_PORT, 1, 65_535, MooncakeAccess.DEFAULT_METRICS_PORT),
@@ -134,6 +139,6 @@ record MooncakeStoreOptions(
     ///
     /// @param host how other nodes reach it
     MooncakeAccess access(String host) {
-        return new MooncakeAccess(cluster, host, home, metricsPort, operationTimeout, trustedNetwork);
+        return new MooncakeAccess(cluster, host, home, metricsPort, connectTimeout, operationTimeout, trustedNetwork);
     }
 }

@@ -48,7 +48,9 @@ class LmCacheContractTest extends StoreContract {
 
     @Override
     protected void awaitSaved(EnginePair pair, int savedTokens) {
-        await().atMost(Duration.ofSeconds(20)).until(() -> server.numChunks() == savedTokens / BLOCK_TOKENS);
+        await().atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(2))
+                .until(() -> server.numChunks() == savedTokens / BLOCK_TOKENS);
     }
 
     @Override

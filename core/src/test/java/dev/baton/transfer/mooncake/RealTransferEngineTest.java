@@ -20,12 +20,14 @@ import java.util.Optional;
 import java.util.zip.CRC32;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
 /// Mooncake's own Transfer Engine, of its published Python package, as the peer of ours in both directions.
 ///
 /// Its Python is `MOONCAKE_PYTHON`, or that of the environment that `shared/peers/mooncake.sh install` makes.
 @ExtendWith(KvThreads.class)
+@Timeout(120)
 class RealTransferEngineTest {
     private static final int REGION_BYTES = 8 << 20;
     private static final Duration PATIENCE = Duration.ofSeconds(20);

@@ -60,6 +60,7 @@ public abstract class MooncakeContract extends StoreContract {
     protected void awaitSaved(EnginePair pair, int savedTokens) {
         long bytes = savedTokens / BLOCK_TOKENS * pair.blockBytes();
         await().atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(2))
                 .until(() -> pair.prefillerConnector().stats().bytesSent() == bytes);
     }
 

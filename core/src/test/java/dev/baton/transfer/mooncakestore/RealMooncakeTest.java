@@ -32,6 +32,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 class RealMooncakeTest {
     private static final int VALUE_BYTES = 1 << 20;
     private static final int VALUES = 8;
+    private static final Duration LONG = Duration.ofSeconds(20);
 
     enum Kind {
         HELPER,
@@ -43,13 +44,14 @@ class RealMooncakeTest {
         return MooncakeStoreOptions.from(cluster.settings(), "m", Map.of());
     }
 
-    private static HelperStore.Opener helper(MooncakeCluster cluster, Duration timeout) {
-        return new HelperStore.Opener(MooncakeCluster.python(), options(cluster).cluster(), "127.0.0.1", 3, timeout);
+    private static HelperStore.Opener helper(MooncakeCluster cluster, Duration startTimeout, Duration timeout) {
+        return new HelperStore.Opener(
+                MooncakeCluster.python(), options(cluster).cluster(), "127.0.0.1", 3, startTimeout, timeout);
     }
 
     private static ObjectStore open(Kind kind, MooncakeCluster cluster) throws IOException {
         ObjectStore.Opener opener = switch (kind) {
-            case HELPER -> helper(cluster, Duration.ofSeconds(20));
+            case HELPER -> helper(cluster, LONG, LONG);
             case PLAIN -> new PlainStore.Opener(options(cluster).access("127.0.0.1"));
             case LIBRARY -> {
                 String home = System.getenv("MOONCAKE_HOME");
@@ -160,7 +162,7 @@ class RealMooncakeTest {
     @Test
     void helperThatHangsIsEnded() throws Exception {
         try (MooncakeCluster cluster = new MooncakeCluster(64 << 20);
-                ObjectStore store = helper(cluster, Duration.ofSeconds(1)).open(2L * VALUES * VALUE_BYTES)) {
+                ObjectStore store = helper(cluster, LONG, Duration.ofSeconds(1)).open(2L * VALUES * VALUE_BYTES)) {
             fill(store);
             assertThat(store.put(pieces(0, VALUE_BYTES))).containsOnly(0);
             ProcessHandle helper = helpers().getFirst();
@@ -190,7 +192,8 @@ class RealMooncakeTest {
             }
             assertThat(helpers()).isEmpty();
             cluster.killMaster();
-            assertThatThrownBy(() -> open(Kind.HELPER, cluster)).isInstanceOf(IOException.class);
+            HelperStore.Opener without = helper(cluster, Duration.ofSeconds(1), LONG);
+            assertThatThrownBy(() -> without.open(VALUE_BYTES)).isInstanceOf(IOException.class);
             assertThat(helpers()).isEmpty();
             assertThat(sharedFiles()).isEqualTo(files);
         }
@@ -212,6 +215,7 @@ class RealMooncakeTest {
                 new Cluster("127.0.0.1:1", "P2PHANDSHAKE", "tcp", "", 0, 1 << 20),
                 "127.0.0.1",
                 1,
+                Duration.ofSeconds(20),
                 Duration.ofSeconds(5));
         assertThatThrownBy(() -> opener.open(1 << 20))
                 .isInstanceOf(TransferException.class)

@@ -36,7 +36,9 @@ class OffloadContractTest extends StoreContract {
 
     @Override
     protected void awaitSaved(EnginePair pair, int savedTokens) {
-        await().atMost(Duration.ofSeconds(20)).until(() -> blocks().size() == savedTokens / BLOCK_TOKENS);
+        await().atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(2))
+                .until(() -> blocks().size() == savedTokens / BLOCK_TOKENS);
     }
 
     private List<Path> blocks() {
