@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -37,7 +38,7 @@ class MooncakeTierTest {
             HexFormat.of().parseHex("20000000010000000300000002000000020000000200000002000000");
 
     private static final byte[] RECORDED_BYTES =
-            HexFormat.of().parseHex("0000803f004040408040a040c040e0400041104120413041404150416041" + "7041");
+            HexFormat.of().parseHex("0000803f004040408040a040c040e04000411041204130414041504160417041");
     private static final ChunkHead HEAD = new ChunkHead(32, ChunkHead.KV_2LTD, 3, 2, 2, 2, 2);
 
     private final MemoryObjects objects = new MemoryObjects();
@@ -57,9 +58,11 @@ class MooncakeTierTest {
     }
 
     private static byte[] recorded(boolean hasHead) {
-        return HexFormat.of()
-                .parseHex((hasHead ? HexFormat.of().formatHex(RECORDED_HEAD) : "")
-                        + HexFormat.of().formatHex(RECORDED_BYTES));
+        ByteBuffer value = ByteBuffer.allocate((hasHead ? RECORDED_HEAD.length : 0) + RECORDED_BYTES.length);
+        if (hasHead) {
+            value.put(RECORDED_HEAD);
+        }
+        return value.put(RECORDED_BYTES).array();
     }
 
     private static MemorySegment memory(byte[] bytes) {
