@@ -300,7 +300,7 @@ class EngineOverLmCacheTest {
 
     private static void awaitSaved(Engine engine, int tokens) {
         org.awaitility.Awaitility.await()
-                .atMost(Duration.ofSeconds(20))
+                .atMost(Duration.ofSeconds(60))
                 .until(() -> engine.transferStats().bytesSent() == tokens * 32L);
     }
 

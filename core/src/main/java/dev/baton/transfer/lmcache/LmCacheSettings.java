@@ -248,7 +248,8 @@ final class LmCacheSettings {
     /// A map; empty if it is not set.
     Map<String, Object> map(String key) {
         Map<String, Object> found = new HashMap<>();
-        if (values.containsKey(key) && values.get(key).value() instanceof Map<?, ?> map) {
+        Value given = values.get(key);
+        if (given != null && given.value() instanceof Map<?, ?> map) {
             map.forEach((name, value) -> found.put(String.valueOf(name), value));
         }
         return found;

@@ -28,6 +28,7 @@ public final class MooncakeValues implements AutoCloseable {
     private final StoreClient client;
     private final long maxBytes;
     private Optional<Thread> opening = Optional.empty(); // guarded by this
+    private volatile Optional<TransferException> refusal = Optional.empty(); // by what speaks to the cluster
 
     /// What is kept under a name is not what was asked for; the cluster works.
     public static final class WrongValueException extends IOException {
@@ -69,6 +70,10 @@ public final class MooncakeValues implements AutoCloseable {
     static MooncakeValues connect(ObjectStore.Opener opener, int threads, long maxBytes, Duration patience) {
         MooncakeValues values = new MooncakeValues(opener, threads, maxBytes);
         awaitEnd(values.openBeside(), patience);
+        if (values.refusal.isPresent()) {
+            values.close();
+            throw values.refusal.get();
+        }
         return values;
     }
 
@@ -151,6 +156,8 @@ public final class MooncakeValues implements AutoCloseable {
                         client.open();
                     } catch (IOException e) {
                         LOG.debug("the Mooncake store: {}", e.getMessage());
+                    } catch (TransferException e) {
+                        refusal = Optional.of(e);
                     }
                 });
         opening = Optional.of(thread);

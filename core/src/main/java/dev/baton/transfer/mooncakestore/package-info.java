@@ -4,6 +4,8 @@
 /// package in a helper process that shares memory with this one; where there is neither, blocks can be read,
 /// not written, over the protocols that `transfer.mooncake` speaks in plain Java.
 ///
+/// `MooncakeValues` is the same client for connectors that name values themselves.
+///
 /// May depend on: `transfer`, `kvcache`, `tensor`.
 @NullMarked
 package dev.baton.transfer.mooncakestore;

@@ -6,19 +6,25 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.TransferException;
 import dev.baton.transfer.mooncakestore.MemoryObjects;
 import dev.baton.transfer.tcp.KvThreads;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Map;
 import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -32,7 +38,7 @@ class MooncakeTierTest {
             HexFormat.of().parseHex("20000000010000000300000002000000020000000200000002000000");
 
     private static final byte[] RECORDED_BYTES =
-            HexFormat.of().parseHex("0000803f004040408040a040c040e0400041104120413041404150416041" + "7041");
+            HexFormat.of().parseHex("0000803f004040408040a040c040e04000411041204130414041504160417041");
     private static final ChunkHead HEAD = new ChunkHead(32, ChunkHead.KV_2LTD, 3, 2, 2, 2, 2);
 
     private final MemoryObjects objects = new MemoryObjects();
@@ -52,9 +58,11 @@ class MooncakeTierTest {
     }
 
     private static byte[] recorded(boolean hasHead) {
-        return HexFormat.of()
-                .parseHex((hasHead ? HexFormat.of().formatHex(RECORDED_HEAD) : "")
-                        + HexFormat.of().formatHex(RECORDED_BYTES));
+        ByteBuffer value = ByteBuffer.allocate((hasHead ? RECORDED_HEAD.length : 0) + RECORDED_BYTES.length);
+        if (hasHead) {
+            value.put(RECORDED_HEAD);
+        }
+        return value.put(RECORDED_BYTES).array();
     }
 
     private static MemorySegment memory(byte[] bytes) {
@@ -142,6 +150,18 @@ class MooncakeTierTest {
     }
 
     @Test
+    void pythonWithoutMooncakeIsNamed(@TempDir Path home) throws IOException {
+        Path python = Path.of("/usr/bin/python3");
+        Assumptions.assumeTrue(Files.isExecutable(python), "there is no " + python);
+        Files.createSymbolicLink(Files.createDirectory(home.resolve("bin")).resolve("python3"), python);
+        Map<String, Object> extra =
+                Map.of("lmcache.remote_url", "mooncakestore://127.0.0.1:1", "mooncake_home", home.toString());
+        assertThatThrownBy(() -> open(extra, KvRole.KV_BOTH, 1024))
+                .isInstanceOf(TransferException.class)
+                .hasMessageContaining("has no mooncake package");
+    }
+
+    @Test
     void clusterThatIsGoneCostsNoWaitAndIsFoundAgain() throws IOException {
         objects.values.put(KEY, recorded(true));
         try (MooncakeTier tier = tier(true)) {
@@ -152,7 +172,7 @@ class MooncakeTierTest {
                     .hasMessageContaining("cannot be reached");
             assertThatThrownBy(() -> tier.get(KEY, HEAD, memory(new byte[32])))
                     .isInstanceOf(IOException.class)
-                    .hasMessageContaining("left alone for 1 s");
+                    .hasMessageMatching("it is left alone for 1 s.*|a new client is being opened");
             objects.result = 0;
             Awaitility.await().atMost(Duration.ofSeconds(30)).until(() -> {
                 try {
