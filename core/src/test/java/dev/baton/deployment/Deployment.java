@@ -72,7 +72,7 @@ final class Deployment implements AutoCloseable {
         this.logs = logs;
     }
 
-    private static Path repository() {
+    static Path repository() {
         Path here = Path.of("").toAbsolutePath();
         return Files.exists(here.resolve("models")) ? here : here.getParent();
     }

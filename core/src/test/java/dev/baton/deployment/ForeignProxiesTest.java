@@ -10,10 +10,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Assumptions;
@@ -25,9 +27,10 @@ import org.junit.jupiter.api.io.TempDir;
 /// of one instance, and the decoder took the prompts' blocks from elsewhere.
 ///
 /// Each has a variable with its path. `PROXY_PYTHON` is a Python for those that are scripts (FastAPI, httpx, pyzmq,
-/// msgspec, uvicorn; LMCache's own also LMCache and transformers); `VLLM_ROUTER` and `LLMD_SIDECAR` are programs.
+/// msgspec, uvicorn; LMCache's own also LMCache and transformers); `VLLM_ROUTER` and `LLMD_SIDECAR` are programs;
+/// `RAY_PYTHON` is a Python that has `ray[serve]` 2.60 and vLLM.
 class ForeignProxiesTest {
-    private static final Duration PATIENCE = Duration.ofSeconds(120);
+    private static final Duration PATIENCE = Duration.ofMinutes(10);
     private static final int CHUNK_TOKENS = 64;
     private static final String NIXL = """
             {"kv_connector": "NixlConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
@@ -39,6 +42,8 @@ class ForeignProxiesTest {
             {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_port": %d,
              "kv_load_failure_policy": "fail", "kv_connector_extra_config":
              {"proxy_ip": "127.0.0.1", "proxy_port": "%d", "http_port": "%d", "send_type": "PUT_ASYNC"}}""";
+
+    private static final Form COMPLETION = new Form(false, false);
 
     @TempDir
     Path logs;
@@ -85,63 +90,104 @@ class ForeignProxiesTest {
         return new Instance(command.getFirst(), port, process, log.toPath(), false);
     }
 
-    private static Map<String, Object> body(int sentences) {
-        String prompt = "User: " + "The fox went home over the hill and slept. ".repeat(sentences) + "Assistant:";
-        return Map.of("model", "baton-tiny", "prompt", prompt, "max_tokens", 12, "temperature", 0, "ignore_eos", true);
-    }
+    /// What a prompt is asked as.
+    private record Form(boolean chat, boolean streamed) {
+        String path() {
+            return chat ? "/v1/chat/completions" : "/v1/completions";
+        }
 
-    private String textOf(Instance instance, Map<String, Object> body, String... headers) {
-        Answer answer = deployment.post(instance, "/v1/completions", body, headers);
-        assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-        // LMCache's streams whether it is asked to or not.
-        return answer.body().startsWith("data:")
-                ? answer.body()
-                        .lines()
-                        .filter(line -> line.startsWith("data: {"))
-                        .map(line -> Deployment.JSON
-                                .readTree(line.substring("data: ".length()))
-                                .at("/choices/0/text")
-                                .asString(""))
-                        .collect(Collectors.joining())
-                : answer.choice().path("text").asString("");
+        Form whole() {
+            return new Form(chat, false);
+        }
+
+        Map<String, Object> body(int sentences) {
+            String text = "The fox went home over the hill and slept. ".repeat(sentences);
+            Map<String, Object> body = new HashMap<>(
+                    Map.of("model", "baton-tiny", "max_tokens", 12, "temperature", 0, "ignore_eos", true));
+            if (chat) {
+                body.put("messages", List.of(Map.of("role", "user", "content", text)));
+            } else {
+                body.put("prompt", "User: " + text + "Assistant:");
+            }
+            if (streamed) {
+                body.put("stream", true);
+            }
+            return body;
+        }
+
+        /// LMCache's streams whether it is asked to or not.
+        String text(Answer answer) {
+            assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+            boolean events = answer.body().startsWith("data:");
+            assertThat(events || !streamed).as(answer.body()).isTrue();
+            return events
+                    ? answer.body()
+                            .lines()
+                            .filter(line -> line.startsWith("data: {"))
+                            .map(line -> Deployment.JSON
+                                    .readTree(line.substring("data: ".length()))
+                                    .at(chat ? "/choices/0/delta/content" : "/choices/0/text")
+                                    .asString(""))
+                            .collect(Collectors.joining())
+                    : answer.choice().at(chat ? "/message/content" : "/text").asString("");
+        }
     }
 
     private double hits(Instance decoder) {
         return deployment.metric(decoder, "vllm:external_prefix_cache_hits_total");
     }
 
+    private void handsOver(Instance proxy, Instance alone, Instance decoder, int pieceTokens, String... headers)
+            throws Exception {
+        handsOver(proxy, alone, decoder, pieceTokens, List.of(COMPLETION), headers);
+    }
+
     /// @param pieceTokens of how many tokens each prompt's hits are a multiple, at least
     /// @param headers that the proxy is told, name and value
-    private void handsOver(Instance proxy, Instance alone, Instance decoder, int pieceTokens, String... headers)
+    private void handsOver(
+            Instance proxy, Instance alone, Instance decoder, int pieceTokens, List<Form> forms, String... headers)
             throws Exception {
         try {
             Awaitility.await("the proxy listens")
                     .atMost(PATIENCE)
                     .pollInterval(Duration.ofMillis(500))
                     .ignoreExceptions()
+                    .failFast("the proxy ended", () -> !proxy.process().isAlive())
                     .until(() -> deployment
-                                    .post(proxy, "/v1/completions", body(9), headers)
+                                    .post(proxy, COMPLETION.path(), COMPLETION.body(9), headers)
                                     .status()
                             == 200);
-            for (int i = 10; i <= 15; i++) {
-                Map<String, Object> body = body(i);
-                Answer reference = deployment.post(alone, "/v1/completions", body);
-                int tokens =
-                        reference.json().path("usage").path("prompt_tokens").asInt(0);
-                double before = hits(decoder);
-                assertThat(textOf(proxy, body, headers))
-                        .as("prompt of %d tokens", tokens)
-                        .isEqualTo(reference.choice().path("text").asString(""))
-                        .isNotEmpty();
-                assertThat(hits(decoder) - before)
-                        .as("hits of %d tokens", tokens)
-                        .isGreaterThanOrEqualTo((tokens - 1) / pieceTokens * pieceTokens)
-                        .isPositive();
+            for (Form form : forms) {
+                for (int i = 10; i <= 15; i++) {
+                    Form whole = form.whole();
+                    Answer reference = deployment.post(alone, whole.path(), whole.body(i));
+                    int tokens =
+                            reference.json().path("usage").path("prompt_tokens").asInt(0);
+                    double before = hits(decoder);
+                    assertThat(form.text(deployment.post(proxy, form.path(), form.body(i), headers)))
+                            .as("prompt of %d tokens, %s", tokens, form)
+                            .isEqualTo(whole.text(reference))
+                            .isNotEmpty();
+                    assertThat(hits(decoder) - before)
+                            .as("hits of %d tokens, %s", tokens, form)
+                            .isGreaterThanOrEqualTo((tokens - 1) / pieceTokens * pieceTokens)
+                            .isPositive();
+                }
             }
             deployment.checkBlocks();
         } finally {
-            proxy.process().destroyForcibly().waitFor(10, TimeUnit.SECONDS);
+            end(proxy.process());
         }
+    }
+
+    /// Asks first, for what a proxy leaves on disk; what it has started ends with it.
+    private static void end(Process proxy) throws InterruptedException {
+        List<ProcessHandle> all =
+                Stream.concat(proxy.descendants(), Stream.of(proxy.toHandle())).toList();
+        proxy.destroy();
+        proxy.waitFor(30, TimeUnit.SECONDS);
+        all.forEach(ProcessHandle::destroyForcibly);
+        all.forEach(process -> process.onExit().join());
     }
 
     private Instance engine(String name, String transfer, Object... values) {
@@ -331,5 +377,31 @@ class ForeignProxiesTest {
                 "nixlv2",
                 "-secure-proxy=false");
         handsOver(start(command, port), alone, decoder, 1, "x-prefiller-host-port", "127.0.0.1:" + prefiller.port());
+    }
+
+    /// Ray would start the engines of its servers itself: `ray_engine.py` stands for them and passes every request on.
+    @Test
+    void raysPdServer() throws Exception {
+        String python = program("RAY_PYTHON");
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance alone = alone();
+        deployment.awaitReady();
+        int port = Deployment.freePort();
+        List<String> command = List.of(
+                python,
+                Deployment.repository()
+                        .resolve("scripts/interoplib/shims/ray_pd.py")
+                        .toString(),
+                "--port",
+                Integer.toString(port),
+                "--prefill",
+                prefiller.url(""),
+                "--decode",
+                decoder.url(""),
+                "--model-id",
+                "baton-tiny");
+        List<Form> forms = List.of(COMPLETION, new Form(false, true), new Form(true, false), new Form(true, true));
+        handsOver(start(command, port), alone, decoder, 1, forms);
     }
 }
