@@ -231,7 +231,7 @@ class RealLmCachePdTest {
         try (ZmtpServer proxy = proxy(announced);
                 PdReceiver receiver = unlessNixlIsMissing(
                         () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "bfloat16", PATIENCE));
-                LmCache sender = new LmCache("sender", freePort(), freePort(), proxy.port())) {
+                LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port())) {
             int free = receiver.numFree();
             for (String id : List.of("r0", "r1")) {
                 String _ = sender.ask("send 1 %d %d %s 7 %s %s"
