@@ -40,6 +40,12 @@ class EngineOverLmCachePdTest {
         final Engine decoder;
 
         Pair(int blockTokens, int chunkTokens, long bufferBytes, String generation) throws IOException {
+            this(blockTokens, chunkTokens, bufferBytes, generation, Map.of());
+        }
+
+        /// @param ofTheSender settings that the sender has otherwise
+        Pair(int blockTokens, int chunkTokens, long bufferBytes, String generation, Map<String, Object> ofTheSender)
+                throws IOException {
             proxy = ZmtpServer.start(
                     "test-proxy",
                     Zmtp.SocketType.PULL,
@@ -69,6 +75,7 @@ class EngineOverLmCachePdTest {
             sender.put("lmcache." + generation + "_proxy_host", "127.0.0.1");
             sender.put("lmcache." + generation + "_proxy_port", proxy.port());
             sender.put("lmcache.blocking_timeout_secs", 20);
+            sender.putAll(ofTheSender);
             receiver.put("lmcache.blocking_timeout_secs", 20);
             try {
                 decoder = start("D", KvRole.KV_CONSUMER, blockTokens, decodeModel, receiver);
@@ -173,6 +180,23 @@ class EngineOverLmCachePdTest {
             ask(pair.prefiller, "p", prompt, 1, pair.to("r"), new Collected());
             EngineScenarioTest.quiet(pair.prefiller);
             await().during(Duration.ofMillis(300)).until(pair.announced::isEmpty);
+        }
+    }
+
+    @Test
+    void decoderThatCannotUseTheChunksIsAnnouncedAllTheSameAndComputesItself() throws Exception {
+        try (Pair pair = new Pair(16, 16, 1 << 20, "pd", Map.of("lmcache.chunk_size", 32))) {
+            int[] prompt = EngineScenarioTest.prompt(new Random(1), 0, 90);
+            ask(pair.prefiller, "p", prompt, 1, pair.to("r"), new Collected());
+            assertThat(pair.announced.poll(30, TimeUnit.SECONDS)).isEqualTo("r");
+            Collected answer = new Collected();
+            assertThat(ask(pair.decoder, "d", prompt, 5, KvTransferParams.NONE, answer)
+                            .externalTokens())
+                    .isZero();
+            assertThat(answer.tokens()).isEqualTo(pair.decodeModel.reference(prompt, 5, 200));
+            EngineScenarioTest.quiet(pair.prefiller);
+            EngineScenarioTest.quiet(pair.decoder);
+            assertThat(pair.announced).isEmpty();
         }
     }
 

@@ -148,8 +148,33 @@ final class ChunkSaver implements AutoCloseable {
         } catch (IOException e) {
             LOG.warn("{} is not handed to its decoder: {}", save.request().requestId(), e.getMessage());
             boolean _ = save.fence();
+            if (e instanceof ChunkRefusedException) {
+                refused(save, decoder);
+            }
             return false;
         }
+    }
+
+    /// The decoder will compute the prompt, and can begin at once: LMCache's messages know no refusal, so the proxy
+    /// is told what makes it go on.
+    private void refused(RequestSave save, PdSender.Spec decoder) {
+        PdSender to = sender.orElseThrow();
+        try {
+            cancel(save, decoder, to);
+            to.announce(decoder);
+        } catch (IOException e) {
+            handOffFailed(save, e);
+        }
+    }
+
+    private static void cancel(RequestSave save, PdSender.Spec decoder, PdSender to) throws IOException {
+        List<String> handed = List.copyOf(save.handedKeys());
+        save.handedKeys().clear(); // each is given up once
+        to.cancel(decoder, handed);
+    }
+
+    private static void handOffFailed(RequestSave save, IOException reason) {
+        LOG.warn("the hand-off of {} does not end well: {}", save.request().requestId(), reason.getMessage());
     }
 
     /// Tells the proxy that the decoder has all chunks, or the decoder that it will not get them.
@@ -160,12 +185,12 @@ final class ChunkSaver implements AutoCloseable {
         }
         try {
             if (save.isFenced()) {
-                to.cancel(decoder.get(), save.handedKeys());
+                cancel(save, decoder.get(), to);
             } else {
                 to.announce(decoder.get());
             }
         } catch (IOException e) {
-            LOG.warn("the hand-off of {} does not end well: {}", save.request().requestId(), e.getMessage());
+            handOffFailed(save, e);
         }
     }
 

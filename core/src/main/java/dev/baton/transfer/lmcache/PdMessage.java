@@ -81,7 +81,7 @@ sealed interface PdMessage {
 
     /// The pages.
     ///
-    /// @param alreadySent places in the request of chunks that need not be sent
+    /// @param alreadySent places in the request of chunks that need not be sent, for they are there or of no use
     /// @param remotePages a page for each of the others; -1 for none
     record AllocResponse(List<Long> alreadySent, List<Long> remotePages) implements PdMessage {
         @Override
@@ -104,7 +104,7 @@ sealed interface PdMessage {
         }
     }
 
-    /// Tells the proxy that all chunks of a request are there.
+    /// Tells the proxy that the decoder need not wait any more for chunks of a request.
     record ProxyNotif(String requestId) implements PdMessage {
         @Override
         public Map<String, Object> fields() {

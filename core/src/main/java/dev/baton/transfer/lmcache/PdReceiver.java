@@ -23,6 +23,7 @@ import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.LongStream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -200,7 +201,7 @@ final class PdReceiver implements Tier {
             throw new ProtocolException("chunks of format %d, or too many".formatted(request.format()));
         }
         if (!fits(request)) {
-            return noPages(count);
+            return declined(count, hasSums);
         }
         List<Long> known = new ArrayList<>();
         List<Long> pages = new ArrayList<>();
@@ -221,7 +222,7 @@ final class PdReceiver implements Tier {
                     LOG.warn("pd_buffer_size: no page is free for {} chunks of a prefiller", count);
                     taken.forEach(this::drop);
                     known.forEach(index -> release(request.keys().get(index.intValue())));
-                    return noPages(count);
+                    return declined(count, hasSums);
                 }
                 long[] shape = request.shape().clone();
                 if (i == count - 1) {
@@ -243,8 +244,14 @@ final class PdReceiver implements Tier {
         return new PdMessage.AllocResponse(known, pages);
     }
 
-    private static PdMessage.AllocResponse noPages(int count) {
-        return new PdMessage.AllocResponse(List.of(), Collections.nCopies(count, -1L));
+    /// The answer to chunks that get no page. A Baton hears it, and has the proxy go on. LMCache's senders know no
+    /// refusal: one that gets no pages leaves its proxy waiting. So they are told that nothing need be sent, tell the
+    /// proxy that they are through, and the prompt is computed here, as no chunk is found.
+    private static PdMessage.AllocResponse declined(int count, boolean isBaton) {
+        return isBaton
+                ? new PdMessage.AllocResponse(List.of(), Collections.nCopies(count, -1L))
+                : new PdMessage.AllocResponse(
+                        LongStream.range(0, count).boxed().toList(), List.of());
     }
 
     /// Whether chunks that a prefiller announces can be used here; says why not, once in a row.

@@ -82,6 +82,7 @@ final class PdSender implements AutoCloseable {
 
     /// Brings a chunk to a decoder.
     ///
+    /// @throws ChunkRefusedException if the decoder does not take it
     /// @throws IOException if it is not there for sure
     void send(Spec to, String key, ChunkHead head, MemorySegment bytes) throws IOException {
         String id = to.host() + to.initPort();
@@ -92,6 +93,8 @@ final class PdSender implements AutoCloseable {
                 receivers.put(id, receiver);
             }
             write(to, receiver, key, head, bytes);
+        } catch (ChunkRefusedException e) {
+            throw e; // the receiver is well
         } catch (IOException | RuntimeException e) {
             Receiver lost = receivers.remove(id); // it may be another one next time
             if (lost != null) {
@@ -149,8 +152,9 @@ final class PdSender implements AutoCloseable {
         if (answer.remotePages().size() != 1
                 || answer.remotePages().getFirst() < 0
                 || answer.remotePages().getFirst() >= receiver.pages().size()) {
-            throw new IOException("decoder %s:%d has no page free, or cannot use such chunks, as its log says"
-                    .formatted(to.host(), to.allocPort()));
+            throw new ChunkRefusedException(
+                    "decoder %s:%d has no page free, or cannot use such chunks, as its log says"
+                            .formatted(to.host(), to.allocPort()));
         }
         int page = answer.remotePages().getFirst().intValue();
         long length = head.lengthBytes();
@@ -185,7 +189,7 @@ final class PdSender implements AutoCloseable {
         }
     }
 
-    /// Tells the proxy that all chunks of a request are there.
+    /// Tells the proxy that no more chunks of a request will come: all are there, or the decoder takes none.
     ///
     /// @throws IOException if it does not take that
     void announce(Spec to) throws IOException {

@@ -190,14 +190,7 @@ class RealLmCachePdTest {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
         PdOptions options = new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
-        try (ZmtpServer proxy = ZmtpServer.start(
-                        "test-proxy",
-                        Zmtp.SocketType.PULL,
-                        "127.0.0.1",
-                        0,
-                        new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
-                        (_, message) -> announced.add(MsgPack.map("a notification", Zmtp.single(message))
-                                .text("req_id")));
+        try (ZmtpServer proxy = proxy(announced);
                 PdReceiver receiver = unlessNixlIsMissing(
                         () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "float", PATIENCE));
                 LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port());
@@ -228,6 +221,37 @@ class RealLmCachePdTest {
                 assertThat(receiver.numFree()).isEqualTo(free);
             }
         }
+    }
+
+    @Test
+    void lmCachesSenderTellsTheProxyAtOnceOfAReceiverThatCannotUseItsChunks() throws Exception {
+        assumeLmCache();
+        LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
+        PdOptions options = new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
+        try (ZmtpServer proxy = proxy(announced);
+                PdReceiver receiver = unlessNixlIsMissing(
+                        () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "bfloat16", PATIENCE));
+                LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port())) {
+            int free = receiver.numFree();
+            for (String id : List.of("r0", "r1")) {
+                String _ = sender.ask("send 1 %d %d %s 7 %s %s"
+                        .formatted(receiver.initPort(), receiver.allocPort(), id, key(0), key(1)));
+                assertThat(announced.poll(30, TimeUnit.SECONDS)).isEqualTo(id);
+                assertThat(receiver.contains(key(0))).isFalse();
+                assertThat(receiver.numFree()).isEqualTo(free);
+            }
+        }
+    }
+
+    private static ZmtpServer proxy(LinkedBlockingQueue<String> announced) throws IOException {
+        return ZmtpServer.start(
+                "test-proxy",
+                Zmtp.SocketType.PULL,
+                "127.0.0.1",
+                0,
+                new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
+                (_, message) -> announced.add(
+                        MsgPack.map("a notification", Zmtp.single(message)).text("req_id")));
     }
 
     @Test
