@@ -383,11 +383,11 @@ class ForeignProxiesTest {
     @Test
     void raysPdServer() throws Exception {
         String python = program("RAY_PYTHON");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", Deployment.freePort());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", Deployment.freePort());
+        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
+        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
         Instance alone = alone();
         deployment.awaitReady();
-        int port = Deployment.freePort();
+        int port = FreePorts.next();
         List<String> command = List.of(
                 python,
                 Deployment.repository()
