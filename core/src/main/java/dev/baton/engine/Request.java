@@ -240,7 +240,8 @@ final class Request {
                 && numTokens + 1 < maxSequenceTokens;
     }
 
-    /// Whether a device can choose its tokens. Log-probabilities are computed on the host, from rows that are copied.
+    /// Whether a device can choose its tokens. Log-probabilities are computed on the host, from rows that are
+    /// copied.
     boolean canBeChosenOnDevice() {
         return sampling.logprobs().isEmpty() && biases.length <= TokenChoices.MAX_BIASES;
     }

@@ -15,8 +15,8 @@ public final class Threads {
 
     private Threads() {}
 
-    /// A pool of daemon threads, as many as there are tasks, each kept for a while for the next one. Who gives tasks
-    /// sees to it that there are not too many.
+    /// A pool of daemon threads, as many as there are tasks, each kept for a while for the next one. Who gives
+    /// tasks sees to it that there are not too many.
     ///
     /// @param prefix begins the threads' names
     public static ExecutorService perTask(String prefix) {

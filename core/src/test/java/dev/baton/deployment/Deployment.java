@@ -211,8 +211,8 @@ final class Deployment implements AutoCloseable {
         return answer.tokenIds();
     }
 
-    /// What a call gives for each of the inputs, in their order; several calls are under way at a time, which changes
-    /// no token.
+    /// What a call gives for each of the inputs, in their order; several calls are under way at a time, which
+    /// changes no token.
     static <I, O> List<O> atOnce(List<I> inputs, Function<I, O> call) {
         try (ExecutorService clients = Executors.newFixedThreadPool(CLIENTS)) {
             return inputs.stream()

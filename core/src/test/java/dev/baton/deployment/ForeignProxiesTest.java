@@ -379,7 +379,8 @@ class ForeignProxiesTest {
         handsOver(start(command, port), alone, decoder, 1, "x-prefiller-host-port", "127.0.0.1:" + prefiller.port());
     }
 
-    /// Ray would start the engines of its servers itself: `ray_engine.py` stands for them and passes every request on.
+    /// Ray would start the engines of its servers itself: `ray_engine.py` stands for them and passes every
+    /// request on.
     @Test
     void raysPdServer() throws Exception {
         String python = program("RAY_PYTHON");

@@ -244,14 +244,13 @@ final class PdReceiver implements Tier {
         return new PdMessage.AllocResponse(known, pages);
     }
 
-    /// The answer to chunks that get no page. A Baton hears it, and has the proxy go on. LMCache's senders know no
-    /// refusal: one that gets no pages leaves its proxy waiting. So they are told that nothing need be sent, tell the
-    /// proxy that they are through, and the prompt is computed here, as no chunk is found.
+    /// The answer to chunks that get no page. A Baton hears it, and has the proxy go on. LMCache's senders know
+    /// no refusal: one that gets no pages leaves its proxy waiting. So they are told that nothing need be sent,
+    /// tell the proxy that they are through, and the prompt is computed here, as no chunk is found.
     private static PdMessage.AllocResponse declined(int count, boolean isBaton) {
         return isBaton
                 ? new PdMessage.AllocResponse(List.of(), Collections.nCopies(count, -1L))
-                : new PdMessage.AllocResponse(
-                        LongStream.range(0, count).boxed().toList(), List.of());
+                : new PdMessage.AllocResponse(LongStream.range(0, count).boxed().toList(), List.of());
     }
 
     /// Whether chunks that a prefiller announces can be used here; says why not, once in a row.

@@ -152,9 +152,8 @@ final class PdSender implements AutoCloseable {
         if (answer.remotePages().size() != 1
                 || answer.remotePages().getFirst() < 0
                 || answer.remotePages().getFirst() >= receiver.pages().size()) {
-            throw new ChunkRefusedException(
-                    "decoder %s:%d has no page free, or cannot use such chunks, as its log says"
-                            .formatted(to.host(), to.allocPort()));
+            throw new ChunkRefusedException("decoder %s:%d has no page free, or cannot use such chunks, as its log says"
+                    .formatted(to.host(), to.allocPort()));
         }
         int page = answer.remotePages().getFirst().intValue();
         long length = head.lengthBytes();

@@ -51,8 +51,8 @@ public final class Blas implements AutoCloseable {
         return "cuBLASLt " + lib.version() + ", workspace " + WORKSPACE_BYTES;
     }
 
-    /// The algorithms that were measured or restored, in order: a line each, of the form, the rows and the library's
-    /// own 64 bytes.
+    /// The algorithms that were measured or restored, in order: a line each, of the form, the rows and the
+    /// library's own 64 bytes.
     public String choices() {
         Map<String, MemorySegment> all = new TreeMap<>(restored);
         measured.forEach((form, byRows) -> byRows.forEach((rows, algorithm) -> all.put(line(form, rows), algorithm)));
