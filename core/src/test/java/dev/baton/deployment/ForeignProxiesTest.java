@@ -206,23 +206,32 @@ class ForeignProxiesTest {
         return deployment.single("alone", "--served-model-name", "baton-tiny");
     }
 
+    /// A prefiller, a decoder, and an instance to compare with.
+    private record Engines(Instance prefiller, Instance decoder, Instance alone) {}
+
+    private Engines overNixl() {
+        Engines engines = new Engines(
+                engine("prefiller", NIXL, "kv_producer", FreePorts.next()),
+                engine("decoder", NIXL, "kv_consumer", FreePorts.next()),
+                alone());
+        deployment.awaitReady();
+        return engines;
+    }
+
     @Test
     void vllmsProxyForNixl() throws Exception {
         String script = script("VLLM_TOY_PROXY");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
-        Instance alone = alone();
-        deployment.awaitReady();
+        Engines engines = overNixl();
         List<String> flags = List.of(
                 "--prefiller-hosts",
                 "127.0.0.1",
                 "--prefiller-ports",
-                Integer.toString(prefiller.port()),
+                Integer.toString(engines.prefiller().port()),
                 "--decoder-hosts",
                 "127.0.0.1",
                 "--decoder-ports",
-                Integer.toString(decoder.port()));
-        handsOver(proxy(script, FreePorts.next(), flags), alone, decoder, 1);
+                Integer.toString(engines.decoder().port()));
+        handsOver(proxy(script, FreePorts.next(), flags), engines.alone(), engines.decoder(), 1);
     }
 
     private static List<String> pair(Instance prefiller, Instance decoder) {
@@ -307,13 +316,15 @@ class ForeignProxiesTest {
     @Test
     void vllmsRouterForNixl() throws Exception {
         program("VLLM_ROUTER");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
-        Instance alone = alone();
-        deployment.awaitReady();
-        List<String> flags =
-                List.of("--prefill", prefiller.url(""), "--decode", decoder.url(""), "--kv-connector", "nixl");
-        handsOver(vllmsRouter(flags), alone, decoder, 1);
+        Engines engines = overNixl();
+        List<String> flags = List.of(
+                "--prefill",
+                engines.prefiller().url(""),
+                "--decode",
+                engines.decoder().url(""),
+                "--kv-connector",
+                "nixl");
+        handsOver(vllmsRouter(flags), engines.alone(), engines.decoder(), 1);
     }
 
     @Test
@@ -362,21 +373,24 @@ class ForeignProxiesTest {
     @Test
     void llmdsSidecar() throws Exception {
         String sidecar = program("LLMD_SIDECAR");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
-        Instance alone = alone();
-        deployment.awaitReady();
+        Engines engines = overNixl();
         int port = FreePorts.next();
         List<String> command = List.of(
                 sidecar,
                 "-port",
                 Integer.toString(port),
                 "-vllm-port",
-                Integer.toString(decoder.port()),
+                Integer.toString(engines.decoder().port()),
                 "-connector",
                 "nixlv2",
                 "-secure-proxy=false");
-        handsOver(start(command, port), alone, decoder, 1, "x-prefiller-host-port", "127.0.0.1:" + prefiller.port());
+        handsOver(
+                start(command, port),
+                engines.alone(),
+                engines.decoder(),
+                1,
+                "x-prefiller-host-port",
+                "127.0.0.1:" + engines.prefiller().port());
     }
 
     /// Ray would start the engines of its servers itself: `ray_engine.py` stands for them and passes every
@@ -384,10 +398,7 @@ class ForeignProxiesTest {
     @Test
     void raysPdServer() throws Exception {
         String python = program("RAY_PYTHON");
-        Instance prefiller = engine("prefiller", NIXL, "kv_producer", FreePorts.next());
-        Instance decoder = engine("decoder", NIXL, "kv_consumer", FreePorts.next());
-        Instance alone = alone();
-        deployment.awaitReady();
+        Engines engines = overNixl();
         int port = FreePorts.next();
         List<String> command = List.of(
                 python,
@@ -397,12 +408,12 @@ class ForeignProxiesTest {
                 "--port",
                 Integer.toString(port),
                 "--prefill",
-                prefiller.url(""),
+                engines.prefiller().url(""),
                 "--decode",
-                decoder.url(""),
+                engines.decoder().url(""),
                 "--model-id",
                 "baton-tiny");
         List<Form> forms = List.of(COMPLETION, new Form(false, true), new Form(true, false), new Form(true, true));
-        handsOver(start(command, port), alone, decoder, 1, forms);
+        handsOver(start(command, port), engines.alone(), engines.decoder(), 1, forms);
     }
 }

@@ -8,9 +8,8 @@ import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.TransferException;
+import dev.baton.transfer.lmcache.TestProxy;
 import dev.baton.wire.FreePorts;
-import dev.baton.wire.MsgPack;
-import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
 import java.io.IOException;
 import java.time.Duration;
@@ -46,14 +45,7 @@ class EngineOverLmCachePdTest {
         /// @param ofTheSender settings that the sender has otherwise
         Pair(int blockTokens, int chunkTokens, long bufferBytes, String generation, Map<String, Object> ofTheSender)
                 throws IOException {
-            proxy = ZmtpServer.start(
-                    "test-proxy",
-                    Zmtp.SocketType.PULL,
-                    "127.0.0.1",
-                    0,
-                    new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
-                    (_, message) -> announced.add(
-                            MsgPack.map("a notification", Zmtp.single(message)).text("req_id")));
+            proxy = TestProxy.start(announced);
             Map<String, Object> shared = new HashMap<>(Map.of(
                     "lmcache.chunk_size",
                     chunkTokens,

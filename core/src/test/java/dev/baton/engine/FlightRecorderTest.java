@@ -84,12 +84,7 @@ class FlightRecorderTest {
         try (FlightRecord record = new FlightRecord(dir, "KvLease")) {
             handOff();
             try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 1);
-                    Engine prefiller = Engine.start(
-                            config(32)
-                                    .kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))
-                                    .build(),
-                            new MemoryLm(0),
-                            network.factory())) {
+                    Engine prefiller = connected(network, "P")) {
                 prefiller.submit(
                         new EngineRequest(
                                 "forgotten", prompt(7, 11), SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE),
@@ -127,20 +122,19 @@ class FlightRecorderTest {
         }
     }
 
+    private static Engine connected(MemoryNetwork network, String engineId) {
+        return Engine.start(
+                config(32)
+                        .kvTransfer(Optional.of(EngineScenarioTest.transfer(engineId)))
+                        .build(),
+                new MemoryLm(0),
+                network.factory());
+    }
+
     private static void handOff() {
         try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 30_000);
-                Engine prefiller = Engine.start(
-                        config(32)
-                                .kvTransfer(Optional.of(EngineScenarioTest.transfer("P")))
-                                .build(),
-                        new MemoryLm(0),
-                        network.factory());
-                Engine decoder = Engine.start(
-                        config(32)
-                                .kvTransfer(Optional.of(EngineScenarioTest.transfer("D")))
-                                .build(),
-                        new MemoryLm(0),
-                        network.factory())) {
+                Engine prefiller = connected(network, "P");
+                Engine decoder = connected(network, "D")) {
             Collected first = new Collected();
             prefiller.submit(
                     new EngineRequest(

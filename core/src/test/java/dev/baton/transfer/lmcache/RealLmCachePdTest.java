@@ -7,8 +7,6 @@ import dev.baton.transfer.ScriptProcess;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.KvThreads;
 import dev.baton.wire.FreePorts;
-import dev.baton.wire.MsgPack;
-import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpServer;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -190,7 +188,7 @@ class RealLmCachePdTest {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
         PdOptions options = new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
-        try (ZmtpServer proxy = proxy(announced);
+        try (ZmtpServer proxy = TestProxy.start(announced);
                 PdReceiver receiver = unlessNixlIsMissing(
                         () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "float", PATIENCE));
                 LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port());
@@ -228,7 +226,7 @@ class RealLmCachePdTest {
         assumeLmCache();
         LinkedBlockingQueue<String> announced = new LinkedBlockingQueue<>();
         PdOptions options = new PdOptions(false, 1 << 20, "127.0.0.1", 0, 0, Optional.empty(), 0, Optional.empty());
-        try (ZmtpServer proxy = proxy(announced);
+        try (ZmtpServer proxy = TestProxy.start(announced);
                 PdReceiver receiver = unlessNixlIsMissing(
                         () -> new PdReceiver(options, System.getenv(), head(CHUNK_TOKENS), "bfloat16", PATIENCE));
                 LmCache sender = new LmCache("sender", FreePorts.next(), FreePorts.next(), proxy.port())) {
@@ -241,17 +239,6 @@ class RealLmCachePdTest {
                 assertThat(receiver.numFree()).isEqualTo(free);
             }
         }
-    }
-
-    private static ZmtpServer proxy(LinkedBlockingQueue<String> announced) throws IOException {
-        return ZmtpServer.start(
-                "test-proxy",
-                Zmtp.SocketType.PULL,
-                "127.0.0.1",
-                0,
-                new ZmtpServer.Limits(8, 1 << 16, Duration.ofMinutes(1)),
-                (_, message) -> announced.add(
-                        MsgPack.map("a notification", Zmtp.single(message)).text("req_id")));
     }
 
     @Test
