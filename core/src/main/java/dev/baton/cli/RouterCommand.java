@@ -278,6 +278,7 @@ final class RouterCommand implements Callable<Integer> {
                     .health(health.health())
                     .statsInterval(logStatsInterval)
                     .accessLog(!disableAccessLog)
+                    .warmUp(routing.warmUp)
                     .build();
         } catch (DiscoveryException | HttpException | RouterException | IllegalArgumentException e) {
             throw new ParameterException(spec.commandLine(), FlagNames.in(String.valueOf(e.getMessage()), spec), e);

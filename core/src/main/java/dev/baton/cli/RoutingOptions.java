@@ -69,6 +69,16 @@ final class RoutingOptions {
                             + " computes, or auto, which measures both (default: ${DEFAULT-VALUE}).")
     KvTransferWay kvTransfer = KvTransferWay.AUTO;
 
+    @Option(
+            names = "--warm-up",
+            negatable = true,
+            defaultValue = "true",
+            fallbackValue = "true",
+            description =
+                    "Send a few requests through Batons that are new, so that a client's is not the first (default:"
+                            + " on).")
+    boolean warmUp;
+
     /// @throws IllegalArgumentException if a weight is none
     PolicyConfig policy() {
         return PolicyConfig.builder()

@@ -5,6 +5,7 @@ import dev.baton.http.HttpRuntime;
 import dev.baton.router.policy.RoutingPolicy;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// Keeps what the router believes of its engines up to date: probes, reads of their metrics, and what has to follow
@@ -20,6 +21,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     private final HealthProber prober;
     private final MetricsScraper scraper;
     private volatile @Nullable EnginePool pool; // of the fleet, once it has begun
+    private volatile @Nullable PairWarmUp warmUp; // the same, if pairs are to be warmed up
 
     EngineHealth(HttpClient client, RouterConfig config, RoutingPolicy policy, RouterMetrics metrics, TtftStats ttft) {
         this.policy = policy;
@@ -34,7 +36,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
                 config.probeInterval(),
                 health.downProbeInterval(),
                 config.deadlines().probe(),
-                (engine, answer) -> introductions.answered(engine, answer, fleet()));
+                (engine, answer) -> introductions.answered(engine, answer, fleet(), warmUp()));
         scraper = new MetricsScraper(client, health.scrapeInterval(), fleet);
     }
 
@@ -50,8 +52,15 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
         return known == null ? List.of() : known.all();
     }
 
+    private Optional<PairWarmUp> warmUp() {
+        return Optional.ofNullable(warmUp);
+    }
+
     /// Begins; the first probes go out at once.
-    void start(HttpRuntime runtime, EnginePool pool) {
+    ///
+    /// @param warmUp of pairs that are new
+    void start(HttpRuntime runtime, EnginePool pool, Optional<PairWarmUp> warmUp) {
+        this.warmUp = warmUp.orElse(null);
         this.pool = pool;
         prober.start(runtime, pool);
         scraper.start(runtime, pool);
@@ -71,6 +80,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     public void gone(Upstream engine) {
         policy.forgotten(engine);
         introductions.gone(engine);
+        warmUp().ifPresent(pairs -> pairs.forget(engine));
         scraper.gone(engine);
         fleet.gone(engine.address());
     }

@@ -134,7 +134,7 @@ final class FleetEndpoints implements AutoCloseable {
 
     /// JSON under its own type only, which a page of another origin cannot send unasked.
     private static JsonNode body(HttpExchange exchange) {
-        if (!Router.hasJsonType(exchange)) {
+        if (!Generations.hasJsonType(exchange)) {
             throw new ApiException(ApiError.unsupportedMediaType());
         }
         try {

@@ -86,8 +86,8 @@ final class HealthProber implements AutoCloseable {
     private void answered(Upstream engine, HttpClientResponse answer) {
         underWay.remove(engine);
         if (answer.status() < 500) {
-            engine.probeSucceeded();
             onAnswer.accept(engine, answer);
+            engine.probeSucceeded();
         } else {
             engine.probeFailed(
                     Upstream.Miss.UNWELL, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());

@@ -25,6 +25,7 @@ final class Introductions {
     private static final String PATH = "/kv_peers";
     private static final int MAX_TEXT = 2_048;
     private static final int MAX_ANSWER_BYTES = 4_096;
+    private static final int OK = 200;
 
     private final HttpClient client;
     private final Optional<String> engineKey;
@@ -42,12 +43,14 @@ final class Introductions {
     /// An engine has answered a probe.
     ///
     /// @param others the engines that there are
-    void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others) {
+    /// @param warmUp told of pairs, if there is one
+    void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others, Optional<PairWarmUp> warmUp) {
         Optional<String> says = answer.headers().first(HEADER).filter(text -> text.length() <= MAX_TEXT);
         if (says.isEmpty()) {
             return;
         }
         Map<EngineAddress, String> known;
+        warmUp.filter(any -> isStartedAnew(engine, says.get())).ifPresent(pairs -> pairs.forget(engine));
         synchronized (this) {
             if (says.get().equals(said.put(engine.address(), says.get()))) {
                 return;
@@ -60,10 +63,10 @@ final class Introductions {
                 continue;
             }
             if (engine.info().role().prefills() && other.info().role().decodes()) {
-                tell(other, says.get());
+                tell(engine, says.get(), other, warmUp);
             }
             if (other.info().role().prefills() && engine.info().role().decodes()) {
-                tell(engine, theirs);
+                tell(other, theirs, engine, warmUp);
             }
         }
     }
@@ -73,9 +76,15 @@ final class Introductions {
         said.remove(engine.address());
     }
 
-    private void tell(Upstream decoder, String prefiller) {
+    private synchronized boolean isStartedAnew(Upstream engine, String says) {
+        return !says.equals(said.getOrDefault(engine.address(), says));
+    }
+
+    /// @param says what the prefiller says of itself
+    private void tell(Upstream prefiller, String says, Upstream decoder, Optional<PairWarmUp> warmUp) {
+        Optional<PairWarmUp> warming = warmUp.filter(pairs -> pairs.announce(prefiller, decoder));
         HttpClientRequest request =
-                HttpClientRequest.postJson(decoder.uri(PATH), prefiller.getBytes(StandardCharsets.UTF_8), deadline);
+                HttpClientRequest.postJson(decoder.uri(PATH), says.getBytes(StandardCharsets.UTF_8), deadline);
         HttpClientRequest shown = engineKey
                 .map(key -> request.withHeader("authorization", "Bearer " + key))
                 .orElse(request);
@@ -83,7 +92,19 @@ final class Introductions {
                 shown,
                 new WholeResponse(
                         MAX_ANSWER_BYTES,
-                        answer -> LOG.debug("{} told of {}: {}", decoder, prefiller, answer.status()),
-                        failure -> LOG.debug("{} not told of {}: {}", decoder, prefiller, failure.getMessage())));
+                        answer -> {
+                            LOG.debug("{} told of {}: {}", decoder, says, answer.status());
+                            warming.ifPresent(pairs -> {
+                                if (answer.status() == OK) {
+                                    pairs.begin(prefiller, decoder);
+                                } else {
+                                    pairs.drop(prefiller, decoder);
+                                }
+                            });
+                        },
+                        failure -> {
+                            LOG.debug("{} not told of {}: {}", decoder, says, failure.getMessage());
+                            warming.ifPresent(pairs -> pairs.drop(prefiller, decoder));
+                        }));
     }
 }

@@ -1,7 +1,6 @@
 package dev.baton.router;
 
 import dev.baton.discovery.EngineListener;
-import dev.baton.http.ApiKey;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientConfig;
 import dev.baton.http.HttpClientRequest;
@@ -15,8 +14,6 @@ import dev.baton.http.HttpServer;
 import dev.baton.http.Json;
 import dev.baton.http.WholeResponse;
 import dev.baton.metrics.Metrics;
-import dev.baton.openai.ApiError;
-import dev.baton.openai.ApiException;
 import dev.baton.router.backend.Mooncake;
 import dev.baton.router.backend.MooncakeBootstraps;
 import dev.baton.router.policy.AlwaysHandedOver;
@@ -48,10 +45,6 @@ import tools.jackson.databind.node.ObjectNode;
 public final class Router implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Router.class);
 
-    /// Bodies from this size on are parsed on a thread of their own, so that one long prompt does not hold up the
-    /// streams.
-    private static final int LARGE_BODY_BYTES = 256 << 10;
-
     private static final int MAX_CONNECTIONS_PER_ENGINE = 16_384;
 
     /// Shorter than the 5 s after which vLLM's server closes an unused connection.
@@ -60,7 +53,6 @@ public final class Router implements AutoCloseable {
     /// Requests that may wait for a first token whatever the fleet's pace.
     private static final int LEAST_WAITING = 16;
 
-    private static final String SESSION_HEADER = "x-session-id";
     private static final int MAX_PASSED_BYTES = 64 << 20;
     private static final Set<String> GET_PATHS =
             Set.of("/v1/models", "/health", "/ready", "/ping", "/version", "/status", "/healthcheck", "/metrics");
@@ -73,6 +65,9 @@ public final class Router implements AutoCloseable {
     private final Optional<MooncakeBootstraps> bootstraps;
     private final FleetEndpoints fleet;
     private final LoadShedder shedder;
+    private final Refusals refusals;
+    private final Generations generations;
+    private final Optional<PairWarmUp> warmUp;
     private final HttpServer server;
 
     private Router(HttpRuntime runtime, RouterConfig config, RoutingPolicy policy, Consumer<String> ttftReport) {
@@ -114,6 +109,9 @@ public final class Router implements AutoCloseable {
         metrics.addKeys(config.server().apiKeys());
         shedder = new LoadShedder(config.maxQueueWait(), LEAST_WAITING, System.nanoTime());
         metrics.addShedder(shedder);
+        refusals = new Refusals(context.accessLog());
+        generations = new Generations(context, shedder);
+        warmUp = config.warmUp() ? Optional.of(new PairWarmUp(runtime, context)) : Optional.empty();
         try {
             // Engines are probed as soon as they are known: not before it is sure that this router lives.
             server = runtime.serve(config.server(), new Requests());
@@ -123,7 +121,7 @@ public final class Router implements AutoCloseable {
             throw e;
         }
         runtime.every(LoadShedder.MEASURED_EACH, () -> shedder.measure(System.nanoTime()));
-        health.start(runtime, pool);
+        health.start(runtime, pool, warmUp);
         if (!config.statsInterval().isZero()) {
             runtime.every(config.statsInterval(), () -> ttft.reportIfTraffic().ifPresent(ttftReport));
         }
@@ -201,6 +199,7 @@ public final class Router implements AutoCloseable {
         try {
             server.stop(grace);
         } finally {
+            warmUp.ifPresent(PairWarmUp::close);
             closeSources();
             health.close();
             runtime.close();
@@ -222,19 +221,13 @@ public final class Router implements AutoCloseable {
     private final class Requests implements HttpHandler {
         @Override
         public void handle(HttpExchange exchange) {
-            guarded(exchange, () -> dispatch(exchange));
+            refusals.guarded(exchange, () -> dispatch(exchange));
         }
 
         @Override
         public void refused(HttpRefusal refusal) {
             context.accessLog().refused(refusal);
         }
-    }
-
-    /// A bug of the router's own.
-    private void crashed(HttpExchange exchange, RequestId id, Throwable cause) {
-        LOG.error("{} {} met a bug of the router", exchange.method(), exchange.path(), cause);
-        respond(exchange, id, RouterErrors.INTERNAL);
     }
 
     private void dispatch(HttpExchange exchange) {
@@ -244,7 +237,7 @@ public final class Router implements AutoCloseable {
         boolean get = exchange.method().equals("GET");
         boolean post = exchange.method().equals("POST");
         if (endpoint.isPresent() && post) {
-            generate(exchange, endpoint.get(), startNanos);
+            generations.generate(exchange, endpoint.get(), startNanos);
         } else if (get && GET_PATHS.contains(path)) {
             get(exchange, path);
         } else if (post && POST_PATHS.contains(path)) {
@@ -260,9 +253,9 @@ public final class Router implements AutoCloseable {
             logIfRefused(exchange);
             fleet.handle(exchange);
         } else if (endpoint.isPresent() || GET_PATHS.contains(path) || POST_PATHS.contains(path)) {
-            refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
+            refusals.refuse(exchange, RouterErrors.METHOD_NOT_ALLOWED);
         } else {
-            refuse(exchange, RouterErrors.NOT_FOUND);
+            refusals.refuse(exchange, RouterErrors.NOT_FOUND);
         }
     }
 
@@ -285,118 +278,10 @@ public final class Router implements AutoCloseable {
         HttpHeaders type = HttpHeaders.of("content-type", Metrics.CONTENT_TYPE);
         Runnable answer = () -> exchange.respond(200, type, context.metrics().text(withEngines));
         if (withEngines) {
-            Thread.ofVirtual().name("baton-metrics").start(() -> guarded(exchange, answer));
+            Thread.ofVirtual().name("baton-metrics").start(() -> refusals.guarded(exchange, answer));
         } else {
             answer.run();
         }
-    }
-
-    private void guarded(HttpExchange exchange, Runnable answer) {
-        try {
-            answer.run();
-        } catch (RuntimeException | Error e) {
-            crashed(exchange, RequestId.from(exchange.header(RequestId.HEADER)), e);
-        }
-    }
-
-    private void generate(HttpExchange exchange, Endpoint endpoint, long startNanos) {
-        RequestId id = RequestId.from(exchange.header(RequestId.HEADER));
-        if (!hasJsonType(exchange)) {
-            refuseGeneration(exchange, endpoint, id, ApiError.unsupportedMediaType());
-            return;
-        }
-        String key = exchange.apiKey().map(ApiKey::name).orElse("");
-        Optional<LoadShedder.Place> place = shedder.admit(key);
-        if (place.isEmpty()) {
-            refuseGeneration(exchange, endpoint, id, RouterErrors.shed(shedder.retryAfter()));
-            return;
-        }
-        exchange.onAnswer(status -> answered(place.get(), status));
-        exchange.onGone(gone -> place.get().leave());
-        if (!context.metrics().requestStarted(context.config().maxInFlight())) {
-            refuseGeneration(exchange, endpoint, id, RouterErrors.OVERLOADED);
-        } else if (exchange.body().length < LARGE_BODY_BYTES) {
-            parse(exchange, endpoint, id, place.get(), startNanos);
-        } else {
-            Thread.ofVirtual().name("baton-parse").start(() -> parse(exchange, endpoint, id, place.get(), startNanos));
-        }
-    }
-
-    private static void answered(LoadShedder.Place place, int status) {
-        if (status == 200) {
-            place.served();
-        } else {
-            place.leave();
-        }
-    }
-
-    private void parse(
-            HttpExchange exchange, Endpoint endpoint, RequestId id, LoadShedder.Place place, long startNanos) {
-        try {
-            GenerationRequest request = GenerationRequest.parse(
-                    endpoint, exchange.body(), exchange.header(SESSION_HEADER).orElse(""));
-            refuseOtherModels(exchange, request);
-            takeTokens(exchange, request);
-            exchange.execute(() -> new RoutedRequest(context, exchange, request, id, place, startNanos).start());
-        } catch (ApiException e) {
-            context.metrics()
-                    .requestEnded(endpoint, "none", Integer.toString(e.error().status()));
-            // What is wrong with a body may repeat some of it.
-            respond(
-                    exchange,
-                    id,
-                    e.error(),
-                    e.error().status() == 400 ? "malformed body" : e.error().message());
-        } catch (RuntimeException | Error e) {
-            context.metrics().requestEnded(endpoint, "none", Integer.toString(RouterErrors.INTERNAL.status()));
-            crashed(exchange, id, e);
-        }
-    }
-
-    /// @throws ApiException 403 if the client's key is not for the request's model
-    private static void refuseOtherModels(HttpExchange exchange, GenerationRequest request) {
-        String model = request.tree().path("model").asString("");
-        if (exchange.apiKey().filter(key -> !key.mayUse(model)).isPresent()) {
-            throw new ApiException(RouterErrors.MODEL_NOT_ALLOWED);
-        }
-    }
-
-    /// @throws ApiException 429 if the client's key has no tokens left for the request
-    private static void takeTokens(HttpExchange exchange, GenerationRequest request) {
-        if (exchange.apiKey().isEmpty()) {
-            return;
-        }
-        ApiKey key = exchange.apiKey().get();
-        Optional<Duration> wait = key.takeTokens(request.estimatedPromptTokens(), System.nanoTime());
-        if (wait.isPresent()) {
-            throw new ApiException(RouterErrors.tooManyTokens(key.tokensPerMinute(), wait.get()));
-        }
-    }
-
-    static boolean hasJsonType(HttpExchange exchange) {
-        return exchange.header("content-type")
-                .map(type -> type.split(";", 2)[0].strip())
-                .filter("application/json"::equalsIgnoreCase)
-                .isPresent();
-    }
-
-    private void refuseGeneration(HttpExchange exchange, Endpoint endpoint, RequestId id, ApiError error) {
-        context.metrics().requestRefused(endpoint, error.status());
-        respond(exchange, id, error);
-    }
-
-    private void refuse(HttpExchange exchange, ApiError error) {
-        respond(exchange, RequestId.from(exchange.header(RequestId.HEADER)), error);
-    }
-
-    private void respond(HttpExchange exchange, RequestId id, ApiError error) {
-        respond(exchange, id, error, error.message());
-    }
-
-    /// @param why for the log
-    private void respond(HttpExchange exchange, RequestId id, ApiError error, String why) {
-        context.accessLog().refused(exchange, id, error.status(), why);
-        exchange.respond(error.status(), RouterErrors.headers(error, id), error.toJson());
     }
 
     /// Others answer it.
@@ -425,8 +310,8 @@ public final class Router implements AutoCloseable {
         return policyEndpoints.filter(PolicyEndpoints::prefillersAnswer).isPresent();
     }
 
-    /// 200 once every engine is up, has all that hand-overs need of it, and one can answer; else 503 with those
-    /// that are not or have not.
+    /// 200 once every engine is up, has all that hand-overs need of it, none is being warmed up, and one can
+    /// answer; else 503 with those that are not or have not.
     private void ready(HttpExchange exchange) {
         ObjectNode answer = JsonNodeFactory.instance.objectNode();
         ArrayNode missing = answer.putArray("not_up");
@@ -441,7 +326,11 @@ public final class Router implements AutoCloseable {
                 answer.withArray("cannot_hand_over").add(named(engine).put("reason", lack.get()));
             }
         }
-        exchange.respondJson(missing.isEmpty() && complete && canServe() ? 200 : 503, Json.bytes(answer));
+        boolean warms = warmUp.filter(PairWarmUp::isUnderWay).isPresent();
+        if (warms) {
+            answer.put("warming_up", true);
+        }
+        exchange.respondJson(missing.isEmpty() && complete && !warms && canServe() ? 200 : 503, Json.bytes(answer));
     }
 
     private static ObjectNode named(Upstream engine) {
@@ -461,7 +350,7 @@ public final class Router implements AutoCloseable {
 
     private void passOn(HttpExchange exchange, RequestId id, Iterator<Upstream> engines) {
         if (!engines.hasNext()) {
-            respond(exchange, id, RouterErrors.NO_ENGINE);
+            refusals.refuse(exchange, id, RouterErrors.NO_ENGINE);
             return;
         }
         Upstream engine = engines.next();
@@ -482,7 +371,7 @@ public final class Router implements AutoCloseable {
                         answer -> exchange.respond(
                                 answer.status(), ForwardedHeaders.toClient(answer.headers(), id), answer.body()),
                         failure -> notPassedOn(exchange, id, engines, engine, failure)),
-                bug -> crashed(exchange, id, bug));
+                bug -> refusals.crashed(exchange, id, bug));
         exchange.onGone(gone -> leg.cancel());
     }
 
@@ -494,9 +383,9 @@ public final class Router implements AutoCloseable {
                 passOn(exchange, id, engines);
             }
             case CLOSED -> passOn(exchange, id, engines);
-            case TIMEOUT -> respond(exchange, id, RouterErrors.ANSWER_LATE);
+            case TIMEOUT -> refusals.refuse(exchange, id, RouterErrors.ANSWER_LATE);
             case CANCELLED -> LOG.debug("{}: the client is gone", exchange.path());
-            case TOO_LARGE, PROTOCOL, BIND -> respond(exchange, id, RouterErrors.ANSWER_UNUSABLE);
+            case TOO_LARGE, PROTOCOL, BIND -> refusals.refuse(exchange, id, RouterErrors.ANSWER_UNUSABLE);
         }
     }
 

@@ -37,6 +37,8 @@ import java.util.Optional;
 /// @param health how engines are judged besides
 /// @param statsInterval time between two reports of TTFT statistics while there is traffic; zero for none
 /// @param accessLog whether each request is logged, without its prompt
+/// @param warmUp whether requests of the router's own go through engines that are new, so that a client's are
+///     not the first; only where engines say how they are connected, as Batons do
 public record RouterConfig(
         HttpServerConfig server,
         EngineSource engines,
@@ -57,7 +59,8 @@ public record RouterConfig(
         Duration probeInterval,
         HealthConfig health,
         Duration statsInterval,
-        boolean accessLog) {
+        boolean accessLog,
+        boolean warmUp) {
 
     /// @throws RouterException if a number is out of range, or engines that are fixed lack what the backend
     ///     needs of them
@@ -106,7 +109,7 @@ public record RouterConfig(
 
     /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an
     /// event loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second,
-    /// statistics each 5 s, access log on.
+    /// statistics each 5 s, access log on, no warm-up.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -131,7 +134,8 @@ public record RouterConfig(
                 .probeInterval(probeInterval)
                 .health(health)
                 .statsInterval(statsInterval)
-                .accessLog(accessLog);
+                .accessLog(accessLog)
+                .warmUp(warmUp);
     }
 
     /// Collects the settings of a router. Not thread-safe.
@@ -156,6 +160,7 @@ public record RouterConfig(
         private HealthConfig health = HealthConfig.defaults();
         private Duration statsInterval = Duration.ofSeconds(5);
         private boolean accessLog = true;
+        private boolean warmUp;
 
         private Builder(HttpServerConfig server, EngineSource engines) {
             this.server = server;
@@ -262,6 +267,11 @@ public record RouterConfig(
             return this;
         }
 
+        public Builder warmUp(boolean pairs) {
+            warmUp = pairs;
+            return this;
+        }
+
         /// The settings collected.
         ///
         /// @throws RouterException if a number is out of range
@@ -286,7 +296,8 @@ public record RouterConfig(
                     probeInterval,
                     health,
                     statsInterval,
-                    accessLog);
+                    accessLog,
+                    warmUp);
         }
     }
 }

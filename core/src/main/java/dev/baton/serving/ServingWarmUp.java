@@ -2,12 +2,9 @@ package dev.baton.serving;
 
 import dev.baton.engine.Engine;
 import dev.baton.http.HttpServerConfig;
-import dev.baton.http.Json;
+import dev.baton.http.LoopbackCall;
 import dev.baton.tokenizer.Tokenizer;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.Socket;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Map;
@@ -30,6 +27,7 @@ public final class ServingWarmUp {
     private static final int SHORT_TOKENS = 12;
     private static final int NEW_TOKENS = 2;
     private static final int LONG_TOKENS = 2048;
+    private static final Duration ANSWER_DEADLINE = Duration.ofSeconds(20);
 
     private ServingWarmUp() {}
 
@@ -49,8 +47,8 @@ public final class ServingWarmUp {
                 .toArray();
         int[] refused = Arrays.copyOf(prompt, LONG_TOKENS);
         refused[LONG_TOKENS - 1] = config.vocabSize(); // no token
-        byte[] answered = request(config, prompt);
-        byte[] read = request(config, refused);
+        LoopbackCall answered = request(config, prompt);
+        LoopbackCall read = request(config, refused);
         AtomicInteger answers = new AtomicInteger();
         try (EngineServer server = EngineServer.start(local, engine, tokenizer);
                 ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
@@ -69,32 +67,29 @@ public final class ServingWarmUp {
         return answers.get();
     }
 
-    private static byte[] request(EngineServerConfig config, int[] prompt) {
-        byte[] body = Json.bytes(Map.of(
-                "model",
-                config.modelName(),
-                "prompt",
-                prompt,
-                "max_tokens",
-                NEW_TOKENS,
-                "temperature",
-                0,
-                "ignore_eos",
-                true,
-                "stream",
-                true));
-        String head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                + "Content-Length: " + body.length + "\r\nConnection: close\r\n\r\n";
-        byte[] start = head.getBytes(StandardCharsets.US_ASCII);
-        byte[] request = Arrays.copyOf(start, start.length + body.length);
-        System.arraycopy(body, 0, request, start.length, body.length);
-        return request;
+    private static LoopbackCall request(EngineServerConfig config, int[] prompt) {
+        return LoopbackCall.post(
+                "/v1/completions",
+                Map.of(),
+                Map.of(
+                        "model",
+                        config.modelName(),
+                        "prompt",
+                        prompt,
+                        "max_tokens",
+                        NEW_TOKENS,
+                        "temperature",
+                        0,
+                        "ignore_eos",
+                        true,
+                        "stream",
+                        true));
     }
 
-    private static boolean isAnswered(int port, byte[] request) {
-        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
-            socket.getOutputStream().write(request);
-            return socket.getInputStream().readAllBytes().length > 0;
+    private static boolean isAnswered(int port, LoopbackCall request) {
+        try {
+            request.send(port, ANSWER_DEADLINE);
+            return true;
         } catch (IOException e) {
             LOG.warn("the server could not be warmed up: {}", e.toString());
             return false;

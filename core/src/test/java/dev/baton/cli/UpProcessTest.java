@@ -44,6 +44,7 @@ class UpProcessTest {
     void answersReportsADeadPrefillerAndLeavesNoProcessAfterCtrlC() throws Exception {
         try (Baton up = up()) {
             awaitReady(up);
+            assertThat(folder.resolve("router.log")).content().containsPattern("[0-9]+ requests in .* which are new");
             assertThat(complete()).isEqualTo(200);
             List<ProcessHandle> children = up.children();
             assertThat(children).hasSize(3);

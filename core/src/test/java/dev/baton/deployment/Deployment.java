@@ -109,6 +109,7 @@ final class Deployment implements AutoCloseable {
         int port = FreePorts.next();
         List<String> arguments = new ArrayList<>(
                 List.of("router", "--port", Integer.toString(port), "--mode", "pd", "--policy", "round_robin"));
+        arguments.add("--no-warm-up"); // engines would count requests that no test has sent
         for (Instance prefiller : prefillers) {
             arguments.addAll(List.of("--prefiller", "127.0.0.1:" + prefiller.port()));
         }
