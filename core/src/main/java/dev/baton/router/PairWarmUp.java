@@ -36,13 +36,14 @@ import org.slf4j.LoggerFactory;
 ///
 /// They come in by a server of their own on the loopback and take a client's way from there on: through the
 /// router, both engines and their connectors. The router counts and logs none of them, and its policy learns
-/// nothing from them; to engines they are requests like others. Their prompts are random words, so that they
+/// nothing from them; to engines they are requests like others. Their prompts are random, so that they
 /// find nothing in a cache, and nobody will find them there. An engine that has been in a pair needs no other.
 /// Thread-safe.
 final class PairWarmUp implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(PairWarmUp.class);
     private static final String SECRET_HEADER = "x-warm-up";
-    private static final int MOST_ROUNDS = 4;
+    private static final int LEAST_ROUNDS = 4;
+    private static final int MOST_ROUNDS = 8;
 
     /// A round that takes more of the time of that before it says that the next one would gain little.
     private static final double STEADY = 0.8;
@@ -50,6 +51,8 @@ final class PairWarmUp implements AutoCloseable {
     private static final Duration TIME = Duration.ofSeconds(3);
     private static final Duration SILENCE = Duration.ofSeconds(5);
     private static final int PROMPT_WORDS = 48;
+    private static final int PROMPT_TOKENS = 200;
+    private static final int TOKENS_OF_ANY_MODEL = 250;
     private static final int LONGEST_WORD = 8;
     private static final int NEW_TOKENS = 8;
     private static final int SERVER_ERROR = 500;
@@ -146,17 +149,18 @@ final class PairWarmUp implements AutoCloseable {
         }
     }
 
-    /// Round by round, until one is not much faster than that before it. Two of each kind are in a round,
-    /// because as long as nothing is known of a pair, pull and push take turns.
+    /// Round by round, until one is not much faster than that before it. An odd number is in a round, so that
+    /// the next has the other way of transfer for each kind: as long as nothing is known of a pair, pull and
+    /// push take turns.
     ///
     /// @return how many were answered
     private int send(int port) throws IOException {
         long end = System.nanoTime() + TIME.toNanos();
         long former = Long.MAX_VALUE;
         int sent = 0;
-        for (int round = 0; round < MOST_ROUNDS; round++) {
+        for (int round = 1; round <= MOST_ROUNDS; round++) {
             long start = System.nanoTime();
-            for (LoopbackCall request : List.of(completion(), completion(), chat(), chat())) {
+            for (LoopbackCall request : List.of(text(), tokenIds(), chat())) {
                 if (System.nanoTime() > end) {
                     return sent;
                 }
@@ -167,7 +171,7 @@ final class PairWarmUp implements AutoCloseable {
                 sent++;
             }
             long took = System.nanoTime() - start;
-            if (took > STEADY * former) {
+            if (round >= LEAST_ROUNDS && took > STEADY * former) {
                 return sent;
             }
             former = took;
@@ -175,8 +179,15 @@ final class PairWarmUp implements AutoCloseable {
         return sent;
     }
 
-    private LoopbackCall completion() {
+    private LoopbackCall text() {
         return request(Endpoint.COMPLETIONS, "prompt", words());
+    }
+
+    private LoopbackCall tokenIds() {
+        return request(
+                Endpoint.COMPLETIONS,
+                "prompt",
+                chance.ints(PROMPT_TOKENS, 0, TOKENS_OF_ANY_MODEL).toArray());
     }
 
     /// A model without a chat template refuses it, which does no harm.

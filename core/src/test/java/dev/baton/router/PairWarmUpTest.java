@@ -43,7 +43,7 @@ class PairWarmUpTest {
 
     private static List<String> prompts(StubEngine engine) {
         return completions(engine).stream()
-                .map(request -> request.json().get("prompt").asString())
+                .map(request -> request.json().get("prompt").toString())
                 .toList();
     }
 
