@@ -75,6 +75,12 @@ final class BlockLoad {
         return System.nanoTime() - startNanos;
     }
 
+    /// Whether the request had its first token when the load was ended from here: all that it wanted, or its client
+    /// has gone. Nothing has failed then.
+    boolean isOverEarly() {
+        return hasFirstToken && cancelled.isPresent();
+    }
+
     /// Makes the load end soon, for the reason given.
     synchronized void cancel(String reason) {
         cancelled = Optional.of(reason);

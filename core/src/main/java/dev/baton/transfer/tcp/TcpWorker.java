@@ -283,8 +283,12 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private void report(BlockLoad load, Optional<String> failure) {
         loads.remove(load.requestId(), load);
         if (failure.isPresent()) {
-            counters.failedTransfers.increment();
-            LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
+            if (load.isOverEarly()) {
+                LOG.debug("KV load of {} is not needed any more", load.requestId());
+            } else {
+                counters.failedTransfers.increment();
+                LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
+            }
             sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
         } else {
             counters.loaded(load.elapsedNanos(), load.numBytes(), load.numBlocks());
