@@ -65,7 +65,8 @@ class IntroductionsTest {
         "127.0.0.1, localhost, 127.0.0.1"
     })
     void aHostThatMeansThePrefillersOwnMachineIsPutRight(String said, String reachedAt, String told) {
-        assertThat(Introductions.reachable(FIRST.replace("\"h\"", '"' + said + '"'), new EngineAddress(reachedAt, 8100)))
+        assertThat(Introductions.reachable(
+                        FIRST.replace("\"h\"", '"' + said + '"'), new EngineAddress(reachedAt, 8100)))
                 .isEqualTo(FIRST.replace("\"h\"", '"' + told + '"'));
     }
 

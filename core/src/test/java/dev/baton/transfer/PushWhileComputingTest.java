@@ -315,7 +315,8 @@ class PushWhileComputingTest {
             pair.decoder.engine.addTransferMetrics(metrics);
             assertThat(new String(metrics.text(), StandardCharsets.UTF_8).lines())
                     .noneMatch(line -> line.startsWith("baton:kv_peer_failed_transfers_total{")
-                            && !line.endsWith(" 0") && !line.endsWith(" 0.0"));
+                            && !line.endsWith(" 0")
+                            && !line.endsWith(" 0.0"));
         }
     }
 

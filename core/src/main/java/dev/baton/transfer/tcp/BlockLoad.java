@@ -253,7 +253,13 @@ final class BlockLoad {
                 }
                 Arrivals arrivals = new Arrivals();
                 connection.pull(
-                        source.requestId(), epochs.incrementAndGet(), source.numTokens(), indexes, remote, local, arrivals);
+                        source.requestId(),
+                        epochs.incrementAndGet(),
+                        source.numTokens(),
+                        indexes,
+                        remote,
+                        local,
+                        arrivals);
                 arrivals.check();
             }
         }
@@ -266,7 +272,8 @@ final class BlockLoad {
                 int first = missing.nextSetBit(0);
                 int end = missing.length();
                 missing.set(first, end);
-                int[] local = Arrays.copyOfRange(load.localBlockIds(), first - load.firstBlock(), end - load.firstBlock());
+                int[] local =
+                        Arrays.copyOfRange(load.localBlockIds(), first - load.firstBlock(), end - load.firstBlock());
                 Arrivals arrivals = new Arrivals();
                 connection.take(
                         new Push(

@@ -87,7 +87,8 @@ class ConnectTest {
             for (int i = 0; i < 2; i++) {
                 KvTransferParams push = PushParams.decode(
                         "x" + i, peer(prefiller).engineId(), peer(prefiller).port());
-                decoder.load(new KvRequest("p" + i, "p" + i, new int[TOKENS], push), new int[] {4 + 2 * i, 5 + 2 * i}, 0);
+                decoder.load(
+                        new KvRequest("p" + i, "p" + i, new int[TOKENS], push), new int[] {4 + 2 * i, 5 + 2 * i}, 0);
             }
             await("both pushes wait").until(() -> waiting() == 2);
             assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");

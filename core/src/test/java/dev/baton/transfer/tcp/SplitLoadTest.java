@@ -59,8 +59,7 @@ class SplitLoadTest {
         }
     }
 
-    private static KvProxy proxy(TestInstance prefiller, RemotePrefill params, KvProxy.OnSums hook)
-            throws IOException {
+    private static KvProxy proxy(TestInstance prefiller, RemotePrefill params, KvProxy.OnSums hook) throws IOException {
         KvProxy proxy = new KvProxy(prefiller.pool.blockBytes(), params, (_, block) -> {
             hook.pass(block);
             return List.of(block);
