@@ -85,7 +85,7 @@ final class Introductions {
         try {
             JsonNode peer = Json.parse(says.getBytes(StandardCharsets.UTF_8));
             return Nixl.reachable(Optional.of(peer), address.host())
-                    .filter(told -> told != peer)
+                    .filter(told -> !told.equals(peer))
                     .map(told -> new String(Json.bytes(told), StandardCharsets.UTF_8))
                     .orElse(says);
         } catch (Json.MalformedException e) {
