@@ -138,8 +138,8 @@ final class KvTransfers {
             String peer = address(request.kv.params());
             if (outcome.equals(ARRIVED)) {
                 peers.arrived(peer, numBytes, numBytes / spec.blockBytes(), System.nanoTime() - request.loadStartNanos);
-            } else {
-                peers.failed(peer);
+            } else if (!request.answered || request.isFresh()) {
+                peers.failed(peer); // or the prefiller's first token was all that it wanted
             }
         }
         if (request != null && request.transferEvent != null) {

@@ -4,7 +4,9 @@ import dev.baton.discovery.EngineAddress;
 import dev.baton.http.HttpClient;
 import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpClientResponse;
+import dev.baton.http.Json;
 import dev.baton.http.WholeResponse;
+import dev.baton.router.backend.Nixl;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
@@ -13,12 +15,13 @@ import java.util.Map;
 import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
 
 /// Tells decoders of prefillers as soon as both are known, so that they are connected before the first request.
 ///
-/// A Baton says in its answers to probes where its connector listens; what it says is passed on as it is. What
-/// it says names its start, so that one that was started again is introduced again. Engines that say nothing
-/// are left alone. Thread-safe.
+/// A Baton says in its answers to probes where its connector listens; what it says is passed on, with the host put
+/// right as in its answers to requests. What it says names its start, so that one that was started again is
+/// introduced again. Engines that say nothing are left alone. Thread-safe.
 final class Introductions {
     private static final Logger LOG = LoggerFactory.getLogger(Introductions.class);
     private static final String HEADER = "x-kv-peer";
@@ -45,7 +48,10 @@ final class Introductions {
     /// @param others the engines that there are
     /// @param warmUp told of pairs, if there is one
     void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others, Optional<PairWarmUp> warmUp) {
-        Optional<String> says = answer.headers().first(HEADER).filter(text -> text.length() <= MAX_TEXT);
+        Optional<String> says = answer.headers()
+                .first(HEADER)
+                .filter(text -> text.length() <= MAX_TEXT)
+                .map(text -> reachable(text, engine.address()));
         if (says.isEmpty()) {
             return;
         }
@@ -68,6 +74,22 @@ final class Introductions {
             if (other.info().role().prefills() && engine.info().role().decodes()) {
                 tell(other, theirs, engine, warmUp);
             }
+        }
+    }
+
+    /// What others are told: a decoder elsewhere would look for `127.0.0.1` at home.
+    ///
+    /// @param says what an engine says of itself
+    /// @param address where the router reaches it
+    static String reachable(String says, EngineAddress address) {
+        try {
+            JsonNode peer = Json.parse(says.getBytes(StandardCharsets.UTF_8));
+            return Nixl.reachable(Optional.of(peer), address.host())
+                    .filter(told -> !told.equals(peer))
+                    .map(told -> new String(Json.bytes(told), StandardCharsets.UTF_8))
+                    .orElse(says);
+        } catch (Json.MalformedException e) {
+            return says; // the decoder will say so
         }
     }
 

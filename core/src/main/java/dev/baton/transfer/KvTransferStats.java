@@ -4,7 +4,8 @@ package dev.baton.transfer;
 /// statistics.
 ///
 /// @param numTransfers loads that ended well
-/// @param numFailedTransfers loads that failed or were cancelled
+/// @param numFailedTransfers loads that failed or were cancelled, but for pushes whose requests had their first
+///     token and wanted no more
 /// @param bytesTransferred bytes of blocks that loads received and verified
 /// @param numDescriptors blocks that loads received and verified
 /// @param xferNanos time that the loads that ended well took, from start to arrival, summed

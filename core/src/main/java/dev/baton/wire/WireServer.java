@@ -23,6 +23,12 @@ public final class WireServer implements Closeable {
     public interface Connection extends Runnable {
         /// Ends the connection soon; from any thread.
         void abort();
+
+        /// Whether it only waits at this moment for what is done elsewhere in this process. Such connections have
+        /// room of their own, as much again, so that they leave the others theirs. From any thread.
+        default boolean isWaiting() {
+            return false;
+        }
     }
 
     private static final Logger LOG = LoggerFactory.getLogger(WireServer.class);
@@ -60,7 +66,7 @@ public final class WireServer implements Closeable {
     /// @param threads begins the threads' names
     /// @param host name or address to bind
     /// @param port to bind, 0 for any free one
-    /// @param maxConnections open at a time; more are closed at once
+    /// @param maxConnections open at a time, and as many again that wait; more are closed at once
     /// @param connector makes the owner of each connection
     public static WireServer start(
             String threads, String host, int port, int maxConnections, Function<Wire, ? extends Connection> connector)
@@ -105,8 +111,8 @@ public final class WireServer implements Closeable {
     }
 
     private void serve(SocketChannel channel) throws IOException {
-        if (connections.size() >= maxConnections) {
-            LOG.warn("{}: a connection is refused: {} are open already", name, maxConnections);
+        if (connections.size() - Math.min(numWaiting(), maxConnections) >= maxConnections) {
+            LOG.warn("{}: a connection is refused: {} are open already", name, connections.size());
             channel.close();
             return;
         }
@@ -117,6 +123,12 @@ public final class WireServer implements Closeable {
             wire.close();
             throw e;
         }
+    }
+
+    private long numWaiting() {
+        return connections.size() < maxConnections
+                ? 0 // as almost always: nobody has to be asked
+                : connections.values().stream().filter(Connection::isWaiting).count();
     }
 
     private void serve(Connection connection) {

@@ -3,11 +3,14 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.discovery.EngineAddress;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /// Decoders hear of prefillers before the first request.
 @Timeout(60)
@@ -51,6 +54,26 @@ class IntroductionsTest {
             assertThat(told(fleet.decoder(1))).hasSize(3);
             assertThat(fleet.prefillers).allMatch(prefiller -> prefiller.introductions.isEmpty());
         }
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "127.0.0.1, 10.0.0.7, 10.0.0.7",
+        "0.0.0.0, p.example, p.example",
+        "10.0.0.8, 10.0.0.7, 10.0.0.8",
+        "127.0.0.1, 127.0.0.1, 127.0.0.1",
+        "127.0.0.1, localhost, 127.0.0.1"
+    })
+    void aHostThatMeansThePrefillersOwnMachineIsPutRight(String said, String reachedAt, String told) {
+        assertThat(Introductions.reachable(
+                        FIRST.replace("\"h\"", '"' + said + '"'), new EngineAddress(reachedAt, 8100)))
+                .isEqualTo(FIRST.replace("\"h\"", '"' + told + '"'));
+    }
+
+    @Test
+    void whatIsNoJsonIsPassedOnAsItIs() {
+        assertThat(Introductions.reachable("{127.0.0.1", new EngineAddress("10.0.0.7", 8100)))
+                .isEqualTo("{127.0.0.1");
     }
 
     @Test

@@ -310,6 +310,13 @@ class PushWhileComputingTest {
                 prefill.await();
             }
             pair.quiet();
+            assertThat(pair.decoder.engine.transferStats().numFailedTransfers()).isZero();
+            Metrics metrics = new Metrics(Map.of());
+            pair.decoder.engine.addTransferMetrics(metrics);
+            assertThat(new String(metrics.text(), StandardCharsets.UTF_8).lines())
+                    .noneMatch(line -> line.startsWith("baton:kv_peer_failed_transfers_total{")
+                            && !line.endsWith(" 0")
+                            && !line.endsWith(" 0.0"));
         }
     }
 

@@ -19,10 +19,10 @@ public record Nixl() implements Backend {
         return new Pull(requestId, prefiller.address().host());
     }
 
-    /// What the decoder gets of an answer's `kv_transfer_params`.
+    /// What the decoder gets of an answer's `kv_transfer_params`, or of what the prefiller says of itself.
     ///
     /// @param prefillerHost where the router reaches the prefiller
-    static Optional<JsonNode> reachable(Optional<JsonNode> params, String prefillerHost) {
+    public static Optional<JsonNode> reachable(Optional<JsonNode> params, String prefillerHost) {
         return params.map(found -> {
             if (!(found instanceof ObjectNode object)
                     || LOOPBACK.matcher(prefillerHost).matches()

@@ -88,9 +88,8 @@ public final class P2pNcclConnector implements KvConnector {
                     counters,
                     expiry::schedule,
                     device);
-        } catch (TransferException e) {
+        } catch (RuntimeException | Error e) {
             timer.shutdownNow();
-            closeDevice();
             throw e;
         }
         this.self = new Endpoint(config.ip(), server.port());
@@ -105,7 +104,12 @@ public final class P2pNcclConnector implements KvConnector {
                 leases,
                 new P2pScheduler.Actions(loads::start, loads::release, pushes, offers),
                 expiry::schedule);
-        this.ping = options.proxy().map(proxy -> new ProxyPing(proxy, config.role(), self, options.httpPort()));
+        try {
+            this.ping = options.proxy().map(proxy -> new ProxyPing(proxy, config.role(), self, options.httpPort()));
+        } catch (RuntimeException | Error e) {
+            closeParts();
+            throw e;
+        }
     }
 
     /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
@@ -122,7 +126,14 @@ public final class P2pNcclConnector implements KvConnector {
         fields.put("send_type", options.fetches() ? "GET" : "PUT or PUT_ASYNC");
         fields.put("data", pool.isOnDevice() ? "nccl" : "tcp");
         DeviceBlocks device = pool.isOnDevice() ? openDevice(pool) : null;
-        return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, device, sink);
+        try {
+            return new P2pNcclConnector(config, spec, pool, Compatibility.of(fields), options, device, sink);
+        } catch (RuntimeException | Error e) {
+            if (device != null) {
+                device.close();
+            }
+            throw e;
+        }
     }
 
     private static DeviceBlocks openDevice(PagedKv pool) {
@@ -133,12 +144,6 @@ public final class P2pNcclConnector implements KvConnector {
             throw new TransferException("%s: %s".formatted(NAME, obstacle.get()));
         }
         return device;
-    }
-
-    private void closeDevice() {
-        if (device != null) {
-            device.close();
-        }
     }
 
     /// Ends leases, and drops what nobody came for.
@@ -191,6 +196,14 @@ public final class P2pNcclConnector implements KvConnector {
     @Override
     public void close() {
         ping.ifPresent(ProxyPing::close);
+        closeParts();
+        if (device != null) {
+            device.close();
+        }
+    }
+
+    /// All that is begun before the pings, and ends after them.
+    private void closeParts() {
         timer.shutdownNow();
         peers.close();
         pushes.close();
@@ -199,7 +212,6 @@ public final class P2pNcclConnector implements KvConnector {
         leases.expireAll();
         arrivals.close();
         Threads.awaitEnd(timer);
-        closeDevice();
     }
 
     private final class Worker implements WorkerSide {

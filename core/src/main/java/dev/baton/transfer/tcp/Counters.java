@@ -8,7 +8,7 @@ import java.util.concurrent.atomic.LongAdder;
 public final class Counters {
     /// Loads that ended well.
     public final LongAdder transfers = new LongAdder();
-    /// Loads that failed or were cancelled.
+    /// Loads that failed or were cancelled, but for pushes whose requests had their first token and wanted no more.
     public final LongAdder failedTransfers = new LongAdder();
     /// Bytes of blocks received and verified.
     public final LongAdder bytesTransferred = new LongAdder();

@@ -27,6 +27,10 @@ final class LocalPool implements AutoCloseable {
         }
     }
 
+    boolean isOnDevice() {
+        return device != null;
+    }
+
     long blockBytes() {
         return pool.blockBytes();
     }

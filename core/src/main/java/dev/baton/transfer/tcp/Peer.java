@@ -76,6 +76,11 @@ final class Peer {
         return Optional.of(waiting.removeFirst());
     }
 
+    /// Whether the load that asks has the prefiller for itself.
+    synchronized boolean hasOneLoad() {
+        return running == 1 && waiting.isEmpty();
+    }
+
     /// Takes a load back that no thread has begun.
     synchronized boolean remove(BlockLoad load) {
         return waiting.remove(load);

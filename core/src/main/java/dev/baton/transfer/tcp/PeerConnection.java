@@ -1,6 +1,7 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.tensor.DeviceBlocks.Offer;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.ProtocolException;
@@ -40,6 +41,7 @@ final class PeerConnection implements Closeable {
     private boolean open;
     private boolean closed;
     private PoolSharing.@Nullable OpenPool shared;
+    private Offer offer = Offer.NONE; // by which it is open
     private long idleSinceNanos;
 
     /// A connection that is not open yet, so that opening it can be aborted.
@@ -75,6 +77,7 @@ final class PeerConnection implements Closeable {
     void open() throws IOException {
         link.connect(address.host(), address.port(), options.connectTimeout());
         Hello peer = Handshake.dial(frames, self, address.engineId(), options.key(), options.peerTimeout());
+        offer = peer.offer();
         shared = peerPools.acquire(peer).orElse(null);
         open = true;
     }
@@ -319,7 +322,7 @@ final class PeerConnection implements Closeable {
         window.close();
         if (shared != null) {
             shared = null;
-            peerPools.release(address.engineId());
+            peerPools.release(offer);
         }
     }
 }

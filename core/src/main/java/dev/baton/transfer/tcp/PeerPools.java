@@ -1,6 +1,6 @@
 package dev.baton.transfer.tcp;
 
-import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.TensorException;
 import dev.baton.transfer.tcp.PoolSharing.OpenPool;
 import java.util.HashMap;
@@ -11,15 +11,18 @@ import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The prefillers' pools that are open here, one for each engine that a connection is open to. The last
-/// connection that lets go closes it: the memory of a prefiller that has died is not given back before.
+/// The prefillers' pools that are open here, each once, however many connections are open to its prefiller. The
+/// last connection that lets go closes it: the memory of a prefiller that has died is not given back before.
+///
+/// They are known by what was offered, not by the engine's id: an engine that was started again under its old id
+/// has another pool, also while connections to the one before are still open here.
 ///
 /// Thread-safe.
 final class PeerPools {
     private static final Logger LOG = LoggerFactory.getLogger(PeerPools.class);
 
     private final LocalPool local;
-    private final Map<String, Opened> opened = new HashMap<>();
+    private final Map<Offer, Opened> opened = new HashMap<>();
     private final Set<String> told = new HashSet<>();
 
     PeerPools(LocalPool local) {
@@ -35,7 +38,7 @@ final class PeerPools {
         }
     }
 
-    /// Opens the pool that a peer has offered, or uses it once more; to be let go of with [#release].
+    /// Opens the pool that a peer has offered, or uses it once more; to be let go of with [#release] of that offer.
     ///
     /// @return empty if blocks are to come over TCP; why is logged once for each engine
     synchronized Optional<OpenPool> acquire(Hello peer) {
@@ -43,7 +46,7 @@ final class PeerPools {
         if (sharing.isEmpty()) {
             return Optional.empty(); // as it is meant to be: nothing to tell
         }
-        Opened known = opened.get(peer.engineId());
+        Opened known = opened.get(peer.offer());
         if (known == null) {
             Optional<String> obstacle = obstacle(local.offer(), peer.offer());
             if (obstacle.isPresent()) {
@@ -56,7 +59,7 @@ final class PeerPools {
                 tell(peer, String.valueOf(e.getMessage()));
                 return Optional.empty();
             }
-            opened.put(peer.engineId(), known);
+            opened.put(peer.offer(), known);
         }
         known.users++;
         return Optional.of(known.pool);
@@ -64,7 +67,7 @@ final class PeerPools {
 
     /// Why two pools cannot be reached from each other, if so. A handle of another host, or of another start of
     /// this one, is never shown to the driver.
-    static Optional<String> obstacle(DeviceBlocks.Offer own, DeviceBlocks.Offer peer) {
+    static Optional<String> obstacle(Offer own, Offer peer) {
         if (own.isNone()) {
             return Optional.of("this side offers nothing");
         }
@@ -89,10 +92,10 @@ final class PeerPools {
         }
     }
 
-    synchronized void release(String engineId) {
-        Opened known = opened.get(engineId);
+    synchronized void release(Offer offer) {
+        Opened known = opened.get(offer);
         if (known != null && --known.users == 0) {
-            opened.remove(engineId);
+            opened.remove(offer);
             known.pool.close();
         }
     }

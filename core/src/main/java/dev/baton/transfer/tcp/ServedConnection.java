@@ -45,6 +45,7 @@ final class ServedConnection implements WireServer.Connection {
     private Optional<PoolSharing> lent = Optional.empty(); // how the decoder reads the pool itself, if it may
     private final ByteBuffer blockHeader = PayloadFrames.header(FrameType.BLOCK);
     private String decoder = ""; // known once hands are shaken
+    private volatile boolean pushing;
 
     ServedConnection(
             Link link,
@@ -72,6 +73,12 @@ final class ServedConnection implements WireServer.Connection {
     @Override
     public void abort() {
         link.abort();
+    }
+
+    /// A push waits for its prefill, however long that is queued and computed.
+    @Override
+    public boolean isWaiting() {
+        return pushing;
     }
 
     @Override
@@ -214,11 +221,11 @@ final class ServedConnection implements WireServer.Connection {
         Push push = Push.read(frames);
         holders.asked(decoder, push.transferId());
         if (!push.copied()) {
-            recorded(push.transferId(), push.end() - push.first(), () -> pushes.push(push));
+            recorded(push.transferId(), push.end() - push.first(), () -> compute(push));
             return;
         }
         PoolSharing sharing = sharing("a PUSH to be copied");
-        KvLease computed = pushes.push(push);
+        KvLease computed = compute(push);
         for (int from = push.first(); from < push.end(); from += Limits.MAX_PULL_BLOCKS) {
             int to = Math.min(push.end(), from + Limits.MAX_PULL_BLOCKS);
             int[] indexes = IntStream.range(from, to).toArray();
@@ -227,6 +234,16 @@ final class ServedConnection implements WireServer.Connection {
             Arrays.stream(wanted.blockIds()).forEach(body::putInt);
             frames.send(FRAME_TIMEOUT);
             lend(sharing, wanted);
+        }
+    }
+
+    /// Sends a prompt as it is computed.
+    private KvLease compute(Push push) throws IOException {
+        pushing = true;
+        try {
+            return pushes.push(push);
+        } finally {
+            pushing = false;
         }
     }
 

@@ -31,7 +31,8 @@ import org.slf4j.LoggerFactory;
 ///
 /// Fairness: up to `kv_connections_per_peer` loads at a time from each prefiller, each on a connection of its own,
 /// so that the kernel shares the link among them and no load waits for a slow peer that is not its own; the others
-/// wait in order. Connections are kept and used again.
+/// wait in order. A large load that comes while there is no other may take a second connection. Connections are
+/// kept and used again.
 final class TcpWorker implements KvConnector.WorkerSide {
     private static final Logger LOG = LoggerFactory.getLogger(TcpWorker.class);
 
@@ -43,6 +44,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private final Hello self;
     private final TcpOptions options;
     private final long blockBytes;
+    private final boolean isOnDevice;
     private final KvLeases leases;
     private final PushedPrompts pushed;
     private final Counters counters;
@@ -70,6 +72,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
         this.self = self;
         this.options = options;
         this.blockBytes = pool.blockBytes();
+        this.isOnDevice = pool.isOnDevice();
         this.leases = leases;
         this.pushed = pushed;
         this.counters = counters;
@@ -265,7 +268,7 @@ final class TcpWorker implements KvConnector.WorkerSide {
         }
         Optional<String> failure;
         try {
-            failure = load.run(peer);
+            failure = load.run(peer, !isOnDevice && peer.hasOneLoad(), task -> execute(task, task));
         } catch (RuntimeException | OutOfMemoryError e) {
             LOG.error("load of {} failed", load.requestId(), e);
             failure = Optional.of("internal error: " + e);
@@ -283,8 +286,12 @@ final class TcpWorker implements KvConnector.WorkerSide {
     private void report(BlockLoad load, Optional<String> failure) {
         loads.remove(load.requestId(), load);
         if (failure.isPresent()) {
-            counters.failedTransfers.increment();
-            LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
+            if (load.isOverEarly()) {
+                LOG.debug("KV load of {} is not needed any more", load.requestId());
+            } else {
+                counters.failedTransfers.increment();
+                LOG.info("KV load of {} failed: {}", load.requestId(), failure.get());
+            }
             sink.accept(new KvEvent.KvFailed(load.requestId(), failure.get()));
         } else {
             counters.loaded(load.elapsedNanos(), load.numBytes(), load.numBlocks());

@@ -1,13 +1,16 @@
 package dev.baton.transfer.p2p;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
+import dev.baton.transfer.KvLoadFailurePolicy;
 import dev.baton.transfer.KvRequest;
 import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.p2p.P2pOptions.SendType;
 import dev.baton.transfer.tcp.FakeDevice;
 import dev.baton.transfer.tcp.KvThreads;
@@ -57,6 +60,22 @@ class P2pDeviceTest {
                     .as("block %d", i)
                     .isEqualTo(-1);
         }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"127.0.0.1, 70000", "'', 0"}) // no port; no name that a proxy could be told
+    void aConnectorThatCannotStartLeavesNoWayIntoThePoolOpen(String ip, int port) {
+        KvTransferConfig config = new KvTransferConfig(
+                P2pNcclConnector.NAME,
+                KvRole.KV_PRODUCER,
+                "an engine",
+                ip,
+                port,
+                KvLoadFailurePolicy.RECOMPUTE,
+                Map.of("proxy_ip", "127.0.0.1", "proxy_port", 1, "http_port", 2));
+        assertThatThrownBy(() -> P2pNcclConnector.start(config, SPEC, from.pool(), Map.of(), _ -> {}))
+                .isInstanceOf(IllegalArgumentException.class);
+        assertThat(from.ways).as("ways left open").hasValue(0);
     }
 
     private void assertNothingLeft() {

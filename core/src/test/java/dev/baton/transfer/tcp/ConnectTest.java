@@ -6,6 +6,9 @@ import static org.awaitility.Awaitility.await;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvPeer;
+import dev.baton.transfer.KvRequest;
+import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.PushParams;
 import dev.baton.transfer.RemotePrefill;
 import java.io.IOException;
 import java.util.Arrays;
@@ -63,6 +66,36 @@ class ConnectTest {
                 awaitConnection();
                 assertLoads(prefiller, decoder, source, "d");
                 assertThat(proxy.connections()).isEqualTo(1);
+            }
+        }
+    }
+
+    /// Connections on which a push waits for its prefill.
+    private static long waiting() {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .filter(entry -> entry.getKey().getName().startsWith("baton-kv-serve-"))
+                .filter(entry -> Arrays.stream(entry.getValue())
+                        .anyMatch(frame -> frame.getClassName().equals(PushSender.class.getName())))
+                .count();
+    }
+
+    @Test
+    void pushesThatWaitLeaveTheLoadsTheirRoom() {
+        try (TestInstance prefiller = TestInstance.prefiller(16, 4, Map.of("kv_max_connections", 2))
+                        .fill(1);
+                TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
+            for (int i = 0; i < 2; i++) {
+                KvTransferParams push = PushParams.decode(
+                        "x" + i, peer(prefiller).engineId(), peer(prefiller).port());
+                decoder.load(
+                        new KvRequest("p" + i, "p" + i, new int[TOKENS], push), new int[] {4 + 2 * i, 5 + 2 * i}, 0);
+            }
+            await("both pushes wait").until(() -> waiting() == 2);
+            assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");
+            assertThat(waiting()).isEqualTo(2);
+            for (int i = 0; i < 2; i++) {
+                decoder.worker().cancelLoad("p" + i);
+                assertThat(decoder.nextFailure("p" + i)).isEqualTo("cancelled");
             }
         }
     }

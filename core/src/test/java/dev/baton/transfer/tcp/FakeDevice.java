@@ -29,6 +29,8 @@ public final class FakeDevice implements DeviceBlocks {
     final AtomicInteger stagings = new AtomicInteger();
     public final AtomicInteger flips = new AtomicInteger();
     public final AtomicInteger links = new AtomicInteger();
+    /// Ways into the pool that are open.
+    public final AtomicInteger ways = new AtomicInteger();
     public final AtomicInteger buffers = new AtomicInteger();
     volatile Runnable beforePull = () -> {};
     private final Arena arena = Arena.ofShared();
@@ -46,7 +48,10 @@ public final class FakeDevice implements DeviceBlocks {
                 DType.F32,
                 _ -> memory.address(),
                 arena::close,
-                _ -> this);
+                _ -> {
+                    ways.incrementAndGet();
+                    return this;
+                });
         offer = new Offer(host, "gpu", "handle-" + HANDLES.incrementAndGet(), spec.numBlocks());
         BY_HANDLE.put(offer.handle(), this);
     }
@@ -205,6 +210,7 @@ public final class FakeDevice implements DeviceBlocks {
 
     @Override
     public void close() {
+        ways.decrementAndGet();
         BY_HANDLE.remove(offer.handle());
     }
 }

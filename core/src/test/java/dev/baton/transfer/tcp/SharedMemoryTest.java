@@ -89,6 +89,19 @@ class SharedMemoryTest {
     }
 
     @Test
+    void aPrefillerOfTheSameIdElsewhereIsReadFromItsOwnMemory() {
+        try (TestInstance before = prefiller(Map.of());
+                TestInstance after = prefiller(Map.of()).fill(3);
+                TestInstance decoder = decoder(Map.of())) {
+            assertLoads(before, decoder, "r1");
+            assertLoads(after, decoder, "r2"); // the connection to the one before is still open
+            assertThat(mapped()).isEqualTo(2);
+            assertThat(decoder.connector.stats().numChecksumErrors()).isZero();
+        }
+        assertThat(mapped()).as("pools of others left").isZero();
+    }
+
+    @Test
     void poolThatIsNotInAMemoryFileIsReadOverTcp() {
         try (TestInstance prefiller = new TestInstance(KvRole.KV_PRODUCER, "p", 16, 4, TestInstance.PATIENT).fill(1);
                 TestInstance decoder = new TestInstance(KvRole.KV_CONSUMER, "d", 16, 4, TestInstance.PATIENT)) {
