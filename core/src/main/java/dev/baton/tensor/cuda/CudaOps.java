@@ -73,15 +73,8 @@ public final class CudaOps implements AutoCloseable {
     private static final int SAMPLING_ROW_THREADS = 1024;
     private static final int COUNTING_BLOCKS = 64;
 
-    private static final List<String> FILES = List.of(
-            "embed.cu",
-            "norm.cu",
-            "rope.cu",
-            "silu.cu",
-            "sample.cu",
-            "sampling.cu",
-            "fill.cu",
-            "matvec.cu");
+    private static final List<String> FILES =
+            List.of("embed.cu", "norm.cu", "rope.cu", "silu.cu", "sample.cu", "sampling.cu", "fill.cu", "matvec.cu");
 
     private final Context context;
     private final KernelCache cache;
@@ -139,7 +132,8 @@ public final class CudaOps implements AutoCloseable {
         this.decode = Decode.of(context.info(), shape);
         files.add(decode.file);
         this.modules = compiler.load(
-                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "DECODE_STAGES", decode.stages));
+                files,
+                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "DECODE_STAGES", decode.stages));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         DeviceInfo device = context.info();
@@ -227,7 +221,8 @@ public final class CudaOps implements AutoCloseable {
                 FLOAT,
                 INT);
         this.mergeDecode = decode.mergesApart
-                ? kernel(decode.file, "merge_decode", MERGE_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT)
+                ? kernel(
+                        decode.file, "merge_decode", MERGE_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT)
                 : null;
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
@@ -256,8 +251,7 @@ public final class CudaOps implements AutoCloseable {
     ///
     /// @param stages tiles that a thread block has under way (`docs/gpu-log.md`)
     /// @param mergesApart whether the parts of a sequence are put together by a kernel of their own
-    private record Decode(
-            String file, String kernel, int threads, int stages, int sharedBytes, boolean mergesApart) {
+    private record Decode(String file, String kernel, int threads, int stages, int sharedBytes, boolean mergesApart) {
         private static final int HOPPER = 9;
         /// What a thread block can have where a multiprocessor holds two, less what is not dynamic.
         private static final int HALF_SHARED_BYTES = 110 << 10;
