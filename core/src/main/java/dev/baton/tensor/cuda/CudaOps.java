@@ -20,6 +20,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
 /// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
@@ -52,11 +53,8 @@ public final class CudaOps implements AutoCloseable {
 
     /// From so many rows on, a row is one thread block's.
     private static final int MANY_ROWS = 512;
-    private static final int DECODE_THREADS = 160;
-    /// Steps whose tiles decode attention has under way; a third gained nothing (`docs/gpu-log.md`).
-    private static final int DECODE_STAGES = 2;
-    private static final int DECODE_STAGE_ROWS = 128;
     private static final int DECODE_COUNTERS = 2;
+    private static final int MERGE_THREADS = 128;
     private static final int MAX_SLOTS = 65_535;
 
     /// Most rows of [#narrowProduct] and its like.
@@ -75,16 +73,8 @@ public final class CudaOps implements AutoCloseable {
     private static final int SAMPLING_ROW_THREADS = 1024;
     private static final int COUNTING_BLOCKS = 64;
 
-    private static final List<String> FILES = List.of(
-            "embed.cu",
-            "norm.cu",
-            "rope.cu",
-            "silu.cu",
-            "sample.cu",
-            "sampling.cu",
-            "fill.cu",
-            "matvec.cu",
-            "attention_decode.cu");
+    private static final List<String> FILES =
+            List.of("embed.cu", "norm.cu", "rope.cu", "silu.cu", "sample.cu", "sampling.cu", "fill.cu", "matvec.cu");
 
     private final Context context;
     private final KernelCache cache;
@@ -115,7 +105,9 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel matvecNorm;
     private final Kernel matvecNormSilu;
     private final Kernel matvecNormLogits;
+    private final Decode decode;
     private final Kernel pagedDecode;
+    private final @Nullable Kernel mergeDecode;
     private final Prefill prefill;
     private final Kernel pagedPrefill;
 
@@ -137,8 +129,11 @@ public final class CudaOps implements AutoCloseable {
         KernelCompiler compiler = new KernelCompiler(context, new Nvrtc(environment), cache);
         List<String> files = new ArrayList<>(FILES);
         files.add(Prefill.of(context.info(), shape.headDim()).file);
+        this.decode = Decode.of(context.info(), shape);
+        files.add(decode.file);
         this.modules = compiler.load(
-                files, Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "STAGES", DECODE_STAGES));
+                files,
+                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "DECODE_STAGES", decode.stages));
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         DeviceInfo device = context.info();
@@ -203,10 +198,10 @@ public final class CudaOps implements AutoCloseable {
         this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
         this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
         this.pagedDecode = kernel(
-                "attention_decode.cu",
-                "paged_decode",
-                DECODE_THREADS,
-                decodeSharedBytes(shape),
+                decode.file,
+                decode.kernel,
+                decode.threads,
+                decode.sharedBytes,
                 LONG,
                 LONG,
                 LONG,
@@ -225,6 +220,10 @@ public final class CudaOps implements AutoCloseable {
                 INT,
                 FLOAT,
                 INT);
+        this.mergeDecode = decode.mergesApart
+                ? kernel(
+                        decode.file, "merge_decode", MERGE_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT)
+                : null;
         this.prefill = Prefill.of(context.info(), shape.headDim());
         this.pagedPrefill = kernel(
                 prefill.file,
@@ -248,10 +247,37 @@ public final class CudaOps implements AutoCloseable {
                 INT);
     }
 
-    private static int decodeSharedBytes(AttentionShape shape) {
-        int group = shape.heads() / shape.kvHeads();
-        return DECODE_STAGES * DECODE_STAGE_ROWS * (shape.headDim() + SHARED_PADDING) * Short.BYTES
-                + group * (18 * shape.headDim() + 16);
+    /// The kernel for decoding that suits a device and heads.
+    ///
+    /// @param stages tiles that a thread block has under way (`docs/gpu-log.md`)
+    /// @param mergesApart whether the parts of a sequence are put together by a kernel of their own
+    private record Decode(String file, String kernel, int threads, int stages, int sharedBytes, boolean mergesApart) {
+        private static final int HOPPER = 9;
+        /// What a thread block can have where a multiprocessor holds two, less what is not dynamic.
+        private static final int HALF_SHARED_BYTES = 110 << 10;
+
+        static Decode of(DeviceInfo device, AttentionShape shape) {
+            int headDim = shape.headDim();
+            int group = shape.heads() / shape.kvHeads();
+            if (device.major() == HOPPER && (headDim == 64 || headDim == 128)) {
+                int stages = bulkSharedBytes(3, headDim, group) <= HALF_SHARED_BYTES ? 3 : 2;
+                return new Decode(
+                        "attention_decode_sm90.cu",
+                        "paged_decode_sm90",
+                        192,
+                        stages,
+                        bulkSharedBytes(stages, headDim, group),
+                        true);
+            }
+            int stages = 2;
+            int rows = stages * 128 * (headDim + SHARED_PADDING) * Short.BYTES;
+            return new Decode(
+                    "attention_decode.cu", "paged_decode", 160, stages, rows + group * (18 * headDim + 16), false);
+        }
+
+        private static int bulkSharedBytes(int stages, int headDim, int group) {
+            return stages * (256 * headDim + 128) + group * 24 * headDim;
+        }
     }
 
     /// The kernel for prompts that suits a device and a head size.
@@ -498,6 +524,20 @@ public final class CudaOps implements AutoCloseable {
                 .add(shape.scale())
                 .add(window(windowTokens))
                 .launch(stream, 2 * context.info().multiprocessors(), 1, 1);
+        if (mergeDecode != null) {
+            mergeDecode
+                    .begin()
+                    .add(contextTokens)
+                    .add(out)
+                    .add((long) shape.outSize())
+                    .add(partial)
+                    .add(partialMeta)
+                    .add(sequences)
+                    .add(shape.heads())
+                    .add(shape.kvHeads())
+                    .add(window(windowTokens))
+                    .launch(stream, shape.kvHeads(), sequences, 1);
+        }
     }
 
     /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys

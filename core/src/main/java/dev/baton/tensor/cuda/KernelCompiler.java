@@ -13,17 +13,20 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 
 /// Turns the kernels' sources, which are resources of this package, into modules on the device: out of the
 /// cache, or by compiling all that are missing at the same time.
 final class KernelCompiler {
     private static final String FOLDER = "kernels/";
-    private static final String HEADER = "common.cuh";
+    private static final List<String> HEADERS = List.of("common.cuh", "attention_decode.cuh");
 
     private final Context context;
     private final Nvrtc nvrtc;
     private final KernelCache cache;
-    private final Map<String, String> headers = Map.of(HEADER, source(HEADER));
+    private final Map<String, String> headers =
+            HEADERS.stream().collect(Collectors.toMap(Function.identity(), KernelCompiler::source));
 
     KernelCompiler(Context context, Nvrtc nvrtc, KernelCache cache) {
         this.context = context;

@@ -93,24 +93,9 @@ __device__ __forceinline__ void pin(float (&values)[COUNT]) {
     }
 }
 
-__device__ __forceinline__ void initBarrier(u32 barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-
-__device__ __forceinline__ void arrive(u32 barrier) {
-    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
-}
-
 // This thread arrives when its copies so far have landed.
 __device__ __forceinline__ void arriveAfterCopies(u32 barrier) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
-}
-
-__device__ __forceinline__ void waitForBarrier(u32 barrier, int parity) {
-    asm volatile("{\n.reg .pred done;\nRETRY:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n@done bra DONE;\n"
-                 "bra RETRY;\nDONE:\n}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
 }
 
 // Makes what ordinary copies wrote to shared memory visible to the tensor cores.

@@ -127,6 +127,41 @@ __device__ __forceinline__ void waitForCopies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+// Barriers in shared memory that count arrivals and bytes, and bulk copies that complete on them: Hopper and later.
+__device__ __forceinline__ void initBarrier(u32 barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void arrive(u32 barrier) {
+    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+}
+
+__device__ __forceinline__ void arriveExpecting(u32 barrier, u32 bytes) {
+    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(barrier), "r"(bytes)
+                 : "memory");
+}
+
+__device__ __forceinline__ void waitForBarrier(u32 barrier, int parity) {
+    asm volatile("{\n.reg .pred done;\nRETRY:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n@done bra DONE;\n"
+                 "bra RETRY;\nDONE:\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+
+// For what is read once: it leaves the L2 first, and what others keep there stays.
+__device__ __forceinline__ u64 readOncePolicy() {
+    u64 policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+// From device to shared memory, a multiple of 16 bytes; `barrier` counts the bytes.
+__device__ __forceinline__ void copyBulk(u32 target, const void* source, u32 bytes, u32 barrier, u64 policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+                 "%4;" ::"r"(target), "l"(source), "r"(bytes), "r"(barrier), "l"(policy)
+                 : "memory");
+}
+
 // Four 8x8 matrices of 16-bit words; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void loadMatrices(u32 (&words)[4], u32 address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
