@@ -87,6 +87,11 @@ final class HostSharing implements PoolSharing {
         return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
     }
 
+    @Override
+    public boolean copiesAtOnce() {
+        return false;
+    }
+
     /// The memory file of another process. What it says of its size is compared with the file's.
     private final class Mapped implements OpenPool {
         private final Arena arena = Arena.ofShared();

@@ -46,4 +46,8 @@ interface PoolSharing {
 
     /// Blocks whose checksums are best computed, and which are best copied, at a time.
     int piece();
+
+    /// Whether the decoder copies all blocks once it has the first checksums, which say that they are held, rather
+    /// than each piece when it has its checksums.
+    boolean copiesAtOnce();
 }
