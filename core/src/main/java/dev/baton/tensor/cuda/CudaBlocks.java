@@ -47,7 +47,8 @@ public final class CudaBlocks implements DeviceBlocks {
     private static final String FILE = "checksum.cu";
     private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
     private static final int SUM_THREADS = 256;
-    private static final int SUM_GRIDS = 8;
+    /// Thread blocks a multiprocessor: enough for the memory, and room for the kernels of a step beside them.
+    private static final int SUM_GRIDS = 2;
     private static final long SETTLE_POLL_NANOS = 100_000;
     /// What is summed up while others are copied: enough that the last of them takes little, and few launches.
     private static final int MAX_GROUPS = 8;

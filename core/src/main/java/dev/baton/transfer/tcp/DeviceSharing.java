@@ -4,11 +4,11 @@ import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
 
-/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's few
-/// blocks at a time; all are copied, and summed up behind their copies, as soon as it has said the first of them, so
-/// that its checksums cost no time of their own.
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's come a
+/// few blocks at a time, the first one's at once: with it all are copied, and summed up here behind their copies, so
+/// that neither side's checksums cost much time of their own.
 record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharing {
-    private static final int SUMMED_AT_A_TIME = 8;
+    private static final int SUMMED_AT_A_TIME = 16;
 
     @Override
     public Offer offer() {
@@ -48,8 +48,8 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
     }
 
     @Override
-    public int piece() {
-        return SUMMED_AT_A_TIME;
+    public int piece(int before) {
+        return Math.min(SUMMED_AT_A_TIME, before + 1);
     }
 
     @Override

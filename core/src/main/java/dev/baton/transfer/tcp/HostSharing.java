@@ -83,7 +83,7 @@ final class HostSharing implements PoolSharing {
     }
 
     @Override
-    public int piece() {
+    public int piece(int before) {
         return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
     }
 
