@@ -23,6 +23,8 @@ QUIET_S, PAUSE_S, TAIL_S = 2.0, 0.4, 0.02
 ALONE_PAUSE_S = 0.8  # the GPU is as cool then as in the seed workload
 REPEATS = 5
 WARM_UPS, WARM_UPS_AT_A_TIME = 400, 8
+SHORT_WARM_UPS, SHORT_TOKENS = 240, 520  # their blocks are handed off, those of the others are cached
+PULLS = 8
 
 
 def url(port):
@@ -159,14 +161,37 @@ class Bench:
                        "%.1f" % statistics.median(alone), "%.1f to %.1f" % (min(alone), max(alone)), "", "197")
 
     async def warm_up(self):
-        """Until the processes' code is compiled: requests of full size, of one prompt, whose blocks are cached."""
-        request = self.request(TOKENS, 2)
+        """Until the processes' code is compiled: requests of full size, of one prompt, whose blocks are cached, and
+        short ones whose blocks are not."""
+        requests = [self.request(TOKENS, 2)] * WARM_UPS + [self.request(SHORT_TOKENS, 2) for _ in range(SHORT_WARM_UPS)]
 
-        async def some():
-            for _ in range(WARM_UPS // WARM_UPS_AT_A_TIME):
+        async def some(share):
+            for request in share:
                 await client.complete(url(ROUTER), request)
 
-        await asyncio.gather(*[some() for _ in range(WARM_UPS_AT_A_TIME)])
+        await asyncio.gather(*[some(requests[i::WARM_UPS_AT_A_TIME]) for i in range(WARM_UPS_AT_A_TIME)])
+        for tokens in [SHORT_TOKENS] * (SHORT_WARM_UPS // 4) + [TOKENS] * 2:
+            await self.pull(tokens)
+
+    async def pull(self, tokens):
+        """A prompt that its decoder fetches once it is computed, as a router asks for it."""
+        prompt = client.prompt(self.rng, tokens // self.args.shrink, self.args.vocab)
+        held = {"do_remote_decode": True, "do_remote_prefill": False}
+        first = await client.whole(url(self.fleet.prefillers[0]), client.plain(prompt, 1, held))
+        await client.whole(url(DECODER), client.plain(prompt, 2, first["kv_transfer_params"]))
+
+    async def pulls(self):
+        """The transfer alone: from its begin to the last block whose checksum was right."""
+        before = self.fleet.sample()
+        for _ in range(PULLS):
+            await self.pull(TOKENS)
+        after = self.fleet.sample()
+        counted = {name: after[name] - before[name] for name in after}
+        size, millis = ratio(counted, "bytes", "transfers"), ratio(counted, "transfer_s", "transfers", 1e3)
+        self.raw["pull_ms"] = millis
+        self.table.add("P6", "transfer of %.0f MB, fetched after the prefill, checksums on both sides, mean of %d, ms"
+                       % (size / 1e6, counted["transfers"]), "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis), "",
+                       "4", "107, tuned 32")
 
     async def seed(self):
         rounds = []
@@ -211,12 +236,6 @@ class Bench:
         self.table.add("", "hand-offs pushed", "%d of %d" % (counted["pushes"], counted["transfers"]))
         second = [gap for it in rounds for gap in it["second"]]
         self.table.add("", "from the first token to the second, mean / median / P99, ms", client.summary(second))
-        if not counted["pushes"]:  # that of a push lasts as long as the prefill
-            size = ratio(counted, "bytes", "transfers")
-            millis = ratio(counted, "transfer_s", "transfers", 1e3)
-            self.table.add("P6", "transfer of %.0f MB, from its begin to the last checked block, mean, ms" % (size / 1e6),
-                           "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis if millis else 0), "", "4",
-                           "107, tuned 32")
         self.where(counted, mean_ttft(typical))
 
     def where(self, counted, ttft):

@@ -126,7 +126,8 @@ final class Scheduler {
     }
 
     /// Fills `next` with the step that comes after one that is under way, before the tokens of that one are
-    /// known, if it is certain to be the same requests with a token more each; else there is no such step.
+    /// known, if it is certain to be the same requests with a token more each; else there is no such step. Nor is
+    /// there one where a request whose blocks come soon would have to wait for it.
     ///
     /// @param step what is under way
     /// @return whether there is one
@@ -134,6 +135,9 @@ final class Scheduler {
         next.clear();
         boolean isFull = running.size() + transfers.numLoading() >= maxNumSeqs;
         if (!postponed.isEmpty() || running.size() != step.numRequests() || (waiting.size() > 0 && !isFull)) {
+            return false;
+        }
+        if (transfers.isAboutToArrive()) {
             return false;
         }
         for (int i = 0; i < step.numRequests(); i++) {
