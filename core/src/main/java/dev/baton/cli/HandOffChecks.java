@@ -186,8 +186,9 @@ final class HandOffChecks {
         }
     }
 
-    /// Prompts with both engines asked at once, and, for comparison, fetched after the prefill. Over TCP the blocks go
-    /// over layer by layer while they are computed; from GPU to GPU they are copied behind the first token.
+    /// Prompts with both engines asked at once, and, for comparison, fetched after the prefill. Over TCP the
+    /// blocks go over layer by layer while they are computed; from GPU to GPU they are copied behind the first
+    /// token.
     private void push(Prefiller prefiller, HandOffEngine decoder, WatchedConnector watched, boolean isShared)
             throws IOException {
         String way = isShared ? "from GPU to GPU" : "over TCP";

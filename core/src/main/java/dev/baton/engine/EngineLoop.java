@@ -122,8 +122,8 @@ final class EngineLoop implements Runnable {
         }
     }
 
-    /// While a device computes, what is of no step is not made to wait for it: with a step launched ahead that would
-    /// be two of them.
+    /// While a device computes, what is of no step is not made to wait for it: with a step launched ahead that
+    /// would be two of them.
     private void takeDuringStep() {
         while (!runner.isFinishDue()) {
             EngineMessage message = inbox.pollDuringStep();

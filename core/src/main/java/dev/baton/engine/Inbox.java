@@ -5,8 +5,8 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
-/// Messages for the engine's thread: left by any thread, read by that one. Those that need not wait for a step's end
-/// are read before the others.
+/// Messages for the engine's thread: left by any thread, read by that one. Those that need not wait for a
+/// step's end are read before the others.
 final class Inbox {
     private final Queue<EngineMessage> messages = new ConcurrentLinkedQueue<>();
     private final Queue<EngineMessage> ofNoStep = new ConcurrentLinkedQueue<>();

@@ -6,13 +6,14 @@ import java.util.Map;
 /// Chooses between pull and push for each hand-off, by what both have cost so far between the two engines.
 ///
 /// What is compared is how long after the prefiller's answer the client has its first and its second token, the
-/// mean of the two. With a pull both wait for the second leg, the blocks and a step. With a push the first waits for
-/// none of them, and the second for what is left. Both are learned as a line over the length of the prompt, so that
-/// they hold the link's rate and the decoder's first step without naming them, and so is the time of the prefill. A
-/// push keeps blocks and a place at the decoder as long as the prefill takes: it is chosen only where it saves more
-/// than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. As long as one of the two is unknown both are taken in
-/// turn. Later the other one is taken now and then, so that a link that changes is noticed: a push among pulls soon,
-/// a pull among pushes seldom, as it makes somebody wait for nothing that was not known.
+/// mean of the two. With a pull both wait for the second leg, the blocks and a step. With a push the first
+/// waits for none of them, and the second for what is left. Both are learned as a line over the length of the
+/// prompt, so that they hold the link's rate and the decoder's first step without naming them, and so is the
+/// time of the prefill. A push keeps blocks and a place at the decoder as long as the prefill takes: it is
+/// chosen only where it saves more than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. As long as one of
+/// the two is unknown both are taken in turn. Later the other one is taken now and then, so that a link that
+/// changes is noticed: a push among pulls soon, a pull among pushes seldom, since somebody waits longer
+/// for it.
 ///
 /// Thread-safe.
 public final class PushChoice {

@@ -4,9 +4,9 @@ import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
 
-/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's come a
-/// few blocks at a time, the first one's at once: with it all are copied, and summed up here behind their copies, so
-/// that neither side's checksums cost much time of their own.
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's
+/// come a few blocks at a time, the first one's at once: with it all are copied, and summed up here behind
+/// their copies, so that neither side's checksums cost much time of their own.
 record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharing {
     private static final int SUMMED_AT_A_TIME = 16;
 

@@ -169,9 +169,9 @@ final class PeerConnection implements Closeable {
         frames.send(options.peerTimeout());
     }
 
-    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, as it says their checksums: piece
-    /// by piece, or all of them with the first. What is here then must have the checksums that the blocks had there:
-    /// should the lease have ended meanwhile, they show it.
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, as it says their checksums:
+    /// piece by piece, or all of them with the first. What is here then must have the checksums that the blocks
+    /// had there: should the lease have ended meanwhile, they show it.
     private void copy(
             PoolSharing.OpenPool from,
             PoolSharing.Transfer transfer,
