@@ -50,6 +50,22 @@ def body(prompt, new_tokens, ids=False):
     return json.dumps(fields).encode()
 
 
+def plain(prompt, new_tokens, transfer):
+    """A request of one leg, answered in one piece."""
+    return json.dumps({"model": NAME, "prompt": prompt, "max_tokens": new_tokens, "temperature": 0, "ignore_eos": True,
+                       "kv_transfer_params": transfer}).encode()
+
+
+async def whole(url, request):
+    """The answer to a request that is not streamed."""
+    def ask():
+        headers = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url + "/v1/completions", request, headers)) as answer:
+            return json.loads(answer.read())
+
+    return await asyncio.to_thread(ask)
+
+
 async def complete(url, request):
     """Streams one completion; fails if it is not whole."""
     parts = urllib.parse.urlsplit(url)

@@ -23,6 +23,8 @@ QUIET_S, PAUSE_S, TAIL_S = 2.0, 0.4, 0.02
 ALONE_PAUSE_S = 0.8  # the GPU is as cool then as in the seed workload
 REPEATS = 5
 WARM_UPS, WARM_UPS_AT_A_TIME = 400, 8
+SHORT_WARM_UPS, SHORT_TOKENS = 240, 520  # their blocks are handed off, those of the others are cached
+PULLS = 8
 
 
 def url(port):
@@ -50,8 +52,8 @@ class Fleet:
             command = client.serve(self.args, port, longest, ["--kv-transfer-config", transfer])
             self.processes.append(client.start(self.args, name, command, client.ENGINE_FLAGS,
                                                CUDA_VISIBLE_DEVICES=self.devices[device]))
-        command = ["router", "--mode", "pd", "--host", "127.0.0.1", "--port", str(ROUTER), "--prefillers",
-                   ",".join("127.0.0.1:%d" % port for port in self.prefillers), "--decoders", "127.0.0.1:%d" % DECODER,
+        command = ["router", "--mode", "pd", "--backend", "baton", "--host", "127.0.0.1", "--port", str(ROUTER),
+                   "--prefillers", ",".join("127.0.0.1:%d" % port for port in self.prefillers), "--decoders", "127.0.0.1:%d" % DECODER,
                    *self.args.router_args.split()]
         self.processes.append(client.start(self.args, "router", command, client.ROUTER_FLAGS))
         names = [name for name, _, _ in engines] + ["decoder", "router"]
@@ -71,6 +73,7 @@ class Fleet:
         ttft, leg = "vllm:time_to_first_token_seconds_", "baton_router_time_to_first_token_seconds_"
         return {
             "transfers": client.total(decoder, "baton:kv_transfers_total"),
+            "pushes": client.total(decoder, "baton:kv_pushed_transfers_total"),
             "bytes": client.total(decoder, "baton:kv_received_bytes_total"),
             "transfer_s": client.total(decoder, "vllm:nixl_xfer_time_seconds_sum"),
             "prefill_s": sum(client.total(it, ttft + "sum") for it in prefillers),
@@ -158,14 +161,37 @@ class Bench:
                        "%.1f" % statistics.median(alone), "%.1f to %.1f" % (min(alone), max(alone)), "", "197")
 
     async def warm_up(self):
-        """Until the processes' code is compiled: requests of full size, of one prompt, whose blocks are cached."""
-        request = self.request(TOKENS, 2)
+        """Until the processes' code is compiled: requests of full size, of one prompt, whose blocks are cached, and
+        short ones whose blocks are not."""
+        requests = [self.request(TOKENS, 2)] * WARM_UPS + [self.request(SHORT_TOKENS, 2) for _ in range(SHORT_WARM_UPS)]
 
-        async def some():
-            for _ in range(WARM_UPS // WARM_UPS_AT_A_TIME):
+        async def some(share):
+            for request in share:
                 await client.complete(url(ROUTER), request)
 
-        await asyncio.gather(*[some() for _ in range(WARM_UPS_AT_A_TIME)])
+        await asyncio.gather(*[some(requests[i::WARM_UPS_AT_A_TIME]) for i in range(WARM_UPS_AT_A_TIME)])
+        for tokens in [SHORT_TOKENS] * (SHORT_WARM_UPS // 4) + [TOKENS] * 2:
+            await self.pull(tokens)
+
+    async def pull(self, tokens):
+        """A prompt that its decoder fetches once it is computed, as a router asks for it."""
+        prompt = client.prompt(self.rng, tokens // self.args.shrink, self.args.vocab)
+        held = {"do_remote_decode": True, "do_remote_prefill": False}
+        first = await client.whole(url(self.fleet.prefillers[0]), client.plain(prompt, 1, held))
+        await client.whole(url(DECODER), client.plain(prompt, 2, first["kv_transfer_params"]))
+
+    async def pulls(self):
+        """The transfer alone: from its begin to the last block whose checksum was right."""
+        before = self.fleet.sample()
+        for _ in range(PULLS):
+            await self.pull(TOKENS)
+        after = self.fleet.sample()
+        counted = {name: after[name] - before[name] for name in after}
+        size, millis = ratio(counted, "bytes", "transfers"), ratio(counted, "transfer_s", "transfers", 1e3)
+        self.raw["pull_ms"] = millis
+        self.table.add("P6", "transfer of %.0f MB, fetched after the prefill, checksums on both sides, mean of %d, ms"
+                       % (size / 1e6, counted["transfers"]), "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis), "",
+                       "4", "107, tuned 32")
 
     async def seed(self):
         rounds = []
@@ -178,6 +204,7 @@ class Bench:
             if not done:
                 sys.exit("gpu-bench: no request of the seed workload was answered")
             rounds.append({"duration_s": duration, "completed": len(done), "ttft": [it.ttft for it in done],
+                           "second": [it.gaps()[0] for it in done],
                            "tpot": [it.tpot for it in done], "itl": [gap for it in done for gap in it.gaps()],
                            "counted": {name: after[name] - before[name] for name in after}})
         self.raw["seed"] = rounds
@@ -206,27 +233,28 @@ class Bench:
             min(it["completed"] for it in rounds), self.args.prompts, each(lambda it: it["duration_s"])[0]),
             spread(lambda it: it["duration_s"], "%.2f"), "30/30, 30.2 s", "30/30, 30.22 s")
         counted = typical["counted"]
-        size = ratio(counted, "bytes", "transfers")
-        millis = ratio(counted, "transfer_s", "transfers", 1e3)
-        self.table.add("P6", "transfer of %.0f MB, from its begin to the last checked block, mean, ms" % (size / 1e6),
-                       "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis if millis else 0), "", "4", "107, tuned 32")
-        visible = mean_ttft(typical) - statistics.median(self.raw["prefill_alone_ms"])
-        self.table.add("P7", "mean TTFT over that of the prefiller alone: transfer, second leg and a step, ms",
-                       "%.1f" % visible, "", "1: the transfer", "")
-        self.where(typical, mean_ttft(typical))
+        self.table.add("", "hand-offs pushed", "%d of %d" % (counted["pushes"], counted["transfers"]))
+        second = [gap for it in rounds for gap in it["second"]]
+        self.table.add("", "from the first token to the second, mean / median / P99, ms", client.summary(second))
+        self.where(counted, mean_ttft(typical))
 
-    def where(self, typical, ttft):
+    def where(self, counted, ttft):
         """Where the mean time to the first token goes, by what router and engines have counted."""
-        counted = typical["counted"]
         prefill = ratio(counted, "prefill_s", "prefills", 1e3)
         leg = ratio(counted, "prefill_leg_s", "prefill_legs", 1e3)
         decoder = ratio(counted, "decoder_s", "decodes", 1e3)
         first = ratio(counted, "first_s", "firsts", 1e3)
         transfer = ratio(counted, "transfer_s", "transfers", 1e3)
         parts = {"prefiller: arrival to first token": prefill, "router and HTTP of the first leg": leg - prefill,
-                 "decoder: transfer": transfer, "decoder: the rest, arrival to first token": decoder - transfer,
-                 "router and HTTP of the second leg": first - leg - decoder, "client to router": ttft - first}
+                 "from the prefiller's answer to the decoder's first bytes": first - leg,
+                 "client to router": ttft - first}
+        if not counted["pushes"]:  # a decoder that is asked at once counts the prefill too
+            parts.update({"in it, decoder: transfer": transfer,
+                          "in it, decoder: the rest, arrival to first token": decoder - transfer,
+                          "in it, router and HTTP of the second leg": first - leg - decoder})
         self.raw["ttft_parts_ms"] = parts
+        self.table.add("P7", "transfer left visible in TTFT: from the prefiller's answer to the decoder's first bytes, ms",
+                       "%.2f" % (first - leg), "pushed" if counted["pushes"] else "second leg and a step in it", "1")
         for name, value in parts.items():
             self.table.add("P2", "of the mean TTFT: " + name + ", ms", "%.2f" % value)
 
@@ -310,6 +338,7 @@ class Bench:
     async def load(self):
         tokens, new_tokens, rate = LOADS[min(2, self.args.prefillers)]
         count = self.args.load_prompts
+        before = self.fleet.sample()
         answers, duration = await load(self.rng, self.args, tokens, new_tokens, count, rate)
         done = whole(answers, new_tokens)
         ttft, tpot = [it.ttft for it in done], [it.tpot for it in done]
@@ -318,6 +347,14 @@ class Bench:
         if not done:
             sys.exit("gpu-bench: no request under load was answered")
         what = "%d/%d at %.1f req/s, %dP1D" % (tokens, new_tokens, rate, self.args.prefillers)
+        after = self.fleet.sample()
+        counted = {name: after[name] - before[name] for name in after}
+        self.table.add("P8", what + ": of the mean TTFT: prefiller, first leg, from its answer to the first bytes, ms",
+                       "%.1f, %.1f, %.1f" % (ratio(counted, "prefill_s", "prefills", 1e3),
+                                             ratio(counted, "prefill_leg_s", "prefill_legs", 1e3),
+                                             ratio(counted, "first_s", "firsts", 1e3)
+                                             - ratio(counted, "prefill_leg_s", "prefill_legs", 1e3)),
+                       "%d of %d pushed" % (counted["pushes"], counted["transfers"]))
         p99 = client.quantile(itl, 0.99)
         self.table.add("P8", what + ": completed", "%d/%d in %.1f s" % (len(done), count, duration), "one round", "all")
         self.table.add("P8", what + ": TTFT mean / median / P99, ms", client.summary(ttft), "", "215",

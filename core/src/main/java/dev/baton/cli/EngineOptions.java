@@ -13,6 +13,7 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.Quantization;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.transfer.KvConnectors;
+import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferConfig;
 import dev.baton.transfer.TransferException;
 import java.nio.file.Path;
@@ -38,6 +39,9 @@ import picocli.CommandLine.Spec;
 final class EngineOptions {
     /// Name of the field that mixes these options in.
     private static final String MIXIN = "engine";
+
+    /// Measured: docs/gpu-log.md.
+    private static final int TURN_TOKENS_BESIDE_DECODES = 64;
 
     static final String LOGGING = "Logging";
 
@@ -252,6 +256,7 @@ final class EngineOptions {
                     .maxNumBatchedTokens(Math.toIntExact(scheduler.maxNumBatchedTokens))
                     .schedulingPolicy(scheduler.schedulingPolicy)
                     .longPrefillTokenThreshold(scheduler.longPrefillTokenThreshold)
+                    .prefillTokensBesideDecodes(prefillTokensBesideDecodes(kvTransfer))
                     .maxWaiting(scheduler.maxWaiting)
                     .maxWaitingTokens(scheduler.maxNumQueuedTokens)
                     .kvCacheDtype(kvCacheDtype())
@@ -266,6 +271,16 @@ final class EngineOptions {
                     FlagNames.in("The engine cannot be set up so: " + e.getMessage() + ".", user),
                     e);
         }
+    }
+
+    private int prefillTokensBesideDecodes(Optional<KvTransferConfig> kvTransfer) {
+        Integer given = scheduler.prefillTokensBesideDecodes;
+        if (given != null) {
+            return given;
+        }
+        boolean decodesForOthers =
+                kvTransfer.filter(it -> it.role() == KvRole.KV_CONSUMER).isPresent();
+        return isOnGpu() && decodesForOthers ? TURN_TOKENS_BESIDE_DECODES : 0;
     }
 
     /// As many blocks as the memory holds, but no more than the largest batch can use.

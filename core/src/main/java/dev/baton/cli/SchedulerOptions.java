@@ -1,6 +1,7 @@
 package dev.baton.cli;
 
 import dev.baton.engine.SchedulingPolicy;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -37,6 +38,15 @@ final class SchedulerOptions {
             description = "Most tokens of one prompt in one step; 0: no limit but the step's (default:"
                     + " ${DEFAULT-VALUE}).")
     int longPrefillTokenThreshold;
+
+    @Option(
+            names = "--prefill-tokens-beside-decodes",
+            paramLabel = "TOKENS",
+            description = "Most prompt tokens in a step in which others decode, so that it lasts little longer than"
+                    + " theirs; of a long prompt a 16th; 0: no limit but the step's (default: 64 where a GPU decodes"
+                    + " for prefillers, kv_role kv_consumer, else 0).")
+    @Nullable
+    Integer prefillTokensBesideDecodes;
 
     @Option(
             names = "--max-waiting",

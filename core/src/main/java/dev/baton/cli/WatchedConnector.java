@@ -26,7 +26,6 @@ final class WatchedConnector implements KvConnectorFactory {
     private final AtomicInteger writes = new AtomicInteger();
     private final AtomicInteger flips = new AtomicInteger();
     private final List<Long> pullNanos = new CopyOnWriteArrayList<>();
-    private final List<Long> sumNanos = new CopyOnWriteArrayList<>();
     private volatile boolean sumsAgree = true;
     private volatile boolean compares = true;
     private volatile Optional<TcpConnector> connector = Optional.empty();
@@ -78,7 +77,7 @@ final class WatchedConnector implements KvConnectorFactory {
         flips.set(copies);
     }
 
-    /// Whether the GPU's checksum of the first block of each copy was the host's.
+    /// Whether the GPU's checksums of the first and the last block of each copy were the host's.
     boolean sumsAgree() {
         return sumsAgree;
     }
@@ -88,18 +87,9 @@ final class WatchedConnector implements KvConnectorFactory {
         compares = false;
     }
 
-    /// Median of the last copies, in milliseconds.
+    /// Median of the last copies and their checksums, in milliseconds.
     double pullMillis(int last) {
-        return median(pullNanos, last);
-    }
-
-    /// Median of the last checksums, in milliseconds.
-    double sumMillis(int last) {
-        return median(sumNanos, last);
-    }
-
-    private static double median(List<Long> nanos, int last) {
-        List<Long> sorted = nanos.subList(Math.max(0, nanos.size() - last), nanos.size()).stream()
+        List<Long> sorted = pullNanos.subList(Math.max(0, pullNanos.size() - last), pullNanos.size()).stream()
                 .sorted()
                 .toList();
         return sorted.isEmpty() ? 0 : sorted.get(sorted.size() / 2) / 1e6;
@@ -141,19 +131,24 @@ final class WatchedConnector implements KvConnectorFactory {
 
         @Override
         public long[] sums(int[] blocks, long[] seeds) {
-            long start = System.nanoTime();
             long[] sums = real.sums(blocks, seeds);
-            sumNanos.add(System.nanoTime() - start);
+            compare(blocks, seeds, sums);
+            return sums;
+        }
+
+        /// Compares the first and the last one with the host's.
+        private void compare(int[] blocks, long[] seeds, long[] sums) {
             if (!compares) {
-                return sums;
+                return;
             }
             try (Staging staging = real.newStaging()) {
-                staging.read(blocks[0]);
-                if (DeviceChecksum.of(staging.segment(), seeds[0]) != sums[0]) {
-                    sumsAgree = false;
+                for (int i : new int[] {0, blocks.length - 1}) {
+                    staging.read(blocks[i]);
+                    if (DeviceChecksum.of(staging.segment(), seeds[i]) != sums[i]) {
+                        sumsAgree = false;
+                    }
                 }
             }
-            return sums;
         }
 
         @Override
@@ -166,15 +161,18 @@ final class WatchedConnector implements KvConnectorFactory {
             PeerPool pool = real.open(peer);
             return new PeerPool() {
                 @Override
-                public void pull(int[] theirs, int[] ours) {
+                public long[] pull(int[] theirs, int[] ours, long[] seeds) {
                     pulls.incrementAndGet();
                     long start = System.nanoTime();
-                    pool.pull(theirs, ours);
+                    long[] sums = pool.pull(theirs, ours, seeds);
                     pullNanos.add(System.nanoTime() - start);
-                    if (flips.get() > 0) {
-                        flips.decrementAndGet();
-                        damage(ours[ours.length - 1]);
+                    compare(ours, seeds, sums);
+                    if (flips.get() == 0) {
+                        return sums;
                     }
+                    flips.decrementAndGet();
+                    damage(ours[ours.length - 1]);
+                    return sums(ours, seeds);
                 }
 
                 @Override

@@ -24,6 +24,9 @@ import java.util.OptionalInt;
 ///     (`--scheduling-policy`)
 /// @param longPrefillTokenThreshold most tokens of one prompt in one step (`--long-prefill-token-threshold`); 0
 ///     for no limit but the step's
+/// @param prefillTokensBesideDecodes most prompt tokens in a step in which others decode
+///     (`--prefill-tokens-beside-decodes`), so that such a step lasts little longer than theirs; a 16th of a longer
+///     prompt; 0 for no limit but the step's
 /// @param enablePrefixCaching whether blocks are found again by the hash of their tokens
 ///     (`--enable-prefix-caching`)
 /// @param kvCacheDtype what keys and values are kept as (`--kv-cache-dtype`)
@@ -43,13 +46,13 @@ public record EngineConfig(
         long maxWaitingTokens,
         SchedulingPolicy schedulingPolicy,
         int longPrefillTokenThreshold,
+        int prefillTokensBesideDecodes,
         boolean enablePrefixCaching,
         DType kvCacheDtype,
         Duration stepDeadline,
         List<Integer> eosTokenIds,
         Optional<KvTransferConfig> kvTransfer,
         Map<String, String> compatibility) {
-
     /// @throws IllegalArgumentException if a number is not positive, or if the token budget has no room for one
     ///     token of each sequence
     public EngineConfig {
@@ -60,6 +63,7 @@ public record EngineConfig(
         requirePositive("maxWaiting", maxWaiting);
         requireNotNegative("maxWaitingTokens", maxWaitingTokens);
         requireNotNegative("longPrefillTokenThreshold", longPrefillTokenThreshold);
+        requireNotNegative("prefillTokensBesideDecodes", prefillTokensBesideDecodes);
         if (maxNumBatchedTokens < maxNumSeqs) {
             throw new IllegalArgumentException(
                     "maxNumBatchedTokens is " + maxNumBatchedTokens + "; it must be at least maxNumSeqs, " + maxNumSeqs
@@ -90,6 +94,7 @@ public record EngineConfig(
         private long maxWaitingTokens;
         private SchedulingPolicy schedulingPolicy = SchedulingPolicy.FCFS;
         private int longPrefillTokenThreshold;
+        private int prefillTokensBesideDecodes;
         private boolean enablePrefixCaching = true;
         private DType kvCacheDtype = DType.F32;
         private Duration stepDeadline = Duration.ofMinutes(5);
@@ -142,6 +147,11 @@ public record EngineConfig(
             return this;
         }
 
+        public Builder prefillTokensBesideDecodes(int value) {
+            this.prefillTokensBesideDecodes = value;
+            return this;
+        }
+
         public Builder enablePrefixCaching(boolean value) {
             this.enablePrefixCaching = value;
             return this;
@@ -188,6 +198,7 @@ public record EngineConfig(
                     maxWaitingTokens,
                     schedulingPolicy,
                     longPrefillTokenThreshold,
+                    prefillTokensBesideDecodes,
                     enablePrefixCaching,
                     kvCacheDtype,
                     stepDeadline,

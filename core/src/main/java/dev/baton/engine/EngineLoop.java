@@ -105,18 +105,34 @@ final class EngineLoop implements Runnable {
         int read = 0;
         for (EngineMessage message = inbox.poll(); message != null; message = inbox.poll()) {
             read++;
-            switch (message) {
-                case EngineMessage.Submit(Request request) -> scheduler.add(request);
-                case EngineMessage.Abort(String requestId) -> scheduler.abort(requestId);
-                case EngineMessage.Stop(String requestId) -> scheduler.stop(requestId);
-                case EngineMessage.Transferred(var event) -> scheduler.onKvEvent(event);
-                case EngineMessage.CheckIntegrity question -> checkIntegrity(question);
-                case EngineMessage.ResetPrefixCache question ->
-                    question.answer().complete(resetPrefixCache());
-                case EngineMessage.Close() -> closing = true;
-            }
+            take(message);
         }
         return read;
+    }
+
+    private void take(EngineMessage message) {
+        switch (message) {
+            case EngineMessage.Submit(Request request) -> scheduler.add(request);
+            case EngineMessage.Abort(String requestId) -> scheduler.abort(requestId);
+            case EngineMessage.Stop(String requestId) -> scheduler.stop(requestId);
+            case EngineMessage.Transferred(var event) -> scheduler.onKvEvent(event);
+            case EngineMessage.CheckIntegrity question -> checkIntegrity(question);
+            case EngineMessage.ResetPrefixCache question -> question.answer().complete(resetPrefixCache());
+            case EngineMessage.Close() -> closing = true;
+        }
+    }
+
+    /// While a device computes, what is of no step is not made to wait for it: with a step launched ahead that
+    /// would be two of them.
+    private void takeDuringStep() {
+        while (!runner.isFinishDue()) {
+            EngineMessage message = inbox.pollDuringStep();
+            if (message == null) {
+                Thread.onSpinWait();
+            } else {
+                take(message);
+            }
+        }
     }
 
     /// One step: schedule, launch, wait, update. Where nobody has sent a message and the next step will be the same
@@ -141,6 +157,7 @@ final class EngineLoop implements Runnable {
         if (ahead) {
             runner.launch(next);
         }
+        takeDuringStep();
         runner.finish(scheduled, output);
         transfers.stepComputed();
         scheduler.update(scheduled, output, ahead);

@@ -9,6 +9,7 @@ import dev.baton.transfer.KvFinished;
 import dev.baton.transfer.KvHold;
 import dev.baton.transfer.KvLoad;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -42,6 +43,18 @@ final class KvTransfers {
 
     int numLoading() {
         return loading.size();
+    }
+
+    /// Whether blocks come soon for some request: its prompt is computed, and only they are missing.
+    boolean isAboutToArrive() {
+        if (!loading.isEmpty()) {
+            for (Request request : loading.values()) {
+                if (!request.isFresh() || !RemotePrefill.isUnderWay(request.kv.params())) {
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     int numHeld() {

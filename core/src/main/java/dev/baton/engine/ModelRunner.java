@@ -128,6 +128,11 @@ final class ModelRunner {
                 && scheduled.request(i).canBeChosenOnDevice();
     }
 
+    /// Whether there is nothing else to be done before [#finish].
+    boolean isFinishDue() {
+        return device == null || device.isAwaitDue();
+    }
+
     /// Waits for the first step that was launched and not finished, and gives a token for each request that it
     /// brought up to date.
     void finish(SchedulerOutput scheduled, StepOutput output) {

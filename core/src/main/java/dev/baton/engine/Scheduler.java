@@ -34,10 +34,14 @@ final class Scheduler {
 
     private static final Logger LOG = LoggerFactory.getLogger(Scheduler.class);
 
+    /// In how many steps beside decodes a prompt is computed, however long it is, if the token budget lets it.
+    private static final int MAX_PIECES = 16;
+
     private final int maxNumSeqs;
     private final int maxNumBatchedTokens;
     private final int maxSequenceTokens;
     private final int longPrefillTokenThreshold;
+    private final int prefillTokensBesideDecodes;
     private final int maxPromptLogitsRows;
     private final SchedulingPolicy policy;
     private final KvLoadFailurePolicy loadFailurePolicy;
@@ -56,6 +60,7 @@ final class Scheduler {
     private int tokensLeft;
 
     private int promptLogitsLeft;
+    private int prefillTokensLeft;
 
     /// @param maxSequenceTokens longest prompt plus output
     /// @param maxPromptLogitsRows tokens in one step whose logits are needed for log-probabilities of prompts
@@ -73,6 +78,7 @@ final class Scheduler {
         this.maxNumBatchedTokens = config.maxNumBatchedTokens();
         this.maxSequenceTokens = maxSequenceTokens;
         this.longPrefillTokenThreshold = config.longPrefillTokenThreshold();
+        this.prefillTokensBesideDecodes = config.prefillTokensBesideDecodes();
         this.maxPromptLogitsRows = maxPromptLogitsRows;
         this.policy = config.schedulingPolicy();
         this.waiting = RequestQueue.of(policy);
@@ -110,6 +116,8 @@ final class Scheduler {
         step.clear();
         tokensLeft = maxNumBatchedTokens;
         promptLogitsLeft = maxPromptLogitsRows;
+        prefillTokensLeft =
+                prefillTokensBesideDecodes > 0 && isDecoding() ? prefillTokensBesideDecodes : Integer.MAX_VALUE;
         scheduleRunning(step);
         if (step.numPreempted() == 0) {
             admitWaiting(step);
@@ -118,7 +126,8 @@ final class Scheduler {
     }
 
     /// Fills `next` with the step that comes after one that is under way, before the tokens of that one are
-    /// known, if it is certain to be the same requests with a token more each; else there is no such step.
+    /// known, if it is certain to be the same requests with a token more each; else there is no such step. Nor is
+    /// there one where a request whose blocks come soon would have to wait for it.
     ///
     /// @param step what is under way
     /// @return whether there is one
@@ -126,6 +135,9 @@ final class Scheduler {
         next.clear();
         boolean isFull = running.size() + transfers.numLoading() >= maxNumSeqs;
         if (!postponed.isEmpty() || running.size() != step.numRequests() || (waiting.size() > 0 && !isFull)) {
+            return false;
+        }
+        if (transfers.isAboutToArrive()) {
             return false;
         }
         for (int i = 0; i < step.numRequests(); i++) {
@@ -144,6 +156,20 @@ final class Scheduler {
         }
         next.runAhead();
         return true;
+    }
+
+    private boolean isDecoding() {
+        for (Request request : running) {
+            if (!hasPromptLeft(request)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// Whether more is left to compute than the token that was sampled last, or is to be computed again.
+    private static boolean hasPromptLeft(Request request) {
+        return request.numTokens() - request.numComputedTokens > 1;
     }
 
     private void scheduleRunning(SchedulerOutput step) {
@@ -171,14 +197,26 @@ final class Scheduler {
         if (longPrefillTokenThreshold > 0) {
             numTokens = Math.min(numTokens, longPrefillTokenThreshold);
         }
+        if (hasPromptLeft(request)) {
+            numTokens = Math.min(numTokens, prefillTokensFor(request));
+        }
         if (request.promptLogitsRows(numTokens) > promptLogitsLeft) {
             numTokens = Math.min(numTokens, request.tokensWithinPromptRows(promptLogitsLeft));
         }
         return numTokens;
     }
 
+    /// As long as there is room for any, a long prompt gets a share of what was not cached of it.
+    private int prefillTokensFor(Request request) {
+        int share = Math.ceilDiv(request.numTokens() - request.cachedTokens, MAX_PIECES);
+        return prefillTokensLeft == 0 ? 0 : Math.max(prefillTokensLeft, share);
+    }
+
     private void add(Request request, int numTokens, SchedulerOutput step) {
         if (numTokens > 0) {
+            if (hasPromptLeft(request)) {
+                prefillTokensLeft = Math.max(0, prefillTokensLeft - numTokens);
+            }
             step.add(request, numTokens);
             tokensLeft -= numTokens;
             promptLogitsLeft -= request.promptLogitsRows(numTokens);

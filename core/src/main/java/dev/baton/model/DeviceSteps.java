@@ -32,6 +32,12 @@ public interface DeviceSteps {
     /// it: others may read its blocks then, and write to blocks of no later step.
     void await();
 
+    /// Whether there is nothing to gain from doing something else before [#await]: it would return at once, or is
+    /// what gets the step on, or nothing is known of that.
+    default boolean isAwaitDue() {
+        return true;
+    }
+
     /// The token of a row, or [#NOT_FINITE], [#NONE_LEFT] or [#OUT_OF_RANGE]: the one chosen as was asked for, or
     /// else the one with the highest logit, the lowest one of several.
     ///

@@ -130,6 +130,7 @@ final class Attempt {
 
     private final long startNanos = System.nanoTime();
     private long prefilledNanos = NEVER;
+    private long firstTokenNanos = NEVER;
     private long secondTokenNanos = NEVER;
     private boolean announced;
     private Announcements.@Nullable Expectation expectation;
@@ -355,7 +356,19 @@ final class Attempt {
                             handoff.order() == Handoff.Order.CONCURRENT,
                             request.legs().estimatedPromptTokens(),
                             (prefilledNanos - startNanos) / 1e6,
+                            (firstTokenNanos - prefilledNanos) / 1e6,
                             (secondTokenNanos - prefilledNanos) / 1e6);
+        }
+    }
+
+    private void noteTokens(long numTokens) {
+        long now = System.nanoTime();
+        if (firstTokenNanos == NEVER && numTokens > 0) {
+            firstTokenNanos = now;
+        }
+        if (numTokens > 1) {
+            secondTokenNanos = now;
+            measure();
         }
     }
 
@@ -567,9 +580,8 @@ final class Attempt {
                 request.firstBytes(decoder);
                 letGo();
             }
-            if (secondTokenNanos == NEVER && request.progress().numTokens() > 1) {
-                secondTokenNanos = System.nanoTime();
-                measure();
+            if (secondTokenNanos == NEVER) {
+                noteTokens(request.progress().numTokens());
             }
             request.stream().write(events, head, leg);
         }

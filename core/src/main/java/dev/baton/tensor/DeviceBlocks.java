@@ -61,12 +61,14 @@ public interface DeviceBlocks extends AutoCloseable {
 
     /// The pool of another process on this host, of blocks of the same shape. Thread-safe.
     interface PeerPool extends AutoCloseable {
-        /// Copies blocks from there into this pool.
+        /// Copies blocks from there into this pool, and sums them up as they come.
         ///
         /// @param theirs blocks there
         /// @param ours for each of them, the block to fill
+        /// @param seeds one for each block
+        /// @return the checksums of what is in this pool then, as [DeviceBlocks#sums]
         /// @throws TensorException if one of them is not in its pool, or the device failed
-        void pull(int[] theirs, int[] ours);
+        long[] pull(int[] theirs, int[] ours, long[] seeds);
 
         @Override
         void close();

@@ -1,12 +1,17 @@
 package dev.baton.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import dev.baton.model.DeviceSteps;
 import dev.baton.model.ForwardBatch;
 import dev.baton.model.TokenChoices;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.cuda.check.SamplingCase;
+import dev.baton.transfer.KvLoadFailurePolicy;
+import dev.baton.transfer.KvRole;
+import dev.baton.transfer.KvTransferConfig;
+import dev.baton.transfer.KvTransferParams;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -38,6 +43,9 @@ class DeviceStepsTest {
         final AtomicInteger preparations = new AtomicInteger();
         final AtomicInteger stepsAhead = new AtomicInteger();
         final AtomicInteger rowsChosen = new AtomicInteger();
+        /// Whether the device is busy with the step that is under way, however long it is waited for.
+        volatile boolean isBusy;
+        final AtomicInteger launches = new AtomicInteger();
         private final Deque<Result> underWay = new ArrayDeque<>();
         private int[] launched = {};
         private Result awaited = new Result(new float[0], new int[0]);
@@ -62,6 +70,7 @@ class DeviceStepsTest {
         public void launch(ForwardBatch batch, PagedKv kv, TokenChoices choices) {
             assertThat(underWay).hasSizeLessThan(2);
             stepsAhead.addAndGet(underWay.size());
+            launches.incrementAndGet();
             float[] logits = new float[batch.numLogits() * VOCAB];
             super.forward(resolved(batch), kv, logits);
             int[] tokens = new int[batch.numLogits()];
@@ -124,6 +133,11 @@ class DeviceStepsTest {
 
         private static float[] row(float[] logits, int row) {
             return Arrays.copyOfRange(logits, row * VOCAB, (row + 1) * VOCAB);
+        }
+
+        @Override
+        public boolean isAwaitDue() {
+            return !isBusy;
         }
 
         @Override
@@ -238,6 +252,56 @@ class DeviceStepsTest {
         RemoteLm model = new RemoteLm(0.03);
         assertThat(outputs(model, params)).isEqualTo(outputs(new MemoryLm(0.03), params));
         assertThat(model.stepsAhead).hasPositiveValue();
+    }
+
+    private static EngineConfig config(String engineId) {
+        KvTransferConfig transfer = new KvTransferConfig(
+                "memory", KvRole.KV_BOTH, engineId, "127.0.0.1", 0, KvLoadFailurePolicy.FAIL, Map.of());
+        return EngineConfig.builder("m", 512)
+                .numBlocks(200)
+                .kvTransfer(Optional.of(transfer))
+                .build();
+    }
+
+    @Test
+    void firstTokenOfAPrefillerDoesNotWaitForTheStepThatIsUnderWay() {
+        MemoryLm prefillerModel = new MemoryLm(0);
+        RemoteLm model = new RemoteLm(0);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
+                Engine prefiller = Engine.start(config("P"), prefillerModel, network.factory());
+                Engine decoder = Engine.start(config("D"), model, network.factory())) {
+            int[] prompt = new Random(3).ints(40, 0, MemoryLm.VOCAB).toArray();
+            int[] expected = model.reference(prompt, NEW_TOKENS, 512);
+            Collected prefill = new Collected();
+            prefiller.submit(
+                    new EngineRequest("p", prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), prefill);
+            network.stalled = true;
+            Collected answer = new Collected();
+            decoder.submit(
+                    new EngineRequest(
+                            "d",
+                            prompt,
+                            SamplingParams.greedy(NEW_TOKENS),
+                            prefill.await().kvTransferParams()),
+                    answer);
+            await().until(() -> network.node("D").numLoads() == 1);
+            model.isBusy = true;
+            Collected running = new Collected();
+            decoder.submit(new EngineRequest("r", new int[] {1, 2, 3}, SamplingParams.greedy(40)), running);
+            await().until(() -> model.launches.get() == 1);
+            network.node("D").firstToken("d", expected[0]);
+            await().until(() -> answer.numTokens() == 1);
+            assertThat(answer.tokens()).containsExactly(expected[0]);
+            assertThat(running.numTokens()).isZero();
+            model.isBusy = false;
+            network.stalled = false;
+            answer.await();
+            running.await();
+            assertThat(answer.tokens()).isEqualTo(expected);
+            assertThat(running.tokens()).isEqualTo(model.reference(new int[] {1, 2, 3}, 40, 512));
+            EngineScenarioTest.quiet(decoder);
+            EngineScenarioTest.quiet(prefiller);
+        }
     }
 
     @Test

@@ -191,6 +191,11 @@ final class MemoryNetwork implements AutoCloseable {
                     .toParams());
         }
 
+        /// What a connector says of a prompt that is pushed: its first token comes before its blocks.
+        void firstToken(String requestId, int token) {
+            sink.accept(new KvEvent.KvFirstToken(requestId, token));
+        }
+
         private void startLoad(Copy load) {
             if (load.localBlockIds().length == 0) {
                 emptyLoads++;

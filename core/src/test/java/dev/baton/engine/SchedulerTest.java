@@ -218,6 +218,47 @@ class SchedulerTest {
     }
 
     @Test
+    void promptsBesideDecodesComeInPiecesAndAloneInOne() {
+        scheduler = scheduler(
+                128,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(256)
+                        .prefillTokensBesideDecodes(6));
+        add("a", 0, 20, 20);
+        assertThat(step()).isEqualTo("a:20");
+        add("b", 100, 9, 20);
+        add("c", 200, 7, 20);
+        assertThat(step()).isEqualTo("a:1 b:6");
+        assertThat(step()).isEqualTo("a:1 b:3 c:3");
+        assertThat(step()).isEqualTo("a:1 b:1 c:4");
+        assertThat(step()).isEqualTo("a:1 b:1 c:1");
+        for (String id : List.of("a", "b", "c")) {
+            scheduler.abort(id);
+        }
+        add("d", 300, 100, 20);
+        assertThat(step()).isEqualTo("d:100");
+    }
+
+    @Test
+    void longPromptBesideDecodesTakesSixteenStepsAtMost() {
+        scheduler = scheduler(
+                128,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(256)
+                        .prefillTokensBesideDecodes(6));
+        add("a", 0, 4, 40);
+        assertThat(step()).isEqualTo("a:4");
+        add("long", 100, 160, 20);
+        add("b", 500, 12, 20);
+        for (int i = 0; i < 16; i++) {
+            assertThat(step()).isEqualTo("a:1 long:10");
+        }
+        assertThat(step()).isEqualTo("a:1 long:1 b:6");
+    }
+
+    @Test
     void lowestPriorityNumberIsAdmittedFirst() {
         for (SchedulingPolicy policy : SchedulingPolicy.values()) {
             scheduler = scheduler(

@@ -620,6 +620,12 @@ public final class CudaDecoder implements CudaModel {
         sides.get(numAwaited++ & 1).ended.synchronize();
     }
 
+    /// Layers that somebody wants to know of are waited for one by one, in [#await].
+    @Override
+    public boolean isAwaitDue() {
+        return areLayersMarked || sides.get(numAwaited & 1).ended.isReached();
+    }
+
     private Side awaited() {
         return sides.get((numAwaited + 1) & 1);
     }

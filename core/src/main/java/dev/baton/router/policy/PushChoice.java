@@ -5,13 +5,15 @@ import java.util.Map;
 
 /// Chooses between pull and push for each hand-off, by what both have cost so far between the two engines.
 ///
-/// What is compared is the time from the prefiller's answer to the second token: all that a pull adds to the
-/// prefill and a step, and what is left of it for a push, whose first token does not wait for its blocks. Both
-/// are learned as a line over the length of the prompt, so that they hold the link's rate and the decoder's
-/// first step without naming them, and so is the time of the prefill. A push keeps blocks and a place at the
-/// decoder as long as the prefill takes: it is chosen only where it saves more than [#LEAST_GAIN_MILLIS] and
-/// [#LEAST_GAIN] of that time. So short prompts and fast links keep pull. As long as one of the two is unknown
-/// both are taken in turn, and later the other one now and then, so that a link that changes is noticed.
+/// What is compared is how long after the prefiller's answer the client has its first and its second token, the
+/// mean of the two. With a pull both wait for the second leg, the blocks and a step. With a push the first
+/// waits for none of them, and the second for what is left. Both are learned as a line over the length of the
+/// prompt, so that they hold the link's rate and the decoder's first step without naming them, and so is the
+/// time of the prefill. A push keeps blocks and a place at the decoder as long as the prefill takes: it is
+/// chosen only where it saves more than [#LEAST_GAIN_MILLIS] and [#LEAST_GAIN] of that time. As long as one of
+/// the two is unknown both are taken in turn. Later the other one is taken now and then, so that a link that
+/// changes is noticed: a push among pulls soon, a pull among pushes seldom, since somebody waits longer
+/// for it.
 ///
 /// Thread-safe.
 public final class PushChoice {
@@ -22,7 +24,8 @@ public final class PushChoice {
 
     private static final double KEEP = 0.97; // some thirty measurements
     private static final int ENOUGH = 6;
-    private static final int TRY_OTHER = 32;
+    private static final int TRY_PUSH = 32;
+    private static final int TRY_PULL = 256;
     private static final int MOST_PAIRS = 4_096;
     private static final double TERM_TOKENS = 1_000;
 
@@ -66,7 +69,7 @@ public final class PushChoice {
                     yield decision % 2 == 1;
                 }
                 boolean better = saves(pair, promptTokens);
-                yield (decision % TRY_OTHER == 0) != better;
+                yield (decision % (better ? TRY_PULL : TRY_PUSH) == 0) != better;
             }
         };
     }
@@ -80,16 +83,23 @@ public final class PushChoice {
     /// Learns from a hand-off whose answer is a stream of at least two tokens.
     ///
     /// @param prefillMillis from the start of the prefill leg to its answer
-    /// @param restMillis from then to the second token; negative if that came first
+    /// @param firstMillis from then to the client's first token; negative if that came before
+    /// @param secondMillis the same of the second one
     public synchronized void measured(
-            String engines, boolean pushed, int promptTokens, double prefillMillis, double restMillis) {
+            String engines,
+            boolean pushed,
+            int promptTokens,
+            double prefillMillis,
+            double firstMillis,
+            double secondMillis) {
         if (way != KvTransferWay.AUTO) {
             return;
         }
         Pair pair = pairs.computeIfAbsent(engines, _ -> new Pair());
         double term = promptTokens / TERM_TOKENS;
         learn(pair.prefillMillis, prefillMillis, term);
-        learn(pushed ? pair.pushMillis : pair.pullMillis, Math.max(0, restMillis), term);
+        double rest = (Math.max(0, firstMillis) + Math.max(0, secondMillis)) / 2;
+        learn(pushed ? pair.pushMillis : pair.pullMillis, rest, term);
     }
 
     /// What long prompts take varies by more than what short ones do, and counts for less.

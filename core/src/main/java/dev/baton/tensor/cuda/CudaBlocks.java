@@ -10,6 +10,7 @@ import dev.baton.tensor.cuda.checked.Nvrtc;
 import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
+import dev.baton.tensor.cuda.owned.Event;
 import dev.baton.tensor.cuda.owned.Kernel;
 import dev.baton.tensor.cuda.owned.KernelModule;
 import dev.baton.tensor.cuda.owned.PinnedMemory;
@@ -30,6 +31,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import org.slf4j.Logger;
@@ -37,14 +39,19 @@ import org.slf4j.LoggerFactory;
 
 /// Moves blocks of a pool in an NVIDIA GPU's memory: to and from pinned host memory, from the pool of another
 /// process through CUDA IPC, which is NVLink between two devices that have it, and to and from other processes over
-/// NCCL. One thread, `baton-kv-cuda`, makes all calls, and one stream takes all work; callers wait. A [Link] alone
-/// has a stream of its own and works on its caller's thread, as it waits for others.
+/// NCCL. One thread, `baton-kv-cuda`, makes all calls, for one caller after the other, and has two streams, one for
+/// copies and one for checksums. A [Link] alone has a stream of its own and works on its caller's thread, as it
+/// waits for others.
 public final class CudaBlocks implements DeviceBlocks {
     private static final Logger LOG = LoggerFactory.getLogger(CudaBlocks.class);
     private static final String FILE = "checksum.cu";
     private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
     private static final int SUM_THREADS = 256;
-    private static final int SUM_GRIDS = 8;
+    /// Thread blocks a multiprocessor: enough for the memory, and room for the kernels of a step beside them.
+    private static final int SUM_GRIDS = 2;
+    private static final long SETTLE_POLL_NANOS = 100_000;
+    /// What is summed up while others are copied: enough that the last of them takes little, and few launches.
+    private static final int MAX_GROUPS = 8;
 
     private final Context context;
     private final PagedKv pool;
@@ -52,6 +59,8 @@ public final class CudaBlocks implements DeviceBlocks {
     private final ExecutorService thread;
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final Stream stream;
+    private final Stream sums;
+    private final List<Event> groupsCopied; // (MAX_GROUPS)
     private final Kernel blockSums;
     private final MemorySegment host; // sums (blocks), seeds (blocks), then ids (blocks)
     private final long device; // the same there
@@ -65,6 +74,10 @@ public final class CudaBlocks implements DeviceBlocks {
         context.makeCurrent();
         try {
             this.stream = keep(new Stream(context));
+            this.sums = keep(new Stream(context));
+            this.groupsCopied = IntStream.range(0, MAX_GROUPS)
+                    .mapToObj(_ -> keep(new Event(context)))
+                    .toList();
             KernelModule module =
                     keep(new KernelCompiler(context, new Nvrtc(environment), KernelCache.ofUser(environment))
                             .load(List.of(FILE), Map.of())
@@ -176,26 +189,42 @@ public final class CudaBlocks implements DeviceBlocks {
                     + pool.numBlocks());
         }
         return on(thread, () -> {
-            long sumBytes = (long) count * Long.BYTES;
-            MemorySegment.copy(seeds, 0, host, ValueLayout.JAVA_LONG, seedsOffset(), count);
-            MemorySegment.copy(blocks, 0, host, ValueLayout.JAVA_INT, idsOffset(), count);
-            stream.fill(device, (byte) 0, sumBytes);
-            stream.copyToDevice(device + seedsOffset(), host.asSlice(seedsOffset(), sumBytes), sumBytes);
-            long idBytes = (long) count * Integer.BYTES;
-            stream.copyToDevice(device + idsOffset(), host.asSlice(idsOffset(), idBytes), idBytes);
-            blockSums
-                    .begin()
-                    .add(memory)
-                    .add(device + idsOffset())
-                    .add(device + seedsOffset())
-                    .add(device)
-                    .add(count)
-                    .add(pool.blockBytes())
-                    .launch(stream, SUM_GRIDS * context.info().multiprocessors(), 1, 1);
-            stream.copyToHost(host, device, sumBytes);
-            stream.synchronize();
-            return host.asSlice(0, sumBytes).toArray(ValueLayout.JAVA_LONG);
+            giveSeeds(blocks, seeds);
+            sum(memory, 0, count);
+            return takeSums(count);
         });
+    }
+
+    private void giveSeeds(int[] blocks, long[] seeds) {
+        long sumBytes = (long) seeds.length * Long.BYTES;
+        long idBytes = (long) blocks.length * Integer.BYTES;
+        MemorySegment.copy(seeds, 0, host, ValueLayout.JAVA_LONG, seedsOffset(), seeds.length);
+        MemorySegment.copy(blocks, 0, host, ValueLayout.JAVA_INT, idsOffset(), blocks.length);
+        sums.fill(device, (byte) 0, sumBytes);
+        sums.copyToDevice(device + seedsOffset(), host.asSlice(seedsOffset(), sumBytes), sumBytes);
+        sums.copyToDevice(device + idsOffset(), host.asSlice(idsOffset(), idBytes), idBytes);
+    }
+
+    /// Sums up some of the blocks that were named by [#giveSeeds].
+    ///
+    /// @param memory where block 0 begins
+    private void sum(long memory, int from, int to) {
+        blockSums
+                .begin()
+                .add(memory)
+                .add(device + idsOffset() + (long) from * Integer.BYTES)
+                .add(device + seedsOffset() + (long) from * Long.BYTES)
+                .add(device + (long) from * Long.BYTES)
+                .add(to - from)
+                .add(pool.blockBytes())
+                .launch(sums, SUM_GRIDS * context.info().multiprocessors(), 1, 1);
+    }
+
+    private long[] takeSums(int count) {
+        long sumBytes = (long) count * Long.BYTES;
+        sums.copyToHost(host, device, sumBytes);
+        sums.synchronize();
+        return host.asSlice(0, sumBytes).toArray(ValueLayout.JAVA_LONG);
     }
 
     @Override
@@ -208,22 +237,50 @@ public final class CudaBlocks implements DeviceBlocks {
         return on(thread, () -> new SharedPool(peer));
     }
 
-    /// Copies blocks into the pool, adjacent ones at once.
+    /// Copies blocks into the pool.
     ///
     /// @param memory where block 0 of `theirs` begins
     private void copy(long memory, int[] theirs, int[] ours) {
         run(() -> {
-            int from = 0;
-            while (from < ours.length) {
-                int to = from + 1;
-                while (to < ours.length && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
-                    to++;
-                }
-                long source = memory + pool.blockOffsetBytes(theirs[from]);
-                stream.copyOnDevice(address(ours[from]), source, (to - from) * pool.blockBytes());
-                from = to;
-            }
+            copy(memory, theirs, ours, 0, ours.length);
             stream.synchronize();
+        });
+    }
+
+    /// Gives copies to the stream, of adjacent blocks at once.
+    private void copy(long memory, int[] theirs, int[] ours, int begin, int end) {
+        int from = begin;
+        while (from < end) {
+            int to = from + 1;
+            while (to < end && theirs[to] == theirs[to - 1] + 1 && ours[to] == ours[to - 1] + 1) {
+                to++;
+            }
+            long source = memory + pool.blockOffsetBytes(theirs[from]);
+            stream.copyOnDevice(address(ours[from]), source, (to - from) * pool.blockBytes());
+            from = to;
+        }
+    }
+
+    /// Copies blocks into the pool, and sums up each group of them while the next one is copied.
+    ///
+    /// @param memory where block 0 of `theirs` begins
+    private long[] copyAndSum(long memory, int[] theirs, int[] ours, long[] seeds) {
+        int count = ours.length;
+        if (count > pool.numBlocks() || seeds.length != count) {
+            throw new TensorException("copies of " + count + " blocks with " + seeds.length + " seeds");
+        }
+        int group = Math.max(1, Math.ceilDiv(count, MAX_GROUPS));
+        return on(thread, () -> {
+            giveSeeds(ours, seeds);
+            for (int from = 0; from < count; from += group) {
+                int to = Math.min(count, from + group);
+                copy(memory, theirs, ours, from, to);
+                Event copied = groupsCopied.get(from / group);
+                copied.record(stream);
+                sums.await(copied);
+                sum(pool.deviceAddress(), from, to);
+            }
+            return takeSums(count); // which wait for all copies
         });
     }
 
@@ -300,10 +357,12 @@ public final class CudaBlocks implements DeviceBlocks {
         private final Communicator communicator;
         private final Stream own;
         private final int peer;
+        private final Duration patience;
 
         NcclLink(byte[] id, int rank, Duration connecting, Duration patience) {
             context.makeCurrent();
             this.peer = 1 - rank;
+            this.patience = patience;
             this.communicator = Communicator.join(environment, id, rank, 2, connecting, patience);
             this.own = new Stream(context);
         }
@@ -352,10 +411,28 @@ public final class CudaBlocks implements DeviceBlocks {
             communicator.abort();
         }
 
+        /// Waits for what the stream was given, which may read or write the pool. An end of the communicator makes
+        /// it end soon; should it not, whoever closes this does not wait for ever.
+        private void settle() {
+            long deadline = System.nanoTime() + patience.toNanos();
+            try {
+                while (!own.isDone()) {
+                    if (System.nanoTime() - deadline > 0) {
+                        LOG.warn("what a connection of two GPUs was doing did not end in {} s", patience.toSeconds());
+                        return;
+                    }
+                    LockSupport.parkNanos(SETTLE_POLL_NANOS);
+                }
+            } catch (TensorException e) {
+                LOG.warn("what a connection of two GPUs was doing failed as it was closed", e);
+            }
+        }
+
         @Override
         public void close() {
             context.makeCurrent();
             communicator.close();
+            settle();
             own.close();
         }
     }
@@ -406,10 +483,10 @@ public final class CudaBlocks implements DeviceBlocks {
         }
 
         @Override
-        public void pull(int[] theirs, int[] ours) {
+        public long[] pull(int[] theirs, int[] ours, long[] seeds) {
             checkIds(theirs, numBlocks);
             checkIds(ours, pool.numBlocks());
-            copy(memory.address(), theirs, ours);
+            return copyAndSum(memory.address(), theirs, ours, seeds);
         }
 
         @Override

@@ -4,9 +4,12 @@ import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
 
-/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. All blocks of a request
-/// at a time: launching work costs more than it does to wait for the last block.
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's
+/// come a few blocks at a time, the first one's at once: with it all are copied, and summed up here behind
+/// their copies, so that neither side's checksums cost much time of their own.
 record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharing {
+    private static final int SUMMED_AT_A_TIME = 16;
+
     @Override
     public Offer offer() {
         return device.offer();
@@ -18,8 +21,7 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
         return new OpenPool() {
             @Override
             public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
-                pool.pull(theirs, ours);
-                return sums(transfer, ours, indexes);
+                return pool.pull(theirs, ours, seeds(transfer, indexes));
             }
 
             @Override
@@ -31,10 +33,12 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
 
     @Override
     public long[] sums(Transfer transfer, int[] blocks, int[] indexes) {
-        return device.sums(
-                blocks,
-                new BlockSeeds(transfer.engineId(), transfer.handle(), transfer.epoch())
-                        .of(indexes, transfer.numTokens(), blockTokens));
+        return device.sums(blocks, seeds(transfer, indexes));
+    }
+
+    private long[] seeds(Transfer transfer, int[] indexes) {
+        return new BlockSeeds(transfer.engineId(), transfer.handle(), transfer.epoch())
+                .of(indexes, transfer.numTokens(), blockTokens);
     }
 
     /// A copy between devices takes a few milliseconds; what is sent goes through host memory.
@@ -44,7 +48,12 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
     }
 
     @Override
-    public int piece() {
-        return Limits.MAX_PULL_BLOCKS;
+    public int piece(int before) {
+        return Math.min(SUMMED_AT_A_TIME, before + 1);
+    }
+
+    @Override
+    public boolean copiesAtOnce() {
+        return true;
     }
 }

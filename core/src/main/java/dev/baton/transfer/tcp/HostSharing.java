@@ -83,8 +83,13 @@ final class HostSharing implements PoolSharing {
     }
 
     @Override
-    public int piece() {
+    public int piece(int before) {
         return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
+    }
+
+    @Override
+    public boolean copiesAtOnce() {
+        return false;
     }
 
     /// The memory file of another process. What it says of its size is compared with the file's.

@@ -172,9 +172,9 @@ final class PeerConnection implements Closeable {
         frames.send(options.peerTimeout());
     }
 
-    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, piece by piece as it says their
-    /// checksums. What is here then must have the checksums that the blocks had there: should the lease have ended
-    /// meanwhile, they show it.
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, as it says their checksums:
+    /// piece by piece, or all of them with the first. What is here then must have the checksums that the blocks
+    /// had there: should the lease have ended meanwhile, they show it.
     private void copy(
             PoolSharing.OpenPool from,
             PoolSharing.Transfer transfer,
@@ -183,21 +183,29 @@ final class PeerConnection implements Closeable {
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
+        boolean atOnce = pool.sharing().orElseThrow().copiesAtOnce();
+        long[] found = new long[indexes.length];
+        int copied = 0;
         int done = 0;
         while (done < indexes.length) {
             long[] expected = readSums(transfer.epoch(), indexes.length - done);
             int end = done + expected.length;
-            long[] found = from.copy(
-                    transfer,
-                    Arrays.copyOfRange(remoteBlocks, done, end),
-                    Arrays.copyOfRange(localBlocks, done, end),
-                    Arrays.copyOfRange(indexes, done, end));
+            if (copied < end) {
+                int to = atOnce ? indexes.length : end;
+                long[] sums = from.copy(
+                        transfer,
+                        Arrays.copyOfRange(remoteBlocks, copied, to),
+                        Arrays.copyOfRange(localBlocks, copied, to),
+                        Arrays.copyOfRange(indexes, copied, to));
+                System.arraycopy(sums, 0, found, copied, sums.length);
+                copied = to;
+            }
             if (end == indexes.length) {
                 frames.begin(FrameType.RETURN);
                 frames.send(options.peerTimeout());
             }
-            for (int i = 0; i < found.length; i++) {
-                sink.block(indexes[done + i], found[i] == expected[i]);
+            for (int i = 0; i < expected.length; i++) {
+                sink.block(indexes[done + i], found[done + i] == expected[i]);
             }
             done = end;
         }

@@ -44,6 +44,12 @@ interface PoolSharing {
     /// they are there sooner so.
     boolean copiesPushed();
 
-    /// Blocks whose checksums are best computed, and which are best copied, at a time.
-    int piece();
+    /// Blocks whose checksums are best computed at a time, and which are copied then, unless all are at once.
+    ///
+    /// @param before blocks of the same transfer that had their turn
+    int piece(int before);
+
+    /// Whether the decoder copies all blocks once it has the first checksums, which say that they are held, rather
+    /// than each piece when it has its checksums.
+    boolean copiesAtOnce();
 }

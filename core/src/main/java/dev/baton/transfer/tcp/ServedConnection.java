@@ -328,8 +328,9 @@ final class ServedConnection implements WireServer.Connection {
         PoolSharing.Transfer transfer =
                 new PoolSharing.Transfer(self.engineId(), wanted.handle, wanted.epoch, lease.numTokens());
         int[] blocks = wanted.blockIds();
-        for (int from = 0; from < blocks.length; from += sharing.piece()) {
-            int to = Math.min(blocks.length, from + sharing.piece());
+        int to = 0;
+        for (int from = 0; from < blocks.length; from = to) {
+            to = Math.min(blocks.length, from + sharing.piece(from));
             long[] sums = sharing.sums(
                     transfer, Arrays.copyOfRange(blocks, from, to), Arrays.copyOfRange(wanted.indexes, from, to));
             ByteBuffer body = frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) sums.length);

@@ -20,7 +20,7 @@ class PushChoiceTest {
             double noise = 1 + 0.05 * random.nextGaussian();
             double prefill = (5 + 20 * tokens / 1e3) * noise;
             double rest = (pushed ? 1 : 1 + millisPerThousand * tokens / 1e3) * noise;
-            choice.measured(PAIR, pushed, tokens, prefill, rest);
+            choice.measured(PAIR, pushed, tokens, prefill, rest, rest);
         }
     }
 
@@ -38,7 +38,7 @@ class PushChoiceTest {
         for (int i = 0; i < 12; i++) {
             boolean pushed = choice.pushes(PAIR, 1_000);
             assertThat(pushed).isEqualTo(i % 2 == 1);
-            choice.measured(PAIR, pushed, 1_000, 20, pushed ? 1 : 30);
+            choice.measured(PAIR, pushed, 1_000, 20, pushed ? 1 : 30, pushed ? 1 : 30);
         }
         assertThat(pushes(choice, 1_000)).isGreaterThanOrEqualTo(60);
     }
@@ -51,6 +51,27 @@ class PushChoiceTest {
             run(choice, new Random(seed), 200, millisPerThousand);
             int pushes = pushes(choice, tokens);
             assertThat(pushes).as("seed %d", seed).isBetween(pushed ? 62 : 0, pushed ? 64 : 2);
+        }
+    }
+
+    /// Two GPUs of one host: the blocks take 4 ms, and the second leg and a step as long again. Before them come
+    /// prompts whose blocks are cached on both sides, with which the two ways hardly differ in the second token.
+    @Test
+    void aFirstTokenThatWaitsForNoSecondLegIsWorthAPushOverAFastLink() {
+        for (int seed = 0; seed < 20; seed++) {
+            PushChoice choice = new PushChoice(KvTransferWay.AUTO);
+            Random random = new Random(seed);
+            int pushes = 0;
+            for (int i = 0; i < 430; i++) {
+                boolean pushed = choice.pushes(PAIR, 7_500);
+                double noise = 1 + 0.05 * random.nextGaussian();
+                boolean cached = i < 400;
+                double first = (pushed ? 1 : cached ? 8 : 16) * noise;
+                double second = (pushed ? 11 : cached ? 12 : 20) * noise;
+                choice.measured(PAIR, pushed, 7_500, (cached ? 8 : 185) * noise, first, second);
+                pushes += !cached && pushed ? 1 : 0;
+            }
+            assertThat(pushes).as("seed %d", seed).isGreaterThanOrEqualTo(29);
         }
     }
 

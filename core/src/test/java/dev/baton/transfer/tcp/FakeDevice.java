@@ -126,7 +126,7 @@ public final class FakeDevice implements DeviceBlocks {
         opened.incrementAndGet();
         return new PeerPool() {
             @Override
-            public void pull(int[] theirs, int[] ours) {
+            public long[] pull(int[] theirs, int[] ours, long[] seeds) {
                 beforePull.run();
                 pulls.incrementAndGet();
                 for (int i = 0; i < ours.length; i++) {
@@ -137,6 +137,7 @@ public final class FakeDevice implements DeviceBlocks {
                     MemorySegment last = block(ours[ours.length - 1]);
                     last.set(ValueLayout.JAVA_BYTE, 77, (byte) (last.get(ValueLayout.JAVA_BYTE, 77) ^ 1));
                 }
+                return sums(ours, seeds);
             }
 
             @Override

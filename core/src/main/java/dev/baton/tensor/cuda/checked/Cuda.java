@@ -214,11 +214,19 @@ public final class Cuda {
 
     /// Whether all that the stream has been given is done; a failure of any of it shows here.
     public boolean isDone(long stream) {
-        int status = lib.cuStreamQuery(stream);
+        return isReady(lib.cuStreamQuery(stream), "asking for the state of the stream");
+    }
+
+    private boolean isReady(int status, String doing) {
         if (status != NOT_READY) {
-            check(status, "asking for the state of the stream");
+            check(status, doing);
         }
         return status != NOT_READY;
+    }
+
+    /// Has what the stream is given from now on wait for an event.
+    public void awaitEvent(long stream, long event) {
+        check(lib.cuStreamWaitEvent(stream, event, 0), "having a stream wait for an event");
     }
 
     public void beginCapture(long stream) {
@@ -259,6 +267,11 @@ public final class Cuda {
 
     public void synchronizeEvent(long event) {
         check(lib.cuEventSynchronize(event), "waiting for an event");
+    }
+
+    /// Whether the device has come to an event; a failure of what was before it shows here.
+    public boolean isReached(long event) {
+        return isReady(lib.cuEventQuery(event), "asking for the state of an event");
     }
 
     public float elapsedMillis(long start, long end) {

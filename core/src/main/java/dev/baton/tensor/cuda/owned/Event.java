@@ -20,9 +20,18 @@ public final class Event implements AutoCloseable {
         context.cuda().synchronizeEvent(handle);
     }
 
+    /// Whether the device has come to the mark.
+    public boolean isReached() {
+        return context.cuda().isReached(handle);
+    }
+
     /// Time on the device between an earlier mark and this one; both must have been reached.
     public float millisSince(Event start) {
         return context.cuda().elapsedMillis(start.handle, handle);
+    }
+
+    long handle() {
+        return handle;
     }
 
     @Override

@@ -34,6 +34,11 @@ public final class Stream implements AutoCloseable {
         context.cuda().fill(address, value, bytes, handle);
     }
 
+    /// Has what this stream is given from now on wait until the device has come to a mark, of any stream.
+    public void await(Event mark) {
+        context.cuda().awaitEvent(handle, mark.handle());
+    }
+
     /// Waits until all work is done.
     ///
     /// @throws TensorException if any of it failed
@@ -44,7 +49,7 @@ public final class Stream implements AutoCloseable {
     /// Whether all work is done.
     ///
     /// @throws TensorException if any of it failed
-    boolean isDone() {
+    public boolean isDone() {
         return context.cuda().isDone(handle);
     }
 

@@ -37,6 +37,7 @@ public final class LibCuda {
     private final MethodHandle cuStreamDestroy;
     private final MethodHandle cuStreamSynchronize;
     private final MethodHandle cuStreamQuery;
+    private final MethodHandle cuStreamWaitEvent;
     private final MethodHandle cuStreamBeginCapture;
     private final MethodHandle cuStreamEndCapture;
     private final MethodHandle cuGraphInstantiate;
@@ -47,6 +48,7 @@ public final class LibCuda {
     private final MethodHandle cuEventCreate;
     private final MethodHandle cuEventRecord;
     private final MethodHandle cuEventSynchronize;
+    private final MethodHandle cuEventQuery;
     private final MethodHandle cuEventElapsedTime;
     private final MethodHandle cuEventDestroy;
     private final MethodHandle cuModuleLoadData;
@@ -90,6 +92,7 @@ public final class LibCuda {
         this.cuStreamDestroy = library.status("cuStreamDestroy_v2", JAVA_LONG);
         this.cuStreamSynchronize = library.status("cuStreamSynchronize", JAVA_LONG);
         this.cuStreamQuery = library.status("cuStreamQuery", JAVA_LONG);
+        this.cuStreamWaitEvent = library.status("cuStreamWaitEvent", JAVA_LONG, JAVA_LONG, JAVA_INT);
         this.cuStreamBeginCapture = library.status("cuStreamBeginCapture_v2", JAVA_LONG, JAVA_INT);
         this.cuStreamEndCapture = library.status("cuStreamEndCapture", JAVA_LONG, ADDRESS);
         this.cuGraphInstantiate = library.status("cuGraphInstantiateWithFlags", ADDRESS, JAVA_LONG, JAVA_LONG);
@@ -100,6 +103,7 @@ public final class LibCuda {
         this.cuEventCreate = library.status("cuEventCreate", ADDRESS, JAVA_INT);
         this.cuEventRecord = library.status("cuEventRecord", JAVA_LONG, JAVA_LONG);
         this.cuEventSynchronize = library.status("cuEventSynchronize", JAVA_LONG);
+        this.cuEventQuery = library.status("cuEventQuery", JAVA_LONG);
         this.cuEventElapsedTime = library.status("cuEventElapsedTime", ADDRESS, JAVA_LONG, JAVA_LONG);
         this.cuEventDestroy = library.status("cuEventDestroy_v2", JAVA_LONG);
         this.cuModuleLoadData = library.status("cuModuleLoadData", ADDRESS, ADDRESS);
@@ -296,6 +300,14 @@ public final class LibCuda {
         }
     }
 
+    public int cuStreamWaitEvent(long stream, long event, int flags) {
+        try {
+            return (int) cuStreamWaitEvent.invokeExact(stream, event, flags);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
     public int cuStreamBeginCapture(long stream, int mode) {
         try {
             return (int) cuStreamBeginCapture.invokeExact(stream, mode);
@@ -371,6 +383,14 @@ public final class LibCuda {
     public int cuEventSynchronize(long event) {
         try {
             return (int) cuEventSynchronize.invokeExact(event);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public int cuEventQuery(long event) {
+        try {
+            return (int) cuEventQuery.invokeExact(event);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }
