@@ -10,6 +10,7 @@ import dev.baton.engine.RequestOutput;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /// A prefiller and a decoder over the connector under test, with a model whose tokens depend on every slot of the
@@ -83,9 +84,17 @@ public final class EnginePair implements AutoCloseable {
     final Instance decoder;
 
     EnginePair(KvTransferConfig prefiller, KvTransferConfig decoder) {
-        this.prefiller = new Instance(prefiller);
+        // Side by side: some connectors wait for a helper process of their own.
+        CompletableFuture<Instance> other = CompletableFuture.supplyAsync(
+                () -> new Instance(decoder), task -> Thread.ofPlatform().start(task));
         try {
-            this.decoder = new Instance(decoder);
+            this.prefiller = new Instance(prefiller);
+        } catch (RuntimeException | Error e) {
+            other.thenAccept(Instance::close);
+            throw e;
+        }
+        try {
+            this.decoder = other.join();
         } catch (RuntimeException | Error e) {
             this.prefiller.close();
             throw e;

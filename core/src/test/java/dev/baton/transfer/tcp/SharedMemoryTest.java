@@ -215,8 +215,8 @@ class SharedMemoryTest {
             })) {
                 AtomicInteger kills = new AtomicInteger();
                 RemotePrefill through = throughProxy(proxy, prefiller.params, _ -> {
+                    kills.incrementAndGet(); // first: the other half's connection breaks with the process
                     prefiller.kill();
-                    kills.incrementAndGet();
                 });
                 decoder.load("d", through, all, 0);
                 KvEvent event = decoder.nextEvent();
