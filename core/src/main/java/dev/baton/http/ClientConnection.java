@@ -99,12 +99,17 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
 
     /* Towards the server. */
 
-    /// Sends a request.
-    void send(HttpClientRequest request) {
-        Channel to = channel;
-        if (to == null) {
+    private Channel channel() {
+        Channel made = channel;
+        if (made == null) {
             throw new IllegalStateException("not connected");
         }
+        return made;
+    }
+
+    /// Sends a request.
+    void send(HttpClientRequest request) {
+        Channel to = channel();
         reader.expect(request.method().equals("HEAD"));
         byte[] body = request.body();
         boolean copied = body.length <= MAX_COPIED_BYTES;
@@ -183,7 +188,7 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
 
     void pause() {
         reader.pause();
-        if (channel != null) {
+        if (channel != null && reader.isInContent()) { // the head is wanted in any case
             channel.config().setAutoRead(false);
         }
     }
@@ -315,6 +320,9 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         if (caller != null) {
             guarded(() -> caller.head(status, headers));
         }
+        if (reader.isPaused() && channel != null) {
+            channel.config().setAutoRead(false);
+        }
     }
 
     @Override
@@ -334,6 +342,10 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
             finish();
         } else {
             deadline.suspend();
+            if (reader.isPaused()) { // its caller did not come to say that it reads on
+                reader.resume();
+                channel().config().setAutoRead(true);
+            }
             idleNanos = System.nanoTime();
             pool.free(this);
         }

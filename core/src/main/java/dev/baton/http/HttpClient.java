@@ -259,8 +259,12 @@ public final class HttpClient implements AutoCloseable {
         }
 
         private void moveDeadline() {
-            if (connection != null && !paused) {
-                connection.deadline().set(request.idleDeadline());
+            if (connection != null) {
+                if (paused) {
+                    connection.deadline().suspend();
+                } else {
+                    connection.deadline().set(request.idleDeadline());
+                }
             }
         }
 

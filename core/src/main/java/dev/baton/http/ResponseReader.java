@@ -76,9 +76,18 @@ final class ResponseReader {
         return keepsConnection;
     }
 
-    /// Reads nothing until [#resume()], also of what has come.
+    /// Whether a response's head has been read and its end has not.
+    boolean isInContent() {
+        return state != State.NOTHING_EXPECTED && state != State.HEAD;
+    }
+
+    /// Reads no content until [#resume()], also of what has come.
     void pause() {
         paused = true;
+    }
+
+    boolean isPaused() {
+        return paused;
     }
 
     void resume() {
@@ -94,7 +103,7 @@ final class ResponseReader {
     ///
     /// @throws MalformedException if it is no HTTP, or too long a head
     void read(ByteBuf in) {
-        while (!paused && step(in)) {
+        while (!(paused && isInContent()) && step(in)) {
             // as far as it goes
         }
     }
