@@ -1,17 +1,29 @@
 package dev.baton.http;
 
-import io.netty.buffer.ByteBuf;
 import io.netty.buffer.ByteBufUtil;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
-import io.netty.handler.codec.ByteToMessageDecoder;
+import io.netty.handler.codec.http.DefaultFullHttpRequest;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.HttpContent;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpObject;
+import io.netty.handler.codec.http.HttpResponse;
+import io.netty.handler.codec.http.HttpUtil;
+import io.netty.handler.codec.http.HttpVersion;
+import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.util.ReferenceCountUtil;
 import io.vertx.core.Vertx;
 import io.vertx.core.internal.ContextInternal;
 import java.net.URI;
-import java.nio.charset.StandardCharsets;
-import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -20,11 +32,15 @@ import org.slf4j.LoggerFactory;
 ///
 /// A request leaves in one write, and of a response each read is passed on at once. The deadline is the
 /// connection's, so that a call sets no timer. Belongs to one event loop.
-final class ClientConnection extends ChannelInboundHandlerAdapter implements ResponseReader.Sink {
+final class ClientConnection extends ChannelInboundHandlerAdapter {
     private static final Logger LOG = LoggerFactory.getLogger(ClientConnection.class);
 
-    /// Longer bodies are not copied behind their head.
-    private static final int MAX_COPIED_BYTES = 64 << 10;
+    /// What of a response is awaited.
+    private enum Stage {
+        NOTHING,
+        HEAD,
+        CONTENT
+    }
 
     /// Whose response is read.
     interface User {
@@ -49,10 +65,13 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
     private final ConnectionPool pool;
     private final ContextInternal context;
     private final Deadline deadline;
-    private final ResponseReader reader = new ResponseReader(this);
+    private final ArrayDeque<HttpObject> held = new ArrayDeque<>(0); // content, while nobody wants it
     private @Nullable Channel channel;
     private @Nullable User user;
-    private @Nullable ByteBuf unread;
+    private Stage stage = Stage.NOTHING;
+    private boolean paused;
+    private boolean isInterim; // what is read announces the response that is awaited
+    private boolean isReusable;
     private long idleNanos;
     private boolean connected;
     private boolean ended;
@@ -64,13 +83,14 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         this.deadline = new Deadline(vertx, this::late);
     }
 
-    ConnectionPool pool() {
-        return pool;
-    }
 
     /// Someone has it for a call.
     void takenBy(User caller) {
         user = caller;
+        paused = false;
+        if (channel != null && !channel.config().isAutoRead()) {
+            channel.config().setAutoRead(true);
+        }
     }
 
     Deadline deadline() {
@@ -87,9 +107,13 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         return idleNanos;
     }
 
+    /// It stands; nobody may want it any more.
     void connected(Channel ready) {
         channel = ready;
         connected = true;
+        if (ended) {
+            ChannelFuture ignored = ready.close();
+        }
     }
 
     /// Its connection could not be made.
@@ -107,97 +131,52 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         return made;
     }
 
-    /// Sends a request.
+    /// Sends a request: head and body in one write.
+    ///
+    /// @throws IllegalArgumentException if it has a header field that cannot be sent
     void send(HttpClientRequest request) {
-        Channel to = channel();
-        reader.expect(request.method().equals("HEAD"));
-        byte[] body = request.body();
-        boolean copied = body.length <= MAX_COPIED_BYTES;
-        ByteBuf bytes = to.alloc().ioBuffer(512 + (copied ? body.length : 0));
-        try {
-            writeHead(bytes, request);
-        } catch (RuntimeException e) {
-            bytes.release();
-            throw e;
-        }
-        if (copied) {
-            bytes.writeBytes(body);
-        } else {
-            to.write(bytes, to.voidPromise());
-            bytes = Unpooled.wrappedBuffer(body);
-        }
-        to.writeAndFlush(bytes, to.voidPromise());
-    }
-
-    private static void writeHead(ByteBuf out, HttpClientRequest request) {
         URI target = request.target();
-        String path = target.getRawPath();
+        String path = target.getRawPath() == null || target.getRawPath().isEmpty() ? "/" : target.getRawPath();
         String query = target.getRawQuery();
-        token(out, request.method());
-        out.writeByte(' ');
-        text(out, path == null || path.isEmpty() ? "/" : path);
-        if (query != null) {
-            out.writeByte('?');
-            text(out, query);
-        }
-        ascii(out, " HTTP/1.1\r\nhost: ");
-        text(out, target.getHost());
         boolean secure = "https".equals(target.getScheme());
-        int port = target.getPort();
-        if (port >= 0 && port != (secure ? 443 : 80)) {
-            out.writeByte(':');
-            ascii(out, Integer.toString(port));
-        }
+        boolean usualPort = target.getPort() < 0 || target.getPort() == (secure ? 443 : 80);
+        byte[] body = request.body();
+        FullHttpRequest message = new DefaultFullHttpRequest(
+                HttpVersion.HTTP_1_1,
+                HttpMethod.valueOf(request.method()),
+                query == null ? path : path + "?" + query,
+                body.length == 0 ? Unpooled.EMPTY_BUFFER : Unpooled.wrappedBuffer(body));
+        message.headers()
+                .set(
+                        HttpHeaderNames.HOST,
+                        usualPort ? target.getHost() : target.getHost() + ":" + target.getPort());
         for (HttpHeaders.Field field : request.headers().fields()) {
-            ascii(out, "\r\n");
-            token(out, field.name());
-            ascii(out, ": ");
-            text(out, field.value());
+            message.headers().add(field.name(), field.value());
         }
-        if (request.body().length > 0 || request.method().equals("POST")) {
-            ascii(out, "\r\ncontent-length: ");
-            ascii(out, Integer.toString(request.body().length));
+        if (body.length > 0 || request.method().equals("POST")) {
+            message.headers().set(HttpHeaderNames.CONTENT_LENGTH, Integer.toString(body.length));
         }
-        ascii(out, "\r\n\r\n");
+        stage = Stage.HEAD;
+        Channel to = channel();
+        ChannelFuture ignored = to.writeAndFlush(message, to.voidPromise()); // a failure comes as an exception
     }
 
-    private static void ascii(ByteBuf out, String text) {
-        ByteBufUtil.writeAscii(out, text);
-    }
-
-    private static void token(ByteBuf out, String text) {
-        for (int i = 0; i < text.length(); i++) {
-            char c = text.charAt(i);
-            if (c <= ' ' || c >= 0x7f || c == ':') {
-                throw new IllegalArgumentException("not the name of a method or a header field: " + text);
-            }
-        }
-        ascii(out, text);
-    }
-
-    /// No line may end in it, or the rest would be a header field.
-    private static void text(ByteBuf out, String text) {
-        for (int i = 0; i < text.length(); i++) {
-            char c = text.charAt(i);
-            if ((c < ' ' && c != '\t') || c == 0x7f) {
-                throw new IllegalArgumentException("a control character in a header field or a target");
-            }
-        }
-        out.writeCharSequence(text, StandardCharsets.UTF_8);
-    }
-
+    /// Passes no content on until [#resume()].
     void pause() {
-        reader.pause();
-        if (channel != null && reader.isInContent()) { // the head is wanted in any case
-            channel.config().setAutoRead(false);
+        paused = true;
+        if (stage == Stage.CONTENT) { // the head is wanted in any case
+            channel().config().setAutoRead(false);
         }
     }
 
     void resume() {
-        reader.resume();
-        readOn();
-        if (channel != null) {
-            channel.config().setAutoRead(true);
+        paused = false;
+        while (!paused && !held.isEmpty()) {
+            take(held.poll());
+        }
+        if (!paused && !ended) {
+            endIfClosed();
+            channel().config().setAutoRead(true);
         }
     }
 
@@ -208,22 +187,17 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
     }
 
     private void finish() {
-        reader.stop();
+        stage = Stage.NOTHING;
         deadline.close();
         if (!ended) {
             ended = true;
             pool.ended(this);
         }
         if (channel != null) {
-            channel.close();
+            ChannelFuture ignored = channel.close();
         }
-        drop();
-    }
-
-    private void drop() {
-        if (unread != null) {
-            unread.release();
-            unread = null;
+        for (HttpObject message = held.poll(); message != null; message = held.poll()) {
+            ReferenceCountUtil.release(message);
         }
     }
 
@@ -237,41 +211,95 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
     public void channelRead(ChannelHandlerContext in, Object message) {
         ContextInternal before = context.beginDispatch();
         try {
-            ByteBuf bytes = (ByteBuf) message;
-            ByteBuf held = unread;
-            unread = held == null ? bytes : ByteToMessageDecoder.MERGE_CUMULATOR.cumulate(in.alloc(), held, bytes);
-            readOn();
+            if (paused && message instanceof HttpContent content && !isInterim) {
+                held.add(content);
+            } else {
+                take((HttpObject) message);
+            }
         } finally {
             context.endDispatch(before);
         }
     }
 
-    private void readOn() {
-        ByteBuf bytes = unread;
-        if (bytes == null) {
-            endIfClosed();
+    private void take(HttpObject message) {
+        try {
+            if (ended) {
+                return;
+            }
+            if (message.decoderResult().isFailure()) {
+                broke(message.decoderResult().cause());
+                return;
+            }
+            if (message instanceof HttpResponse response) {
+                head(response);
+            }
+            if (message instanceof HttpContent content) {
+                content(content);
+            }
+        } finally {
+            ReferenceCountUtil.release(message);
+        }
+    }
+
+    private void head(HttpResponse response) {
+        int status = response.status().code();
+        isInterim = status < 200;
+        if (stage != Stage.HEAD || status == 101) { // nobody asked for it
+            broke(new ClosedException("the server sent what nobody asked for"));
             return;
         }
-        unread = null; // whoever ends the connection meanwhile must not release what is being read
-        try {
-            reader.read(bytes);
-        } catch (ResponseReader.MalformedException e) {
-            broke(e);
+        if (isInterim) {
+            return;
         }
-        boolean unsolicited = !ended && reader.isIdle() && bytes.isReadable();
-        if (ended || !bytes.isReadable() || unsolicited) {
-            bytes.release();
+        stage = Stage.CONTENT;
+        isReusable = HttpUtil.isKeepAlive(response);
+        if (paused) {
+            channel().config().setAutoRead(false);
+        }
+        List<HttpHeaders.Field> fields = new ArrayList<>(response.headers().size());
+        for (Map.Entry<String, String> entry : response.headers()) {
+            fields.add(new HttpHeaders.Field(entry.getKey(), entry.getValue()));
+        }
+        User caller = user;
+        if (caller != null) {
+            guarded(() -> caller.head(status, HttpHeaders.of(fields)));
+        }
+    }
+
+    private void content(HttpContent content) {
+        User caller = user;
+        if (!isInterim && caller != null && content.content().isReadable()) {
+            byte[] bytes = ByteBufUtil.getBytes(content.content());
+            guarded(() -> caller.content(bytes));
+        }
+        if (content instanceof LastHttpContent && !ended) {
+            if (isInterim) {
+                isInterim = false;
+            } else {
+                end();
+            }
+        }
+    }
+
+    /// It is free before its caller hears of the end, who may need one like it at once.
+    private void end() {
+        User caller = user;
+        user = null;
+        stage = Stage.NOTHING;
+        if (!isReusable || !channel().isActive()) {
+            finish();
         } else {
-            unread = bytes;
+            deadline.suspend();
+            idleNanos = System.nanoTime();
+            pool.free(this);
         }
-        if (unsolicited) {
-            close();
+        if (caller != null) {
+            guarded(caller::end);
         }
-        endIfClosed();
     }
 
     private void endIfClosed() {
-        if (inputClosed && unread == null && !ended && !reader.closed()) {
+        if (inputClosed && held.isEmpty() && !ended) {
             broke(new ClosedException("Connection was closed"));
         }
     }
@@ -281,7 +309,7 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         ContextInternal before = context.beginDispatch();
         try {
             inputClosed = true;
-            readOn();
+            endIfClosed();
         } finally {
             context.endDispatch(before);
         }
@@ -311,46 +339,6 @@ final class ClientConnection extends ChannelInboundHandlerAdapter implements Res
         User caller = user;
         if (caller != null) {
             caller.late();
-        }
-    }
-
-    @Override
-    public void head(int status, HttpHeaders headers) {
-        User caller = user;
-        if (caller != null) {
-            guarded(() -> caller.head(status, headers));
-        }
-        if (reader.isPaused() && channel != null) {
-            channel.config().setAutoRead(false);
-        }
-    }
-
-    @Override
-    public void content(byte[] bytes) {
-        User caller = user;
-        if (caller != null) {
-            guarded(() -> caller.content(bytes));
-        }
-    }
-
-    /// It is free before its caller hears of the end, who may need one like it at once.
-    @Override
-    public void end() {
-        User caller = user;
-        user = null;
-        if (!reader.keepsConnection() || inputClosed) {
-            finish();
-        } else {
-            deadline.suspend();
-            if (reader.isPaused()) { // its caller did not come to say that it reads on
-                reader.resume();
-                channel().config().setAutoRead(true);
-            }
-            idleNanos = System.nanoTime();
-            pool.free(this);
-        }
-        if (caller != null) {
-            guarded(caller::end);
         }
     }
 

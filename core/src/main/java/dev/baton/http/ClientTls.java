@@ -42,8 +42,7 @@ public record ClientTls(Optional<Path> authorities, Optional<Path> certificate, 
         SslContextBuilder builder = SslContextBuilder.forClient();
         try {
             if (authorities.isPresent()) {
-                builder.trustManager(
-                        PemFiles.authorities(authorities.get()).getTrustManagerFactory(vertx));
+                builder.trustManager(PemFiles.authorities(authorities.get()).getTrustManagerFactory(vertx));
             }
             if (certificate.isPresent() && key.isPresent()) {
                 builder.keyManager(

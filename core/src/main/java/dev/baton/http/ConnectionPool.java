@@ -5,6 +5,8 @@ import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
+import io.netty.handler.codec.http.HttpClientCodec;
+import io.netty.handler.codec.http.HttpDecoderConfig;
 import io.netty.handler.ssl.SslHandler;
 import io.vertx.core.internal.ContextInternal;
 import io.vertx.core.internal.VertxInternal;
@@ -19,6 +21,10 @@ import org.jspecify.annotations.Nullable;
 /// The connections of one event loop to one server: those that wait for a call, the last used first, and the calls
 /// that wait because there are as many connections as there may be. Belongs to one event loop.
 final class ConnectionPool {
+    private static final HttpDecoderConfig DECODER = new HttpDecoderConfig()
+            .setMaxHeaderSize(64 << 10)
+            .setMaxChunkSize(64 << 10); // larger ones come in pieces
+
     /// A server, as requests name it.
     record Origin(String host, int port, boolean secure) {}
 
@@ -139,11 +145,7 @@ final class ConnectionPool {
         if (HostNames.isAddress(origin.host())) {
             connect(connection, caller, origin.host());
         } else {
-            loop.names()
-                    .find(
-                            origin.host(),
-                            address -> connect(connection, caller, address),
-                            connection::failed);
+            loop.names().find(origin.host(), address -> connect(connection, caller, address), connection::failed);
         }
     }
 
@@ -171,7 +173,7 @@ final class ConnectionPool {
                         if (origin.secure()) {
                             made.pipeline().addLast(loop.tls().newHandler(made.alloc(), origin.host(), origin.port()));
                         }
-                        made.pipeline().addLast(connection);
+                        made.pipeline().addLast(new HttpClientCodec(DECODER, false, false), connection);
                     }
                 })
                 .connect(target);
@@ -179,15 +181,15 @@ final class ConnectionPool {
             if (!done.isSuccess()) {
                 connection.failed(done.cause());
             } else if (origin.secure()) {
-                connecting.channel()
+                connecting
+                        .channel()
                         .pipeline()
                         .get(SslHandler.class)
                         .handshakeFuture()
                         .addListener(shaken -> context.dispatch(() -> {
                             if (shaken.isSuccess()) {
                                 ready(connection, caller, connecting.channel());
-                            } else {
-                                connecting.channel().close();
+                            } else { // which closes it
                                 connection.failed(shaken.cause());
                             }
                         }));
@@ -198,11 +200,9 @@ final class ConnectionPool {
     }
 
     private static void ready(ClientConnection connection, Caller caller, Channel channel) {
-        if (connection.isEnded()) {
-            channel.close();
-            return;
-        }
         connection.connected(channel);
-        caller.ready(connection);
+        if (!connection.isEnded()) {
+            caller.ready(connection);
+        }
     }
 }

@@ -45,9 +45,8 @@ public final class HttpClient implements AutoCloseable {
         this.config = config;
         this.tls = config.tls().read(vertx);
         int maxConnections = Math.ceilDiv(config.maxConnectionsPerHost(), loops.size());
-        this.loops = loops.stream()
-                .map(context -> new Loop(context, maxConnections))
-                .toList();
+        this.loops =
+                loops.stream().map(context -> new Loop(context, maxConnections)).toList();
     }
 
     /// That of the calling thread, or else any.
@@ -217,7 +216,8 @@ public final class HttpClient implements AutoCloseable {
                 fail(HttpException.Kind.CANCELLED, "the client is closed", null);
             } else {
                 int port = target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort();
-                loop.pool(new ConnectionPool.Origin(target.getHost(), port, secure)).give(this);
+                loop.pool(new ConnectionPool.Origin(target.getHost(), port, secure))
+                        .give(this);
             }
         }
 
