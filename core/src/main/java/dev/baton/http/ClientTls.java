@@ -1,8 +1,14 @@
 package dev.baton.http;
 
-import io.vertx.core.net.ClientSSLOptions;
+import io.netty.handler.ssl.SslContext;
+import io.netty.handler.ssl.SslContextBuilder;
+import io.netty.handler.ssl.SslProvider;
+import io.vertx.core.Vertx;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.function.Supplier;
+import javax.net.ssl.SSLException;
+import org.jspecify.annotations.Nullable;
 
 /// How a client knows the servers of `https` addresses, and how it proves who it is. The host of the address must
 /// be in the server's certificate. Files are PEM, read when the client is made. Immutable.
@@ -26,13 +32,54 @@ public record ClientTls(Optional<Path> authorities, Optional<Path> certificate, 
 
     /// Reads the files.
     ///
-    /// @throws HttpException of kind [HttpException.Kind#BIND] if one cannot be read
-    ClientSSLOptions read() {
-        ClientSSLOptions options = new ClientSSLOptions().setHostnameVerificationAlgorithm("HTTPS");
-        authorities.ifPresent(file -> options.setTrustOptions(PemFiles.authorities(file)));
-        if (certificate.isPresent() && key.isPresent()) {
-            options.setKeyCertOptions(PemFiles.keyPair(certificate.get(), key.get()));
+    /// @return makes the handlers of connections; the authorities that the JDK trusts are read when it is first
+    ///     asked
+    /// @throws HttpException of kind [HttpException.Kind#BIND] if a file cannot be read or used
+    Supplier<SslContext> read(Vertx vertx) {
+        if (authorities.isEmpty() && certificate.isEmpty()) {
+            return new JdkAuthorities();
         }
-        return options;
+        SslContextBuilder builder = SslContextBuilder.forClient();
+        try {
+            if (authorities.isPresent()) {
+                builder.trustManager(PemFiles.authorities(authorities.get()).getTrustManagerFactory(vertx));
+            }
+            if (certificate.isPresent() && key.isPresent()) {
+                builder.keyManager(
+                        PemFiles.keyPair(certificate.get(), key.get()).getKeyManagerFactory(vertx));
+            }
+            SslContext context = build(builder);
+            return () -> context;
+        } catch (HttpException e) {
+            throw e;
+        } catch (Exception e) { // the managers are made with undeclared ones
+            throw new HttpException(
+                    HttpException.Kind.BIND, "the certificates for engines cannot be used: " + e.getMessage(), e);
+        }
+    }
+
+    private static SslContext build(SslContextBuilder builder) throws SSLException {
+        return builder.sslProvider(SslProvider.JDK)
+                .protocols("TLSv1.3", "TLSv1.2")
+                .endpointIdentificationAlgorithm("HTTPS")
+                .build();
+    }
+
+    private static final class JdkAuthorities implements Supplier<SslContext> {
+        private @Nullable SslContext made;
+
+        @Override
+        public synchronized SslContext get() {
+            SslContext context = made;
+            if (context == null) {
+                try {
+                    context = build(SslContextBuilder.forClient());
+                } catch (SSLException e) {
+                    throw new HttpException(HttpException.Kind.CONNECT, "no TLS: " + e.getMessage(), e);
+                }
+                made = context;
+            }
+            return context;
+        }
     }
 }

@@ -1,77 +1,138 @@
 package dev.baton.http;
 
-import io.vertx.core.Context;
-import io.vertx.core.Future;
+import io.netty.channel.EventLoop;
+import io.netty.handler.ssl.SslContext;
+import io.netty.util.concurrent.Future;
 import io.vertx.core.Vertx;
-import io.vertx.core.buffer.Buffer;
-import io.vertx.core.http.HttpClientOptions;
-import io.vertx.core.http.HttpMethod;
-import io.vertx.core.http.PoolOptions;
-import io.vertx.core.http.RequestOptions;
+import io.vertx.core.internal.ContextInternal;
 import io.vertx.core.internal.VertxInternal;
-import io.vertx.core.net.ClientSSLOptions;
-import io.vertx.core.net.SocketAddress;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.UnknownHostException;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /// A client with deadlines over pooled keep-alive connections. Nagle's algorithm is off. Thread-safe.
 ///
 /// A call made on an event loop (inside an [HttpHandler]) stays on that loop.
 public final class HttpClient implements AutoCloseable {
-    private static final Logger LOG = LoggerFactory.getLogger(HttpClient.class);
-
-    private final Vertx vertx;
+    private final VertxInternal vertx;
     private final HostNames names;
     private final Optional<Tracer> tracer;
     private final HttpClientConfig config;
-    private final ClientSSLOptions tls;
-    private final int maxConnectionsPerHostAndLoop;
+    private final Supplier<SslContext> tls;
 
-    /// One pool for each event loop. A shared one would hand a call any connection, also one of another loop, whose
-    /// every byte would then change threads, and would be locked by all.
-    private final Map<Thread, io.vertx.core.http.HttpClient> clients = new ConcurrentHashMap<>();
+    /// Connections belong to their event loop: with those of all in one, a call would get any, also one of another
+    /// loop, whose every byte would then change threads.
+    private final List<Loop> loops;
 
-    HttpClient(Vertx vertx, int eventLoops, Optional<Tracer> tracer, HttpClientConfig config) {
+    private final Map<Thread, Loop> loopsByThread = new ConcurrentHashMap<>();
+    private final AtomicInteger nextLoop = new AtomicInteger();
+
+    HttpClient(VertxInternal vertx, List<ContextInternal> loops, Optional<Tracer> tracer, HttpClientConfig config) {
         this.tracer = tracer;
         this.vertx = vertx;
-        this.names = new HostNames((VertxInternal) vertx);
+        this.names = new HostNames(vertx);
         this.config = config;
-        this.tls = config.tls().read();
-        this.maxConnectionsPerHostAndLoop = Math.ceilDiv(config.maxConnectionsPerHost(), eventLoops);
+        this.tls = config.tls().read(vertx);
+        int maxConnections = Math.ceilDiv(config.maxConnectionsPerHost(), loops.size());
+        this.loops =
+                loops.stream().map(context -> new Loop(context, maxConnections)).toList();
     }
 
-    private io.vertx.core.http.HttpClient ofThisLoop() {
-        return clients.computeIfAbsent(Thread.currentThread(), loop -> pool());
+    /// That of the calling thread, or else any.
+    private Loop loop() {
+        Loop own = loopsByThread.get(Thread.currentThread());
+        if (own != null) {
+            return own;
+        }
+        for (Loop loop : loops) {
+            if (loop.context.nettyEventLoop().inEventLoop()) {
+                loopsByThread.put(Thread.currentThread(), loop);
+                return loop;
+            }
+        }
+        return loops.get(Math.floorMod(nextLoop.getAndIncrement(), loops.size()));
     }
 
-    private io.vertx.core.http.HttpClient pool() {
-        HttpClientOptions options = new HttpClientOptions()
-                .setTcpNoDelay(true)
-                .setConnectTimeout(Math.toIntExact(config.connectTimeout().toMillis()))
-                .setKeepAlive(true)
-                .setKeepAliveTimeout(Math.toIntExact(config.keepAlive().toSeconds()))
-                .setDecompressionSupported(false)
-                .setPipelining(false);
-        return vertx.httpClientBuilder()
-                .with(options)
-                .with(tls)
-                .with(new PoolOptions()
-                        .setHttp1MaxSize(maxConnectionsPerHostAndLoop)
-                        .setMaxWaitQueueSize(-1))
-                // An unused connection that breaks is no error; a used one reports to its call as well.
-                .withConnectHandler(connection ->
-                        connection.exceptionHandler(e -> LOG.debug("a connection broke: {}", e.toString())))
-                .build();
+    /// The client's part on one event loop.
+    final class Loop {
+        private final ContextInternal context;
+        private final Map<ConnectionPool.Origin, ConnectionPool> pools = new HashMap<>();
+        private final int maxConnections;
+        private boolean sweeps;
+        private boolean closed;
+
+        private Loop(ContextInternal context, int maxConnections) {
+            this.context = context;
+            this.maxConnections = maxConnections;
+        }
+
+        Vertx vertx() {
+            return vertx;
+        }
+
+        ContextInternal context() {
+            return context;
+        }
+
+        HostNames names() {
+            return names;
+        }
+
+        SslContext tls() {
+            return tls.get();
+        }
+
+        int maxConnections() {
+            return maxConnections;
+        }
+
+        int connectTimeoutMillis() {
+            return Math.toIntExact(config.connectTimeout().toMillis());
+        }
+
+        private ConnectionPool pool(ConnectionPool.Origin origin) {
+            return pools.computeIfAbsent(origin, to -> new ConnectionPool(to, this));
+        }
+
+        void forgetIfUnused(ConnectionPool.Origin origin, ConnectionPool pool) {
+            if (pool.isUnused()) {
+                pools.remove(origin, pool);
+            }
+        }
+
+        /// Ends connections that are not used, as long as there are any.
+        void sweepLater() {
+            if (!sweeps) {
+                sweeps = true;
+                vertx.setTimer(Math.max(1, config.keepAlive().toMillis() / 4), timer -> {
+                    sweeps = false;
+                    long since = System.nanoTime() - config.keepAlive().toNanos();
+                    boolean left = false;
+                    for (ConnectionPool pool : List.copyOf(pools.values())) {
+                        left |= pool.sweep(since);
+                    }
+                    if (left && !closed) {
+                        sweepLater();
+                    }
+                });
+            }
+        }
+
+        private void close() {
+            closed = true;
+            context.dispatch(() -> List.copyOf(pools.values()).forEach(ConnectionPool::close));
+        }
     }
 
     /// Sends a request; the listener gets the response piece by piece.
@@ -86,8 +147,14 @@ public final class HttpClient implements AutoCloseable {
     }
 
     private HttpCall start(HttpClientRequest request, HttpResponseListener listener) {
-        Call call = new Call(vertx, names, vertx.getOrCreateContext(), request, listener);
-        call.context.runOnContext(ignored -> call.start(ofThisLoop()));
+        Loop loop = loop();
+        Call call = new Call(loop, request, listener);
+        try {
+            // Not at once: who asked for it gets it before the first callback.
+            loop.context.nettyEventLoop().execute(() -> loop.context.dispatch(call::start));
+        } catch (RejectedExecutionException e) {
+            listener.onFailure(new HttpException(HttpException.Kind.CANCELLED, "the event loops have ended", e));
+        }
         return call;
     }
 
@@ -106,43 +173,38 @@ public final class HttpClient implements AutoCloseable {
         return result;
     }
 
+    /// Ends all connections and calls.
     @Override
     public void close() {
-        Future.join(clients.values().stream()
-                        .map(io.vertx.core.http.HttpClient::close)
-                        .toList())
-                .await();
+        List<Future<?>> ends = new ArrayList<>();
+        for (Loop loop : loops) {
+            EventLoop thread = loop.context.nettyEventLoop();
+            if (thread.inEventLoop()) {
+                loop.close();
+            } else if (!thread.isShuttingDown()) {
+                ends.add(thread.submit(loop::close));
+            }
+        }
+        ends.forEach(Future::awaitUninterruptibly);
     }
 
-    /// One call; all state belongs to its context's event loop.
-    private static final class Call implements HttpCall {
-        private final HostNames names;
-        private final Context context;
+    /// One call; all state belongs to its event loop.
+    private static final class Call implements HttpCall, ConnectionPool.Caller, ClientConnection.User {
+        private final Loop loop;
         private final HttpClientRequest request;
         private final HttpResponseListener listener;
-        private io.vertx.core.http.@Nullable HttpClientRequest sent;
-        private io.vertx.core.http.@Nullable HttpClientResponse response;
-        private final Deadline deadline;
+        private @Nullable ClientConnection connection;
         private boolean answered;
-        private volatile @Nullable Thread loop;
         private boolean paused;
         private boolean ended;
 
-        private Call(
-                Vertx vertx,
-                HostNames names,
-                Context context,
-                HttpClientRequest request,
-                HttpResponseListener listener) {
-            this.names = names;
-            this.context = context;
+        private Call(Loop loop, HttpClientRequest request, HttpResponseListener listener) {
+            this.loop = loop;
             this.request = request;
             this.listener = listener;
-            this.deadline = new Deadline(vertx, this::late);
         }
 
-        private void start(io.vertx.core.http.HttpClient client) {
-            loop = Thread.currentThread();
+        private void start() {
             if (ended) {
                 return;
             }
@@ -150,86 +212,67 @@ public final class HttpClient implements AutoCloseable {
             boolean secure = "https".equals(target.getScheme());
             if ((!secure && !"http".equals(target.getScheme())) || target.getHost() == null) {
                 fail(HttpException.Kind.CONNECT, "not an http:// or https:// address: " + target, null);
-                return;
-            }
-            deadline.set(request.firstByteDeadline());
-            String query = target.getRawQuery();
-            String path = target.getRawPath() == null || target.getRawPath().isEmpty() ? "/" : target.getRawPath();
-            RequestOptions options = new RequestOptions()
-                    .setMethod(HttpMethod.valueOf(request.method()))
-                    .setHost(target.getHost())
-                    .setPort(target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort())
-                    .setSsl(secure)
-                    .setURI(query == null ? path : path + "?" + query);
-            if (HostNames.isAddress(options.getHost())) {
-                connect(client, options);
+            } else if (loop.closed) {
+                fail(HttpException.Kind.CANCELLED, "the client is closed", null);
             } else {
-                names.find(
-                        options.getHost(),
-                        address -> {
-                            if (!ended) {
-                                options.setServer(SocketAddress.inetSocketAddress(options.getPort(), address));
-                                connect(client, options);
-                            }
-                        },
-                        e -> failed(e, true));
+                int port = target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort();
+                loop.pool(new ConnectionPool.Origin(target.getHost(), port, secure))
+                        .give(this);
             }
         }
 
-        private void connect(io.vertx.core.http.HttpClient client, RequestOptions options) {
+        @Override
+        public void got(ClientConnection its) {
+            connection = its;
+            its.takenBy(this);
+            its.deadline().set(request.firstByteDeadline());
+        }
+
+        @Override
+        public void ready(ClientConnection its) {
             try {
-                client.request(options).onComplete(this::connected, e -> failed(e, true));
-            } catch (IllegalStateException e) { // the client was closed meanwhile
-                fail(HttpException.Kind.CANCELLED, String.valueOf(e.getMessage()), e);
+                its.send(request);
+                if (paused) {
+                    its.pause();
+                }
+            } catch (IllegalArgumentException e) {
+                fail(HttpException.Kind.CONNECT, String.valueOf(e.getMessage()), e);
             }
         }
 
-        private void connected(io.vertx.core.http.HttpClientRequest ready) {
-            ready.exceptionHandler(e -> failed(e, false));
-            if (ended) {
-                ready.reset();
-                return;
-            }
-            sent = ready;
-            for (HttpHeaders.Field field : request.headers().fields()) {
-                ready.headers().add(field.name(), field.value());
-            }
-            Future<io.vertx.core.http.HttpClientResponse> answer =
-                    request.body().length == 0 && !request.method().equals("POST")
-                            ? ready.send()
-                            : ready.send(Buffer.buffer(request.body()));
-            answer.onComplete(this::head, e -> failed(e, false));
+        @Override
+        public boolean isOver() {
+            return ended;
         }
 
-        private void head(io.vertx.core.http.HttpClientResponse head) {
-            if (ended) {
-                return;
-            }
-            response = head;
-            List<HttpHeaders.Field> fields = new ArrayList<>(head.headers().size());
-            for (Map.Entry<String, String> entry : head.headers()) {
-                fields.add(new HttpHeaders.Field(entry.getKey(), entry.getValue()));
-            }
-            head.handler(bytes -> {
-                if (!ended) {
-                    deadline.set(request.idleDeadline());
-                    listener.onBytes(bytes.getBytes());
-                }
-            });
-            head.endHandler(end -> {
-                if (!ended) {
-                    ended = true;
-                    deadline.close();
-                    listener.onEnd();
-                }
-            });
-            head.exceptionHandler(e -> failed(e, false));
+        @Override
+        public void head(int status, HttpHeaders headers) {
             answered = true;
-            deadline.set(request.idleDeadline());
-            if (paused) {
-                pauseNow(head);
+            moveDeadline();
+            listener.onHead(status, headers);
+        }
+
+        @Override
+        public void content(byte[] bytes) {
+            moveDeadline();
+            listener.onBytes(bytes);
+        }
+
+        private void moveDeadline() {
+            if (connection != null) {
+                if (paused) {
+                    connection.deadline().suspend();
+                } else {
+                    connection.deadline().set(request.idleDeadline());
+                }
             }
-            listener.onHead(head.statusCode(), HttpHeaders.of(fields));
+        }
+
+        @Override
+        public void end() {
+            ended = true;
+            connection = null;
+            listener.onEnd();
         }
 
         @Override
@@ -237,43 +280,44 @@ public final class HttpClient implements AutoCloseable {
             onLoop(() -> fail(HttpException.Kind.CANCELLED, "the call was cancelled", null));
         }
 
+        /// The idle deadline is the other side's: it does not run while this side does not want to read.
         @Override
         public void pause() {
             onLoop(() -> {
                 paused = true;
-                if (response != null) {
-                    pauseNow(response);
+                if (connection != null && connection.isConnected()) {
+                    connection.pause();
+                    if (answered) {
+                        connection.deadline().suspend();
+                    }
                 }
             });
-        }
-
-        /// The idle deadline is the other side's: it does not run while this side does not want to read.
-        private void pauseNow(io.vertx.core.http.HttpClientResponse head) {
-            head.pause();
-            deadline.suspend();
         }
 
         @Override
         public void resume() {
             onLoop(() -> {
                 paused = false;
-                if (response != null && !ended) {
-                    deadline.set(request.idleDeadline());
-                    response.resume();
+                ClientConnection its = connection;
+                if (its != null && its.isConnected()) {
+                    if (answered) {
+                        moveDeadline();
+                    }
+                    its.resume();
                 }
             });
         }
 
         private void onLoop(Runnable task) {
-            Thread current = Thread.currentThread();
-            if (current.equals(loop)) {
+            if (loop.context.nettyEventLoop().inEventLoop()) {
                 task.run();
             } else {
-                context.runOnContext(ignored -> task.run());
+                loop.context.nettyEventLoop().execute(() -> loop.context.dispatch(task));
             }
         }
 
-        private void failed(Throwable cause, boolean connecting) {
+        @Override
+        public void broke(Throwable cause, boolean connecting) {
             HttpException.Kind kind =
                     connecting || cause instanceof ConnectException || cause instanceof UnknownHostException
                             ? HttpException.Kind.CONNECT
@@ -287,16 +331,17 @@ public final class HttpClient implements AutoCloseable {
                 return;
             }
             ended = true;
-            deadline.close();
-            if (sent != null) {
-                sent.reset();
+            if (connection != null) {
+                connection.close();
+                connection = null;
             }
             String message = request.method() + " " + request.target() + ": " + what;
             listener.onFailure(
                     cause == null ? new HttpException(kind, message) : new HttpException(kind, message, cause));
         }
 
-        private void late() {
+        @Override
+        public void late() {
             String what = answered
                     ? "nothing more of the response within "
                             + request.idleDeadline().toMillis()

@@ -8,6 +8,8 @@ import io.vertx.core.Vertx;
 import io.vertx.core.VertxOptions;
 import io.vertx.core.dns.AddressResolverOptions;
 import io.vertx.core.file.FileSystemOptions;
+import io.vertx.core.internal.ContextInternal;
+import io.vertx.core.internal.VertxInternal;
 import java.net.URI;
 import java.time.Duration;
 import java.util.List;
@@ -97,7 +99,11 @@ public final class HttpRuntime implements AutoCloseable {
 
     /// Makes a client with its own pool of connections.
     public HttpClient client(HttpClientConfig config) {
-        return new HttpClient(vertx, loops.size(), tracer, config);
+        return new HttpClient(
+                (VertxInternal) vertx,
+                loops.stream().map(ContextInternal.class::cast).toList(),
+                tracer,
+                config);
     }
 
     /// Runs a task on an event loop every `period` until the handle is closed. The task must not block.

@@ -24,17 +24,11 @@ final class StreamProgress {
     private static final byte[] TOKENS = ascii(TokenComments.TOKENS);
     private static final byte[] USAGE = ascii(TokenComments.USAGE);
     private static final byte[] DATA = ascii("data:");
-    private static final byte[] TOKEN_IDS = ascii("\"token_ids\":[");
-    private static final byte[] PROMPT_TOKEN_IDS = ascii("\"prompt_token_ids\":[");
+    private static final byte[] TOKEN_IDS = EventMembers.TOKEN_IDS;
+    private static final byte[] PROMPT_TOKEN_IDS = EventMembers.PROMPT_TOKEN_IDS;
     private static final byte[] NULL = ascii("null");
     private static final byte[] DONE = ascii("data: [DONE]");
-    private static final byte[] TEXT = ascii("\"text\":\"");
-    private static final byte[] NO_TEXT = ascii("\"text\":\"\"");
-    private static final byte[] NO_CONTENT = ascii("\"content\":\"\"");
-    private static final byte[] NO_DELTA = ascii("\"delta\":{},");
-    private static final byte[] NOT_FINISHED = ascii("\"finish_reason\":null");
-    private static final byte[] REASONING = ascii("\"reasoning");
-    private static final byte[] TOOL_CALLS = ascii("\"tool_calls\":[{");
+    private static final byte[] TEXT = EventMembers.TEXT;
     private static final byte[] NOTHING = {};
     /// Most text that is kept of a stream whose engine says no token ids.
     private static final int MAX_TEXT_BYTES = 1 << 20;
@@ -127,81 +121,90 @@ final class StreamProgress {
     /// @return what is the client's of it
     byte[] takeFields(byte[] events, boolean shown) {
         showsTokenIds = shown;
-        ByteArrayOutputStream clients = new ByteArrayOutputStream(events.length);
+        ByteArrayOutputStream clients = null; // as long as they get all of it
+        int from = 0; // of what they have not got yet
         boolean dropped = false;
         int next;
         for (int line = 0; line < events.length; line = next) {
             next = endOfLine(events, line);
-            byte[] bytes = Arrays.copyOfRange(events, line, next);
-            if (startsWith(bytes, 0, DATA) && !startsWith(bytes, 0, DONE)) {
-                byte[] left = fields(bytes, shown);
-                dropped = left.length == 0;
-                clients.writeBytes(left);
+            boolean data = startsWith(events, line, DATA) && !startsWith(events, line, DONE);
+            byte[] instead;
+            if (data) {
+                EventMembers members = EventMembers.find(events, line, next);
+                read(events, next, members);
+                dropped = !shown && members.showsNothing();
                 if (!dropped) {
-                    event(bytes, 0, bytes.length);
+                    event(events, line, next);
                 }
-            } else if (!dropped) { // the blank line belongs to its event
-                clients.writeBytes(bytes);
+                if (dropped) {
+                    instead = NOTHING;
+                } else if (!shown && members.hasIds()) {
+                    byte[] event = Arrays.copyOfRange(events, line, next);
+                    instead = without(without(event, TOKEN_IDS), PROMPT_TOKEN_IDS);
+                } else {
+                    continue;
+                }
+            } else if (dropped) { // the blank line belongs to its event
+                dropped = next - line > 2;
+                instead = NOTHING;
             } else {
-                dropped = bytes.length > 2;
+                continue;
             }
+            if (clients == null) {
+                clients = new ByteArrayOutputStream(events.length);
+            }
+            clients.write(events, from, line - from);
+            clients.writeBytes(instead);
+            from = next;
         }
-        byte[] all = clients.toByteArray();
+        byte[] all = events;
+        if (clients != null) {
+            clients.write(events, from, events.length - from);
+            all = clients.toByteArray();
+        }
         keep(all);
         return all;
     }
 
-    /// One event without the ids; empty if it shows nothing else.
-    private byte[] fields(byte[] event, boolean shown) {
-        int[] prompt = idsOf(event, PROMPT_TOKEN_IDS);
-        if (prompt.length > 0 && promptTokens.length == 0) {
-            promptTokens = prompt;
-            told = true;
+    /// What one event says of its tokens, or else of its text.
+    private void read(byte[] events, int to, EventMembers members) {
+        if (members.promptTokenIdsAt() >= 0 && promptTokens.length == 0) {
+            int[] prompt = ids(events, members.promptTokenIdsAt() + PROMPT_TOKEN_IDS.length);
+            if (prompt.length > 0) {
+                promptTokens = prompt;
+                told = true;
+            }
         }
         int before = numTokens;
-        for (int token : idsOf(event, TOKEN_IDS)) {
-            add(token);
+        if (members.tokenIdsAt() >= 0) {
+            for (int token : ids(events, members.tokenIdsAt() + TOKEN_IDS.length)) {
+                add(token);
+            }
         }
         numLastTokens = numTokens - before;
-        if (promptTokens.length == 0) {
-            keepText(event);
+        if (promptTokens.length == 0 && members.textAt() >= 0) {
+            keepText(events, members.textAt() + TEXT.length, to);
         }
-        boolean silent = indexOf(event, NO_TEXT) >= 0 || indexOf(event, NO_CONTENT) >= 0;
-        boolean parsed = indexOf(event, NO_DELTA) >= 0;
-        opaque |= parsed || indexOf(event, REASONING) >= 0 || indexOf(event, TOOL_CALLS) >= 0;
-        if (!silent) {
+        opaque |= members.isParsed();
+        if (!members.isSilent()) {
             numShownTokens = numTokens;
         }
-        if (shown) {
-            return event;
-        }
-        boolean nothingElse = parsed && indexOf(event, NOT_FINISHED) >= 0;
-        return nothingElse ? NOTHING : without(without(event, TOKEN_IDS), PROMPT_TOKEN_IDS);
     }
 
-    private void keepText(byte[] event) {
-        int at = indexOf(event, TEXT);
-        if (at < 0) {
-            return;
-        }
-        int from = at + TEXT.length;
+    private void keepText(byte[] events, int from, int to) {
         int end = from;
-        while (end < event.length && event[end] != '"') {
-            end += event[end] == '\\' ? 2 : 1;
+        while (end < to && events[end] != '"') {
+            end += events[end] == '\\' ? 2 : 1;
         }
-        if (end < event.length) {
-            text.write(event, from, end - from);
+        if (end < to) {
+            text.write(events, from, end - from);
             numTextEvents++; // also without text: a part of a character is a token too
         }
         lost |= text.size() > MAX_TEXT_BYTES;
     }
 
-    private static int[] idsOf(byte[] event, byte[] member) {
-        int at = indexOf(event, member);
-        if (at < 0) {
-            return new int[0];
-        }
-        return numbers(event, at + member.length, endOfArray(event, at), 0);
+    private static int[] ids(byte[] events, int from) {
+        return numbers(events, from, endOfArray(events, from), 0);
     }
 
     /// With `null` in place of the ids.
@@ -246,7 +249,7 @@ final class StreamProgress {
             if (startsWith(bytes, 0, DONE)) {
                 clients.writeBytes(SseWriter.done());
             } else if (startsWith(bytes, 0, DATA)) {
-                fields(bytes, true);
+                read(bytes, bytes.length, EventMembers.find(bytes, 0, bytes.length));
                 clients.writeBytes(
                         SseWriter.event(rest.translate(Arrays.copyOfRange(bytes, DATA.length, bytes.length))));
                 numEvents++;

@@ -1,0 +1,208 @@
+package dev.baton.http;
+
+import io.netty.bootstrap.Bootstrap;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelInitializer;
+import io.netty.channel.ChannelOption;
+import io.netty.handler.codec.http.HttpClientCodec;
+import io.netty.handler.codec.http.HttpDecoderConfig;
+import io.netty.handler.ssl.SslHandler;
+import io.vertx.core.internal.ContextInternal;
+import io.vertx.core.internal.VertxInternal;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.util.ArrayDeque;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/// The connections of one event loop to one server: those that wait for a call, the last used first, and the calls
+/// that wait because there are as many connections as there may be. Belongs to one event loop.
+final class ConnectionPool {
+    private static final HttpDecoderConfig DECODER = new HttpDecoderConfig()
+            .setMaxHeaderSize(64 << 10)
+            .setMaxChunkSize(64 << 10); // larger ones come in pieces
+
+    /// A server, as requests name it.
+    record Origin(String host, int port, boolean secure) {}
+
+    /// A call that needs a connection.
+    interface Caller {
+        /// It has got one, which may have to be connected yet: [#ready] follows then, or its user is told.
+        void got(ClientConnection connection);
+
+        /// Its connection can be written to.
+        void ready(ClientConnection connection);
+
+        /// Whether it has ended without one.
+        boolean isOver();
+    }
+
+    private final Origin origin;
+    private final HttpClient.Loop loop;
+    private final Set<ClientConnection> open = new HashSet<>();
+    private final ArrayDeque<ClientConnection> free = new ArrayDeque<>();
+    private final ArrayDeque<Caller> waiting = new ArrayDeque<>();
+
+    ConnectionPool(Origin origin, HttpClient.Loop loop) {
+        this.origin = origin;
+        this.loop = loop;
+    }
+
+    /// Gives a connection, at once if there can be one.
+    void give(Caller caller) {
+        ClientConnection kept = free.pollLast();
+        if (kept != null) {
+            caller.got(kept);
+            caller.ready(kept);
+        } else if (open.size() < loop.maxConnections()) {
+            connect(caller);
+        } else {
+            waiting.add(caller);
+        }
+    }
+
+    boolean isUnused() {
+        return open.isEmpty() && waiting.isEmpty();
+    }
+
+    /// Nobody needs it now.
+    void free(ClientConnection connection) {
+        Caller next = next();
+        if (next == null) {
+            free.addLast(connection);
+            loop.sweepLater();
+        } else {
+            // Not at once: the one whose call has just ended is told first.
+            loop.context().nettyEventLoop().execute(() -> give(connection, next));
+        }
+    }
+
+    private void give(ClientConnection connection, Caller caller) {
+        loop.context().dispatch(() -> {
+            if (caller.isOver() || connection.isEnded()) {
+                if (!connection.isEnded()) {
+                    free(connection);
+                }
+                if (!caller.isOver()) {
+                    give(caller);
+                }
+                return;
+            }
+            caller.got(connection);
+            caller.ready(connection);
+        });
+    }
+
+    private @Nullable Caller next() {
+        Caller next = waiting.poll();
+        while (next != null && next.isOver()) {
+            next = waiting.poll();
+        }
+        return next;
+    }
+
+    /// It is closed.
+    void ended(ClientConnection connection) {
+        open.remove(connection);
+        free.remove(connection);
+        Caller next = next();
+        if (next != null) {
+            connect(next);
+        } else {
+            loop.forgetIfUnused(origin, this);
+        }
+    }
+
+    /// Ends the connections that nobody has used since then.
+    ///
+    /// @return whether others are left
+    boolean sweep(long sinceNanos) {
+        for (ClientConnection oldest = free.peekFirst();
+                oldest != null && oldest.idleNanos() - sinceNanos <= 0;
+                oldest = free.peekFirst()) {
+            oldest.close();
+        }
+        return !free.isEmpty();
+    }
+
+    /// Ends all of them, and their calls.
+    void close() {
+        waiting.clear();
+        for (ClientConnection connection : List.copyOf(open)) {
+            connection.failed(new IllegalStateException("the client is closed"));
+        }
+    }
+
+    /* A new connection. */
+
+    private void connect(Caller caller) {
+        ClientConnection connection = new ClientConnection(this, loop.vertx(), loop.context());
+        open.add(connection);
+        caller.got(connection);
+        if (HostNames.isAddress(origin.host())) {
+            connect(connection, caller, origin.host());
+        } else {
+            loop.names().find(origin.host(), address -> connect(connection, caller, address), connection::failed);
+        }
+    }
+
+    private void connect(ClientConnection connection, Caller caller, String address) {
+        if (connection.isEnded()) {
+            return;
+        }
+        InetSocketAddress target;
+        try {
+            String literal = address.startsWith("[") ? address.substring(1, address.length() - 1) : address;
+            target = new InetSocketAddress(InetAddress.ofLiteral(literal), origin.port());
+        } catch (IllegalArgumentException e) {
+            loop.context().nettyEventLoop().execute(() -> loop.context().dispatch(() -> connection.failed(e)));
+            return;
+        }
+        ContextInternal context = loop.context();
+        ChannelFuture connecting = new Bootstrap()
+                .group(context.nettyEventLoop())
+                .channelFactory(((VertxInternal) loop.vertx()).transport().channelFactory(false))
+                .option(ChannelOption.CONNECT_TIMEOUT_MILLIS, loop.connectTimeoutMillis())
+                .option(ChannelOption.TCP_NODELAY, true)
+                .handler(new ChannelInitializer<Channel>() {
+                    @Override
+                    protected void initChannel(Channel made) {
+                        if (origin.secure()) {
+                            made.pipeline().addLast(loop.tls().newHandler(made.alloc(), origin.host(), origin.port()));
+                        }
+                        made.pipeline().addLast(new HttpClientCodec(DECODER, false, false), connection);
+                    }
+                })
+                .connect(target);
+        connecting.addListener(done -> context.dispatch(() -> {
+            if (!done.isSuccess()) {
+                connection.failed(done.cause());
+            } else if (origin.secure()) {
+                connecting
+                        .channel()
+                        .pipeline()
+                        .get(SslHandler.class)
+                        .handshakeFuture()
+                        .addListener(shaken -> context.dispatch(() -> {
+                            if (shaken.isSuccess()) {
+                                ready(connection, caller, connecting.channel());
+                            } else { // which closes it
+                                connection.failed(shaken.cause());
+                            }
+                        }));
+            } else {
+                ready(connection, caller, connecting.channel());
+            }
+        }));
+    }
+
+    private static void ready(ClientConnection connection, Caller caller, Channel channel) {
+        connection.connected(channel);
+        if (!connection.isEnded()) {
+            caller.ready(connection);
+        }
+    }
+}
