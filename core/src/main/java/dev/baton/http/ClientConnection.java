@@ -83,7 +83,6 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         this.deadline = new Deadline(vertx, this::late);
     }
 
-
     /// Someone has it for a call.
     void takenBy(User caller) {
         user = caller;
@@ -147,9 +146,7 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
                 query == null ? path : path + "?" + query,
                 body.length == 0 ? Unpooled.EMPTY_BUFFER : Unpooled.wrappedBuffer(body));
         message.headers()
-                .set(
-                        HttpHeaderNames.HOST,
-                        usualPort ? target.getHost() : target.getHost() + ":" + target.getPort());
+                .set(HttpHeaderNames.HOST, usualPort ? target.getHost() : target.getHost() + ":" + target.getPort());
         for (HttpHeaders.Field field : request.headers().fields()) {
             message.headers().add(field.name(), field.value());
         }

@@ -21,9 +21,8 @@ import org.jspecify.annotations.Nullable;
 /// The connections of one event loop to one server: those that wait for a call, the last used first, and the calls
 /// that wait because there are as many connections as there may be. Belongs to one event loop.
 final class ConnectionPool {
-    private static final HttpDecoderConfig DECODER = new HttpDecoderConfig()
-            .setMaxHeaderSize(64 << 10)
-            .setMaxChunkSize(64 << 10); // larger ones come in pieces
+    private static final HttpDecoderConfig DECODER =
+            new HttpDecoderConfig().setMaxHeaderSize(64 << 10).setMaxChunkSize(64 << 10); // larger ones come in pieces
 
     /// A server, as requests name it.
     record Origin(String host, int port, boolean secure) {}
@@ -35,6 +34,12 @@ final class ConnectionPool {
 
         /// Its connection can be written to.
         void ready(ClientConnection connection);
+
+        /// There is none for it as yet. It gets one later, or is over before that.
+        void waits();
+
+        /// It gets none.
+        void refused(Throwable cause);
 
         /// Whether it has ended without one.
         boolean isOver();
@@ -61,6 +66,7 @@ final class ConnectionPool {
             connect(caller);
         } else {
             waiting.add(caller);
+            caller.waits();
         }
     }
 
@@ -130,9 +136,12 @@ final class ConnectionPool {
 
     /// Ends all of them, and their calls.
     void close() {
+        IllegalStateException closed = new IllegalStateException("the client is closed");
+        List<Caller> refused = List.copyOf(waiting);
         waiting.clear();
+        refused.forEach(caller -> caller.refused(closed));
         for (ClientConnection connection : List.copyOf(open)) {
-            connection.failed(new IllegalStateException("the client is closed"));
+            connection.failed(closed);
         }
     }
 

@@ -194,6 +194,7 @@ public final class HttpClient implements AutoCloseable {
         private final HttpClientRequest request;
         private final HttpResponseListener listener;
         private @Nullable ClientConnection connection;
+        private @Nullable Deadline wait; // for a connection
         private boolean answered;
         private boolean paused;
         private boolean ended;
@@ -222,7 +223,26 @@ public final class HttpClient implements AutoCloseable {
         }
 
         @Override
+        public void waits() {
+            wait = new Deadline(loop.vertx(), this::late);
+            wait.set(request.firstByteDeadline());
+        }
+
+        @Override
+        public void refused(Throwable cause) {
+            broke(cause, true);
+        }
+
+        private void endWait() {
+            if (wait != null) {
+                wait.close();
+                wait = null;
+            }
+        }
+
+        @Override
         public void got(ClientConnection its) {
+            endWait();
             connection = its;
             its.takenBy(this);
             its.deadline().set(request.firstByteDeadline());
@@ -331,6 +351,7 @@ public final class HttpClient implements AutoCloseable {
                 return;
             }
             ended = true;
+            endWait();
             if (connection != null) {
                 connection.close();
                 connection = null;

@@ -84,6 +84,25 @@ class HttpClientTest {
     }
 
     @Test
+    void callThatWaitsForAConnectionEndsByItsDeadlineOrWithTheClient() {
+        HttpServer silent = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), exchange -> {});
+        Recorder first = new Recorder();
+        Recorder second = new Recorder();
+        Recorder third = new Recorder();
+        try (HttpClient narrow = runtime.client(
+                new HttpClientConfig(Duration.ofSeconds(20), Duration.ofSeconds(20), 1, ClientTls.defaults()))) {
+            HttpClientRequest patient = HttpClientRequest.get(at(silent.port()), Duration.ofMinutes(5));
+            narrow.send(patient, first);
+            await().until(() -> silent.numConnections() == 1);
+            narrow.send(HttpClientRequest.get(at(silent.port()), Duration.ofMillis(50)), second);
+            await().untilAsserted(() -> assertThat(second.end).hasValue("TIMEOUT"));
+            narrow.send(patient, third);
+        }
+        await().untilAsserted(() -> assertThat(third.end).hasValue("CONNECT"));
+        await().untilAsserted(() -> assertThat(first.end).hasValue("CLOSED"));
+    }
+
+    @Test
     void sendsBodyAndHeadersAndCollectsTheAnswer() throws Exception {
         HttpServer server = runtime.serve(
                 HttpServerConfig.of("127.0.0.1", 0),
