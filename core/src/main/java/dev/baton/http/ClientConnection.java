@@ -106,13 +106,24 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         return idleNanos;
     }
 
-    /// It stands; nobody may want it any more.
-    void connected(Channel ready) {
-        channel = ready;
-        connected = true;
+    /// There is a channel, which may have to shake hands yet; nobody may want it any more.
+    void has(Channel made) {
+        channel = made;
         if (ended) {
-            ChannelFuture ignored = ready.close();
+            ChannelFuture ignored = made.close();
         }
+    }
+
+    /// It can be written to from now on.
+    void connected() {
+        connected = true;
+    }
+
+    /// Whether a call can have it: its server may have closed it, or close it in this moment.
+    ///
+    /// @param sinceNanos when it must have been used last, at least
+    boolean isUsable(long sinceNanos) {
+        return !ended && channel().isActive() && idleNanos - sinceNanos > 0;
     }
 
     /// Its connection could not be made.
@@ -208,10 +219,12 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
     public void channelRead(ChannelHandlerContext in, Object message) {
         ContextInternal before = context.beginDispatch();
         try {
-            if (paused && message instanceof HttpContent content && !isInterim) {
+            if (paused && !ended && message instanceof HttpContent content && !isInterim) {
                 held.add(content);
-            } else {
-                take((HttpObject) message);
+            } else if (message instanceof HttpObject part) {
+                take(part);
+            } else { // bytes behind a change of protocols
+                ReferenceCountUtil.release(message);
             }
         } finally {
             context.endDispatch(before);
@@ -272,6 +285,8 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         if (content instanceof LastHttpContent && !ended) {
             if (isInterim) {
                 isInterim = false;
+            } else if (paused) { // by who got its last bytes
+                held.add(LastHttpContent.EMPTY_LAST_CONTENT);
             } else {
                 end();
             }
@@ -339,7 +354,7 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         }
     }
 
-    private static void guarded(Runnable callback) {
+    static void guarded(Runnable callback) {
         try {
             callback.run();
         } catch (RuntimeException | Error e) {

@@ -9,7 +9,6 @@ import io.netty.handler.codec.http.HttpClientCodec;
 import io.netty.handler.codec.http.HttpDecoderConfig;
 import io.netty.handler.ssl.SslHandler;
 import io.vertx.core.internal.ContextInternal;
-import io.vertx.core.internal.VertxInternal;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.util.ArrayDeque;
@@ -35,8 +34,8 @@ final class ConnectionPool {
         /// Its connection can be written to.
         void ready(ClientConnection connection);
 
-        /// There is none for it as yet. It gets one later, or is over before that.
-        void waits();
+        /// There is none for it as yet. It gets one later, or leaves before that.
+        void waits(ConnectionPool here);
 
         /// It gets none.
         void refused(Throwable cause);
@@ -56,18 +55,41 @@ final class ConnectionPool {
         this.loop = loop;
     }
 
-    /// Gives a connection, at once if there can be one.
+    /// Gives a connection, at once if there can be one and nobody waits.
     void give(Caller caller) {
-        ClientConnection kept = free.pollLast();
+        if (!waiting.isEmpty() || !couldGive(caller)) {
+            waiting.add(caller);
+            caller.waits(this);
+        }
+    }
+
+    private boolean couldGive(Caller caller) {
+        ClientConnection kept = usable();
         if (kept != null) {
             caller.got(kept);
             caller.ready(kept);
         } else if (open.size() < loop.maxConnections()) {
             connect(caller);
         } else {
-            waiting.add(caller);
-            caller.waits();
+            return false;
         }
+        return true;
+    }
+
+    /// What its server has closed, or may close in this moment, is of no use.
+    private @Nullable ClientConnection usable() {
+        long sinceNanos = loop.idleSinceNanos();
+        ClientConnection kept = free.pollLast();
+        while (kept != null && !kept.isUsable(sinceNanos)) {
+            kept.close();
+            kept = free.pollLast();
+        }
+        return kept;
+    }
+
+    /// A caller waits no longer.
+    void leave(Caller caller) {
+        waiting.remove(caller);
     }
 
     boolean isUnused() {
@@ -76,30 +98,20 @@ final class ConnectionPool {
 
     /// Nobody needs it now.
     void free(ClientConnection connection) {
-        Caller next = next();
-        if (next == null) {
-            free.addLast(connection);
-            loop.sweepLater();
-        } else {
-            // Not at once: the one whose call has just ended is told first.
-            loop.context().nettyEventLoop().execute(() -> give(connection, next));
+        free.addLast(connection);
+        loop.sweepLater();
+        if (!waiting.isEmpty()) { // not at once: the one whose call has just ended is told first
+            loop.context().nettyEventLoop().execute(() -> loop.context().dispatch(this::serve));
         }
     }
 
-    private void give(ClientConnection connection, Caller caller) {
-        loop.context().dispatch(() -> {
-            if (caller.isOver() || connection.isEnded()) {
-                if (!connection.isEnded()) {
-                    free(connection);
-                }
-                if (!caller.isOver()) {
-                    give(caller);
-                }
+    private void serve() {
+        for (Caller next = next(); next != null; next = next()) {
+            if (!couldGive(next)) {
+                waiting.addFirst(next);
                 return;
             }
-            caller.got(connection);
-            caller.ready(connection);
-        });
+        }
     }
 
     private @Nullable Caller next() {
@@ -173,7 +185,7 @@ final class ConnectionPool {
         ContextInternal context = loop.context();
         ChannelFuture connecting = new Bootstrap()
                 .group(context.nettyEventLoop())
-                .channelFactory(((VertxInternal) loop.vertx()).transport().channelFactory(false))
+                .channelFactory(loop.vertx().transport().channelFactory(false))
                 .option(ChannelOption.CONNECT_TIMEOUT_MILLIS, loop.connectTimeoutMillis())
                 .option(ChannelOption.TCP_NODELAY, true)
                 .handler(new ChannelInitializer<Channel>() {
@@ -186,30 +198,39 @@ final class ConnectionPool {
                     }
                 })
                 .connect(target);
-        connecting.addListener(done -> context.dispatch(() -> {
-            if (!done.isSuccess()) {
-                connection.failed(done.cause());
-            } else if (origin.secure()) {
-                connecting
-                        .channel()
-                        .pipeline()
-                        .get(SslHandler.class)
-                        .handshakeFuture()
-                        .addListener(shaken -> context.dispatch(() -> {
-                            if (shaken.isSuccess()) {
-                                ready(connection, caller, connecting.channel());
-                            } else { // which closes it
-                                connection.failed(shaken.cause());
-                            }
-                        }));
-            } else {
-                ready(connection, caller, connecting.channel());
+        connecting.addListener(done -> {
+            Runnable next = () -> context.dispatch(() -> connected(connection, caller, connecting));
+            if (context.nettyEventLoop().inEventLoop()) {
+                next.run();
+            } else { // a socket that could not be made is told of by another thread
+                context.nettyEventLoop().execute(next);
             }
-        }));
+        });
     }
 
-    private static void ready(ClientConnection connection, Caller caller, Channel channel) {
-        connection.connected(channel);
+    private void connected(ClientConnection connection, Caller caller, ChannelFuture connecting) {
+        if (!connecting.isSuccess()) {
+            connection.failed(connecting.cause());
+            return;
+        }
+        connection.has(connecting.channel());
+        if (!origin.secure()) {
+            ready(connection, caller);
+            return;
+        }
+        SslHandler tls = connecting.channel().pipeline().get(SslHandler.class);
+        tls.handshakeFuture()
+                .addListener(shaken -> loop.context().dispatch(() -> {
+                    if (shaken.isSuccess()) {
+                        ready(connection, caller);
+                    } else { // which closes it
+                        connection.failed(shaken.cause());
+                    }
+                }));
+    }
+
+    private static void ready(ClientConnection connection, Caller caller) {
+        connection.connected();
         if (!connection.isEnded()) {
             caller.ready(connection);
         }

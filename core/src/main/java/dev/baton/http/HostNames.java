@@ -11,9 +11,8 @@ import java.util.regex.Pattern;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/// The addresses of hosts that are called by name. Vert.x's client looks a name up once and then keeps its
-/// address as long as it is called, so that a host which came back under another one would be lost until a
-/// restart.
+/// The addresses of hosts that are called by name. A name is not looked up once for ever: a host that came back
+/// under another address would be lost until a restart.
 ///
 /// Only the first call to a name waits for the answer. Later ones take the address known, and have it looked up
 /// anew besides once it is a second old; an outage of the name servers costs nothing. Thread-safe.

@@ -3,12 +3,12 @@ package dev.baton.http;
 import io.netty.channel.EventLoop;
 import io.netty.handler.ssl.SslContext;
 import io.netty.util.concurrent.Future;
-import io.vertx.core.Vertx;
 import io.vertx.core.internal.ContextInternal;
 import io.vertx.core.internal.VertxInternal;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.UnknownHostException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -77,7 +77,7 @@ public final class HttpClient implements AutoCloseable {
             this.maxConnections = maxConnections;
         }
 
-        Vertx vertx() {
+        VertxInternal vertx() {
             return vertx;
         }
 
@@ -111,13 +111,18 @@ public final class HttpClient implements AutoCloseable {
             }
         }
 
+        /// Connections that nobody has used since then are not used any more, by [System#nanoTime()].
+        long idleSinceNanos() {
+            return System.nanoTime() - config.keepAlive().toNanos();
+        }
+
         /// Ends connections that are not used, as long as there are any.
         void sweepLater() {
             if (!sweeps) {
                 sweeps = true;
                 vertx.setTimer(Math.max(1, config.keepAlive().toMillis() / 4), timer -> {
                     sweeps = false;
-                    long since = System.nanoTime() - config.keepAlive().toNanos();
+                    long since = idleSinceNanos();
                     boolean left = false;
                     for (ConnectionPool pool : List.copyOf(pools.values())) {
                         left |= pool.sweep(since);
@@ -194,7 +199,9 @@ public final class HttpClient implements AutoCloseable {
         private final HttpClientRequest request;
         private final HttpResponseListener listener;
         private @Nullable ClientConnection connection;
-        private @Nullable Deadline wait; // for a connection
+        private final long headNanos;
+        private final Deadline wait; // for a connection
+        private @Nullable ConnectionPool waitsAt;
         private boolean answered;
         private boolean paused;
         private boolean ended;
@@ -203,6 +210,8 @@ public final class HttpClient implements AutoCloseable {
             this.loop = loop;
             this.request = request;
             this.listener = listener;
+            this.headNanos = System.nanoTime() + request.firstByteDeadline().toNanos();
+            this.wait = new Deadline(loop.vertx(), this::late);
         }
 
         private void start() {
@@ -223,9 +232,9 @@ public final class HttpClient implements AutoCloseable {
         }
 
         @Override
-        public void waits() {
-            wait = new Deadline(loop.vertx(), this::late);
-            wait.set(request.firstByteDeadline());
+        public void waits(ConnectionPool here) {
+            waitsAt = here;
+            wait.set(untilHead());
         }
 
         @Override
@@ -234,10 +243,15 @@ public final class HttpClient implements AutoCloseable {
         }
 
         private void endWait() {
-            if (wait != null) {
-                wait.close();
-                wait = null;
+            wait.close();
+            if (waitsAt != null) {
+                waitsAt.leave(this);
+                waitsAt = null;
             }
+        }
+
+        private Duration untilHead() {
+            return Duration.ofNanos(headNanos - System.nanoTime());
         }
 
         @Override
@@ -245,7 +259,7 @@ public final class HttpClient implements AutoCloseable {
             endWait();
             connection = its;
             its.takenBy(this);
-            its.deadline().set(request.firstByteDeadline());
+            its.deadline().set(untilHead());
         }
 
         @Override
@@ -357,8 +371,9 @@ public final class HttpClient implements AutoCloseable {
                 connection = null;
             }
             String message = request.method() + " " + request.target() + ": " + what;
-            listener.onFailure(
-                    cause == null ? new HttpException(kind, message) : new HttpException(kind, message, cause));
+            HttpException failure =
+                    cause == null ? new HttpException(kind, message) : new HttpException(kind, message, cause);
+            ClientConnection.guarded(() -> listener.onFailure(failure));
         }
 
         @Override

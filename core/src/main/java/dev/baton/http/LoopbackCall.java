@@ -2,6 +2,7 @@ package dev.baton.http;
 
 import java.io.IOException;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -45,8 +46,10 @@ public final class LoopbackCall {
     /// @return the status
     /// @throws IOException if there is no such server, or no answer
     public int send(int port, Duration silence) throws IOException {
-        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
-            socket.setSoTimeout(Math.toIntExact(silence.toMillis()));
+        int millis = Math.toIntExact(silence.toMillis());
+        try (Socket socket = new Socket()) {
+            socket.connect(new InetSocketAddress(InetAddress.ofLiteral("127.0.0.1"), port), millis);
+            socket.setSoTimeout(millis);
             socket.getOutputStream().write(bytes);
             byte[] answer = socket.getInputStream().readAllBytes();
             String status = answer.length < STATUS_END

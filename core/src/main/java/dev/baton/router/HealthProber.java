@@ -86,8 +86,11 @@ final class HealthProber implements AutoCloseable {
     private void answered(Upstream engine, HttpClientResponse answer) {
         underWay.remove(engine);
         if (answer.status() < 500) {
-            onAnswer.accept(engine, answer);
-            engine.probeSucceeded();
+            try {
+                onAnswer.accept(engine, answer); // first: who asks whether all is ready must not come in between
+            } finally {
+                engine.probeSucceeded();
+            }
         } else {
             engine.probeFailed(
                     Upstream.Miss.UNWELL, ENOUGH_MISSED, silence(), "its /health answers " + answer.status());

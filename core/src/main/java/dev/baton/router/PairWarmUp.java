@@ -1,6 +1,5 @@
 package dev.baton.router;
 
-import dev.baton.http.HttpException;
 import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
@@ -16,6 +15,7 @@ import dev.baton.router.policy.RoutingPolicy;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayDeque;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -26,6 +26,7 @@ import java.util.UUID;
 import java.util.random.RandomGenerator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -35,10 +36,10 @@ import org.slf4j.LoggerFactory;
 /// would wait for that.
 ///
 /// They come in by a server of their own on the loopback and take a client's way from there on: through the
-/// router, both engines and their connectors. The router counts and logs none of them, and its policy learns
-/// nothing from them; to engines they are requests like others. Their prompts are random, so that they
-/// find nothing in a cache, and nobody will find them there. An engine that has been in a pair needs no other.
-/// Thread-safe.
+/// router, both engines and their connectors. The router's metrics of requests and its access log have none of
+/// them, and its policy learns nothing from them; to engines they are requests like others. Their prompts are
+/// random, so that they find nothing in a cache, and nobody will find them there. An engine that has been in a
+/// pair needs no other. Thread-safe.
 final class PairWarmUp implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(PairWarmUp.class);
     private static final String SECRET_HEADER = "x-warm-up";
@@ -49,40 +50,59 @@ final class PairWarmUp implements AutoCloseable {
     private static final double STEADY = 0.8;
 
     private static final Duration TIME = Duration.ofSeconds(3);
+    private static final Duration HOLDS_UP = Duration.ofSeconds(30);
     private static final Duration SILENCE = Duration.ofSeconds(5);
     private static final int PROMPT_WORDS = 48;
     private static final int PROMPT_TOKENS = 200;
     private static final int TOKENS_OF_ANY_MODEL = 250;
     private static final int LONGEST_WORD = 8;
     private static final int NEW_TOKENS = 8;
+    private static final int UNAUTHORIZED = 401;
+    private static final int FORBIDDEN = 403;
     private static final int SERVER_ERROR = 500;
 
     private record Pair(Upstream prefiller, Upstream decoder) {}
 
     private final HttpRuntime runtime;
     private final RouterContext context;
+    private final Refusals refusals;
     private final String secret = UUID.randomUUID().toString();
     private final RandomGenerator chance = RandomGenerator.getDefault();
 
     private final Set<Upstream> warm = new HashSet<>(); // guarded by this, as are the following
-    private final Set<Pair> announced = new HashSet<>();
+    private final Map<Pair, List<Upstream>> announced = new HashMap<>(); // with what is not warm of it
     private final Queue<Pair> waiting = new ArrayDeque<>();
     private @Nullable Thread worker;
     private boolean closed;
+    private long sinceNanos; // when the first of those announced was
 
     /// @param context of the clients' requests
     PairWarmUp(HttpRuntime runtime, RouterContext context) {
         this.runtime = runtime;
         this.context = context;
+        this.refusals = new Refusals(context.accessLog());
     }
 
     /// Two engines are being introduced to each other.
     ///
     /// @return whether [#begin] or [#drop] has to follow; false if both are warm
     synchronized boolean announce(Upstream prefiller, Upstream decoder) {
-        boolean prefillerIsNew = warm.add(prefiller);
-        boolean decoderIsNew = warm.add(decoder);
-        return (prefillerIsNew || decoderIsNew) && announced.add(new Pair(prefiller, decoder));
+        Pair pair = new Pair(prefiller, decoder);
+        if (announced.containsKey(pair)) {
+            return false; // one that was started anew meanwhile is in the next pair
+        }
+        List<Upstream> cold = Stream.of(prefiller, decoder)
+                .filter(engine -> !warm.contains(engine))
+                .toList();
+        if (cold.isEmpty()) {
+            return false;
+        }
+        if (announced.isEmpty()) {
+            sinceNanos = System.nanoTime();
+        }
+        warm.addAll(cold);
+        announced.put(pair, cold);
+        return true;
     }
 
     /// They know each other: requests go through them from now on, for some seconds at most.
@@ -95,9 +115,10 @@ final class PairWarmUp implements AutoCloseable {
 
     /// They could not be introduced.
     synchronized void drop(Upstream prefiller, Upstream decoder) {
-        announced.remove(new Pair(prefiller, decoder));
-        warm.remove(prefiller);
-        warm.remove(decoder);
+        List<Upstream> cold = announced.remove(new Pair(prefiller, decoder));
+        if (cold != null) {
+            cold.forEach(warm::remove);
+        }
     }
 
     /// An engine has left, or was started anew.
@@ -105,9 +126,9 @@ final class PairWarmUp implements AutoCloseable {
         warm.remove(engine);
     }
 
-    /// Whether there are pairs whose requests have not ended.
+    /// Whether there are pairs whose requests have not ended; not for longer than 30 s, however many there are.
     synchronized boolean isUnderWay() {
-        return !announced.isEmpty();
+        return !announced.isEmpty() && System.nanoTime() - sinceNanos < HOLDS_UP.toNanos();
     }
 
     private void work() {
@@ -117,7 +138,7 @@ final class PairWarmUp implements AutoCloseable {
     }
 
     private synchronized Optional<Pair> next(Optional<Pair> done) {
-        done.ifPresent(announced::remove);
+        done.ifPresent(pair -> announced.remove(pair));
         Optional<Pair> next = closed ? Optional.empty() : Optional.ofNullable(waiting.poll());
         if (next.isEmpty()) {
             worker = null;
@@ -138,7 +159,7 @@ final class PairWarmUp implements AutoCloseable {
                     (System.nanoTime() - start) / 1_000_000,
                     pair.prefiller(),
                     pair.decoder());
-        } catch (IOException | HttpException e) {
+        } catch (Exception e) { // interrupts among them, which the server's end does not declare
             LOG.warn(
                     "the first requests through {} and {} will be slow, as those before them were not answered: {}",
                     pair.prefiller(),
@@ -161,11 +182,11 @@ final class PairWarmUp implements AutoCloseable {
         for (int round = 1; round <= MOST_ROUNDS; round++) {
             long start = System.nanoTime();
             for (LoopbackCall request : List.of(text(), tokenIds(), chat())) {
-                if (System.nanoTime() > end) {
+                if (System.nanoTime() - end > 0) {
                     return sent;
                 }
                 int status = request.send(port, SILENCE);
-                if (status >= SERVER_ERROR) {
+                if (status >= SERVER_ERROR || status == UNAUTHORIZED || status == FORBIDDEN) {
                     throw new IOException("the answer has the status " + status);
                 }
                 sent++;
@@ -214,11 +235,13 @@ final class PairWarmUp implements AutoCloseable {
 
     /// Whoever else finds the port is sent away.
     private void take(HttpExchange exchange, Generations generations) {
-        Endpoint.of(exchange.path())
-                .filter(any -> exchange.header(SECRET_HEADER).equals(Optional.of(secret)))
-                .ifPresentOrElse(
-                        endpoint -> generations.generate(exchange, endpoint, System.nanoTime()),
-                        () -> new Refusals(context.accessLog()).refuse(exchange, RouterErrors.NOT_FOUND));
+        refusals.guarded(
+                exchange,
+                () -> Endpoint.of(exchange.path())
+                        .filter(any -> exchange.header(SECRET_HEADER).equals(Optional.of(secret)))
+                        .ifPresentOrElse(
+                                endpoint -> generations.generate(exchange, endpoint, System.nanoTime()),
+                                () -> refusals.refuse(exchange, RouterErrors.NOT_FOUND)));
     }
 
     /// The clients' context, but for what counts, learns and logs.

@@ -10,11 +10,13 @@ import java.net.ServerSocket;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -41,7 +43,7 @@ class HttpClientTest {
         return URI.create("http://127.0.0.1:" + port + "/x?y=z");
     }
 
-    private static final class Recorder implements HttpResponseListener {
+    private static class Recorder implements HttpResponseListener {
         private final ByteArrayOutputStream body = new ByteArrayOutputStream();
         private final AtomicReference<String> end = new AtomicReference<>("");
         private volatile int status;
@@ -81,6 +83,46 @@ class HttpClientTest {
         await().until(() -> server.numConnections() == 1);
         result.cancel(true);
         await().untilAsserted(() -> assertThat(gone).hasValue("CLIENT_CLOSED"));
+    }
+
+    @Test
+    void callsThatWaitGetTheOneConnectionThereMayBeInTurn() {
+        HttpServer server =
+                runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), e.body()));
+        try (HttpClient narrow = runtime.client(
+                new HttpClientConfig(Duration.ofSeconds(20), Duration.ofSeconds(20), 1, ClientTls.defaults()))) {
+            List<CompletableFuture<HttpClientResponse>> answers = IntStream.range(0, 50)
+                    .mapToObj(i -> narrow.exchange(
+                            HttpClientRequest.postJson(
+                                    at(server.port()),
+                                    Integer.toString(i).getBytes(StandardCharsets.UTF_8),
+                                    Duration.ofSeconds(20)),
+                            1000))
+                    .toList();
+            for (int i = 0; i < answers.size(); i++) {
+                assertThat(answers.get(i).join().text()).isEqualTo(Integer.toString(i));
+                assertThat(server.numConnections()).isLessThanOrEqualTo(1);
+            }
+        }
+    }
+
+    /// Both in the callback of the head, with the body in the same read.
+    @Test
+    void callThatIsPausedAndGivenUpAtOnceGetsNothingMore() throws Exception {
+        HttpServer server = runtime.serve(
+                HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), new byte[10_000]));
+        CompletableFuture<HttpCall> call = new CompletableFuture<>();
+        Recorder recorder = new Recorder() {
+            @Override
+            public void onHead(int status, HttpHeaders headers) {
+                call.join().pause();
+                call.join().cancel();
+            }
+        };
+        call.complete(client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), recorder));
+        await().untilAsserted(() -> assertThat(recorder.end).hasValue("CANCELLED"));
+        await().until(() -> server.numConnections() == 0);
+        assertThat(recorder.size()).isZero();
     }
 
     @Test

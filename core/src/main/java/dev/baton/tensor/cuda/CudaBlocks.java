@@ -271,17 +271,32 @@ public final class CudaBlocks implements DeviceBlocks {
         }
         int group = Math.max(1, Math.ceilDiv(count, MAX_GROUPS));
         return on(thread, () -> {
-            giveSeeds(ours, seeds);
-            for (int from = 0; from < count; from += group) {
-                int to = Math.min(count, from + group);
-                copy(memory, theirs, ours, from, to);
-                Event copied = groupsCopied.get(from / group);
-                copied.record(stream);
-                sums.await(copied);
-                sum(pool.deviceAddress(), from, to);
+            try {
+                giveSeeds(ours, seeds);
+                for (int from = 0; from < count; from += group) {
+                    int to = Math.min(count, from + group);
+                    copy(memory, theirs, ours, from, to);
+                    Event copied = groupsCopied.get(from / group);
+                    copied.record(stream);
+                    sums.await(copied);
+                    sum(pool.deviceAddress(), from, to);
+                }
+                return takeSums(count); // which wait for all copies
+            } catch (RuntimeException
+                    | Error e) { // the blocks may be given away after this: nothing may write into them
+                settle(stream, e);
+                settle(sums, e);
+                throw e;
             }
-            return takeSums(count); // which wait for all copies
         });
+    }
+
+    private static void settle(Stream under, Throwable cause) {
+        try {
+            under.synchronize();
+        } catch (TensorException e) {
+            cause.addSuppressed(e);
+        }
     }
 
     @Override

@@ -116,6 +116,7 @@ final class BlockLoad {
         } finally {
             CompletableFuture.allOf(others).join();
         }
+        all.forEach(part -> part.finish(peer));
         return failure;
     }
 
@@ -135,7 +136,7 @@ final class BlockLoad {
         List<Part> split = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             int first = load.firstBlock() + (int) ((long) numBlocks() * i / count);
-            split.add(new Part(first, load.firstBlock() + (int) ((long) numBlocks() * (i + 1) / count)));
+            split.add(new Part(first, load.firstBlock() + (int) ((long) numBlocks() * (i + 1) / count), count > 1));
         }
         return split;
     }
@@ -160,9 +161,13 @@ final class BlockLoad {
         private final BitSet missing = new BitSet();
         private final BitSet corruptOnce = new BitSet();
         private @Nullable PeerConnection active; // guarded by the load
+        private boolean mayLeave;
 
-        Part(int first, int end) {
+        /// @param mayLeave whether a connection that cannot be had is no fault: a prefiller may have room for
+        ///     one, but not for one more
+        Part(int first, int end, boolean mayLeave) {
             missing.set(first, end);
+            this.mayLeave = mayLeave;
         }
 
         /// Called by who has the load's lock.
@@ -182,6 +187,12 @@ final class BlockLoad {
             }
         }
 
+        /// Fetches what was left for want of a connection, once those of the other parts are free.
+        void finish(Peer peer) {
+            mayLeave = false;
+            runOrEndAll(peer);
+        }
+
         private Optional<String> run(Peer peer) {
             int faults = 0;
             while (true) {
@@ -192,6 +203,7 @@ final class BlockLoad {
                     return Optional.empty();
                 }
                 boolean reused = false;
+                boolean isReady = false;
                 BitSet before = (BitSet) missing.clone();
                 try {
                     PeerConnection connection = peer.borrow();
@@ -200,6 +212,7 @@ final class BlockLoad {
                     try {
                         use(connection);
                         ready(connection);
+                        isReady = true;
                         if (source.isUnderWay()) {
                             takeMissing(connection);
                         } else {
@@ -214,6 +227,9 @@ final class BlockLoad {
                         peer.giveBack(connection, keep && over().isEmpty());
                     }
                 } catch (IOException e) {
+                    if (mayLeave && !reused && !isReady && over().isEmpty()) {
+                        return Optional.empty();
+                    }
                     boolean stale = reused && before.equals(missing);
                     boolean silent = e instanceof SocketTimeoutException;
                     if (over().isEmpty() && !stale && (silent || ++faults > MAX_FAULTS)) {

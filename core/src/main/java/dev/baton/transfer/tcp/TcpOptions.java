@@ -22,7 +22,8 @@ import java.util.Set;
 ///     prefill leg
 /// @param idleTimeout `kv_idle_timeout`: how long a connection stays open unused
 /// @param connectionsPerPeer `kv_connections_per_peer`: loads at a time from one prefiller
-/// @param maxConnections `kv_max_connections`: connections accepted at a time
+/// @param maxConnections `kv_max_connections`: connections accepted at a time, and as many again on which a
+///     push waits for its prefill
 /// @param allowedHosts `kv_allowed_hosts`: values of `remote_host` that are dialled; any if it is empty
 /// @param key `kv_key_file`: the key by which instances know each other; without one all are welcome
 /// @param cudaIpc `kv_cuda_ipc`: whether blocks go from GPU to GPU between processes of one host, where they can

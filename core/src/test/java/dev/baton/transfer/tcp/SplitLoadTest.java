@@ -90,6 +90,17 @@ class SplitLoadTest {
     }
 
     @Test
+    void aPrefillerWithRoomForOneConnectionServesBothPartsOverIt() {
+        try (TestInstance prefiller = prefiller(Map.of("kv_max_connections", 1));
+                TestInstance decoder = decoder(Map.of())) {
+            decoder.load("d", prefiller.hold("r", ALL, TOKENS), ALL, 0);
+            assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", TOKENS, BLOCKS * decoder.pool.blockBytes()));
+            assertThat(decoder.connector.stats().numFailedTransfers()).isZero();
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+        }
+    }
+
+    @Test
     void aBlockThatComesDamagedInBothOfItsTriesEndsTheOtherPartToo() throws IOException {
         CountDownLatch failed = new CountDownLatch(1);
         try (TestInstance prefiller = prefiller(Map.of());

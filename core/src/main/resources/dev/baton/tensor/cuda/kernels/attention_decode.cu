@@ -18,10 +18,10 @@
 //
 // Launch: any grid, best as many blocks as the chip holds at once; block 160, shared memory DECODE_STAGES * STAGE_BYTES
 // * 4 + heads / kvHeads * (18 * HEAD_DIM + 16) bytes. heads / kvHeads <= 16, sequences <= 256, slots <= 65535,
-// blockTokens a power of two from 16 on. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32 with a slot for each split of each
-// sequence; counters, (2 + sequences * kvHeads) int32, are zero before and after. These three belong to one stream. With
-// programmatic dependent launch the predecessor may write the last token of the contexts and the queries, nothing else
-// that is read here.
+// blockTokens a power of two from 16 on. partial is (slots, heads, HEAD_DIM) f32 and partialMeta (slots, heads, 2) f32
+// with a slot for each split of each sequence; counters, (2 + sequences * kvHeads) int32, are zero before and after.
+// These three belong to one stream. With programmatic dependent launch the predecessor may write the last token of the
+// contexts and the queries, nothing else that is read here.
 //
 // Sources: splitting the context, T. Dao et al., "Flash-Decoding" (2023); online softmax, M. Milakov, N. Gimelshein
 // (2018); the query heads of a group as rows of one tile and work laid out over a fixed grid for CUDA graphs,
