@@ -66,14 +66,14 @@ class UpProcessTest {
 
     @Test
     void ctrlCEndsWith130AndKilledLauncherLeavesNoProcess() throws Exception {
-        try (Baton up = up()) {
+        try (Baton up = up("--no-warm-up")) {
             awaitReady(up);
             List<ProcessHandle> children = up.children();
             up.signal("INT");
             assertThat(up.awaitExit()).isEqualTo(130);
             assertThat(children).hasSize(3).noneMatch(ProcessHandle::isAlive);
         }
-        try (Baton up = up()) {
+        try (Baton up = up("--no-warm-up")) {
             awaitReady(up);
             List<ProcessHandle> children = up.children();
             up.signal("KILL");
@@ -129,7 +129,7 @@ class UpProcessTest {
     void keyIsWantedByRouterAndEnginesAndStandsInNoCommandLine() throws Exception {
         Map<String, String> environment =
                 Map.of("BATON_API_KEY", "sk-first sk-second", "BATON_READY_TIMEOUT", "100", "BATON_PREFILLERS", "1");
-        try (Baton up = up(environment)) {
+        try (Baton up = up(environment, "--no-warm-up")) {
             awaitReady(up);
             assertThat(up.output())
                     .contains("Authorization: Bearer $OPENAI_API_KEY")
