@@ -53,6 +53,7 @@ public record EngineConfig(
         List<Integer> eosTokenIds,
         Optional<KvTransferConfig> kvTransfer,
         Map<String, String> compatibility) {
+
     /// @throws IllegalArgumentException if a number is not positive, or if the token budget has no room for one
     ///     token of each sequence
     public EngineConfig {

@@ -47,7 +47,7 @@ final class KvTransfers {
 
     /// Whether blocks come soon for some request: its prompt is computed, and only they are missing.
     boolean isAboutToArrive() {
-        if (!loading.isEmpty()) {
+        if (!loading.isEmpty()) { // asked in each step, where nothing is to be allocated
             for (Request request : loading.values()) {
                 if (!request.isFresh() || !RemotePrefill.isUnderWay(request.kv.params())) {
                     return true;

@@ -86,10 +86,6 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
     /// Someone has it for a call.
     void takenBy(User caller) {
         user = caller;
-        paused = false;
-        if (channel != null && !channel.config().isAutoRead()) {
-            channel.config().setAutoRead(true);
-        }
     }
 
     Deadline deadline() {
@@ -148,16 +144,13 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         URI target = request.target();
         String path = target.getRawPath() == null || target.getRawPath().isEmpty() ? "/" : target.getRawPath();
         String query = target.getRawQuery();
-        boolean secure = "https".equals(target.getScheme());
-        boolean usualPort = target.getPort() < 0 || target.getPort() == (secure ? 443 : 80);
         byte[] body = request.body();
         FullHttpRequest message = new DefaultFullHttpRequest(
                 HttpVersion.HTTP_1_1,
                 HttpMethod.valueOf(request.method()),
                 query == null ? path : path + "?" + query,
                 body.length == 0 ? Unpooled.EMPTY_BUFFER : Unpooled.wrappedBuffer(body));
-        message.headers()
-                .set(HttpHeaderNames.HOST, usualPort ? target.getHost() : target.getHost() + ":" + target.getPort());
+        message.headers().set(HttpHeaderNames.HOST, pool.authority());
         for (HttpHeaders.Field field : request.headers().fields()) {
             message.headers().add(field.name(), field.value());
         }

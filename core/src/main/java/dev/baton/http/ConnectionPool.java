@@ -8,9 +8,9 @@ import io.netty.channel.ChannelOption;
 import io.netty.handler.codec.http.HttpClientCodec;
 import io.netty.handler.codec.http.HttpDecoderConfig;
 import io.netty.handler.ssl.SslHandler;
-import io.vertx.core.internal.ContextInternal;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.URI;
 import java.util.ArrayDeque;
 import java.util.HashSet;
 import java.util.List;
@@ -24,7 +24,22 @@ final class ConnectionPool {
             new HttpDecoderConfig().setMaxHeaderSize(64 << 10).setMaxChunkSize(64 << 10); // larger ones come in pieces
 
     /// A server, as requests name it.
-    record Origin(String host, int port, boolean secure) {}
+    record Origin(String host, int port, boolean secure) {
+        private static final int HTTP = 80;
+        private static final int HTTPS = 443;
+
+        /// @param server an address of `http` or `https`
+        static Origin of(URI server) {
+            boolean secure = "https".equals(server.getScheme());
+            int usual = secure ? HTTPS : HTTP;
+            return new Origin(server.getHost(), server.getPort() < 0 ? usual : server.getPort(), secure);
+        }
+
+        /// As it stands in a request's `Host`: without the usual port.
+        String authority() {
+            return port == (secure ? HTTPS : HTTP) ? host : host + ":" + port;
+        }
+    }
 
     /// A call that needs a connection.
     interface Caller {
@@ -39,12 +54,10 @@ final class ConnectionPool {
 
         /// It gets none.
         void refused(Throwable cause);
-
-        /// Whether it has ended without one.
-        boolean isOver();
     }
 
     private final Origin origin;
+    private final String authority;
     private final HttpClient.Loop loop;
     private final Set<ClientConnection> open = new HashSet<>();
     private final ArrayDeque<ClientConnection> free = new ArrayDeque<>();
@@ -52,7 +65,13 @@ final class ConnectionPool {
 
     ConnectionPool(Origin origin, HttpClient.Loop loop) {
         this.origin = origin;
+        this.authority = origin.authority();
         this.loop = loop;
+    }
+
+    /// The server, as it stands in a request's `Host`.
+    String authority() {
+        return authority;
     }
 
     /// Gives a connection, at once if there can be one and nobody waits.
@@ -101,12 +120,12 @@ final class ConnectionPool {
         free.addLast(connection);
         loop.sweepLater();
         if (!waiting.isEmpty()) { // not at once: the one whose call has just ended is told first
-            loop.context().nettyEventLoop().execute(() -> loop.context().dispatch(this::serve));
+            loop.later(this::serve);
         }
     }
 
     private void serve() {
-        for (Caller next = next(); next != null; next = next()) {
+        for (Caller next = waiting.poll(); next != null; next = waiting.poll()) {
             if (!couldGive(next)) {
                 waiting.addFirst(next);
                 return;
@@ -114,19 +133,11 @@ final class ConnectionPool {
         }
     }
 
-    private @Nullable Caller next() {
-        Caller next = waiting.poll();
-        while (next != null && next.isOver()) {
-            next = waiting.poll();
-        }
-        return next;
-    }
-
     /// It is closed.
     void ended(ClientConnection connection) {
         open.remove(connection);
         free.remove(connection);
-        Caller next = next();
+        Caller next = waiting.poll();
         if (next != null) {
             connect(next);
         } else {
@@ -179,12 +190,11 @@ final class ConnectionPool {
             String literal = address.startsWith("[") ? address.substring(1, address.length() - 1) : address;
             target = new InetSocketAddress(InetAddress.ofLiteral(literal), origin.port());
         } catch (IllegalArgumentException e) {
-            loop.context().nettyEventLoop().execute(() -> loop.context().dispatch(() -> connection.failed(e)));
+            loop.later(() -> connection.failed(e));
             return;
         }
-        ContextInternal context = loop.context();
         ChannelFuture connecting = new Bootstrap()
-                .group(context.nettyEventLoop())
+                .group(loop.context().nettyEventLoop())
                 .channelFactory(loop.vertx().transport().channelFactory(false))
                 .option(ChannelOption.CONNECT_TIMEOUT_MILLIS, loop.connectTimeoutMillis())
                 .option(ChannelOption.TCP_NODELAY, true)
@@ -199,11 +209,10 @@ final class ConnectionPool {
                 })
                 .connect(target);
         connecting.addListener(done -> {
-            Runnable next = () -> context.dispatch(() -> connected(connection, caller, connecting));
-            if (context.nettyEventLoop().inEventLoop()) {
-                next.run();
+            if (loop.isCurrent()) {
+                loop.context().dispatch(() -> connected(connection, caller, connecting));
             } else { // a socket that could not be made is told of by another thread
-                context.nettyEventLoop().execute(next);
+                loop.later(() -> connected(connection, caller, connecting));
             }
         });
     }

@@ -14,8 +14,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
@@ -25,6 +25,8 @@ import org.jspecify.annotations.Nullable;
 ///
 /// A call made on an event loop (inside an [HttpHandler]) stays on that loop.
 public final class HttpClient implements AutoCloseable {
+    private static final Set<String> SCHEMES = Set.of("http", "https");
+
     private final VertxInternal vertx;
     private final HostNames names;
     private final Optional<Tracer> tracer;
@@ -35,7 +37,6 @@ public final class HttpClient implements AutoCloseable {
     /// loop, whose every byte would then change threads.
     private final List<Loop> loops;
 
-    private final Map<Thread, Loop> loopsByThread = new ConcurrentHashMap<>();
     private final AtomicInteger nextLoop = new AtomicInteger();
 
     HttpClient(VertxInternal vertx, List<ContextInternal> loops, Optional<Tracer> tracer, HttpClientConfig config) {
@@ -51,13 +52,8 @@ public final class HttpClient implements AutoCloseable {
 
     /// That of the calling thread, or else any.
     private Loop loop() {
-        Loop own = loopsByThread.get(Thread.currentThread());
-        if (own != null) {
-            return own;
-        }
         for (Loop loop : loops) {
-            if (loop.context.nettyEventLoop().inEventLoop()) {
-                loopsByThread.put(Thread.currentThread(), loop);
+            if (loop.isCurrent()) {
                 return loop;
             }
         }
@@ -83,6 +79,16 @@ public final class HttpClient implements AutoCloseable {
 
         ContextInternal context() {
             return context;
+        }
+
+        /// Whether the calling thread is its own.
+        boolean isCurrent() {
+            return context.nettyEventLoop().inEventLoop();
+        }
+
+        /// Runs a task on it, not at once.
+        void later(Runnable task) {
+            context.nettyEventLoop().execute(() -> context.dispatch(task));
         }
 
         HostNames names() {
@@ -156,7 +162,7 @@ public final class HttpClient implements AutoCloseable {
         Call call = new Call(loop, request, listener);
         try {
             // Not at once: who asked for it gets it before the first callback.
-            loop.context.nettyEventLoop().execute(() -> loop.context.dispatch(call::start));
+            loop.later(call::start);
         } catch (RejectedExecutionException e) {
             listener.onFailure(new HttpException(HttpException.Kind.CANCELLED, "the event loops have ended", e));
         }
@@ -200,7 +206,7 @@ public final class HttpClient implements AutoCloseable {
         private final HttpResponseListener listener;
         private @Nullable ClientConnection connection;
         private final long headNanos;
-        private final Deadline wait; // for a connection
+        private @Nullable Deadline wait; // for a connection
         private @Nullable ConnectionPool waitsAt;
         private boolean answered;
         private boolean paused;
@@ -211,7 +217,6 @@ public final class HttpClient implements AutoCloseable {
             this.request = request;
             this.listener = listener;
             this.headNanos = System.nanoTime() + request.firstByteDeadline().toNanos();
-            this.wait = new Deadline(loop.vertx(), this::late);
         }
 
         private void start() {
@@ -219,21 +224,19 @@ public final class HttpClient implements AutoCloseable {
                 return;
             }
             URI target = request.target();
-            boolean secure = "https".equals(target.getScheme());
-            if ((!secure && !"http".equals(target.getScheme())) || target.getHost() == null) {
+            if (!SCHEMES.contains(String.valueOf(target.getScheme())) || target.getHost() == null) {
                 fail(HttpException.Kind.CONNECT, "not an http:// or https:// address: " + target, null);
             } else if (loop.closed) {
                 fail(HttpException.Kind.CANCELLED, "the client is closed", null);
             } else {
-                int port = target.getPort() < 0 ? (secure ? 443 : 80) : target.getPort();
-                loop.pool(new ConnectionPool.Origin(target.getHost(), port, secure))
-                        .give(this);
+                loop.pool(ConnectionPool.Origin.of(target)).give(this);
             }
         }
 
         @Override
         public void waits(ConnectionPool here) {
             waitsAt = here;
+            wait = new Deadline(loop.vertx(), this::late);
             wait.set(untilHead());
         }
 
@@ -243,9 +246,10 @@ public final class HttpClient implements AutoCloseable {
         }
 
         private void endWait() {
-            wait.close();
-            if (waitsAt != null) {
+            if (wait != null && waitsAt != null) {
+                wait.close();
                 waitsAt.leave(this);
+                wait = null;
                 waitsAt = null;
             }
         }
@@ -272,11 +276,6 @@ public final class HttpClient implements AutoCloseable {
             } catch (IllegalArgumentException e) {
                 fail(HttpException.Kind.CONNECT, String.valueOf(e.getMessage()), e);
             }
-        }
-
-        @Override
-        public boolean isOver() {
-            return ended;
         }
 
         @Override
@@ -343,10 +342,10 @@ public final class HttpClient implements AutoCloseable {
         }
 
         private void onLoop(Runnable task) {
-            if (loop.context.nettyEventLoop().inEventLoop()) {
+            if (loop.isCurrent()) {
                 task.run();
             } else {
-                loop.context.nettyEventLoop().execute(() -> loop.context.dispatch(task));
+                loop.later(task);
             }
         }
 

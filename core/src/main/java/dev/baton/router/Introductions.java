@@ -33,7 +33,10 @@ final class Introductions {
     private final HttpClient client;
     private final Optional<String> engineKey;
     private final Duration deadline;
-    private final Map<EngineAddress, String> said = new HashMap<>(); // guarded by this
+    private final Map<EngineAddress, Said> said = new HashMap<>(); // guarded by this
+
+    /// What an engine says of itself, and what others are told of that.
+    private record Said(String text, String told) {}
 
     /// @param engineKey that engines are shown
     /// @param deadline for an engine to take note
@@ -48,31 +51,34 @@ final class Introductions {
     /// @param others the engines that there are
     /// @param warmUp told of pairs, if there is one
     void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others, Optional<PairWarmUp> warmUp) {
-        Optional<String> says = answer.headers()
-                .first(HEADER)
-                .filter(text -> text.length() <= MAX_TEXT)
-                .map(text -> reachable(text, engine.address()));
-        if (says.isEmpty()) {
+        Optional<String> text = answer.headers().first(HEADER).filter(header -> header.length() <= MAX_TEXT);
+        if (text.isEmpty()) {
             return;
         }
-        Map<EngineAddress, String> known;
-        warmUp.filter(any -> isStartedAnew(engine, says.get())).ifPresent(pairs -> pairs.forget(engine));
+        Said says;
+        Map<EngineAddress, Said> known;
         synchronized (this) {
-            if (says.get().equals(said.put(engine.address(), says.get()))) {
+            Said before = said.get(engine.address());
+            if (before != null && before.text.equals(text.get())) {
                 return;
             }
+            if (before != null) { // it was started anew
+                warmUp.ifPresent(pairs -> pairs.forget(engine));
+            }
+            says = new Said(text.get(), reachable(text.get(), engine.address()));
+            said.put(engine.address(), says);
             known = Map.copyOf(said);
         }
         for (Upstream other : others) {
-            String theirs = known.get(other.address());
+            Said theirs = known.get(other.address());
             if (theirs == null || other.address().equals(engine.address())) {
                 continue;
             }
             if (engine.info().role().prefills() && other.info().role().decodes()) {
-                tell(engine, says.get(), other, warmUp);
+                tell(engine, says.told, other, warmUp);
             }
             if (other.info().role().prefills() && engine.info().role().decodes()) {
-                tell(other, theirs, engine, warmUp);
+                tell(other, theirs.told, engine, warmUp);
             }
         }
     }
@@ -96,10 +102,6 @@ final class Introductions {
     /// An engine has left.
     synchronized void gone(Upstream engine) {
         said.remove(engine.address());
-    }
-
-    private synchronized boolean isStartedAnew(Upstream engine, String says) {
-        return !says.equals(said.getOrDefault(engine.address(), says));
     }
 
     /// @param says what the prefiller says of itself

@@ -39,6 +39,12 @@ class HttpClientTest {
         runtime.close();
     }
 
+    /// A client that may have one connection.
+    private HttpClient narrow() {
+        return runtime.client(
+                new HttpClientConfig(Duration.ofSeconds(20), Duration.ofSeconds(20), 1, ClientTls.defaults()));
+    }
+
     private static URI at(int port) {
         return URI.create("http://127.0.0.1:" + port + "/x?y=z");
     }
@@ -89,8 +95,7 @@ class HttpClientTest {
     void callsThatWaitGetTheOneConnectionThereMayBeInTurn() {
         HttpServer server =
                 runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), e.body()));
-        try (HttpClient narrow = runtime.client(
-                new HttpClientConfig(Duration.ofSeconds(20), Duration.ofSeconds(20), 1, ClientTls.defaults()))) {
+        try (HttpClient narrow = narrow()) {
             List<CompletableFuture<HttpClientResponse>> answers = IntStream.range(0, 50)
                     .mapToObj(i -> narrow.exchange(
                             HttpClientRequest.postJson(
@@ -131,8 +136,7 @@ class HttpClientTest {
         Recorder first = new Recorder();
         Recorder second = new Recorder();
         Recorder third = new Recorder();
-        try (HttpClient narrow = runtime.client(
-                new HttpClientConfig(Duration.ofSeconds(20), Duration.ofSeconds(20), 1, ClientTls.defaults()))) {
+        try (HttpClient narrow = narrow()) {
             HttpClientRequest patient = HttpClientRequest.get(at(silent.port()), Duration.ofMinutes(5));
             narrow.send(patient, first);
             await().until(() -> silent.numConnections() == 1);

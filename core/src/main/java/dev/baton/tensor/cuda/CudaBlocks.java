@@ -282,8 +282,8 @@ public final class CudaBlocks implements DeviceBlocks {
                     sum(pool.deviceAddress(), from, to);
                 }
                 return takeSums(count); // which wait for all copies
-            } catch (RuntimeException
-                    | Error e) { // the blocks may be given away after this: nothing may write into them
+            } catch (RuntimeException | Error e) {
+                // The blocks may be given away after this: nothing may write into them.
                 settle(stream, e);
                 settle(sums, e);
                 throw e;
