@@ -9,7 +9,8 @@ final class BatchSizes {
     private static final int SMALL = 8;
     private static final int CHUNK = 64;
     private static final int WIDE_CHUNK = 512;
-    private static final int NARROW_CHUNKS_BELOW = 2048;
+    private static final int NARROW_CHUNKS_BELOW = 1024;
+    private static final int MIDDLE_CHUNKS_BELOW = 2048;
 
     private BatchSizes() {}
 
@@ -39,12 +40,18 @@ final class BatchSizes {
     static List<Integer> measuredChunks(int maxTokens) {
         List<Integer> sizes = new ArrayList<>();
         int largest = rows(maxTokens);
-        for (int size = 2 * CHUNK;
-                size < largest;
-                size += size < NARROW_CHUNKS_BELOW ? Math.max(size / 2, CHUNK) : WIDE_CHUNK) {
-            sizes.add(rows(size));
+        for (int size = 2 * CHUNK; size < largest; size += step(size)) {
+            sizes.add(size);
         }
         sizes.add(largest);
         return sizes;
+    }
+
+    /// The fewer rows, the more it matters how the device's tiles fit them.
+    private static int step(int size) {
+        if (size < NARROW_CHUNKS_BELOW) {
+            return CHUNK;
+        }
+        return size < MIDDLE_CHUNKS_BELOW ? 2 * CHUNK : WIDE_CHUNK;
     }
 }

@@ -63,7 +63,6 @@ public final class CudaDecoder implements CudaModel {
     private static final int MEASURED_LAYERS = 8;
 
     private static final int MEASURED_LAYERS_OF_CHUNKS = 2;
-    private static final int CANDIDATES = 8;
     private static final long MEASURE_SEED = 7;
     private static final int MEASURED_RUNS = 5;
     /// What is as fast alone is slower among the others, which the library's kernels overlap better with.
@@ -322,16 +321,7 @@ public final class CudaDecoder implements CudaModel {
         ops.fillDummy(activated, (long) maxRows * intermediate, MEASURE_SEED, 1);
         for (int rows : BatchSizes.allDecode(options.maxNumSeqs())) {
             measureLayerProducts(rows, MEASURED_LAYERS);
-            ops.blas()
-                    .measure(
-                            ops.stream(),
-                            logitsForm,
-                            rows,
-                            CANDIDATES,
-                            List.of(lmHead.matrix()),
-                            0,
-                            normed,
-                            stepLogits);
+            ops.blas().measure(ops.stream(), logitsForm, rows, List.of(lmHead.matrix()), 0, normed, stepLogits);
         }
         for (int rows : BatchSizes.allDecode(Math.min(options.maxNumSeqs(), CudaOps.NARROW_ROWS))) {
             if (!hasBias) {
@@ -402,7 +392,7 @@ public final class CudaDecoder implements CudaModel {
             matrices.add(weight.apply(layers[i]).matrix());
         }
         long bias = weight.apply(layers[0]).bias();
-        ops.blas().measure(ops.stream(), form, rows, CANDIDATES, matrices, bias, input, result);
+        ops.blas().measure(ops.stream(), form, rows, matrices, bias, input, result);
     }
 
     @Override
@@ -500,10 +490,11 @@ public final class CudaDecoder implements CudaModel {
     /// What a step consists of.
     ///
     /// @param singles sequences with one row, which come first
-    /// @param longest most rows of one of the others
+    /// @param prompts the others
     /// @param lastRowsOnly whether each sequence has several rows, and wants the logits of its last one alone
     /// @param narrow what the kernels for few rows do
-    private record Step(StepLayout layout, int singles, int longest, boolean lastRowsOnly, NarrowProducts narrow) {}
+    private record Step(
+            StepLayout layout, int singles, CudaOps.Prompts prompts, boolean lastRowsOnly, NarrowProducts narrow) {}
 
     private static boolean wantsLastRowsOnly(ForwardBatch batch) {
         boolean isSo = batch.numLogits() == batch.numSequences();
@@ -523,7 +514,7 @@ public final class CudaDecoder implements CudaModel {
         return new Step(
                 new StepLayout(size, size, size, options.maxBlocks()),
                 size,
-                0,
+                CudaOps.Prompts.NONE,
                 false,
                 narrowProducts.getOrDefault(size, NarrowProducts.NONE));
     }
@@ -568,7 +559,7 @@ public final class CudaDecoder implements CudaModel {
                     new Step(
                             layout,
                             side.inputs.singles(),
-                            side.inputs.longest(),
+                            side.inputs.prompts(layout),
                             wantsLastRowsOnly(batch),
                             NarrowProducts.NONE),
                     kv);
@@ -863,8 +854,7 @@ public final class CudaDecoder implements CudaModel {
         if (singles > 0) {
             decodeAttention(layer, index, layout, qkv, attended, singles, kv);
         }
-        int others = layout.sequences() - singles;
-        if (others > 0) {
+        if (step.prompts.sequences() > 0) {
             ops.prefillAttention(
                     qkv,
                     kv,
@@ -874,8 +864,7 @@ public final class CudaDecoder implements CudaModel {
                     deviceInputs + layout.queryStart() + (long) singles * Integer.BYTES,
                     contexts + (long) singles * Integer.BYTES,
                     attended,
-                    others,
-                    step.longest,
+                    step.prompts,
                     layer.windowTokens());
         }
     }

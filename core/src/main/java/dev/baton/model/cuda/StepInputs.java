@@ -1,6 +1,7 @@
 package dev.baton.model.cuda;
 
 import dev.baton.model.ForwardBatch;
+import dev.baton.tensor.cuda.CudaOps;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
@@ -19,6 +20,7 @@ final class StepInputs {
     private int sequences;
     private int singles;
     private int longest;
+    private int longestContext;
 
     /// @param buffer large enough for every [StepLayout] that is used
     /// @param maxRows most tokens of a step
@@ -33,6 +35,7 @@ final class StepInputs {
         rows = 0;
         sequences = 0;
         longest = 0;
+        longestContext = 0;
         for (int s = 0; s < batch.numSequences(); s++) {
             if (numRows(batch, s) == 1) {
                 add(batch, s, layout);
@@ -43,6 +46,7 @@ final class StepInputs {
             if (numRows(batch, s) > 1) {
                 add(batch, s, layout);
                 longest = Math.max(longest, numRows(batch, s));
+                longestContext = Math.max(longestContext, batch.contextTokens(s));
             }
         }
         int queryEnd = rows;
@@ -97,8 +101,9 @@ final class StepInputs {
         return singles;
     }
 
-    /// Most rows of a sequence of the written batch that has several; 0 if none has.
-    int longest() {
-        return longest;
+    /// The sequences of the written batch that have several rows.
+    CudaOps.Prompts prompts(StepLayout layout) {
+        return new CudaOps.Prompts(
+                layout.sequences() - singles, singles, layout.rows() - singles, longest, longestContext);
     }
 }

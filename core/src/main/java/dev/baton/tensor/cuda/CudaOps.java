@@ -25,11 +25,12 @@ import org.jspecify.annotations.Nullable;
 /// The operations of a transformer step on one GPU. Activations and weights are bf16, row-major without gaps;
 /// sums run in f32. Arguments are addresses of device memory; a call gives work to the one stream and returns.
 ///
-/// A row of [#argmax], norms and attention depends on its own sequence alone; a product's row also on how many rows
-/// there are, as the library's algorithm follows from that.
+/// A row of [#argmax] and norms depends on itself alone. A product's row also depends on how many rows there
+/// are, as the library's algorithm follows from that, and attention's last bits on how many sequences there
+/// are, or on how many thread blocks share a context.
 ///
-/// Allocates nothing on the heap once a product of the same size was made. Used from one thread at a time. Owns the
-/// kernels, the stream, and scratch memory; not the context.
+/// Allocates nothing on the heap once a product of the same size was made. Used from one thread at a time. Owns
+/// the kernels, the stream, and scratch memory; not the context.
 public final class CudaOps implements AutoCloseable {
     /// Tokens of context that a thread block of decode attention takes at a time; more where contexts are long.
     private static final int SPLIT_TOKENS = 512;
@@ -53,9 +54,19 @@ public final class CudaOps implements AutoCloseable {
 
     /// From so many rows on, a row is one thread block's.
     private static final int MANY_ROWS = 512;
+    /// From so many sequences on decode attention on Hopper takes twice the tokens at a time: there is work for
+    /// all multiprocessors anyway, and fewer results to put together (`docs/gpu-log.md`).
+    private static final int MANY_SEQUENCES = 32;
+
     private static final int DECODE_COUNTERS = 2;
     private static final int MERGE_THREADS = 128;
     private static final int MAX_SLOTS = 65_535;
+    private static final int WARP = 32;
+
+    /// A shorter part of a prompt's context is not worth a thread block of its own.
+    private static final int LEAST_SHARED_TOKENS = 512;
+
+    private static final int MAX_SPLITS = 8;
 
     /// Most rows of [#narrowProduct] and its like.
     public static final int NARROW_ROWS = 8;
@@ -89,6 +100,7 @@ public final class CudaOps implements AutoCloseable {
     private final long partialMeta; // f32 (slots, heads, 2)
     private final long counters; // int (2 + sequences kvHeads), zero between launches
     private final Map<String, KernelModule> modules;
+    private final Map<String, KernelModule> wideModules;
     private final Kernel embed;
     private final Kernel joinRanks;
     private final Kernel rmsNorm;
@@ -106,10 +118,12 @@ public final class CudaOps implements AutoCloseable {
     private final Kernel matvecNormSilu;
     private final Kernel matvecNormLogits;
     private final Decode decode;
-    private final Kernel pagedDecode;
-    private final @Nullable Kernel mergeDecode;
+    private final DecodeKernels decodeFew;
+    private final DecodeKernels decodeMany;
+    private final long slots; // heads' results that the scratch memory of attention has room for
     private final Prefill prefill;
     private final Kernel pagedPrefill;
+    private final @Nullable Kernel mergePrefill;
 
     /// Compiles the kernels for a device and a model's heads.
     ///
@@ -131,9 +145,10 @@ public final class CudaOps implements AutoCloseable {
         files.add(Prefill.of(context.info(), shape.headDim()).file);
         this.decode = Decode.of(context.info(), shape);
         files.add(decode.file);
-        this.modules = compiler.load(
-                files,
-                Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "DECODE_STAGES", decode.stages));
+        this.modules = compiler.load(files, macros(splitTokens));
+        this.wideModules = decode.mergesApart && 2 * splitTokens <= MAX_SPLIT_TOKENS
+                ? compiler.load(List.of(decode.file), macros(2 * splitTokens))
+                : Map.of();
         this.stream = new Stream(context);
         this.blas = new Blas(context, environment);
         DeviceInfo device = context.info();
@@ -143,7 +158,7 @@ public final class CudaOps implements AutoCloseable {
                 List.of(device.name(), device.architecture(), device.driverVersion()),
                 blas.version());
         this.memory = new DeviceMemory(context);
-        long slots = slots(maxSequences, maxTokens, splitTokens);
+        this.slots = slots(maxSequences, maxTokens, splitTokens);
         this.partial = memory.allocate(slots * shape.outSize() * Float.BYTES, "scratch memory of attention");
         this.partialMeta = memory.allocate(slots * shape.heads() * 2L * Float.BYTES, "scratch memory of attention");
         long counterBytes = (DECODE_COUNTERS + (long) maxSequences * shape.kvHeads()) * Integer.BYTES;
@@ -197,7 +212,38 @@ public final class CudaOps implements AutoCloseable {
         this.matvecNorm = narrowWithNorm("matvec_norm");
         this.matvecNormSilu = narrowWithNorm("matvec_norm_silu");
         this.matvecNormLogits = narrowWithNorm("matvec_norm_logits");
-        this.pagedDecode = kernel(
+        this.decodeFew = decodeKernels(modules);
+        this.decodeMany = wideModules.isEmpty() ? decodeFew : decodeKernels(wideModules);
+        this.prefill = Prefill.of(context.info(), shape.headDim());
+        List<Parameter> prefillParameters =
+                new ArrayList<>(List.of(LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG));
+        if (prefill.isShared) {
+            prefillParameters.addAll(List.of(LONG, LONG, INT));
+        }
+        prefillParameters.addAll(List.of(INT, INT, INT, FLOAT, INT));
+        this.pagedPrefill = kernel(
+                prefill.file,
+                prefill.kernel,
+                prefill.threads,
+                prefill.sharedBytes,
+                prefillParameters.toArray(Parameter[]::new));
+        this.mergePrefill = prefill.isShared
+                ? kernel(prefill.file, "merge_prefill", ROW_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT)
+                : null;
+    }
+
+    private Map<String, Integer> macros(int splitTokens) {
+        return Map.of("HEAD_DIM", shape.headDim(), "SPLIT_TOKENS", splitTokens, "DECODE_STAGES", decode.stages);
+    }
+
+    /// Decode attention for one size of its items.
+    ///
+    /// @param merge what puts parts of a sequence together, if that is a kernel of its own
+    private record DecodeKernels(Kernel attend, @Nullable Kernel merge) {}
+
+    private DecodeKernels decodeKernels(Map<String, KernelModule> from) {
+        Kernel attend = kernel(
+                from,
                 decode.file,
                 decode.kernel,
                 decode.threads,
@@ -220,31 +266,24 @@ public final class CudaOps implements AutoCloseable {
                 INT,
                 FLOAT,
                 INT);
-        this.mergeDecode = decode.mergesApart
+        Kernel merge = decode.mergesApart
                 ? kernel(
-                        decode.file, "merge_decode", MERGE_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT, INT, INT)
+                        from,
+                        decode.file,
+                        "merge_decode",
+                        MERGE_THREADS,
+                        0,
+                        LONG,
+                        LONG,
+                        LONG,
+                        LONG,
+                        LONG,
+                        INT,
+                        INT,
+                        INT,
+                        INT)
                 : null;
-        this.prefill = Prefill.of(context.info(), shape.headDim());
-        this.pagedPrefill = kernel(
-                prefill.file,
-                prefill.kernel,
-                prefill.threads,
-                prefill.sharedBytes,
-                LONG,
-                LONG,
-                LONG,
-                LONG,
-                LONG,
-                INT,
-                LONG,
-                LONG,
-                LONG,
-                LONG,
-                INT,
-                INT,
-                INT,
-                FLOAT,
-                INT);
+        return new DecodeKernels(attend, merge);
     }
 
     /// The kernel for decoding that suits a device and heads.
@@ -283,7 +322,8 @@ public final class CudaOps implements AutoCloseable {
     /// The kernel for prompts that suits a device and a head size.
     ///
     /// @param rows query rows of a thread block
-    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes) {
+    /// @param isShared whether several thread blocks can share a context
+    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes, boolean isShared) {
         private static final int HOPPER = 9;
 
         static Prefill of(DeviceInfo device, int headDim) {
@@ -293,13 +333,15 @@ public final class CudaOps implements AutoCloseable {
                             "paged_prefill_sm90",
                             384,
                             128,
-                            1024 + (128 + 4 * 128) * headDim * Short.BYTES)
+                            1024 + (128 + 4 * 128) * headDim * Short.BYTES,
+                            true)
                     : new Prefill(
                             "attention_prefill.cu",
                             "paged_prefill",
                             128,
                             64,
-                            4 * 64 * (headDim + SHARED_PADDING) * Short.BYTES);
+                            4 * 64 * (headDim + SHARED_PADDING) * Short.BYTES,
+                            false);
         }
     }
 
@@ -344,7 +386,17 @@ public final class CudaOps implements AutoCloseable {
     }
 
     private Kernel kernel(String file, String name, int threads, int sharedBytes, Parameter... parameters) {
-        KernelModule module = modules.get(file);
+        return kernel(modules, file, name, threads, sharedBytes, parameters);
+    }
+
+    private static Kernel kernel(
+            Map<String, KernelModule> from,
+            String file,
+            String name,
+            int threads,
+            int sharedBytes,
+            Parameter... parameters) {
+        KernelModule module = from.get(file);
         if (module == null) {
             throw new TensorException("no module " + file);
         }
@@ -365,7 +417,8 @@ public final class CudaOps implements AutoCloseable {
         return blas;
     }
 
-    /// Takes the algorithms of products that an earlier start of a process with this device and library measured.
+    /// Takes the algorithms of products that an earlier start of a process with this device and library
+    /// measured.
     public void restoreProducts() {
         keptProducts = cache.read(productsKey)
                 .map(kept -> new String(kept, StandardCharsets.UTF_8))
@@ -503,7 +556,8 @@ public final class CudaOps implements AutoCloseable {
             long out,
             int sequences,
             int windowTokens) {
-        pagedDecode
+        DecodeKernels kernels = sequences >= MANY_SEQUENCES ? decodeMany : decodeFew;
+        kernels.attend
                 .begin()
                 .add(queries)
                 .add((long) shape.rowSize())
@@ -524,8 +578,8 @@ public final class CudaOps implements AutoCloseable {
                 .add(shape.scale())
                 .add(window(windowTokens))
                 .launch(stream, 2 * context.info().multiprocessors(), 1, 1);
-        if (mergeDecode != null) {
-            mergeDecode
+        if (kernels.merge != null) {
+            kernels.merge
                     .begin()
                     .add(contextTokens)
                     .add(out)
@@ -540,13 +594,23 @@ public final class CudaOps implements AutoCloseable {
         }
     }
 
+    /// Sequences of several rows each, side by side.
+    ///
+    /// @param firstRow of the first sequence
+    /// @param rows of all sequences
+    /// @param maxRows most rows of one sequence
+    /// @param maxContext most tokens of a sequence's context
+    public record Prompts(int sequences, int firstRow, int rows, int maxRows, int maxContext) {
+        /// No sequences.
+        public static final Prompts NONE = new Prompts(0, 0, 0, 0, 0);
+    }
+
     /// Causal attention of several query rows a sequence, the last of a sequence's context, over cached keys
     /// and values.
     ///
     /// @param queries row 0 of [#rotateAndStore]'s result
     /// @param queryStart int `(sequences + 1)`, the row at which each sequence begins
     /// @param out row 0 of the results
-    /// @param maxRows most rows of one sequence
     public void prefillAttention(
             long queries,
             PagedKv kv,
@@ -556,9 +620,10 @@ public final class CudaOps implements AutoCloseable {
             long queryStart,
             long contextTokens,
             long out,
-            int sequences,
-            int maxRows,
+            Prompts prompts,
             int windowTokens) {
+        int tiles = Math.ceilDiv(prompts.maxRows, prefill.rows);
+        int splits = splits(prompts, tiles, windowTokens);
         pagedPrefill
                 .begin()
                 .add(queries)
@@ -570,13 +635,43 @@ public final class CudaOps implements AutoCloseable {
                 .add(queryStart)
                 .add(contextTokens)
                 .add(out)
-                .add((long) shape.outSize())
+                .add((long) shape.outSize());
+        if (mergePrefill != null) {
+            pagedPrefill.add(partial).add(partialMeta).add(splits);
+        }
+        pagedPrefill
                 .add(shape.heads())
                 .add(shape.kvHeads())
                 .add(kv.blockTokens())
                 .add(shape.scale())
                 .add(window(windowTokens))
-                .launch(stream, shape.heads(), Math.ceilDiv(maxRows, prefill.rows), sequences);
+                .launch(stream, shape.heads(), tiles * splits, prompts.sequences);
+        if (mergePrefill != null && splits > 1) {
+            mergePrefill
+                    .begin()
+                    .add(partial)
+                    .add(partialMeta)
+                    .add(out)
+                    .add((long) shape.outSize())
+                    .add(queryStart)
+                    .add(splits)
+                    .add(shape.heads())
+                    .launch(stream, prompts.rows, Math.ceilDiv(shape.heads(), ROW_THREADS / WARP), 1);
+        }
+    }
+
+    /// How many thread blocks share the context of a tile of rows: as many as the device has room for at once.
+    /// A second round of them costs what they gain (`docs/gpu-log.md`).
+    private int splits(Prompts prompts, int tiles, int windowTokens) {
+        if (mergePrefill == null) {
+            return 1;
+        }
+        int seen = windowTokens == AttentionShape.UNBOUNDED
+                ? prompts.maxContext
+                : Math.min(prompts.maxContext, windowTokens + prefill.rows);
+        int room = context.info().multiprocessors() / (shape.heads() * tiles * prompts.sequences);
+        long slotsEach = slots / (prompts.firstRow + prompts.rows);
+        return Math.clamp(Math.min(room, Math.min(slotsEach, seen / LEAST_SHARED_TOKENS)), 1, MAX_SPLITS);
     }
 
     private static int window(int windowTokens) {
@@ -737,6 +832,7 @@ public final class CudaOps implements AutoCloseable {
         blas.close();
         memory.close();
         modules.values().forEach(KernelModule::close);
+        wideModules.values().forEach(KernelModule::close);
         stream.close();
     }
 }

@@ -3,6 +3,7 @@ package dev.baton.model.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.model.ForwardBatch;
+import dev.baton.tensor.cuda.CudaOps;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -58,7 +59,7 @@ class StepInputsTest {
         StepLayout layout = new StepLayout(7, 4, 3, MAX_BLOCKS);
         inputs.write(batch, layout);
         assertThat(inputs.singles()).isEqualTo(2);
-        assertThat(inputs.longest()).isEqualTo(3);
+        assertThat(inputs.prompts(layout)).isEqualTo(new CudaOps.Prompts(2, 2, 5, 3, 20));
         assertThat(ints(layout.tokens(), 7)).containsExactly(240, 415, 117, 118, 119, 300, 301);
         assertThat(ints(layout.positions(), 7)).containsExactly(40, 15, 17, 18, 19, 0, 1);
         assertThat(ints(layout.rowSequence(), 7)).containsExactly(0, 1, 2, 2, 2, 3, 3);

@@ -34,7 +34,11 @@ public final class KernelChecks {
     private static final double NORMED_TOLERANCE = 16e-3;
 
     private static final int MAX_SEQUENCES = 16;
-    private static final int MAX_TOKENS = 1024;
+    private static final int MANY_SEQUENCES = 40;
+
+    /// So that there is scratch memory for contexts that are shared.
+    private static final int SCRATCH_SEQUENCES = 160;
+    private static final int MAX_TOKENS = 4096;
     private static final int LAYERS = 2;
     private static final int LAYER = 1;
     private static final int[] COLUMNS = {8, 64, 72, 1016, 1024, 4096, 4104};
@@ -52,6 +56,13 @@ public final class KernelChecks {
 
     /// Long enough for several splits of decode attention.
     private static final int LONG_CONTEXT = 1023;
+
+    /// Few rows behind long contexts, which several thread blocks share then.
+    private static final Lengths FEW_ROWS =
+            new Lengths(new int[] {LONG_CONTEXT, 3001, 60}, new int[] {0, 1, 201, 241}, 1);
+
+    /// Tokens of a window that several thread blocks share.
+    private static final int SHARED_WINDOW = 1500;
 
     private static final int[] WINDOWS = {AttentionShape.UNBOUNDED, 20, 300};
 
@@ -82,7 +93,7 @@ public final class KernelChecks {
         List<CheckResult> results = new ArrayList<>();
         Random random = new Random(seed);
         for (AttentionShape shape : SHAPES) {
-            try (CudaOps gpu = new CudaOps(context, shape, MAX_SEQUENCES, MAX_TOKENS, environment);
+            try (CudaOps gpu = new CudaOps(context, shape, SCRATCH_SEQUENCES, MAX_TOKENS, environment);
                     CpuOps cpu =
                             CpuOps.create(OpsChoice.AUTO, Runtime.getRuntime().availableProcessors())) {
                 KernelChecks checks = new KernelChecks(context, gpu, cpu, shape, random);
@@ -212,9 +223,9 @@ public final class KernelChecks {
             int size = rows * form.outputs();
             long measured = arrays.poisoned(size * 2L);
             long restored = arrays.poisoned(size * 2L);
-            gpu.blas().measure(gpu.stream(), form, rows, 4, matrix, 0, input, measured);
+            gpu.blas().measure(gpu.stream(), form, rows, matrix, 0, input, measured);
             other.restore(gpu.blas().choices());
-            boolean isRestored = !other.measure(gpu.stream(), form, rows, 4, matrix, 0, input, restored);
+            boolean isRestored = !other.measure(gpu.stream(), form, rows, matrix, 0, input, restored);
             gpu.blas().multiply(gpu.stream(), form, rows, matrix.getFirst(), 0, input, measured);
             other.multiply(gpu.stream(), form, rows, matrix.getFirst(), 0, input, restored);
             boolean isSame = Arrays.equals(arrays.readBf16(measured, size), arrays.readBf16(restored, size));
@@ -239,7 +250,7 @@ public final class KernelChecks {
             long biasAddress = arrays.bf16(bias);
             long input = arrays.bf16(x);
             Blas.Form form = new Blas.Form(inputs, outputs, inFloats, hasBias);
-            gpu.blas().measure(gpu.stream(), form, rows, 4, List.of(matrix), biasAddress, input, out);
+            gpu.blas().measure(gpu.stream(), form, rows, List.of(matrix), biasAddress, input, out);
             gpu.stream().fill(out, (byte) 0xff, expected.length * 4L);
             gpu.blas().multiply(gpu.stream(), form, rows, matrix, biasAddress, input, out);
             return CheckResult.relativeError(
@@ -259,7 +270,7 @@ public final class KernelChecks {
             }
             add("matvec with residual, " + rows + " rows", errors[0]);
             add("matvec_norm, " + rows + " rows", errors[1]);
-            add("matvec_norm_silu, " + rows + " rows", errors[2]);
+            add("matvec_norm_silu, " + rows + " rows", errors[2], NORMED_TOLERANCE);
             add("matvec_norm_logits, " + rows + " rows", errors[3]);
         }
     }
@@ -450,7 +461,8 @@ public final class KernelChecks {
                 wish.promptTokens());
     }
 
-    /// Pearson's chi-square of many draws, over the value that one in a hundred thousand right samplers exceeds.
+    /// Pearson's chi-square of many draws, over the value that one in a hundred thousand right samplers
+    /// exceeds.
     private void distribution() {
         int vocab = 1000;
         float[] logits = new float[vocab];
@@ -537,27 +549,54 @@ public final class KernelChecks {
             String of = ", " + shape.heads() + "/" + shape.kvHeads() + " heads of " + shape.headDim() + ", blocks of "
                     + blockTokens + (window == AttentionShape.UNBOUNDED ? "" : ", window " + window);
             boolean hasNorms = random.nextBoolean();
-            double[] errors = attention(windowed, blockTokens, hasNorms);
+            double[] errors = attention(windowed, blockTokens, hasNorms, Lengths.any(random));
             of += hasNorms ? ", norms" : "";
             double tolerance = hasNorms ? NORMED_TOLERANCE : TOLERANCE;
             add("rotate_and_store: queries" + of, errors[0], tolerance);
             add("rotate_and_store: cache" + of, errors[1], tolerance);
             add("paged_decode" + of, errors[2], tolerance);
             add("paged_prefill" + of, errors[3], tolerance);
+            AttentionShape shared =
+                    window == AttentionShape.UNBOUNDED ? windowed : shape.withWindowTokens(SHARED_WINDOW + window);
+            add("paged_prefill, few rows" + of, attention(shared, blockTokens, hasNorms, FEW_ROWS)[3], tolerance);
+            Lengths many = Lengths.singles(random);
+            add("paged_decode, many" + of, attention(windowed, blockTokens, hasNorms, many)[2], tolerance);
         }
     }
 
-    private double[] attention(AttentionShape windowed, int blockTokens, boolean hasNorms) {
-        int maxBlocks = Math.ceilDiv(MAX_TOKENS, blockTokens);
-        int singles = MAX_SEQUENCES / 2;
-        int[] contexts = new int[MAX_SEQUENCES];
-        int[] starts = new int[MAX_SEQUENCES + 1];
-        for (int s = 0; s < contexts.length; s++) {
-            contexts[s] = CONTEXTS[random.nextInt(CONTEXTS.length)];
-            contexts[s] = s == 0 ? LONG_CONTEXT : contexts[s];
-            int count = s < singles ? 1 : 1 + random.nextInt(contexts[s]);
-            starts[s + 1] = starts[s] + count;
+    /// @param contexts tokens of each sequence
+    /// @param starts the row at which each begins, and the end of the last one
+    /// @param singles sequences with one row, the first ones
+    private record Lengths(int[] contexts, int[] starts, int singles) {
+        static Lengths any(Random random) {
+            int singles = MAX_SEQUENCES / 2;
+            int[] contexts = new int[MAX_SEQUENCES];
+            int[] starts = new int[MAX_SEQUENCES + 1];
+            for (int s = 0; s < contexts.length; s++) {
+                contexts[s] = CONTEXTS[random.nextInt(CONTEXTS.length)];
+                contexts[s] = s == 0 ? LONG_CONTEXT : contexts[s];
+                int count = s < singles ? 1 : 1 + random.nextInt(contexts[s]);
+                starts[s + 1] = starts[s] + count;
+            }
+            return new Lengths(contexts, starts, singles);
         }
+
+        /// So many that decode attention takes more tokens at a time.
+        static Lengths singles(Random random) {
+            int[] contexts = IntStream.range(0, MANY_SEQUENCES)
+                    .map(s -> s % 10 == 0 ? LONG_CONTEXT + random.nextInt(1500) : 1 + random.nextInt(300))
+                    .toArray();
+            return new Lengths(
+                    contexts, IntStream.rangeClosed(0, MANY_SEQUENCES).toArray(), MANY_SEQUENCES);
+        }
+    }
+
+    private double[] attention(AttentionShape windowed, int blockTokens, boolean hasNorms, Lengths lengths) {
+        int maxBlocks = Math.ceilDiv(MAX_TOKENS, blockTokens);
+        int[] contexts = lengths.contexts;
+        int[] starts = lengths.starts;
+        int singles = lengths.singles;
+        int numSequences = contexts.length;
         int numBlocks = 0;
         for (int context1 : contexts) {
             numBlocks += Math.ceilDiv(context1, blockTokens);
@@ -569,13 +608,13 @@ public final class KernelChecks {
             pool[i] = pool[j];
             pool[j] = swap;
         }
-        int rows = starts[MAX_SEQUENCES];
+        int rows = starts[numSequences];
         int[] positions = new int[rows];
         int[] rowSequence = new int[rows];
-        int[] tables = new int[MAX_SEQUENCES * maxBlocks];
+        int[] tables = new int[numSequences * maxBlocks];
         SequenceRows sequences = new SequenceRows();
         int used = 0;
-        for (int s = 0; s < MAX_SEQUENCES; s++) {
+        for (int s = 0; s < numSequences; s++) {
             int blocks = Math.ceilDiv(contexts[s], blockTokens);
             int[] table = Arrays.copyOfRange(pool, used, used + blocks);
             used += blocks;
@@ -633,21 +672,24 @@ public final class KernelChecks {
             gpu.decodeAttention(
                     deviceQkv, device, LAYER, deviceTables, maxBlocks, deviceContexts, out, singles, window);
             int longest = 0;
-            for (int s = singles; s < MAX_SEQUENCES; s++) {
+            int longestContext = 0;
+            for (int s = singles; s < numSequences; s++) {
                 longest = Math.max(longest, starts[s + 1] - starts[s]);
+                longestContext = Math.max(longestContext, contexts[s]);
             }
-            gpu.prefillAttention(
-                    deviceQkv,
-                    device,
-                    LAYER,
-                    deviceTables + 4L * singles * maxBlocks,
-                    maxBlocks,
-                    arrays.ints(starts) + 4L * singles,
-                    deviceContexts + 4L * singles,
-                    out,
-                    MAX_SEQUENCES - singles,
-                    longest,
-                    window);
+            if (singles < numSequences) {
+                gpu.prefillAttention(
+                        deviceQkv,
+                        device,
+                        LAYER,
+                        deviceTables + 4L * singles * maxBlocks,
+                        maxBlocks,
+                        arrays.ints(starts) + 4L * singles,
+                        deviceContexts + 4L * singles,
+                        out,
+                        new CudaOps.Prompts(numSequences - singles, singles, rows - singles, longest, longestContext),
+                        window);
+            }
 
             if (hasNorms) {
                 cpu.rmsNormHeads(qkv, shape, rows, queryNorm, keyNorm, 1e-6f);

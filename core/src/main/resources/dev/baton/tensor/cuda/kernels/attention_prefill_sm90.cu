@@ -5,13 +5,20 @@
 // A block works on ROWS query rows of one head: one warpgroup copies tiles of KEYS tokens out of the pages into two
 // stages of shared memory, two warpgroups compute 64 rows each. A warpgroup starts the product of its queries with the
 // next tile's keys and that of this tile's weights with its values together, and works on the next softmax while the
-// latter runs. Rows are masked by position, so a row's result does not depend on what else is in the batch.
+// latter runs. Rows are masked by position, so a row's result does not depend on what else is in the batch but through
+// the number of splits.
 //
-// Launch: grid (heads, ceil(most rows of a sequence / ROWS), sequences), block 384, shared memory
+// Few rows behind a long context would leave most of the chip idle: `splits` blocks share the context of a tile of rows
+// then. Each leaves what it has, not divided by its sum, in `partial`, f32 (rows of the step, splits, heads, HEAD_DIM),
+// and for each head the maximum (times scale * log2(e)) and the sum in `partialMeta`, (rows, splits, heads, 2); a share
+// without tokens leaves a sum of 0 and nothing else. merge_prefill puts them together.
+//
+// Launch: grid (heads, ceil(most rows of a sequence / ROWS) * splits, sequences), block 384, shared memory
 // 1024 + (ROWS + 2 * STAGES * KEYS) * HEAD_DIM * 2 bytes. blockTokens is a power of two from 16 on. Stateless.
+// merge_prefill, only for splits > 1: grid (rows, ceil(heads / 8)), block 256; its first row is that of the first sequence.
 //
 // Sources: J. Shah et al., "FlashAttention-3" (2024), for the roles of the warpgroups, the order of the products and the
-// turns of the groups;
+// turns of the groups; T. Dao et al., "Flash-Decoding" (2023), for sharing a context;
 // NVIDIA's PTX ISA, section "Asynchronous Warpgroup Level Matrix", for layouts and descriptors.
 
 #include "common.cuh"
@@ -179,15 +186,16 @@ __device__ __forceinline__ void startValues(float (&out)[OUTPUTS], const u32 (&w
 extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
         paged_prefill_sm90(const bf16* q, long long qStride, const bf16* kvLayer, long long blockStride,
                 const int* blockTables, int maxBlocks, const int* queryStart, const int* contextTokens,
-                bf16* __restrict__ out, long long outStride, int heads, int kvHeads, int blockTokens, float scale,
-                int window) {
+                bf16* __restrict__ out, long long outStride, float* partial, float* partialMeta, int splits, int heads,
+                int kvHeads, int blockTokens, float scale, int window) {
     extern __shared__ char unaligned[];
     __shared__ __align__(8) u64 barriers[4 * STAGES];
     waitForPredecessor();
     int head = blockIdx.x, sequence = blockIdx.z;
     int firstRow = queryStart[sequence];
     int rows = queryStart[sequence + 1] - firstRow;
-    int tile = gridDim.y - 1 - blockIdx.y; // the longest work first
+    int tile = (gridDim.y - 1 - blockIdx.y) / splits; // the longest work first
+    int split = (gridDim.y - 1 - blockIdx.y) % splits;
     if (tile * ROWS >= rows) {
         return;
     }
@@ -196,6 +204,19 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
     int lastPosition = min(firstPosition + ROWS, context) - 1;
     int begin = window > 0 ? max(0, firstPosition - window + 1) / KEYS : 0;
     int tiles = lastPosition / KEYS + 1 - begin;
+    if (splits > 1) {
+        int share = (tiles + splits - 1) / splits;
+        begin += split * share;
+        tiles = min(share, tiles - split * share);
+        if (tiles <= 0) {
+            int row = tile * ROWS + threadIdx.x;
+            if (threadIdx.x < ROWS && row < rows) {
+                long long place = ((long long) (firstRow + row) * splits + split) * heads + head;
+                *(float2*) (partialMeta + place * 2) = make_float2(NEGATIVE_INFINITY, 0.0f);
+            }
+            return;
+        }
+    }
 
     u32 queries = (sharedAddress(unaligned) + 1023) & ~1023u;
     u32 keyTiles = queries + 2 * QUERY_BYTES;
@@ -337,7 +358,17 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
             total += __shfl_xor_sync(FULL_WARP, total, 2);
             float inverse = 1.0f / total;
             int row = base + warp * 16 + lane / 4 + half * 8;
-            if (row < rows) {
+            if (row < rows && splits > 1) {
+                long long place = ((long long) (firstRow + row) * splits + split) * heads + head;
+                if (lane % 4 == 0) {
+                    *(float2*) (partialMeta + place * 2) = make_float2(highest[half] * scaleLog2, total);
+                }
+                float* target = partial + place * HEAD_DIM + lane % 4 * 2;
+#pragma unroll
+                for (int at = 0; at < OUTPUTS; at += 4) {
+                    *(float2*) (target + at * 2) = make_float2(sum[at + half * 2], sum[at + half * 2 + 1]);
+                }
+            } else if (row < rows) {
                 bf16* target =
                         out + (long long) (firstRow + row) * outStride + (long long) head * HEAD_DIM + lane % 4 * 2;
 #pragma unroll
@@ -347,6 +378,43 @@ extern "C" __global__ void __launch_bounds__(3 * WARPGROUP, 1)
             }
         }
     }
+}
+
+// A warp for each row and head. What the predecessor writes is not __restrict__: it must not be read in front of
+// the wait.
+extern "C" __global__ void __launch_bounds__(256)
+        merge_prefill(const float* partial, const float* partialMeta, bf16* __restrict__ out,
+                long long outStride, const int* __restrict__ queryStart, int splits, int heads) {
+    waitForPredecessor();
+    releaseSuccessor();
+    int lane = threadIdx.x % 32;
+    int head = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32;
+    long long row = queryStart[0] + blockIdx.x;
+    if (head >= heads || lane * 4 >= HEAD_DIM) {
+        return;
+    }
+    float top = NEGATIVE_INFINITY, total = 0.0f;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int split = 0; split < splits; split++) {
+        long long place = (row * splits + split) * heads + head;
+        float2 meta = *(const float2*) (partialMeta + place * 2);
+        if (meta.y > 0.0f) { // a sum of 0: nothing of it was seen, and nothing may be written
+            float4 values = *(const float4*) (partial + place * HEAD_DIM + lane * 4);
+            float newTop = fmaxf(top, meta.x);
+            float old = exp2Fast(top - newTop), factor = exp2Fast(meta.x - newTop);
+            top = newTop;
+            total = total * old + meta.y * factor;
+            sum.x = sum.x * old + values.x * factor;
+            sum.y = sum.y * old + values.y * factor;
+            sum.z = sum.z * old + values.z * factor;
+            sum.w = sum.w * old + values.w * factor;
+        } else if (meta.y != meta.y) { // what was not a number stays so
+            total = meta.y;
+        }
+    }
+    float inverse = 1.0f / total;
+    *(uint2*) (out + row * outStride + (long long) head * HEAD_DIM + lane * 4) =
+            make_uint2(packPair(sum.x * inverse, sum.y * inverse), packPair(sum.z * inverse, sum.w * inverse));
 }
 
 #endif
