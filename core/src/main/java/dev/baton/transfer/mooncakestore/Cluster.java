@@ -58,7 +58,7 @@ public record Cluster(
                     .formatted(where, tenant));
         }
         String master = word(where, values, MASTER, "");
-        if (!master.matches("[^\\s:/]{1,255}:[0-9]{1,5}")) {
+        if (!master.matches("[^\\s:/]{1,255}:[0-9]{1,5}") || port(master) > 65_535) {
             throw new TransferException(
                     "%s: %s is \"%s\"; needed: host:port of mooncake_master".formatted(where, MASTER, master));
         }
@@ -111,5 +111,14 @@ public record Cluster(
     /// Host of the master.
     String masterHost() {
         return masterAddress.substring(0, masterAddress.lastIndexOf(':'));
+    }
+
+    /// Port of the master.
+    int masterPort() {
+        return port(masterAddress);
+    }
+
+    private static int port(String address) {
+        return Integer.parseInt(address.substring(address.lastIndexOf(':') + 1));
     }
 }

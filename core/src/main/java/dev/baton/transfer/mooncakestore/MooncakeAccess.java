@@ -17,7 +17,7 @@ import java.util.Optional;
 /// @param host how other nodes of the cluster reach this one
 /// @param home where Mooncake is; looked for if it is not given
 /// @param metricsPort where the master answers HTTP, for reads without Mooncake's library
-/// @param startTimeout how long Mooncake's client in a helper process may take to join the cluster, its start
+/// @param startTimeout how long Mooncake's client may take to join the cluster, the start of a helper process
 ///     included
 /// @param operationTimeout how long the cluster may take for one call
 /// @param trustedNetwork whether Mooncake's library may listen beyond this machine

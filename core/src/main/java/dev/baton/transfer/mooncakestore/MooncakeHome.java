@@ -40,7 +40,12 @@ final class MooncakeHome {
             for (Path place : List.of(folder, folder.resolve("lib"), folder.resolve(PACKAGE))) {
                 Path library = place.resolve(LIBRARY);
                 if (Files.isRegularFile(library)) {
-                    return new NativeStore.Opener(new NativeStore.Library(library), access.cluster(), access.host());
+                    return new NativeStore.Opener(
+                            new NativeStore.Library(library),
+                            access.cluster(),
+                            access.host(),
+                            access.startTimeout(),
+                            access.operationTimeout());
                 }
             }
         }

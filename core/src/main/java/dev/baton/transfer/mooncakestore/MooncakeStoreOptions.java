@@ -27,8 +27,8 @@ import java.util.stream.Stream;
 ///     it is not set, keys are Baton's own and nothing is shared with vLLM
 /// @param hashSeed `PYTHONHASHSEED`, else vLLM's text for none
 /// @param stagingBytes `staging_bytes`: memory that values go through
-/// @param connectTimeout `kv_connect_timeout`: how long Mooncake's client in a helper process may take to join the
-///     cluster, its start included
+/// @param connectTimeout `kv_connect_timeout`: how long Mooncake's client may take to join the cluster, the start
+///     of a helper process included
 /// @param operationTimeout `kv_peer_timeout`: how long the cluster may take for one call
 /// @param loadTimeout `load_timeout`: longest that a load takes
 /// @param metricsPort `master_metrics_port`: where the master answers HTTP, for reads without Mooncake's library

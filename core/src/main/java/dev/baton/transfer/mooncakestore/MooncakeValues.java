@@ -14,8 +14,8 @@ import org.slf4j.LoggerFactory;
 ///
 /// The client behind it is opened anew when it has failed, after a pause of 1 to 30 seconds, on a thread of its
 /// own: calls fail meanwhile, for Mooncake takes long to find out that there is no master. A call ends within
-/// the cluster's `operationTimeout`, except where Mooncake's library is in this process. A value goes through
-/// memory of the calling thread's own, which takes the longest value.
+/// the cluster's `operationTimeout`. A value goes through memory of the calling thread's own, which takes the
+/// longest value.
 ///
 /// Thread-safe, for as many threads at a time as it was made for.
 public final class MooncakeValues implements AutoCloseable {

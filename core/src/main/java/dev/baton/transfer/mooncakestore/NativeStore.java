@@ -15,26 +15,116 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.net.InetSocketAddress;
+import java.net.Socket;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /// Mooncake's client library in this process: `libmooncake_store.so`, whose header is `store_c.h`.
 ///
-/// Its memory is registered with the library as long as the client is open. Nobody can end a call into the
-/// library, so a client with one under way keeps its memory. Thread-safe.
+/// Nobody can end a call into the library, which waits for a master that hangs for half a minute, and twenty
+/// times as long to join it. So calls are on threads of the client's own, and who waits too long goes on
+/// without them. A client with a call under way keeps its memory, and takes leave of the cluster when the last
+/// has ended. Thread-safe.
 final class NativeStore implements ObjectStore {
+    private static final Logger LOG = LoggerFactory.getLogger(NativeStore.class);
+
+    private static final Duration END = Duration.ofSeconds(10);
+    private static final int ALIGNMENT = 64;
+
     private final Library functions;
+    private final Duration timeout;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment memory;
     private final MemorySegment store;
+    private final ExecutorService threads = Executors.newCachedThreadPool(
+            Thread.ofPlatform().daemon().name("baton-kv-mooncake-library").factory());
+    private final ReentrantLock lock = new ReentrantLock();
+    private int calls; // under way; guarded by lock
+    private boolean closed; // guarded by lock
+
+    /// What is asked of the library.
+    @FunctionalInterface
+    private interface Call<T> {
+        T call(Arena names) throws IOException;
+    }
 
     /// Opens clients of a library, which stays loaded until the process ends.
-    ///
-    /// @param host how other nodes of the cluster reach this one
-    record Opener(Library functions, Cluster cluster, String host) implements ObjectStore.Opener {
+    static final class Opener implements ObjectStore.Opener {
+        private final Library functions;
+        private final Cluster cluster;
+        private final String host;
+        private final Duration startTimeout;
+        private final Duration timeout;
+        private final Semaphore opening = new Semaphore(1);
+
+        /// @param host how other nodes of the cluster reach this one
+        /// @param startTimeout bound of joining the cluster
+        /// @param timeout bound of each call
+        Opener(Library functions, Cluster cluster, String host, Duration startTimeout, Duration timeout) {
+            this.functions = functions;
+            this.cluster = cluster;
+            this.host = host;
+            this.startTimeout = startTimeout;
+            this.timeout = timeout;
+        }
+
         @Override
         public ObjectStore open(long memoryBytes) throws IOException {
-            return new NativeStore(this, memoryBytes);
+            if (!opening.tryAcquire()) {
+                throw new IOException("Mooncake still tries to join the cluster");
+            }
+            CompletableFuture<NativeStore> opened = new CompletableFuture<>();
+            // A thread of its own, also because the library blocks SIGTERM, SIGINT and SIGHUP in the one that
+            // makes the first client, and all that this one starts inherit that, other processes as well.
+            Thread.ofPlatform().daemon().name("baton-kv-mooncake-join").start(() -> {
+                Runnable outcome;
+                try {
+                    callMaster();
+                    NativeStore store = new NativeStore(this, memoryBytes);
+                    outcome = () -> {
+                        if (!opened.complete(store)) {
+                            store.close(); // nobody waits for it any more
+                        }
+                    };
+                } catch (IOException | RuntimeException | Error e) {
+                    outcome = () -> opened.completeExceptionally(e);
+                }
+                opening.release(); // before: who has the outcome may try again
+                outcome.run();
+            });
+            try {
+                return await("setup", opened, startTimeout);
+            } catch (IOException e) {
+                opened.completeExceptionally(e);
+                if (!opened.isCompletedExceptionally()) {
+                    return opened.join(); // at the last moment
+                }
+                throw e;
+            }
+        }
+
+        /// Looks whether somebody is there: the library tries twenty times to reach a master, and logs that.
+        private void callMaster() throws IOException {
+            InetSocketAddress master = new InetSocketAddress(cluster.masterHost(), cluster.masterPort());
+            try (Socket socket = new Socket()) {
+                socket.connect(master, Math.toIntExact(Math.min(startTimeout.toMillis(), Integer.MAX_VALUE)));
+            } catch (IOException e) {
+                throw new IOException(
+                        "the master at %s cannot be reached: %s".formatted(cluster.masterAddress(), e.getMessage()), e);
+            }
         }
 
         @Override
@@ -69,7 +159,7 @@ final class NativeStore implements ObjectStore {
             try {
                 this.symbols = libraryLookup(path, Arena.global());
             } catch (IllegalArgumentException e) {
-                throw new TransferException("%s cannot be loaded: %s".formatted(path, e.getMessage()), e);
+                throw new TransferException("%s cannot be loaded: %s".formatted(path, reason()), e);
             }
             create = bind("create", FunctionDescriptor.of(ADDRESS));
             destroy = bind("destroy", FunctionDescriptor.ofVoid(ADDRESS));
@@ -79,6 +169,16 @@ final class NativeStore implements ObjectStore {
             exist = status("batch_is_exist", ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
             put = status("batch_put_from", ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
             get = status("batch_get_into", ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
+        }
+
+        /// What the system's linker has to say, for example which other library is missing.
+        private String reason() {
+            try {
+                System.load(path.toAbsolutePath().toString());
+                return "the system's linker does not say why";
+            } catch (UnsatisfiedLinkError e) {
+                return String.valueOf(e.getMessage());
+            }
         }
 
         private MethodHandle status(String function, MemoryLayout... arguments) {
@@ -95,15 +195,16 @@ final class NativeStore implements ObjectStore {
     }
 
     private NativeStore(Opener opener, long memoryBytes) throws IOException {
-        this.functions = opener.functions();
-        Cluster cluster = opener.cluster();
+        this.functions = opener.functions;
+        this.timeout = opener.timeout;
+        Cluster cluster = opener.cluster;
         int status;
         try (Arena names = Arena.ofConfined()) {
-            this.memory = arena.allocate(memoryBytes, 64);
+            this.memory = arena.allocate(memoryBytes, ALIGNMENT);
             this.store = (MemorySegment) functions.create.invokeExact();
             status = (int) functions.setup.invokeExact(
                     store,
-                    names.allocateFrom(opener.host()),
+                    names.allocateFrom(opener.host),
                     names.allocateFrom(cluster.metadataServer()),
                     cluster.segmentBytes(),
                     cluster.bufferBytes(),
@@ -118,8 +219,9 @@ final class NativeStore implements ObjectStore {
             throw failed("setup", t);
         }
         if (status != 0) {
+            threads.shutdown();
             destroy();
-            throw new IOException("the master at %s cannot be reached: Mooncake answers %d"
+            throw new IOException("Mooncake cannot join the cluster of the master at %s: it answers %d"
                     .formatted(cluster.masterAddress(), status));
         }
     }
@@ -131,47 +233,109 @@ final class NativeStore implements ObjectStore {
 
     @Override
     public long[] exist(List<String> keys) throws IOException {
-        try (Arena call = Arena.ofConfined()) {
-            MemorySegment results = call.allocate(JAVA_INT, keys.size());
-            int status = (int) functions.exist.invokeExact(store, names(call, keys), (long) keys.size(), results);
-            return results("batch_is_exist", status, results.toArray(JAVA_INT));
-        } catch (Throwable t) {
-            throw failed("batch_is_exist", t);
-        }
+        return call("batch_is_exist", arena -> {
+            MemorySegment results = arena.allocate(JAVA_INT, keys.size());
+            try {
+                int status = (int) functions.exist.invokeExact(store, names(arena, keys), (long) keys.size(), results);
+                return results("batch_is_exist", status, results.toArray(JAVA_INT));
+            } catch (Throwable t) {
+                throw failed("batch_is_exist", t);
+            }
+        });
     }
 
     @Override
     public long[] put(List<Piece> pieces) throws IOException {
-        try (Arena call = Arena.ofConfined()) {
-            MemorySegment results = call.allocate(JAVA_INT, pieces.size());
-            int status = (int) functions.put.invokeExact(
-                    store,
-                    names(call, keys(pieces)),
-                    addresses(call, pieces),
-                    lengths(call, pieces),
-                    (long) pieces.size(),
-                    MemorySegment.NULL,
-                    results);
-            return results("batch_put_from", status, results.toArray(JAVA_INT));
-        } catch (Throwable t) {
-            throw failed("batch_put_from", t);
-        }
+        return call("batch_put_from", arena -> {
+            MemorySegment results = arena.allocate(JAVA_INT, pieces.size());
+            try {
+                int status = (int) functions.put.invokeExact(
+                        store,
+                        names(arena, keys(pieces)),
+                        addresses(arena, pieces),
+                        lengths(arena, pieces),
+                        (long) pieces.size(),
+                        MemorySegment.NULL,
+                        results);
+                return results("batch_put_from", status, results.toArray(JAVA_INT));
+            } catch (Throwable t) {
+                throw failed("batch_put_from", t);
+            }
+        });
     }
 
     @Override
     public long[] get(List<Piece> pieces) throws IOException {
-        try (Arena call = Arena.ofConfined()) {
-            MemorySegment results = call.allocate(JAVA_LONG, pieces.size());
-            int status = (int) functions.get.invokeExact(
-                    store,
-                    names(call, keys(pieces)),
-                    addresses(call, pieces),
-                    lengths(call, pieces),
-                    (long) pieces.size(),
-                    results);
-            return checked("batch_get_into", status, results.toArray(JAVA_LONG));
-        } catch (Throwable t) {
-            throw failed("batch_get_into", t);
+        return call("batch_get_into", arena -> {
+            MemorySegment results = arena.allocate(JAVA_LONG, pieces.size());
+            try {
+                int status = (int) functions.get.invokeExact(
+                        store,
+                        names(arena, keys(pieces)),
+                        addresses(arena, pieces),
+                        lengths(arena, pieces),
+                        (long) pieces.size(),
+                        results);
+                return checked("batch_get_into", status, results.toArray(JAVA_LONG));
+            } catch (Throwable t) {
+                throw failed("batch_get_into", t);
+            }
+        });
+    }
+
+    private <T> T call(String function, Call<T> what) throws IOException {
+        CompletableFuture<T> result = new CompletableFuture<>();
+        enter();
+        threads.execute(() -> {
+            Runnable outcome;
+            try (Arena names = Arena.ofConfined()) {
+                T value = what.call(names);
+                outcome = () -> result.complete(value);
+            } catch (IOException | RuntimeException | Error e) {
+                outcome = () -> result.completeExceptionally(e);
+            }
+            leave(); // before: who has the result may close the client
+            outcome.run();
+        });
+        return await(function, result, timeout);
+    }
+
+    private void enter() throws IOException {
+        lock.lock();
+        try {
+            if (closed) {
+                throw new IOException("the client was closed");
+            }
+            calls++;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void leave() {
+        boolean last;
+        lock.lock();
+        try {
+            calls--;
+            last = closed && calls == 0;
+        } finally {
+            lock.unlock();
+        }
+        if (last) {
+            end();
+        }
+    }
+
+    private static <T> T await(String function, CompletableFuture<T> result, Duration limit) throws IOException {
+        try {
+            return result.get(limit.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (TimeoutException e) {
+            throw new IOException("Mooncake's %s took longer than %d ms".formatted(function, limit.toMillis()), e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IOException("interrupted", e);
+        } catch (ExecutionException e) {
+            throw failed(function, e.getCause());
         }
     }
 
@@ -219,7 +383,7 @@ final class NativeStore implements ObjectStore {
         return StoreErrors.check(results);
     }
 
-    private static IOException failed(String function, Throwable thrown) {
+    private static IOException failed(String function, @Nullable Throwable thrown) {
         if (thrown instanceof Error error) {
             throw error;
         }
@@ -234,14 +398,37 @@ final class NativeStore implements ObjectStore {
         // a call into the library cannot be ended
     }
 
+    /// Takes leave of the cluster, or lets the last call do so. Does not wait long for a master that hangs.
     @Override
     public void close() {
+        boolean last;
+        lock.lock();
+        try {
+            last = !closed && calls == 0;
+            closed = true;
+        } finally {
+            lock.unlock();
+        }
+        if (last) {
+            try {
+                await(
+                        "destroy",
+                        CompletableFuture.runAsync(this::end, threads),
+                        END.compareTo(timeout) < 0 ? END : timeout);
+            } catch (IOException e) {
+                LOG.warn("a client of the Mooncake store is left alone: {}", e.getMessage());
+            }
+        }
+    }
+
+    private void end() {
         try {
             int _ = (int) functions.unregister.invokeExact(store, memory);
         } catch (Throwable t) {
             throw new TransferException("Mooncake's unregister_buffer failed: " + t, t);
         }
         destroy();
+        threads.shutdown();
     }
 
     private void destroy() {

@@ -7,8 +7,7 @@ import java.util.List;
 /// A client of a Mooncake cluster, and memory that values are put from and read into.
 ///
 /// Results are Mooncake's numbers: negative ones are errors, see [StoreErrors]. Thread-safe for pieces of
-/// memory that do not overlap. Every call ends within the client's deadline, except those of a library in this
-/// process, which nobody can end.
+/// memory that do not overlap. Every call ends within the client's deadline.
 interface ObjectStore extends AutoCloseable {
     /// A value and its place in the memory.
     ///

@@ -36,6 +36,7 @@ public final class MooncakeCluster implements AutoCloseable {
                 elif command == "remove": say(store.remove(key, True))
             """;
 
+    private static final String LIBRARY = "libmooncake_store.so";
     private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     private final Path python;
@@ -55,6 +56,26 @@ public final class MooncakeCluster implements AutoCloseable {
                 Files.isExecutable(python.resolveSibling("mooncake_master")),
                 "Mooncake's Python package is not installed: there is no mooncake_master beside " + python);
         return python;
+    }
+
+    /// Mooncake's library, in the folder `MOONCAKE_HOME`. Skips the test where it is not: no published package has
+    /// it; `docs/mooncake-store-connector.md` says how it is built.
+    public static Path library() {
+        String set = System.getenv("MOONCAKE_HOME");
+        Assumptions.assumeTrue(
+                set != null, "MOONCAKE_HOME does not name a folder with " + LIBRARY + ", which no package has");
+        Path library = Path.of(set, LIBRARY);
+        Assumptions.assumeTrue(Files.isRegularFile(library), "there is no " + library);
+        return library;
+    }
+
+    /// Loads the library, if there is one: it opens a socket then, and keeps it, which is not to be taken for one
+    /// that a test has left.
+    static void loadLibrary() {
+        String set = System.getenv("MOONCAKE_HOME");
+        if (set != null && Files.isRegularFile(Path.of(set, LIBRARY))) {
+            NativeStore.Library _ = new NativeStore.Library(Path.of(set, LIBRARY));
+        }
     }
 
     /// @param poolBytes memory of the node
@@ -179,6 +200,14 @@ public final class MooncakeCluster implements AutoCloseable {
             }
         }
         throw new IOException("the node has ended");
+    }
+
+    /// Sends the master a signal by name.
+    public void signalMaster(String name) throws IOException {
+        Process kill = new ProcessBuilder("kill", "-" + name, Long.toString(master.pid())).start();
+        if (kill.onExit().join().exitValue() != 0) {
+            throw new IOException("kill -" + name + " failed");
+        }
     }
 
     /// Ends the master as a crash does.

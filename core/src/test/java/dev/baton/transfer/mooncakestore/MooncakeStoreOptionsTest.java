@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -99,6 +100,7 @@ class MooncakeStoreOptionsTest {
     @CsvSource({
         "master_server_address, 10.0.0.1, host:port",
         "master_server_address, h:1:2, host:port",
+        "master_server_address, h:65536, host:port",
         "mode, both, embedded or standalone-store",
         "mode, embedded , ",
         "global_segment_size, 4GB, gives memory",
@@ -157,6 +159,17 @@ class MooncakeStoreOptionsTest {
         Files.writeString(folder.resolve("libmooncake_store.so"), "no library");
         assertThatThrownBy(() -> new NativeStore.Library(folder.resolve("libmooncake_store.so")))
                 .isInstanceOf(TransferException.class)
-                .hasMessageContaining("cannot be loaded");
+                .hasMessageContaining("cannot be loaded")
+                .as("why")
+                .hasMessageContaining("file too short");
+    }
+
+    @Test
+    void libraryWithoutItsFunctionsIsRefused() {
+        Path other = Path.of(System.getProperty("java.home"), "lib", "libjimage.so");
+        Assumptions.assumeTrue(Files.isRegularFile(other), "there is no " + other);
+        assertThatThrownBy(() -> new NativeStore.Library(other))
+                .isInstanceOf(TransferException.class)
+                .hasMessageContaining("has no mooncake_store_create");
     }
 }

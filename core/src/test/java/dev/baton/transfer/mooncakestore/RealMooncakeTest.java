@@ -19,6 +19,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -40,6 +41,11 @@ class RealMooncakeTest {
         PLAIN
     }
 
+    @BeforeAll
+    static void loadLibrary() {
+        MooncakeCluster.loadLibrary();
+    }
+
     private static MooncakeStoreOptions options(MooncakeCluster cluster) {
         return MooncakeStoreOptions.from(cluster.settings(), "m", Map.of());
     }
@@ -53,16 +59,13 @@ class RealMooncakeTest {
         ObjectStore.Opener opener = switch (kind) {
             case HELPER -> helper(cluster, LONG, LONG);
             case PLAIN -> new PlainStore.Opener(options(cluster).access("127.0.0.1"));
-            case LIBRARY -> {
-                String home = System.getenv("MOONCAKE_HOME");
-                Assumptions.assumeTrue(
-                        home != null && Files.isRegularFile(Path.of(home, "libmooncake_store.so")),
-                        "MOONCAKE_HOME does not name a folder with libmooncake_store.so");
-                yield new NativeStore.Opener(
-                        new NativeStore.Library(Path.of(home, "libmooncake_store.so")),
+            case LIBRARY ->
+                new NativeStore.Opener(
+                        new NativeStore.Library(MooncakeCluster.library()),
                         options(cluster).cluster(),
-                        "127.0.0.1");
-            }
+                        "127.0.0.1",
+                        LONG,
+                        LONG);
         };
         return opener.open(2L * VALUES * VALUE_BYTES);
     }
@@ -119,10 +122,11 @@ class RealMooncakeTest {
         }
     }
 
-    @Test
-    void callsOfSeveralThreadsDoNotMix() throws IOException {
+    @ParameterizedTest
+    @EnumSource(names = "PLAIN", mode = EnumSource.Mode.EXCLUDE)
+    void callsOfSeveralThreadsDoNotMix(Kind kind) throws IOException {
         try (MooncakeCluster cluster = new MooncakeCluster(64 << 20);
-                ObjectStore store = open(Kind.HELPER, cluster)) {
+                ObjectStore store = open(kind, cluster)) {
             MemorySegment noise = fill(store);
             store.put(pieces(0, VALUE_BYTES));
             List<CompletableFuture<Void>> threads = new ArrayList<>();
