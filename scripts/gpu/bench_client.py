@@ -16,9 +16,9 @@ import urllib.request
 
 NAME = "bench"
 ENGINE_FLAGS = ["-Xmx4g", "--enable-native-access=ALL-UNNAMED", "--add-modules", "jdk.incubator.vector"]
-ROUTER_FLAGS = ["-Xmx512m", "-Xms64m", "-Xmn32m", "-XX:+UseSerialGC", "-XX:MetaspaceSize=64m",
+ROUTER_FLAGS = ["-XX:+ExitOnOutOfMemoryError", "-Xmx512m", "-Xms64m", "-Xmn32m", "-XX:+UseSerialGC", "-XX:MetaspaceSize=64m",
                 "-XX:MaxInlineLevel=9", "-XX:FreqInlineSize=150", "-XX:InlineSmallCode=1200", "-XX:LoopUnrollLimit=0",
-                "--enable-native-access=ALL-UNNAMED"]  # those of ./baton
+                "--enable-native-access=ALL-UNNAMED"]  # those of ./baton; ScriptTest compares them
 READY_LIMIT_S = 300
 
 

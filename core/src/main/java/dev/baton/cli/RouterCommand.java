@@ -62,9 +62,10 @@ final class RouterCommand implements Callable<Integer> {
     @Option(
             names = "--backend",
             paramLabel = "NAME",
-            defaultValue = "nixl",
-            description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    BackendKind backend = BackendKind.NIXL;
+            defaultValue = "auto",
+            description = "How engines hand over: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}: as baton"
+                    + " between two Batons, else as nixl).")
+    BackendKind backend = BackendKind.AUTO;
 
     @Option(
             names = "--pd-proxy-port",

@@ -23,6 +23,9 @@ final class KvTransfers {
     /// The outcome of a load that ended well.
     static final String ARRIVED = "arrived";
 
+    /// Most of what a load from GPU to GPU takes: a gigabyte comes in 4 ms, and beside decoding in some more.
+    static final long SOON_NANOS = 10_000_000;
+
     private final @Nullable KvConnector connector;
     private final KvCacheSpec spec;
     private final Map<String, Request> loading = new HashMap<>();
@@ -45,16 +48,28 @@ final class KvTransfers {
         return loading.size();
     }
 
-    /// Whether blocks come soon for some request: its prompt is computed, and only they are missing.
-    boolean isAboutToArrive() {
+    /// Whether blocks come soon for some request: its prompt is computed, and only they are missing. Those that
+    /// have not come after some milliseconds may take any time, over a network for example.
+    ///
+    /// @param now by [System#nanoTime()]
+    boolean isAboutToArrive(long now) {
         if (!loading.isEmpty()) { // asked in each step, where nothing is to be allocated
             for (Request request : loading.values()) {
-                if (!request.isFresh() || !RemotePrefill.isUnderWay(request.kv.params())) {
+                if (!request.answered && isExpected(request) && now - expectedSince(request) < SOON_NANOS) {
                     return true;
                 }
             }
         }
         return false;
+    }
+
+    private static boolean isExpected(Request request) {
+        return !request.isFresh() || !RemotePrefill.isUnderWay(request.kv.params());
+    }
+
+    /// Of a push its first token came then, in front of its blocks.
+    private static long expectedSince(Request request) {
+        return request.isFresh() ? request.loadStartNanos : request.firstTokenNanos();
     }
 
     int numHeld() {

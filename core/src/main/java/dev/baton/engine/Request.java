@@ -86,6 +86,11 @@ final class Request {
     boolean loadDecided;
     /// Tokens whose keys and values are in the blocks.
     int numComputedTokens;
+    /// Tokens of the prompt that were there when it was admitted last, from the cache or from elsewhere: they
+    /// need not be computed.
+    int foundTokens;
+    /// Whether it was admitted without a token to compute: others may compute some of its blocks before it.
+    boolean mayFindMore;
     /// Tokens that are being loaded, beyond the computed ones.
     int loadingTokens;
     long loadStartNanos;
@@ -315,6 +320,10 @@ final class Request {
 
     void noteFirstToken() {
         firstTokenNanos = System.nanoTime();
+    }
+
+    long firstTokenNanos() {
+        return firstTokenNanos;
     }
 
     private RequestOutput.Timings timings() {

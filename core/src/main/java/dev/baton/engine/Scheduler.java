@@ -137,7 +137,7 @@ final class Scheduler {
         if (!postponed.isEmpty() || running.size() != step.numRequests() || (waiting.size() > 0 && !isFull)) {
             return false;
         }
-        if (transfers.isAboutToArrive()) {
+        if (transfers.isAboutToArrive(System.nanoTime())) {
             return false;
         }
         for (int i = 0; i < step.numRequests(); i++) {
@@ -179,6 +179,10 @@ final class Scheduler {
             // decoding.
             int reserved = running.size() - 1 - i;
             int numTokens = chunk(request, Math.max(1, tokensLeft - reserved));
+            if (numTokens > 0 && request.mayFindMore) {
+                findMore(request);
+                numTokens = chunk(request, Math.max(1, tokensLeft - reserved));
+            }
             while (!kv.allocateSlots(request.blocks, request.numComputedTokens + numTokens)) {
                 // The last one is not scheduled in this step yet: the loop has not come to it.
                 Request victim = running.removeLast();
@@ -206,9 +210,9 @@ final class Scheduler {
         return numTokens;
     }
 
-    /// As long as there is room for any, a long prompt gets a share of what was not cached of it.
+    /// As long as there is room for any, a long prompt gets a share of what is to be computed of it.
     private int prefillTokensFor(Request request) {
-        int share = Math.ceilDiv(request.numTokens() - request.cachedTokens, MAX_PIECES);
+        int share = Math.ceilDiv(request.numTokens() - request.foundTokens, MAX_PIECES);
         return prefillTokensLeft == 0 ? 0 : Math.max(prefillTokensLeft, share);
     }
 
@@ -255,6 +259,7 @@ final class Scheduler {
             }
             waiting.remove(request, true);
             request.numComputedTokens = cached;
+            request.foundTokens = cached;
             noteFirstTurn(request, reads);
             boolean loads;
             try {
@@ -269,7 +274,22 @@ final class Scheduler {
                 continue;
             }
             run(request);
-            add(request, chunk(request, tokensLeft), step);
+            int numTokens = chunk(request, tokensLeft);
+            request.mayFindMore = reads && numTokens == 0;
+            add(request, numTokens, step);
+        }
+    }
+
+    /// A prompt that was admitted behind others, before it could compute any of its tokens, finds what those
+    /// have computed of it meanwhile.
+    private void findMore(Request request) {
+        request.mayFindMore = false;
+        int before = request.numComputedTokens;
+        request.numComputedTokens = kv.computedBlocksAgain(request.blocks, request.tokens(), request.numTokens());
+        request.foundTokens = request.numComputedTokens;
+        if (request.numPreemptions == 0) {
+            request.cachedTokens = request.numComputedTokens;
+            EngineCounters.add(counters.prefixHit, request.numComputedTokens - before);
         }
     }
 
@@ -550,6 +570,7 @@ final class Scheduler {
         // after it. That rewrites its keys and values in place, with the same bits; still, its block is published
         // only after that step, so that no shared block is ever written.
         request.numComputedTokens = Math.min(request.numComputedTokens + arrived, request.numTokens() - 1);
+        request.foundTokens = request.numComputedTokens;
         kv.cacheFullBlocks(request.blocks, request.tokens(), request.numComputedTokens);
         run(request);
     }

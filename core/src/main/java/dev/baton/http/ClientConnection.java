@@ -291,7 +291,7 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         User caller = user;
         user = null;
         stage = Stage.NOTHING;
-        if (!isReusable || !channel().isActive()) {
+        if (!isReusable || !channel().isActive() || !isSent()) {
             finish();
         } else {
             deadline.suspend();
@@ -301,6 +301,13 @@ final class ClientConnection extends ChannelInboundHandlerAdapter {
         if (caller != null) {
             guarded(caller::end);
         }
+    }
+
+    /// Whether nothing of the request is left to send. A server may answer before it has read all of a body, and
+    /// never read the rest: what was sent behind that would not arrive.
+    private boolean isSent() {
+        // Each write that waits counts for some 100 bytes more than it has.
+        return channel().bytesBeforeUnwritable() >= channel().config().getWriteBufferHighWaterMark();
     }
 
     private void endIfClosed() {

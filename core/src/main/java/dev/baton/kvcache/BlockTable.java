@@ -50,6 +50,13 @@ public final class BlockTable {
         ids[size++] = block;
     }
 
+    /// Puts another block in place of one, and gives that back.
+    int replace(int index, int block) {
+        int before = ids[index];
+        ids[index] = block;
+        return before;
+    }
+
     int removeLast() {
         return ids[--size];
     }

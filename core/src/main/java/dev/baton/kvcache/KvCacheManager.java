@@ -47,20 +47,44 @@ public final class KvCacheManager {
         }
         HashChain hashes = table.hashes();
         hashes.extend(tokens, numTokens);
-        int limit = (numTokens - 1) / spec.blockTokens();
-        for (int i = 0; i < limit; i++) {
-            int block = pool.find(hashes.high(i), hashes.low(i), tokens, i * spec.blockTokens());
-            if (block == BlockPool.NONE) {
-                break;
-            }
+        for (int block = find(table, 0, tokens, numTokens); block != BlockPool.NONE; ) {
             pool.retain(block);
             table.add(block);
+            block = find(table, table.size(), tokens, numTokens);
         }
         table.settle(table.size());
         if (table.size() > 0) {
             tables.add(table);
         }
         return table.size() * spec.blockTokens();
+    }
+
+    /// Looks once more for a sequence that has its blocks already, but of which nothing has been computed: what
+    /// others have published meanwhile takes the place of blocks that were to be filled.
+    ///
+    /// @return the number of tokens found, a multiple of the block size, with those found before
+    public int computedBlocksAgain(BlockTable table, int[] tokens, int numTokens) {
+        if (!prefixCaching) {
+            return 0;
+        }
+        int found = table.numSettled();
+        for (int block = find(table, found, tokens, numTokens); block != BlockPool.NONE; ) {
+            pool.retain(block);
+            pool.release(table.replace(found, block));
+            found++;
+            block = find(table, found, tokens, numTokens);
+        }
+        table.settle(found);
+        return found * spec.blockTokens();
+    }
+
+    /// The block that is found by the hash of a sequence's block of that index; [BlockPool#NONE] also for its
+    /// last token's.
+    private int find(BlockTable table, int index, int[] tokens, int numTokens) {
+        HashChain hashes = table.hashes();
+        return index < (numTokens - 1) / spec.blockTokens()
+                ? pool.find(hashes.high(index), hashes.low(index), tokens, index * spec.blockTokens())
+                : BlockPool.NONE;
     }
 
     /// Makes room in a table for a sequence of `numTokens` tokens.

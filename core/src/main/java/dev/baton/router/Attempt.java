@@ -186,7 +186,7 @@ final class Attempt {
 
     private static Handoff handoff(
             RouterContext router, Request request, String id, Upstream prefiller, Upstream decoder) {
-        Backend backend = router.config().backend();
+        Backend backend = router.backend(prefiller, decoder);
         Optional<Handoff> push = backend.pushes()
                         && router.pushes()
                                 .pushes(pair(prefiller, decoder), request.legs().estimatedPromptTokens())
@@ -349,7 +349,7 @@ final class Attempt {
                 && prefiller != null
                 && prefilledNanos != NEVER
                 && secondTokenNanos != NEVER
-                && router.config().backend().pushes()) {
+                && router.backend(prefiller, decoder).pushes()) {
             router.pushes()
                     .measured(
                             pair(prefiller, decoder),
@@ -438,7 +438,7 @@ final class Attempt {
         try {
             JsonNode json = Json.parse(answer.body());
             Optional<JsonNode> params = between.found(json);
-            params.flatMap(router.config().backend()::endpoint).ifPresent(engine::listensAt);
+            params.flatMap(router.backend(engine, decoder)::endpoint).ifPresent(engine::listensAt);
             if (params.isPresent() || !between.handsOffInAnswers()) {
                 engine.handedOff();
             } else if (json.at("/choices/0/finish_reason").asString("").equals("stop")) {

@@ -80,7 +80,7 @@ final class EngineHealth implements EnginePool.Watcher, AutoCloseable {
     public void gone(Upstream engine) {
         policy.forgotten(engine);
         introductions.gone(engine);
-        warmUp().ifPresent(pairs -> pairs.forget(engine));
+        warmUp().ifPresent(pairs -> pairs.left(engine));
         scraper.gone(engine);
         fleet.gone(engine.address());
     }

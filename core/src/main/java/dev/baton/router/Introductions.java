@@ -21,10 +21,12 @@ import tools.jackson.databind.JsonNode;
 ///
 /// A Baton says in its answers to probes where its connector listens; what it says is passed on, with the host put
 /// right as in its answers to requests. What it says names its start, so that one that was started again is
-/// introduced again. Engines that say nothing are left alone. Thread-safe.
+/// introduced again. Engines that say nothing are left alone, also if another one said something at their
+/// address before. Whether it pushes is noted of each. Thread-safe.
 final class Introductions {
     private static final Logger LOG = LoggerFactory.getLogger(Introductions.class);
     private static final String HEADER = "x-kv-peer";
+    private static final String PUSHES = "remote_pushes";
     private static final String PATH = "/kv_peers";
     private static final int MAX_TEXT = 2_048;
     private static final int MAX_ANSWER_BYTES = 4_096;
@@ -36,7 +38,7 @@ final class Introductions {
     private final Map<EngineAddress, Said> said = new HashMap<>(); // guarded by this
 
     /// What an engine says of itself, and what others are told of that.
-    private record Said(String text, String told) {}
+    private record Said(String text, String told, boolean pushes) {}
 
     /// @param engineKey that engines are shown
     /// @param deadline for an engine to take note
@@ -48,11 +50,17 @@ final class Introductions {
 
     /// An engine has answered a probe.
     ///
-    /// @param others the engines that there are
+    /// @param others the engines that there are, and this one among them if it has not left
     /// @param warmUp told of pairs, if there is one
     void answered(Upstream engine, HttpClientResponse answer, List<Upstream> others, Optional<PairWarmUp> warmUp) {
+        if (!others.contains(engine)) {
+            return; // it has left, and is probed while requests are in flight there
+        }
         Optional<String> text = answer.headers().first(HEADER).filter(header -> header.length() <= MAX_TEXT);
         if (text.isEmpty()) {
+            if (answer.status() == 200) { // a gateway's answer says nothing of the engine
+                saidNothing(engine, warmUp);
+            }
             return;
         }
         Said says;
@@ -60,12 +68,15 @@ final class Introductions {
         synchronized (this) {
             Said before = said.get(engine.address());
             if (before != null && before.text.equals(text.get())) {
+                engine.pushes(before.pushes);
                 return;
             }
             if (before != null) { // it was started anew
+                engine.forgetEndpoint();
                 warmUp.ifPresent(pairs -> pairs.forget(engine));
             }
-            says = new Said(text.get(), reachable(text.get(), engine.address()));
+            says = new Said(text.get(), reachable(text.get(), engine.address()), pushes(text.get()));
+            engine.pushes(says.pushes);
             said.put(engine.address(), says);
             known = Map.copyOf(said);
         }
@@ -80,6 +91,26 @@ final class Introductions {
             if (other.info().role().prefills() && engine.info().role().decodes()) {
                 tell(other, theirs.told, engine, warmUp);
             }
+        }
+    }
+
+    /// It is none that is introduced to others, whatever was there before.
+    private synchronized void saidNothing(Upstream engine, Optional<PairWarmUp> warmUp) {
+        engine.pushes(false);
+        if (said.remove(engine.address()) != null) {
+            engine.forgetEndpoint();
+            LOG.info("{} says no more where its KV connector listens: it is of another kind than before", engine);
+            warmUp.ifPresent(pairs -> pairs.forget(engine));
+        }
+    }
+
+    private static boolean pushes(String says) {
+        try {
+            return Json.parse(says.getBytes(StandardCharsets.UTF_8))
+                    .path(PUSHES)
+                    .asBoolean(false);
+        } catch (Json.MalformedException e) {
+            return false;
         }
     }
 
@@ -106,7 +137,7 @@ final class Introductions {
 
     /// @param says what the prefiller says of itself
     private void tell(Upstream prefiller, String says, Upstream decoder, Optional<PairWarmUp> warmUp) {
-        Optional<PairWarmUp> warming = warmUp.filter(pairs -> pairs.announce(prefiller, decoder));
+        Optional<PairWarmUp.Pair> pair = warmUp.flatMap(pairs -> pairs.announce(prefiller, decoder));
         HttpClientRequest request =
                 HttpClientRequest.postJson(decoder.uri(PATH), says.getBytes(StandardCharsets.UTF_8), deadline);
         HttpClientRequest shown = engineKey
@@ -118,17 +149,21 @@ final class Introductions {
                         MAX_ANSWER_BYTES,
                         answer -> {
                             LOG.debug("{} told of {}: {}", decoder, says, answer.status());
-                            warming.ifPresent(pairs -> {
-                                if (answer.status() == OK) {
-                                    pairs.begin(prefiller, decoder);
-                                } else {
-                                    pairs.drop(prefiller, decoder);
-                                }
-                            });
+                            end(warmUp, pair, answer.status() == OK);
                         },
                         failure -> {
                             LOG.debug("{} not told of {}: {}", decoder, says, failure.getMessage());
-                            warming.ifPresent(pairs -> pairs.drop(prefiller, decoder));
+                            end(warmUp, pair, false);
                         }));
+    }
+
+    private static void end(Optional<PairWarmUp> warmUp, Optional<PairWarmUp.Pair> pair, boolean isIntroduced) {
+        if (warmUp.isPresent() && pair.isPresent()) {
+            if (isIntroduced) {
+                warmUp.get().begin(pair.get());
+            } else {
+                warmUp.get().drop(pair.get());
+            }
+        }
     }
 }

@@ -15,7 +15,6 @@ import dev.baton.router.policy.RoutingPolicy;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayDeque;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -61,7 +60,23 @@ final class PairWarmUp implements AutoCloseable {
     private static final int FORBIDDEN = 403;
     private static final int SERVER_ERROR = 500;
 
-    private record Pair(Upstream prefiller, Upstream decoder) {}
+    /// Two engines that have been, or are being, introduced to each other. Each is one of its own: an engine that is
+    /// started anew while requests go through it is in another one behind that.
+    static final class Pair {
+        private final Upstream prefiller;
+        private final Upstream decoder;
+        private final List<Upstream> cold; // that are not warm
+
+        private Pair(Upstream prefiller, Upstream decoder, List<Upstream> cold) {
+            this.prefiller = prefiller;
+            this.decoder = decoder;
+            this.cold = cold;
+        }
+
+        private boolean has(Upstream engine) {
+            return prefiller.equals(engine) || decoder.equals(engine);
+        }
+    }
 
     private final HttpRuntime runtime;
     private final RouterContext context;
@@ -70,7 +85,7 @@ final class PairWarmUp implements AutoCloseable {
     private final RandomGenerator chance = RandomGenerator.getDefault();
 
     private final Set<Upstream> warm = new HashSet<>(); // guarded by this, as are the following
-    private final Map<Pair, List<Upstream>> announced = new HashMap<>(); // with what is not warm of it
+    private final Set<Pair> announced = new HashSet<>();
     private final Queue<Pair> waiting = new ArrayDeque<>();
     private @Nullable Thread worker;
     private boolean closed;
@@ -85,44 +100,54 @@ final class PairWarmUp implements AutoCloseable {
 
     /// Two engines are being introduced to each other.
     ///
-    /// @return whether [#begin] or [#drop] has to follow; false if both are warm
-    synchronized boolean announce(Upstream prefiller, Upstream decoder) {
-        Pair pair = new Pair(prefiller, decoder);
-        if (announced.containsKey(pair)) {
-            return false; // one that was started anew meanwhile is in the next pair
-        }
+    /// @return for [#begin] or [#drop], of which one has to follow; empty if both are warm, or in a pair to be so
+    synchronized Optional<Pair> announce(Upstream prefiller, Upstream decoder) {
         List<Upstream> cold = Stream.of(prefiller, decoder)
                 .filter(engine -> !warm.contains(engine))
                 .toList();
         if (cold.isEmpty()) {
-            return false;
+            return Optional.empty();
         }
         if (announced.isEmpty()) {
             sinceNanos = System.nanoTime();
         }
         warm.addAll(cold);
-        announced.put(pair, cold);
-        return true;
+        Pair pair = new Pair(prefiller, decoder, cold);
+        announced.add(pair);
+        return Optional.of(pair);
     }
 
     /// They know each other: requests go through them from now on, for some seconds at most.
-    synchronized void begin(Upstream prefiller, Upstream decoder) {
-        waiting.add(new Pair(prefiller, decoder));
+    synchronized void begin(Pair pair) {
+        if (!announced.contains(pair)) {
+            return; // one of the two has left
+        }
+        waiting.add(pair);
         if (worker == null && !closed) {
             worker = Thread.ofVirtual().name("baton-warm-up").start(this::work);
         }
     }
 
     /// They could not be introduced.
-    synchronized void drop(Upstream prefiller, Upstream decoder) {
-        List<Upstream> cold = announced.remove(new Pair(prefiller, decoder));
-        if (cold != null) {
-            cold.forEach(warm::remove);
+    synchronized void drop(Pair pair) {
+        if (announced.remove(pair)) {
+            pair.cold.forEach(warm::remove);
         }
     }
 
-    /// An engine has left, or was started anew.
+    /// An engine was started anew: it is to be in a pair again.
     synchronized void forget(Upstream engine) {
+        warm.remove(engine);
+    }
+
+    /// An engine has left: nobody waits for its pairs. Who was to become warm with it does in another pair.
+    synchronized void left(Upstream engine) {
+        for (Pair pair : List.copyOf(announced)) {
+            if (pair.has(engine)) {
+                waiting.remove(pair);
+                drop(pair);
+            }
+        }
         warm.remove(engine);
     }
 
@@ -138,12 +163,16 @@ final class PairWarmUp implements AutoCloseable {
     }
 
     private synchronized Optional<Pair> next(Optional<Pair> done) {
-        done.ifPresent(pair -> announced.remove(pair));
+        done.ifPresent(announced::remove);
         Optional<Pair> next = closed ? Optional.empty() : Optional.ofNullable(waiting.poll());
         if (next.isEmpty()) {
             worker = null;
         }
         return next;
+    }
+
+    private synchronized boolean isAnnounced(Pair pair) {
+        return announced.contains(pair);
     }
 
     private void warmUp(Pair pair) {
@@ -157,13 +186,16 @@ final class PairWarmUp implements AutoCloseable {
                     "{} requests in {} ms through {} and {}, which are new",
                     requests,
                     (System.nanoTime() - start) / 1_000_000,
-                    pair.prefiller(),
-                    pair.decoder());
+                    pair.prefiller,
+                    pair.decoder);
         } catch (Exception e) { // interrupts among them, which the server's end does not declare
+            if (!isAnnounced(pair)) {
+                return; // one of the two has left
+            }
             LOG.warn(
                     "the first requests through {} and {} will be slow, as those before them were not answered: {}",
-                    pair.prefiller(),
-                    pair.decoder(),
+                    pair.prefiller,
+                    pair.decoder,
                     e.getMessage());
         } finally {
             Thread.interrupted(); // else what follows could not wait
@@ -291,8 +323,8 @@ final class PairWarmUp implements AutoCloseable {
         public <E extends EngineView> Optional<Decision<E>> route(
                 PolicyRequest request, List<E> prefillers, List<E> decoders) {
             List<E> prefiller =
-                    prefillers.stream().filter(pair.prefiller()::equals).toList();
-            List<E> decoder = decoders.stream().filter(pair.decoder()::equals).toList();
+                    prefillers.stream().filter(pair.prefiller::equals).toList();
+            List<E> decoder = decoders.stream().filter(pair.decoder::equals).toList();
             if (prefiller.isEmpty() || decoder.isEmpty()) {
                 return Optional.empty();
             }

@@ -6,7 +6,7 @@ import dev.baton.http.ClientTls;
 import dev.baton.http.HttpServerConfig;
 import dev.baton.router.backend.Announcements;
 import dev.baton.router.backend.Backend;
-import dev.baton.router.backend.Nixl;
+import dev.baton.router.backend.NixlOrBaton;
 import dev.baton.router.policy.KvTransferWay;
 import dev.baton.router.policy.PolicyConfig;
 import java.net.URI;
@@ -107,9 +107,9 @@ public record RouterConfig(
         return builder(host, port, engines).build();
     }
 
-    /// Begins with the defaults: NIXL's hand-over fields, the policy's defaults, 3 migrations of a stream, an
-    /// event loop for each processor, 10,000 requests in flight, 30 s of waiting, a probe each second,
-    /// statistics each 5 s, access log on, no warm-up.
+    /// Begins with the defaults: hand-overs of Baton or of vLLM with NIXL, as engines say, the policy's
+    /// defaults, 3 migrations of a stream, an event loop for each processor, 10,000 requests in flight, 30 s of
+    /// waiting, a probe each second, statistics each 5 s, access log on, no warm-up.
     public static Builder builder(String host, int port, EngineSource engines) {
         return new Builder(HttpServerConfig.of(host, port), engines);
     }
@@ -143,7 +143,7 @@ public record RouterConfig(
         private HttpServerConfig server;
         private EngineSource engines;
         private FleetConfig fleet = FleetConfig.defaults();
-        private Backend backend = new Nixl();
+        private Backend backend = new NixlOrBaton();
         private Announcements announcements = Announcements.NONE;
         private Optional<String> engineKey = Optional.empty();
         private PolicyConfig policy = PolicyConfig.defaults();

@@ -2,6 +2,7 @@ package dev.baton.router;
 
 import dev.baton.http.HttpClient;
 import dev.baton.router.backend.Announcements;
+import dev.baton.router.backend.Backend;
 import dev.baton.router.policy.PushChoice;
 import dev.baton.router.policy.RoutingPolicy;
 import java.util.function.BooleanSupplier;
@@ -20,4 +21,10 @@ record RouterContext(
         RouterMetrics metrics,
         TtftStats ttft,
         AccessLog accessLog,
-        HandoffObstacles obstacles) {}
+        HandoffObstacles obstacles) {
+
+    /// The rules by which two engines hand over, by what they have said of themselves.
+    Backend backend(Upstream prefiller, Upstream decoder) {
+        return config.backend().between(prefiller.pushes() && decoder.pushes());
+    }
+}

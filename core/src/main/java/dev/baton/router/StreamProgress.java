@@ -24,11 +24,8 @@ final class StreamProgress {
     private static final byte[] TOKENS = ascii(TokenComments.TOKENS);
     private static final byte[] USAGE = ascii(TokenComments.USAGE);
     private static final byte[] DATA = ascii("data:");
-    private static final byte[] TOKEN_IDS = EventMembers.TOKEN_IDS;
-    private static final byte[] PROMPT_TOKEN_IDS = EventMembers.PROMPT_TOKEN_IDS;
     private static final byte[] NULL = ascii("null");
     private static final byte[] DONE = ascii("data: [DONE]");
-    private static final byte[] TEXT = EventMembers.TEXT;
     private static final byte[] NOTHING = {};
     /// Most text that is kept of a stream whose engine says no token ids.
     private static final int MAX_TEXT_BYTES = 1 << 20;
@@ -140,7 +137,7 @@ final class StreamProgress {
                     instead = NOTHING;
                 } else if (!shown && members.hasIds()) {
                     byte[] event = Arrays.copyOfRange(events, line, next);
-                    instead = without(without(event, TOKEN_IDS), PROMPT_TOKEN_IDS);
+                    instead = without(without(event, EventMembers.TOKEN_IDS), EventMembers.PROMPT_TOKEN_IDS);
                 } else {
                     continue;
                 }
@@ -169,7 +166,7 @@ final class StreamProgress {
     /// What one event says of its tokens, or else of its text.
     private void read(byte[] events, int to, EventMembers members) {
         if (members.promptTokenIdsAt() >= 0 && promptTokens.length == 0) {
-            int[] prompt = ids(events, members.promptTokenIdsAt() + PROMPT_TOKEN_IDS.length);
+            int[] prompt = ids(events, members.promptTokenIdsAt() + EventMembers.PROMPT_TOKEN_IDS.length);
             if (prompt.length > 0) {
                 promptTokens = prompt;
                 told = true;
@@ -177,13 +174,13 @@ final class StreamProgress {
         }
         int before = numTokens;
         if (members.tokenIdsAt() >= 0) {
-            for (int token : ids(events, members.tokenIdsAt() + TOKEN_IDS.length)) {
+            for (int token : ids(events, members.tokenIdsAt() + EventMembers.TOKEN_IDS.length)) {
                 add(token);
             }
         }
         numLastTokens = numTokens - before;
         if (promptTokens.length == 0 && members.textAt() >= 0) {
-            keepText(events, members.textAt() + TEXT.length, to);
+            keepText(events, members.textAt() + EventMembers.TEXT.length, to);
         }
         opaque |= members.isParsed();
         if (!members.isSilent()) {

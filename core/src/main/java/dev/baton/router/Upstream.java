@@ -89,6 +89,7 @@ final class Upstream implements EngineView {
     private volatile int decoderIndex = -1;
     private volatile EngineInfo info;
     private volatile Optional<ConnectorEndpoint> endpoint = Optional.empty();
+    private volatile boolean pushes;
     private volatile EngineLoad load = EngineLoad.UNKNOWN;
     private volatile EngineSample sample = EngineSample.NONE;
     private volatile boolean streamsWithoutComments;
@@ -124,9 +125,24 @@ final class Upstream implements EngineView {
         return endpoint.map(info::withEndpoint).orElse(info);
     }
 
+    /// Whether its last answer to a probe said that it gives or takes prompts also while they are computed, as
+    /// Batons over TCP do.
+    boolean pushes() {
+        return pushes;
+    }
+
+    void pushes(boolean said) {
+        pushes = said;
+    }
+
     /// One of its answers said where its connector listens.
     void listensAt(ConnectorEndpoint found) {
         endpoint = Optional.of(found);
+    }
+
+    /// What it said of its connector is no more so.
+    void forgetEndpoint() {
+        endpoint = Optional.empty();
     }
 
     /// It has been described anew.
@@ -520,7 +536,7 @@ final class Upstream implements EngineView {
         circuit.reset();
         progress.nothingToDo(System.nanoTime());
         sample = EngineSample.NONE;
-        endpoint = Optional.empty();
+        forgetEndpoint();
         watcher.cameBackEmpty(this);
     }
 

@@ -28,6 +28,7 @@ import dev.baton.openai.TokenizeRequest;
 import dev.baton.tokenizer.Tokenizer;
 import dev.baton.transfer.KvPeer;
 import dev.baton.transfer.KvTransferParams;
+import dev.baton.transfer.RemotePrefill;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -269,8 +270,15 @@ public final class EngineServer implements AutoCloseable {
 
     /// What a router passes on to other engines.
     private static HttpHeaders peerHeader(KvPeer peer) {
-        byte[] json = Json.bytes(
-                Map.of("remote_engine_id", peer.engineId(), "remote_host", peer.host(), "remote_port", peer.port()));
+        byte[] json = Json.bytes(Map.of(
+                "remote_engine_id",
+                peer.engineId(),
+                "remote_host",
+                peer.host(),
+                "remote_port",
+                peer.port(),
+                RemotePrefill.PUSHES,
+                peer.pushes()));
         return HttpHeaders.of(PEER_HEADER, new String(json, StandardCharsets.UTF_8));
     }
 
@@ -278,7 +286,7 @@ public final class EngineServer implements AutoCloseable {
     /// wait.
     private void kvPeers(HttpExchange exchange, JsonNode body) {
         KvPeerNotice notice = KvPeerNotice.parse(body);
-        engine.connect(new KvPeer(notice.engineId(), notice.host(), notice.port()));
+        engine.connect(new KvPeer(notice.engineId(), notice.host(), notice.port(), false));
         exchange.respondEmpty(200);
     }
 

@@ -6,4 +6,5 @@ package dev.baton.transfer;
 /// @param engineId its identity, new at every start (`remote_engine_id`)
 /// @param host under which others reach it (`remote_host`)
 /// @param port there (`remote_port`); 0 if it only calls on others
-public record KvPeer(String engineId, String host, int port) {}
+/// @param pushes whether it gives or takes prompts also while they are computed (`remote_pushes`)
+public record KvPeer(String engineId, String host, int port, boolean pushes) {}

@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -29,6 +30,20 @@ class ScriptTest {
     @CsvSource({"serve, PREFILLER", "serve, DECODER", "router, ROUTER"})
     void roleStartedByHandGetsTheJvmFlagsThatUpGivesIt(String command, Role.Kind kind) throws Exception {
         assertThat(run(jar(), command).lines()).containsAll(JavaCommand.flags(kind));
+    }
+
+    /// A machine with a GPU may have a runtime without a compiler, which the script `baton` does not take.
+    @Test
+    void routerIsMeasuredOnGpusWithTheFlagsThatItHasOtherwise() throws Exception {
+        String client = Files.readString(Baton.repository().resolve("scripts/gpu/bench_client.py"));
+        int list = client.indexOf("ROUTER_FLAGS = [");
+        assertThat(list).isPositive();
+        List<String> flags = Pattern.compile("\"([^\"]*)\"")
+                .matcher(client.substring(list, client.indexOf(']', list)))
+                .results()
+                .map(word -> word.group(1))
+                .toList();
+        assertThat(flags).containsExactlyInAnyOrderElementsOf(JavaCommand.flags(Role.Kind.ROUTER));
     }
 
     @Test

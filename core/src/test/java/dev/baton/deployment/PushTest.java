@@ -25,7 +25,7 @@ class PushTest {
     private static final int LONGEST_PROMPT_TOKENS = 1_000;
     private static final int OUTPUT_TOKENS = 12;
     private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
-    private static final String[] PUSH = {"--backend", "baton", "--kv-transfer", "push"};
+    private static final String[] PUSH = {"--kv-transfer", "push"}; // engines say themselves what they are
 
     @TempDir
     static Path logs;

@@ -305,6 +305,38 @@ class DeviceStepsTest {
     }
 
     @Test
+    void loadThatTakesLongDoesNotKeepOthersFromRunningAhead() throws InterruptedException {
+        RemoteLm model = new RemoteLm(0);
+        try (MemoryNetwork network = new MemoryNetwork(1, 0, 0, 60_000);
+                Engine prefiller = Engine.start(config("P"), new MemoryLm(0), network.factory());
+                Engine decoder = Engine.start(config("D"), model, network.factory())) {
+            int[] prompt = new Random(3).ints(40, 0, MemoryLm.VOCAB).toArray();
+            Collected prefill = new Collected();
+            prefiller.submit(
+                    new EngineRequest("p", prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), prefill);
+            network.stalled = true;
+            Collected loading = new Collected();
+            decoder.submit(
+                    new EngineRequest(
+                            "d",
+                            prompt,
+                            SamplingParams.greedy(5),
+                            prefill.await().kvTransferParams()),
+                    loading);
+            await().until(() -> network.node("D").numLoads() == 1);
+            TimeUnit.NANOSECONDS.sleep(2 * KvTransfers.SOON_NANOS);
+            Collected running = new Collected();
+            decoder.submit(new EngineRequest("r", new int[] {1, 2, 3}, SamplingParams.greedy(40)), running);
+            running.await();
+            assertThat(model.stepsAhead).hasPositiveValue();
+            network.stalled = false;
+            loading.await();
+            assertThat(loading.tokens()).isEqualTo(model.reference(prompt, 5, 512));
+            EngineScenarioTest.quiet(decoder);
+        }
+    }
+
+    @Test
     void abortsAndNewRequestsBetweenStepsAheadLeaveNoBlockInUse() throws Exception {
         EngineConfig config = EngineConfig.builder("m", 2048)
                 .numBlocks(400)

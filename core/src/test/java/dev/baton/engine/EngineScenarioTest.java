@@ -217,6 +217,7 @@ public class EngineScenarioTest {
                 .maxNumBatchedTokens(maxNumSeqs + random.nextInt(40))
                 .maxWaiting(1_000)
                 .enablePrefixCaching(random.nextInt(4) > 0)
+                .prefillTokensBesideDecodes(random.nextInt(3) * random.nextInt(10))
                 .stepDeadline(Duration.ofSeconds(10))
                 .kvTransfer(transfer)
                 .build();

@@ -4,12 +4,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.kvcache.KvCacheManager;
 import dev.baton.kvcache.KvCacheSpec;
+import dev.baton.transfer.KvConnector;
+import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvTransferParams;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -27,6 +30,7 @@ class SchedulerTest {
     private final StepOutput output = new StepOutput(8);
     private final ConcurrentHashMap<String, Request> requests = new ConcurrentHashMap<>();
 
+    private @Nullable KvConnector store;
     private KvCacheManager kv = manager(64);
     private Scheduler scheduler = scheduler(64, 4, 16);
 
@@ -43,7 +47,7 @@ class SchedulerTest {
     private Scheduler scheduler(int numBlocks, EngineConfig.Builder builder) {
         EngineConfig config = builder.blockTokens(BLOCK).numBlocks(numBlocks).build();
         kv = manager(numBlocks);
-        KvTransfers transfers = new KvTransfers(null, new KvCacheSpec("m", "float32", 4, 1, 1, 2, BLOCK, numBlocks));
+        KvTransfers transfers = new KvTransfers(store, new KvCacheSpec("m", "float32", 4, 1, 1, 2, BLOCK, numBlocks));
         return new Scheduler(
                 config,
                 Math.min(1_000, numBlocks * BLOCK),
@@ -256,6 +260,56 @@ class SchedulerTest {
             assertThat(step()).isEqualTo("a:1 long:10");
         }
         assertThat(step()).isEqualTo("a:1 long:1 b:6");
+    }
+
+    @Test
+    void promptThatWaitsForItsFirstPieceFindsWhatThoseInFrontOfItComputed() {
+        scheduler = scheduler(
+                128,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(256)
+                        .prefillTokensBesideDecodes(6));
+        add("a", 0, 5, 40);
+        assertThat(step()).isEqualTo("a:5");
+        add("b", 100, 30, 20);
+        Request c = add("c", 100, 32, 20); // the same tokens, and two more
+        for (int i = 0; i < 5; i++) {
+            assertThat(step()).isEqualTo("a:1 b:6");
+        }
+        assertThat(step()).isEqualTo("a:1 b:1 c:4");
+        assertThat(c.cachedTokens).isEqualTo(28);
+        assertThat(step()).isEqualTo("a:1 b:1 c:1");
+        for (String id : List.of("a", "b", "c")) {
+            scheduler.abort(id);
+        }
+        kv.checkIntegrity();
+        assertThat(kv.numFree() + kv.numCached()).isEqualTo(128);
+    }
+
+    private void arrived(String id, int numTokens) {
+        scheduler.onKvEvent(new KvEvent.KvArrived(id, numTokens, 0));
+    }
+
+    @Test
+    void piecesOfAPromptThatCameFromElsewhereAreOfWhatIsLeftOfIt() {
+        store = new AllKnowing();
+        scheduler = scheduler(
+                128,
+                EngineConfig.builder("m", 1_000)
+                        .maxNumSeqs(4)
+                        .maxNumBatchedTokens(256)
+                        .prefillTokensBesideDecodes(6));
+        add("a", 0, 5, 40);
+        add("long", 100, 165, 20);
+        assertThat(step()).isEmpty();
+        arrived("a", 5);
+        assertThat(step()).isEqualTo("a:1");
+        arrived("long", 120);
+        for (int i = 0; i < 7; i++) {
+            assertThat(step()).isEqualTo("a:1 long:6");
+        }
+        assertThat(step()).isEqualTo("a:1 long:3");
     }
 
     @Test

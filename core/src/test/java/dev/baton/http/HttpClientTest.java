@@ -7,6 +7,7 @@ import static org.awaitility.Awaitility.await;
 import java.io.ByteArrayOutputStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -108,6 +109,41 @@ class HttpClientTest {
                 assertThat(answers.get(i).join().text()).isEqualTo(Integer.toString(i));
                 assertThat(server.numConnections()).isLessThanOrEqualTo(1);
             }
+        }
+    }
+
+    @Test
+    void connectionWhoseBodyWasNotReadBeforeTheAnswerIsNotUsedAgain() throws Exception {
+        byte[] body = new byte[32 << 20]; // more than the sockets hold
+        byte[] answer = "HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n".getBytes(StandardCharsets.US_ASCII);
+        try (ServerSocket server = new ServerSocket(0, 5, InetAddress.getLoopbackAddress())) {
+            HttpClientRequest large =
+                    HttpClientRequest.postJson(at(server.getLocalPort()), body, Duration.ofSeconds(20));
+            CompletableFuture<HttpClientResponse> first = client.exchange(large, 1000);
+            try (Socket unread = server.accept()) {
+                unread.getOutputStream().write(answer);
+                assertThat(first.get().status()).isEqualTo(413);
+                CompletableFuture<HttpClientResponse> second =
+                        client.exchange(HttpClientRequest.get(at(server.getLocalPort()), Duration.ofSeconds(20)), 1000);
+                server.setSoTimeout(10_000);
+                try (Socket other = server.accept()) {
+                    other.getOutputStream().write(answer);
+                    assertThat(second.get().status()).isEqualTo(413);
+                }
+                assertThat(unread.getInputStream().skip(body.length)).isLessThan(body.length);
+            }
+        }
+    }
+
+    @Test
+    void connectionIsUsedAgainAfterALargeBodyThatWasRead() throws Exception {
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respondEmpty(200));
+        for (int i = 0; i < 5; i++) {
+            client.exchange(
+                            HttpClientRequest.postJson(at(server.port()), new byte[4 << 20], Duration.ofSeconds(20)),
+                            1000)
+                    .get();
+            assertThat(server.numConnections()).isEqualTo(1);
         }
     }
 

@@ -73,6 +73,42 @@ class KvCacheManagerTest {
     }
 
     @Test
+    void blocksThatOthersComputeMeanwhileAreFoundInASecondLook() {
+        int[] tokens = tokens(14);
+        BlockTable late = manager.newTable();
+        assertThat(manager.computedBlocks(late, tokens, 14)).isZero();
+        assertThat(manager.allocateSlots(late, 14)).isTrue();
+        assertThat(manager.computedBlocksAgain(late, tokens, 14)).isZero();
+        BlockTable early = manager.newTable();
+        assertThat(manager.computedBlocks(early, tokens, 12)).isZero();
+        assertThat(manager.allocateSlots(early, 12)).isTrue();
+        manager.cacheFullBlocks(early, tokens, 4);
+        assertThat(manager.computedBlocksAgain(late, tokens, 14)).isEqualTo(4);
+        manager.cacheFullBlocks(early, tokens, 12);
+        assertThat(manager.computedBlocksAgain(late, tokens, 14)).isEqualTo(12);
+        assertThat(late.copyOf(3)).isEqualTo(early.copyOf(3));
+        assertThat(late.size()).isEqualTo(4);
+        manager.checkIntegrity();
+        assertThat(manager.numFree()).isEqualTo(4);
+        manager.free(early);
+        manager.free(late);
+        manager.checkIntegrity();
+        assertThat(manager.numFree() + manager.numCached()).isEqualTo(8);
+    }
+
+    @Test
+    void atLeastOneTokenIsLeftToComputeAlsoAfterASecondLook() {
+        int[] tokens = tokens(8);
+        BlockTable late = manager.newTable();
+        assertThat(manager.computedBlocks(late, tokens, 8)).isZero();
+        assertThat(manager.allocateSlots(late, 8)).isTrue();
+        cache(tokens);
+        assertThat(manager.computedBlocksAgain(late, tokens, 8)).isEqualTo(4);
+        manager.free(late);
+        manager.checkIntegrity();
+    }
+
+    @Test
     void endOfAPrefixIsEvictedBeforeItsBeginning() {
         cache(tokens(32));
         BlockTable other = manager.newTable();

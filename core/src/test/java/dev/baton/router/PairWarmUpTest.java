@@ -3,11 +3,14 @@ package dev.baton.router;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.discovery.EngineInfo;
+import dev.baton.discovery.EngineRole;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -85,6 +88,51 @@ class PairWarmUpTest {
             awaitReady(fleet);
             assertThat(completions(fleet.prefiller(0))).hasSize(before.get(0));
             assertThat(completions(fleet.prefiller(2))).hasSize(before.get(2));
+        }
+    }
+
+    /// What is warm then is the process before.
+    @Test
+    void anEngineThatIsStartedAgainWhileRequestsGoThroughItIsInAnotherPair() throws Exception {
+        CountDownLatch end = new CountDownLatch(1);
+        try (Fleet fleet = warming(1)) {
+            StubEngine prefiller = fleet.prefiller(0);
+            prefiller.script = call -> {
+                Fleet.awaitEvent(end);
+                call.respond(500, "application/json", "{}");
+            };
+            introduce(fleet);
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> !completions(prefiller).isEmpty());
+            prefiller.script = StubEngine::prefill;
+            prefiller.peer = peer(prefiller, "second");
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> fleet.decoder(0).introductions.size() == 2);
+            end.countDown();
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> fleet.get("/ready").statusCode() == 200);
+            assertThat(completions(fleet.decoder(0))).hasSizeGreaterThanOrEqualTo(4);
+        }
+    }
+
+    @Test
+    void nobodyWaitsForThePairOfAnEngineThatHasLeft() throws Exception {
+        ChangingEngines engines = new ChangingEngines();
+        try (Fleet fleet = new Fleet(1, 1, config -> config.warmUp(true).engines(engines))) {
+            StubEngine prefiller = fleet.prefiller(0);
+            prefiller.script = StubEngine.Call::stall;
+            introduce(fleet);
+            engines.listener.joined(EngineInfo.of(prefiller.address(), EngineRole.PREFILLER));
+            engines.listener.joined(EngineInfo.of(fleet.decoder(0).address(), EngineRole.DECODER));
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> !completions(prefiller).isEmpty());
+            engines.listener.left(prefiller.address(), "the test says so");
+            assertThat(fleet.get("/ready").body()).doesNotContain("warming_up");
+            int probes = prefiller.probes.get();
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> prefiller.probes.get() > probes + 2 || fleet.router.numLegs() == 0);
+            assertThat(fleet.get("/ready").body()).doesNotContain("warming_up");
+            assertThat(fleet.decoder(0).introductions).hasSize(1);
         }
     }
 

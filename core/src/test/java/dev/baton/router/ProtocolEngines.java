@@ -129,7 +129,7 @@ final class ProtocolEngines implements AutoCloseable {
             requireOneToken(call, body);
         }
         switch (kind) {
-            case BATON, NIXL -> {
+            case AUTO, BATON, NIXL -> {
                 StubEngine.prefill(call);
                 return;
             }
@@ -192,7 +192,8 @@ final class ProtocolEngines implements AutoCloseable {
         JsonNode params = body.path("kv_transfer_params");
         String id = call.request.requestId();
         switch (kind) {
-            case BATON, NIXL -> call.require(params.path("do_remote_prefill").asBoolean(false), "no hand-off");
+            case AUTO, BATON, NIXL ->
+                call.require(params.path("do_remote_prefill").asBoolean(false), "no hand-off");
             case NIXL_PUSH -> {
                 call.require(params.path("do_remote_prefill").asBoolean(false), "do_remote_prefill is not true");
                 call.require(params.path("remote_engine_id").asString("").equals("engine-1"), "params " + params);

@@ -6,9 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.baton.discovery.EngineAddress;
 import dev.baton.discovery.EngineInfo;
-import dev.baton.discovery.EngineListener;
 import dev.baton.discovery.EngineRole;
-import dev.baton.discovery.EngineSource;
 import dev.baton.http.Json;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -263,7 +261,7 @@ class RouterHealthTest {
             }
             assumeTrue(full, "this kernel does not drop connections of a full queue");
             EngineAddress gone = new EngineAddress("127.0.0.1", silent.getLocalPort());
-            Changing engines = new Changing();
+            ChangingEngines engines = new ChangingEngines();
             try (Fleet fleet = new Fleet(
                     1,
                     1,
@@ -290,30 +288,6 @@ class RouterHealthTest {
         }
     }
 
-    /// Engines that a test tells of.
-    private static final class Changing implements EngineSource {
-        private volatile EngineListener listener = new EngineListener() {
-            @Override
-            public void joined(EngineInfo engine) {}
-
-            @Override
-            public void left(EngineAddress address, String why) {}
-        };
-
-        @Override
-        public void start(EngineListener told) {
-            listener = told;
-        }
-
-        @Override
-        public String description() {
-            return "a test";
-        }
-
-        @Override
-        public void close() {}
-    }
-
     /// What engines of both kinds do: whichever leg comes.
     private static void either(StubEngine.Call call) throws IOException {
         if (call.request.json().at("/kv_transfer_params/do_remote_decode").asBoolean(false)) {
@@ -325,7 +299,7 @@ class RouterHealthTest {
 
     @Test
     void noRequestNoticesEnginesThatJoinLeaveDrainAndChangeTheirRoles() throws Exception {
-        Changing engines = new Changing();
+        ChangingEngines engines = new ChangingEngines();
         try (Fleet fleet = new Fleet(3, 3, config -> config.engines(engines))) {
             List<EngineAddress> changing = new ArrayList<>();
             for (StubEngine engine : fleet.engines()) {

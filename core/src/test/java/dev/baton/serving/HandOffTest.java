@@ -74,6 +74,7 @@ class HandOffTest {
         assertThat(peer.path("remote_engine_id").asString()).isNotBlank();
         assertThat(peer.path("remote_host").asString()).isEqualTo("127.0.0.1");
         assertThat(peer.path("remote_port").asInt()).isPositive();
+        assertThat(peer.path("remote_pushes").asBoolean(false)).isTrue();
         assertThat(servingThreads()).isZero();
         Answer told = decoder.send(decoder.request("/kv_peers", peer.toString()));
         assertThat(told.status()).isEqualTo(200);

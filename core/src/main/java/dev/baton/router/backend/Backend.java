@@ -9,7 +9,18 @@ import tools.jackson.databind.JsonNode;
 /// is a pure function from JSON to JSON, so that it can be tested as a table. Implementations are stateless and
 /// thread-safe.
 public sealed interface Backend
-        permits Baton, LlmD, LmCacheMp, LmCachePd, Mooncake, Nixl, NixlPush, P2pNccl, SgLang, SharedStore, VllmAny {
+        permits Baton,
+                LlmD,
+                LmCacheMp,
+                LmCachePd,
+                Mooncake,
+                Nixl,
+                NixlOrBaton,
+                NixlPush,
+                P2pNccl,
+                SgLang,
+                SharedStore,
+                VllmAny {
     /// vLLM's field for what a connector has to know.
     String KV_TRANSFER_PARAMS = "kv_transfer_params";
 
@@ -18,6 +29,13 @@ public sealed interface Backend
     /// @param requestId of this request; whatever has to be unique to this try is drawn here
     /// @throws HandoffException if one of the engines lacks what the protocol needs of it
     Handoff handoff(EngineInfo prefiller, EngineInfo decoder, String requestId);
+
+    /// The rules that hold between two engines, where it depends on them.
+    ///
+    /// @param bothPush whether both have said that they give or take prompts also while they are computed
+    default Backend between(boolean bothPush) {
+        return this;
+    }
 
     /// Whether requests can be handed over as a push too, while their prompt is computed.
     default boolean pushes() {

@@ -4,6 +4,8 @@ import java.util.Locale;
 
 /// The kinds of fleets by the names that flags have for them.
 public enum BackendKind {
+    /// Baton's own engines and vLLM with NixlConnector, as each pair of them needs it.
+    AUTO,
     /// Baton's own engines.
     BATON,
     /// vLLM with NixlConnector.
@@ -34,6 +36,7 @@ public enum BackendKind {
     /// The rules of this kind.
     public Backend backend() {
         return switch (this) {
+            case AUTO -> new NixlOrBaton();
             case BATON -> new Baton();
             case NIXL -> new Nixl();
             case NIXL_PUSH -> new NixlPush();

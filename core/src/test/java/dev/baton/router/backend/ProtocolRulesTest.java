@@ -95,6 +95,16 @@ class ProtocolRulesTest {
         }
     }
 
+    // Batons say that they push; a vLLM with NixlConnector knows nothing of it
+    @ParameterizedTest
+    @EnumSource(BackendKind.class)
+    void rulesDependOnTheTwoEnginesOnlyWhereNobodySaidWhatTheyAre(BackendKind kind) {
+        Backend backend = kind.backend();
+        boolean found = kind == BackendKind.AUTO;
+        assertThat(backend.between(true)).isEqualTo(found ? new Baton() : backend);
+        assertThat(backend.between(false)).isEqualTo(found ? new Nixl() : backend);
+    }
+
     // vLLM examples/disaggregated/disaggregated_serving/disagg_proxy_pushconnector_demo.py
     @ParameterizedTest
     @CsvSource(

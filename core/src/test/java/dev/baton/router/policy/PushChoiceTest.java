@@ -48,14 +48,15 @@ class PushChoiceTest {
     void longPromptsOverSlowLinksArePushedAndOthersFetched(double millisPerThousand, int tokens, boolean pushed) {
         for (int seed = 0; seed < 20; seed++) {
             PushChoice choice = new PushChoice(KvTransferWay.AUTO);
-            run(choice, new Random(seed), 200, millisPerThousand);
+            run(choice, new Random(seed), 1_000, millisPerThousand);
             int pushes = pushes(choice, tokens);
             assertThat(pushes).as("seed %d", seed).isBetween(pushed ? 62 : 0, pushed ? 64 : 2);
         }
     }
 
     /// Two GPUs of one host: the blocks take 4 ms, and the second leg and a step as long again. Before them come
-    /// prompts whose blocks are cached on both sides, with which the two ways hardly differ in the second token.
+    /// prompts whose blocks are cached on both sides, with which the two ways hardly differ in the second token,
+    /// and many short ones, with which they do not differ by anything that could be measured.
     @Test
     void aFirstTokenThatWaitsForNoSecondLegIsWorthAPushOverAFastLink() {
         for (int seed = 0; seed < 20; seed++) {
@@ -63,6 +64,11 @@ class PushChoiceTest {
             Random random = new Random(seed);
             int pushes = 0;
             for (int i = 0; i < 430; i++) {
+                for (int j = 0; j < 240 && i == 400; j++) {
+                    boolean pushed = choice.pushes(PAIR, 520);
+                    double rest = 6 + random.nextGaussian();
+                    choice.measured(PAIR, pushed, 520, 20, rest, rest + 3);
+                }
                 boolean pushed = choice.pushes(PAIR, 7_500);
                 double noise = 1 + 0.05 * random.nextGaussian();
                 boolean cached = i < 400;
