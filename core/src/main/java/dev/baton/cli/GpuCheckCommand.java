@@ -16,6 +16,7 @@ import dev.baton.tensor.cuda.check.KernelChecks;
 import dev.baton.tensor.cuda.check.NcclChecks;
 import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.transfer.nixl.NixlConnector;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -129,10 +130,22 @@ final class GpuCheckCommand implements Callable<Integer> {
         }
         if (model != null && tensorParallelSize == 1) {
             print(HandOffChecks.run(model, false, BLOCK_TOKENS, 0, chosen), results);
+            Optional<String> missing = NixlConnector.missing(environment);
+            if (missing.isPresent()) {
+                System.out.println("skip   hand-offs over NIXL: " + missing.get());
+            } else {
+                for (int device = 0; device < Math.min(2, Context.count(environment)); device++) {
+                    System.out.println("       hand-offs over NIXL from GPU " + device + " to GPU 0");
+                    print(HandOffChecks.nixl(model, false, BLOCK_TOKENS, device, chosen), results);
+                }
+            }
         }
         if (handOff != null) {
             for (int blockTokens : handOffBlockSizes) {
                 print(HandOffChecks.run(handOff, true, blockTokens, handOffDevice, chosen), results);
+                if (NixlConnector.missing(environment).isEmpty()) {
+                    print(HandOffChecks.nixl(handOff, true, blockTokens, handOffDevice, chosen), results);
+                }
             }
         }
         long failed = results.stream().filter(result -> !result.passed()).count();

@@ -1,5 +1,6 @@
 package dev.baton.cli;
 
+import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvRole;
 import dev.baton.transfer.KvTransferParams;
 import dev.baton.transfer.RemotePrefill;
@@ -28,6 +29,9 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
     /// What a transfer's id begins with.
     static final String TRANSFER = "transfer-";
 
+    /// What it begins with if its prefill is to be aborted; milliseconds and a minus follow.
+    static final String ABORTED = TRANSFER + "aborted-";
+
     @Option(names = "--model", required = true)
     @Nullable
     Path model;
@@ -41,6 +45,12 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
     @Option(names = "--longest", required = true)
     int longest;
 
+    @Option(names = "--step-tokens", required = true)
+    int stepTokens;
+
+    @Option(names = "--connector")
+    String connector = TcpConnector.NAME;
+
     @Override
     public Integer call() throws IOException {
         JsonMapper json = JsonMapper.builder().build();
@@ -50,8 +60,9 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
                 isDummy,
                 blockTokens,
                 longest,
-                Optional.of(HandOffEngine.transfer(KvRole.KV_PRODUCER, true)),
-                TcpConnector::start)) {
+                stepTokens,
+                Optional.of(HandOffEngine.transfer(connector, KvRole.KV_PRODUCER, true)),
+                KvConnectors::create)) {
             for (String line = prompts.readLine(); line != null; line = prompts.readLine()) {
                 List<String> words = List.of(line.split(" ", -1));
                 boolean isPushed = words.getFirst().startsWith(TRANSFER);
@@ -62,10 +73,17 @@ final class GpuCheckPrefillerCommand implements Callable<Integer> {
                         .skip(isPushed ? 1 : 0)
                         .mapToInt(Integer::parseInt)
                         .toArray();
-                KvTransferParams params = engine.generate(prompt, 1, asked).params();
+                KvTransferParams params = engine.generate(prompt, 1, asked, abortMillis(words.getFirst()))
+                        .params();
                 System.out.println(ANSWER + json.writeValueAsString(params.fields()));
             }
         }
         return Exit.OK;
+    }
+
+    private static long abortMillis(String transfer) {
+        return transfer.startsWith(ABORTED)
+                ? Long.parseLong(transfer.substring(ABORTED.length(), transfer.indexOf('-', ABORTED.length())))
+                : 0;
     }
 }

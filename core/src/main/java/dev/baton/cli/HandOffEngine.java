@@ -24,12 +24,12 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.TimeUnit;
 
 /// One engine on the GPU for the checks of hand-offs: one sequence, greedy outputs. Used from one thread.
 final class HandOffEngine implements AutoCloseable {
     private static final int MAX_SEQUENCES = 2;
-    private static final int SPARE_TOKENS = 512;
+    static final int SPARE_TOKENS = 512;
 
     private final Engine engine;
 
@@ -44,6 +44,18 @@ final class HandOffEngine implements AutoCloseable {
             int longest,
             Optional<KvTransferConfig> transfer,
             KvConnectorFactory connectors) {
+        this(folder, isDummy, blockTokens, longest, longest + SPARE_TOKENS, transfer, connectors);
+    }
+
+    /// @param stepTokens tokens that a step computes at most
+    HandOffEngine(
+            Path folder,
+            boolean isDummy,
+            int blockTokens,
+            int longest,
+            int stepTokens,
+            Optional<KvTransferConfig> transfer,
+            KvConnectorFactory connectors) {
         int maxModelLen = longest + SPARE_TOKENS;
         CudaOptions cuda = new CudaOptions(0, maxModelLen, MAX_SEQUENCES, maxModelLen, blockTokens, System.getenv());
         LoadOptions load = LoadOptions.defaults().withFormat(isDummy ? LoadFormat.DUMMY : LoadFormat.AUTO);
@@ -52,7 +64,7 @@ final class HandOffEngine implements AutoCloseable {
                 .blockTokens(blockTokens)
                 .numBlocks(3 * Math.ceilDiv(maxModelLen, blockTokens))
                 .maxNumSeqs(MAX_SEQUENCES)
-                .maxNumBatchedTokens(maxModelLen)
+                .maxNumBatchedTokens(stepTokens)
                 .kvCacheDtype(DType.BF16)
                 .kvTransfer(transfer);
         try {
@@ -65,40 +77,64 @@ final class HandOffEngine implements AutoCloseable {
 
     /// A connector's configuration on this host.
     ///
-    /// @param cudaIpc whether blocks may go from GPU to GPU
-    static KvTransferConfig transfer(KvRole role, boolean cudaIpc) {
+    /// @param cudaIpc whether a TCP connector's blocks may go from GPU to GPU
+    static KvTransferConfig transfer(String connector, KvRole role, boolean cudaIpc) {
+        Map<String, Object> patience = Map.of("kv_peer_timeout", 20);
         return new KvTransferConfig(
-                TcpConnector.NAME,
+                connector,
                 role,
                 UUID.randomUUID().toString(),
                 "127.0.0.1",
                 0,
                 KvLoadFailurePolicy.RECOMPUTE,
-                Map.of("kv_cuda_ipc", cudaIpc, "kv_peer_timeout", 20));
+                connector.equals(TcpConnector.NAME)
+                        ? Map.of("kv_cuda_ipc", cudaIpc, "kv_push_layers", "always", "kv_peer_timeout", 20)
+                        : patience);
     }
 
     /// What came of a request.
     ///
     /// @param externalTokens tokens of the prompt that were handed over
     /// @param firstTokenMillis from the request to its first token
-    record Answer(List<Integer> tokens, KvTransferParams params, int externalTokens, double firstTokenMillis) {}
+    /// @param secondTokenMillis from the request to its second token, 0 if there is none
+    record Answer(
+            List<Integer> tokens,
+            KvTransferParams params,
+            int externalTokens,
+            double firstTokenMillis,
+            double secondTokenMillis) {}
 
     Answer generate(int[] prompt, int newTokens, KvTransferParams params) {
+        return generate(prompt, newTokens, params, 0);
+    }
+
+    /// @param abortMillis when the request is aborted; 0 if it is not
+    Answer generate(int[] prompt, int newTokens, KvTransferParams params, long abortMillis) {
+        String id = UUID.randomUUID().toString();
         long start = System.nanoTime();
-        AtomicLong firstTokenNanos = new AtomicLong();
+        List<Long> tokenNanos = new ArrayList<>();
         SamplingParams sampling =
                 SamplingParams.greedy(newTokens).toBuilder().ignoreEos(true).build();
         List<Integer> tokens = new ArrayList<>();
         CompletableFuture<RequestOutput.Finish> finish = new CompletableFuture<>();
-        engine.submit(new EngineRequest(UUID.randomUUID().toString(), prompt, sampling, params), output -> {
+        engine.submit(new EngineRequest(id, prompt, sampling, params), output -> {
             for (int token : output.tokenIds()) {
-                firstTokenNanos.compareAndSet(0, System.nanoTime() - start);
+                tokenNanos.add(System.nanoTime() - start);
                 tokens.add(token);
             }
             output.finish().ifPresent(finish::complete);
         });
+        if (abortMillis > 0) {
+            CompletableFuture.delayedExecutor(abortMillis, TimeUnit.MILLISECONDS)
+                    .execute(() -> engine.abort(id));
+        }
         RequestOutput.Finish ended = finish.join();
-        return new Answer(tokens, ended.kvTransferParams(), ended.externalTokens(), firstTokenNanos.get() / 1e6);
+        return new Answer(
+                tokens, ended.kvTransferParams(), ended.externalTokens(), millis(tokenNanos, 0), millis(tokenNanos, 1));
+    }
+
+    private static double millis(List<Long> nanos, int index) {
+        return index < nanos.size() ? nanos.get(index) / 1e6 : 0;
     }
 
     @Override

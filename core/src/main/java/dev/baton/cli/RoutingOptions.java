@@ -65,8 +65,8 @@ final class RoutingOptions {
             defaultValue = "auto",
             converter = KvTransferName.class,
             description =
-                    "How prompts come to their decoders with --backend baton: pull after the prefill, push while it"
-                            + " computes, or auto, which measures both (default: ${DEFAULT-VALUE}).")
+                    "How prompts come from one Baton to another: pull after the prefill, push while it computes, or auto,"
+                            + " which measures both (default: ${DEFAULT-VALUE}).")
     KvTransferWay kvTransfer = KvTransferWay.AUTO;
 
     @Option(

@@ -3,6 +3,7 @@ package dev.baton.tensor;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 
 /// The way of blocks into and out of a pool in a device's memory, beside the thread and stream of the model:
 /// over host memory, or straight between the pools of two processes of one host.
@@ -33,6 +34,11 @@ public interface DeviceBlocks extends AutoCloseable {
             return new Offer(host, device, "", 0);
         }
     }
+
+    /// Waits until the device has done all that it was given in this process, by whomever.
+    ///
+    /// @throws TensorException if the device failed
+    void settle();
 
     /// Host memory for one block that the device copies to and from by itself. Used from one thread at a time.
     interface Staging extends AutoCloseable {
@@ -69,6 +75,17 @@ public interface DeviceBlocks extends AutoCloseable {
         /// @return the checksums of what is in this pool then, as [DeviceBlocks#sums]
         /// @throws TensorException if one of them is not in its pool, or the device failed
         long[] pull(int[] theirs, int[] ours, long[] seeds);
+
+        /// Copies the same part of each of some blocks from there into this pool, and sums it up, while the caller
+        /// goes on. Parts follow each other in the order in which they were asked for.
+        ///
+        /// @param seeds one for each block, by which the checksum of the whole block begins
+        /// @param offset where the part begins in a block, a multiple of 16
+        /// @param bytes how long it is, a multiple of 16
+        /// @return the checksums of the parts, which add up to those of the blocks: [DeviceChecksum#partSeed].
+        ///     Nothing writes into the parts any more when it is done, in whatever way
+        /// @throws TensorException if one of them is not in its pool
+        CompletableFuture<long[]> pull(int[] theirs, int[] ours, long[] seeds, long offset, long bytes);
 
         @Override
         void close();
@@ -145,6 +162,12 @@ public interface DeviceBlocks extends AutoCloseable {
         throw new TensorException("this device gives no memory for " + numBlocks + " blocks");
     }
 
+    /// Which of the devices that this process sees it is, as libraries of the device's vendor count them.
+    int ordinal();
+
+    /// Makes the device the calling thread's, for a library that reaches the pool's memory by its address.
+    void makeCurrent();
+
     /// Makes a staging buffer; the caller closes it.
     Staging newStaging();
 
@@ -156,6 +179,11 @@ public interface DeviceBlocks extends AutoCloseable {
 
     /// How other processes can reach this pool.
     Offer offer();
+
+    /// Whether parts of blocks can be pulled while others are computed.
+    default boolean pullsParts() {
+        return true;
+    }
 
     /// Opens the pool of another process, whose offer names this host.
     ///

@@ -30,6 +30,13 @@ public final class DeviceChecksum {
         return sum;
     }
 
+    /// With what seed the checksum of a part of a block begins: those of all its parts add up to the block's.
+    ///
+    /// @param offset where the part begins in the block, a multiple of 8
+    public static long partSeed(long seed, long offset) {
+        return seed + offset / Long.BYTES * STEP;
+    }
+
     /// Spreads every bit of a number over all bits of the result.
     public static long mix(long value) {
         long mixed = value;

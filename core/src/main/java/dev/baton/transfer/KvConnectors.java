@@ -27,7 +27,8 @@ public final class KvConnectors {
             MultiConnector.NAME, MultiConnector::start));
 
     /// Those that reach pools in a device's memory, or ask here for each of their parts.
-    private static final Set<String> ON_DEVICES = Set.of(TcpConnector.NAME, P2pNcclConnector.NAME, MultiConnector.NAME);
+    private static final Set<String> ON_DEVICES =
+            Set.of(TcpConnector.NAME, NixlConnector.NAME, P2pNcclConnector.NAME, MultiConnector.NAME);
 
     private KvConnectors() {}
 

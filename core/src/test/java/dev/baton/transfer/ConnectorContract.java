@@ -118,7 +118,12 @@ public abstract class ConnectorContract {
     }
 
     private EnginePair start(KvLoadFailurePolicy policy) {
-        return new EnginePair(config(Side.PREFILLER, policy), config(Side.DECODER, policy));
+        return new EnginePair(config(Side.PREFILLER, policy), config(Side.DECODER, policy), areOnDevices());
+    }
+
+    /// Whether the connectors take the pools for such as are in the memory of two devices.
+    protected boolean areOnDevices() {
+        return false;
     }
 
     private static int[] prompt(long seed, int length) {

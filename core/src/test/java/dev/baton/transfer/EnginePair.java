@@ -7,6 +7,8 @@ import dev.baton.engine.Engine;
 import dev.baton.engine.EngineConfig;
 import dev.baton.engine.EngineScenarioTest;
 import dev.baton.engine.RequestOutput;
+import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.tcp.FakeDevice;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
@@ -29,7 +31,8 @@ public final class EnginePair implements AutoCloseable {
         private long blockBytes;
         private boolean closed;
 
-        Instance(KvTransferConfig transfer) {
+        /// @param onDevice whether the connector takes the pool for one in a device's memory
+        Instance(KvTransferConfig transfer, boolean onDevice) {
             EngineConfig config = EngineConfig.builder("memory", MAX_MODEL_LEN)
                     .blockTokens(BLOCK_TOKENS)
                     .numBlocks(NUM_BLOCKS)
@@ -42,7 +45,8 @@ public final class EnginePair implements AutoCloseable {
                     .build();
             engine = Engine.start(config, model, (given, spec, pool, compatibility, sink) -> {
                 blockBytes = spec.blockBytes();
-                connector = KvConnectors.create(given, spec, pool, compatibility, sink);
+                PagedKv seen = onDevice ? new FakeDevice(spec, "this host", pool.segment()).pool() : pool;
+                connector = KvConnectors.create(given, spec, seen, compatibility, sink);
                 return connector;
             });
         }
@@ -84,11 +88,17 @@ public final class EnginePair implements AutoCloseable {
     final Instance decoder;
 
     EnginePair(KvTransferConfig prefiller, KvTransferConfig decoder) {
+        this(prefiller, decoder, false);
+    }
+
+    /// @param onDevices whether the connectors take the pools for such as are in the memory of two devices
+    EnginePair(KvTransferConfig prefiller, KvTransferConfig decoder, boolean onDevices) {
         // Side by side: some connectors wait for a helper process of their own.
         CompletableFuture<Instance> other = CompletableFuture.supplyAsync(
-                () -> new Instance(decoder), task -> Thread.ofPlatform().start(task));
+                () -> new Instance(decoder, onDevices),
+                task -> Thread.ofPlatform().start(task));
         try {
-            this.prefiller = new Instance(prefiller);
+            this.prefiller = new Instance(prefiller, onDevices);
         } catch (RuntimeException | Error e) {
             other.thenAccept(Instance::close);
             throw e;

@@ -4,6 +4,7 @@ import static dev.baton.tensor.cuda.owned.Kernel.Parameter.INT;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.LONG;
 
 import dev.baton.tensor.DeviceBlocks;
+import dev.baton.tensor.DeviceChecksum;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.checked.Nvrtc;
@@ -23,6 +24,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -52,6 +54,8 @@ public final class CudaBlocks implements DeviceBlocks {
     private static final long SETTLE_POLL_NANOS = 100_000;
     /// What is summed up while others are copied: enough that the last of them takes little, and few launches.
     private static final int MAX_GROUPS = 8;
+    /// Of parts of blocks, which are few bytes, what makes a group.
+    private static final long GROUP_BYTES = 32 << 20;
 
     private final Context context;
     private final PagedKv pool;
@@ -85,7 +89,9 @@ public final class CudaBlocks implements DeviceBlocks {
                             .iterator()
                             .next());
             this.blockSums = module.kernel(
-                    "block_sums", new Kernel.Shape(SUM_THREADS, 0, false), List.of(LONG, LONG, LONG, LONG, INT, LONG));
+                    "block_sums",
+                    new Kernel.Shape(SUM_THREADS, 0, false),
+                    List.of(LONG, LONG, LONG, LONG, INT, LONG, LONG));
             long bytes = idsOffset() + (long) pool.numBlocks() * Integer.BYTES;
             this.host = keep(new PinnedMemory(context, bytes)).segment();
             this.device = keep(new DeviceMemory(context)).allocate(bytes, "the checksums of blocks");
@@ -134,7 +140,7 @@ public final class CudaBlocks implements DeviceBlocks {
         try {
             return CompletableFuture.supplyAsync(work, thread).join();
         } catch (RejectedExecutionException e) {
-            throw new TensorException("the way to the device's KV cache was closed", e);
+            throw closed(e);
         } catch (CompletionException e) {
             if (e.getCause() instanceof TensorException cause) {
                 throw new TensorException(String.valueOf(cause.getMessage()), e);
@@ -171,6 +177,22 @@ public final class CudaBlocks implements DeviceBlocks {
     }
 
     @Override
+    public int ordinal() {
+        return context.device();
+    }
+
+    @Override
+    public void makeCurrent() {
+        context.makeCurrent();
+    }
+
+    @Override
+    public void settle() {
+        context.makeCurrent();
+        context.synchronize();
+    }
+
+    @Override
     public Staging newStaging() {
         return on(thread, PinnedStaging::new);
     }
@@ -190,7 +212,7 @@ public final class CudaBlocks implements DeviceBlocks {
         }
         return on(thread, () -> {
             giveSeeds(blocks, seeds);
-            sum(memory, 0, count);
+            sum(memory, 0, count, pool.blockBytes());
             return takeSums(count);
         });
     }
@@ -207,8 +229,9 @@ public final class CudaBlocks implements DeviceBlocks {
 
     /// Sums up some of the blocks that were named by [#giveSeeds].
     ///
-    /// @param memory where block 0 begins
-    private void sum(long memory, int from, int to) {
+    /// @param memory where block 0 begins, or the part of it that is wanted
+    /// @param bytes of each block
+    private void sum(long memory, int from, int to, long bytes) {
         blockSums
                 .begin()
                 .add(memory)
@@ -216,6 +239,7 @@ public final class CudaBlocks implements DeviceBlocks {
                 .add(device + seedsOffset() + (long) from * Long.BYTES)
                 .add(device + (long) from * Long.BYTES)
                 .add(to - from)
+                .add(bytes)
                 .add(pool.blockBytes())
                 .launch(sums, SUM_GRIDS * context.info().multiprocessors(), 1, 1);
     }
@@ -261,34 +285,56 @@ public final class CudaBlocks implements DeviceBlocks {
         }
     }
 
-    /// Copies blocks into the pool, and sums up each group of them while the next one is copied.
+    /// Gives copies of the same part of each block to the stream.
     ///
-    /// @param memory where block 0 of `theirs` begins
-    private long[] copyAndSum(long memory, int[] theirs, int[] ours, long[] seeds) {
+    /// @param memory where the part of block 0 of `theirs` begins
+    private void copyParts(long memory, int[] theirs, int[] ours, int begin, int end, long offset, long bytes) {
+        for (int i = begin; i < end; i++) {
+            stream.copyOnDevice(address(ours[i]) + offset, memory + pool.blockOffsetBytes(theirs[i]), bytes);
+        }
+    }
+
+    /// Copies some blocks of those asked for; both are indexes among them.
+    @FunctionalInterface
+    private interface Copies {
+        void give(int from, int to);
+    }
+
+    /// Copies blocks, or parts of them, into the pool, and sums up each group of them while the next one is copied.
+    /// On the thread.
+    ///
+    /// @param seeds those of the parts
+    /// @param groups at most [#MAX_GROUPS]
+    private long[] copyAndSum(Copies copies, int[] ours, long[] seeds, long offset, long bytes, int groups) {
         int count = ours.length;
+        int group = Math.max(1, Math.ceilDiv(count, groups));
+        try {
+            giveSeeds(ours, seeds);
+            for (int from = 0; from < count; from += group) {
+                int to = Math.min(count, from + group);
+                copies.give(from, to);
+                Event copied = groupsCopied.get(from / group);
+                copied.record(stream);
+                sums.await(copied);
+                sum(pool.deviceAddress() + offset, from, to, bytes);
+            }
+            return takeSums(count); // which wait for all copies
+        } catch (RuntimeException | Error e) {
+            // The blocks may be given away after this: nothing may write into them.
+            settle(stream, e);
+            settle(sums, e);
+            throw e;
+        }
+    }
+
+    private void checkCount(int count, long[] seeds) {
         if (count > pool.numBlocks() || seeds.length != count) {
             throw new TensorException("copies of " + count + " blocks with " + seeds.length + " seeds");
         }
-        int group = Math.max(1, Math.ceilDiv(count, MAX_GROUPS));
-        return on(thread, () -> {
-            try {
-                giveSeeds(ours, seeds);
-                for (int from = 0; from < count; from += group) {
-                    int to = Math.min(count, from + group);
-                    copy(memory, theirs, ours, from, to);
-                    Event copied = groupsCopied.get(from / group);
-                    copied.record(stream);
-                    sums.await(copied);
-                    sum(pool.deviceAddress(), from, to);
-                }
-                return takeSums(count); // which wait for all copies
-            } catch (RuntimeException | Error e) {
-                // The blocks may be given away after this: nothing may write into them.
-                settle(stream, e);
-                settle(sums, e);
-                throw e;
-            }
-        });
+    }
+
+    private static TensorException closed(RejectedExecutionException cause) {
+        return new TensorException("the way to the device's KV cache was closed", cause);
     }
 
     private static void settle(Stream under, Throwable cause) {
@@ -501,7 +547,37 @@ public final class CudaBlocks implements DeviceBlocks {
         public long[] pull(int[] theirs, int[] ours, long[] seeds) {
             checkIds(theirs, numBlocks);
             checkIds(ours, pool.numBlocks());
-            return copyAndSum(memory.address(), theirs, ours, seeds);
+            checkCount(ours.length, seeds);
+            Copies copies = (from, to) -> copy(memory.address(), theirs, ours, from, to);
+            return on(thread, () -> copyAndSum(copies, ours, seeds, 0, pool.blockBytes(), MAX_GROUPS));
+        }
+
+        @Override
+        public CompletableFuture<long[]> pull(int[] theirs, int[] ours, long[] seeds, long offset, long bytes) {
+            checkIds(theirs, numBlocks);
+            checkIds(ours, pool.numBlocks());
+            checkCount(ours.length, seeds);
+            if (((offset | bytes) & 15) != 0 || offset < 0 || bytes <= 0 || offset + bytes > pool.blockBytes()) {
+                throw new TensorException(
+                        "%d bytes at %d are no part of a block of %d".formatted(bytes, offset, pool.blockBytes()));
+            }
+            long[] partSeeds = Arrays.stream(seeds)
+                    .map(seed -> DeviceChecksum.partSeed(seed, offset))
+                    .toArray();
+            int groups = Math.clamp(ours.length * bytes / GROUP_BYTES, 1, MAX_GROUPS);
+            Copies copies = (from, to) -> {
+                if (bytes == pool.blockBytes()) { // adjacent ones at once
+                    copy(memory.address(), theirs, ours, from, to);
+                } else {
+                    copyParts(memory.address() + offset, theirs, ours, from, to, offset, bytes);
+                }
+            };
+            try {
+                return CompletableFuture.supplyAsync(
+                        () -> copyAndSum(copies, ours, partSeeds, offset, bytes, groups), thread);
+            } catch (RejectedExecutionException e) {
+                throw closed(e);
+            }
         }
 
         @Override

@@ -48,11 +48,17 @@ record AgentMetadata(
     /// @param base address of the pool
     /// @param blockBytes bytes of one block
     /// @param fields what must be equal on both sides, by name
-    record BatonPool(long base, long blockBytes, int numBlocks, SortedMap<String, String> fields) {
+    /// @param sums checksums that it computes fastest
+    record BatonPool(long base, long blockBytes, int numBlocks, SortedMap<String, String> fields, BlockSums sums) {
         BatonPool {
             fields = new TreeMap<>(fields);
         }
     }
+
+    /// Values of `region_mem_types`.
+    static final String DRAM = "DRAM";
+
+    static final String VRAM = "VRAM";
 
     /// In the order and the types of vLLM's class.
     byte[] encode() {
@@ -85,6 +91,7 @@ record AgentMetadata(
             own.put("block_bytes", pool.blockBytes());
             own.put("num_blocks", pool.numBlocks());
             own.put("fields", new TreeMap<String, Object>(pool.fields()));
+            own.put("on_device", pool.sums() == BlockSums.DEVICE);
             map.put("baton", own);
         });
         return MsgPack.write(map);
@@ -109,7 +116,8 @@ record AgentMetadata(
                     own.number("base", 1, Long.MAX_VALUE),
                     own.number("block_bytes", 1, Integer.MAX_VALUE),
                     (int) own.number("num_blocks", 1, Integer.MAX_VALUE),
-                    own.textMap("fields")));
+                    own.textMap("fields"),
+                    own.truthOr("on_device", false) ? BlockSums.DEVICE : BlockSums.CRC32C));
         }
         return new AgentMetadata(
                 in.text("engine_id"),
@@ -123,7 +131,7 @@ record AgentMetadata(
                 (int) in.number("block_size", 1, 1 << 20),
                 in.text("attn_backend_name"),
                 (int) in.numberOr("physical_blocks_per_logical_kv_block", 1, 1 << 20, 1),
-                in.has("region_mem_types") ? in.texts("region_mem_types") : List.of("DRAM"),
+                in.has("region_mem_types") ? in.texts("region_mem_types") : List.of(DRAM),
                 (int) Math.max(in.numberOr("dcp_size", 1, 1 << 16, 1), in.numberOr("pcp_size", 1, 1 << 16, 1)),
                 baton);
     }

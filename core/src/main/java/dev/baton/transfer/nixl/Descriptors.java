@@ -10,6 +10,18 @@ final class Descriptors {
     private int size;
     private long numBytes;
 
+    /// Adds a piece; lengthens the last one instead where both sides go on from it, as NIXL takes time for each.
+    /// Only within memory that is registered as one.
+    void append(long localAddress, long remoteAddress, long length) {
+        int last = size - 1;
+        if (size > 0 && local[last] + lengths[last] == localAddress && remote[last] + lengths[last] == remoteAddress) {
+            lengths[last] += length;
+            numBytes += length;
+        } else {
+            add(localAddress, remoteAddress, length);
+        }
+    }
+
     void add(long localAddress, long remoteAddress, long length) {
         if (size == local.length) {
             local = Arrays.copyOf(local, 2 * size);

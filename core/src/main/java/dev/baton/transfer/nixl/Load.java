@@ -2,8 +2,13 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.metrics.KvPostEvent;
 import dev.baton.tensor.PagedKv;
+import dev.baton.tensor.TensorException;
 import dev.baton.transfer.TransferException;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayDeque;
+import java.util.Arrays;
+import java.util.Deque;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -12,12 +17,12 @@ import org.jspecify.annotations.Nullable;
 ///
 /// From a Baton whole blocks are read to where they belong, and compared with the checksums that the prefiller
 /// sends meanwhile; wrong ones are read a second time, once. From a vLLM engine its blocks are read into staging
-/// memory, and the tokens that are missing here are converted from there.
+/// memory of the host, and the tokens that are missing here are converted from there.
 ///
 /// Owned by the worker's thread, but for the fields that are final.
 final class Load {
-    /// Bytes that one read asks for, so that the thread sees to its other work in between.
-    private static final long BYTES_PER_READ = 16 << 20;
+    /// One read under way: blocks of this pool, or of the peer, from `first` on.
+    private record Read(NixlAgent.Transfer transfer, int first, int count, long sinceNanos) {}
 
     final String requestId;
     final NixlSource source;
@@ -25,6 +30,7 @@ final class Load {
     private final int firstBlock;
     private final int[] blockIds; // those that are loaded
     private final int endToken;
+    private final LocalPool local;
     private final PagedKv pool;
     private final boolean checksum;
     private final long startNanos = System.nanoTime();
@@ -33,12 +39,12 @@ final class Load {
     private boolean readFailed; // not only cancelled, or refused by what was read
     private @Nullable RemotePool remote;
     private String agentName = "";
-    private NixlAgent.@Nullable Transfer read;
+    private final Deque<Read> reads = new ArrayDeque<>(); // in order
     private @Nullable MemorySegment staging;
-    private long readSinceNanos;
+    private long failedNanos;
+    private @Nullable Long lastReadNanos; // when a read was done
     private int next; // block of this pool, or of the peer, that is read next
-    private int reading; // blocks that are read now, from next on
-    private int @Nullable [] sums;
+    private long @Nullable [] sums;
     private boolean repeated;
     private int wrongSums;
     private long numBytes;
@@ -54,15 +60,16 @@ final class Load {
             int firstBlock,
             int[] blockIds,
             int endToken,
-            PagedKv pool,
+            LocalPool local,
             boolean checksum) {
         this.requestId = requestId;
         this.source = source;
         this.firstBlock = firstBlock;
         this.blockIds = blockIds;
         this.endToken = endToken;
+        this.local = local;
+        this.pool = local.kv();
         this.numTokens = endToken - firstBlock * pool.blockTokens();
-        this.pool = pool;
         this.checksum = checksum;
     }
 
@@ -99,16 +106,23 @@ final class Load {
     void fail(String reason) {
         if (failure.isEmpty()) {
             failure = Optional.of(reason);
+            failedNanos = System.nanoTime();
         }
     }
 
-    /// Whether checksums are to be asked for.
-    boolean wantsSums() {
-        return checksum && remote != null && remote.vllm().isEmpty();
+    /// The checksums that are to be asked for, if so.
+    Optional<BlockSums> wantedSums() {
+        return checksum ? sumsOf(remote) : Optional.empty();
+    }
+
+    private Optional<BlockSums> sumsOf(@Nullable RemotePool from) {
+        return Optional.ofNullable(from)
+                .flatMap(it -> it.metadata().baton())
+                .map(there -> local.isOnDevice() ? local.sums() : there.sums());
     }
 
     /// What the prefiller says the blocks' checksums are; none if its lease has ended.
-    void sums(int[] received) {
+    void sums(long[] received) {
         if (received.length == 0) {
             fail("its lease on %s has ended".formatted(source.peer()));
         }
@@ -159,31 +173,30 @@ final class Load {
         }
         try {
             return advance(agent, remote, stagings, timeoutNanos);
-        } catch (TransferException e) {
+        } catch (TransferException | TensorException e) {
             readFailed = true;
             fail("reading from %s failed: %s".formatted(source.peer(), e.getMessage()));
-            return ended(stagings);
+            return ended(stagings, timeoutNanos);
         }
     }
 
     private boolean advance(NixlAgent agent, RemotePool from, Stagings stagings, long timeoutNanos) {
-        if (failure.isPresent()) {
-            return ended(stagings);
-        }
-        NixlAgent.Transfer current = read;
-        if (current == null) {
-            if (next >= end(from)) {
-                return complete(from) && ended(stagings);
-            }
-            post(agent, from, stagings);
-            current = read;
-            if (current == null) {
+        int readsAtOnce = from.vllm().isPresent() ? 1 : local.readsAtOnce(); // there is one staging
+        while (failure.isEmpty() && reads.size() < readsAtOnce && next < end(from)) {
+            if (!post(agent, from, stagings)) {
                 return false;
             }
         }
-        switch (current.status()) {
+        if (failure.isPresent()) {
+            return ended(stagings, timeoutNanos);
+        }
+        Read read = reads.peek();
+        if (read == null) {
+            return complete(from) && ended(stagings, timeoutNanos);
+        }
+        switch (read.transfer().status()) {
             case IN_PROGRESS -> {
-                if (System.nanoTime() - readSinceNanos > timeoutNanos) {
+                if (System.nanoTime() - headSinceNanos(read) > timeoutNanos) {
                     readFailed = true;
                     fail("%s was silent for %d ms".formatted(source.peer(), timeoutNanos / 1_000_000));
                 }
@@ -193,15 +206,21 @@ final class Load {
                 fail("reading from %s failed".formatted(source.peer()));
             }
             case DONE -> {
-                if (current.end()) {
-                    read = null;
-                    from.vllm().ifPresent(part -> convert(from.metadata(), part));
-                    next += reading;
-                    reading = 0;
+                if (read.transfer().end()) {
+                    reads.remove();
+                    lastReadNanos = System.nanoTime();
+                    from.vllm().ifPresent(part -> convert(from.metadata(), part, read));
+                    return reads.isEmpty() && next >= end(from) && complete(from) && ended(stagings, timeoutNanos);
                 }
             }
         }
         return false;
+    }
+
+    /// Since when a read is the one that is waited for: those given to NIXL behind another one wait for that.
+    private long headSinceNanos(Read read) {
+        Long last = lastReadNanos;
+        return last == null || last - read.sinceNanos() < 0 ? read.sinceNanos() : last;
     }
 
     /// Whether the last read failed, so that the prefiller is to be greeted anew.
@@ -209,17 +228,27 @@ final class Load {
         return readFailed;
     }
 
-    /// Whether a read is under way.
-    boolean isReading() {
-        return read != null;
+    /// Whether reads are under way or to be posted, rather than checksums to be waited for.
+    boolean hasToRead() {
+        RemotePool from = remote;
+        return !reads.isEmpty() || (from != null && failure.isEmpty() && next < end(from));
     }
 
-    private boolean ended(Stagings stagings) {
-        NixlAgent.Transfer current = read;
-        if (current != null && !current.end()) {
-            return false;
+    private boolean ended(Stagings stagings, long timeoutNanos) {
+        for (Iterator<Read> it = reads.iterator(); it.hasNext(); ) {
+            NixlAgent.Transfer transfer = it.next().transfer();
+            // NIXL gives up its request, but a GPU does not stop a copy for that.
+            boolean mayWrite = local.isOnDevice()
+                    && transfer.status() == NixlAgent.Status.IN_PROGRESS
+                    && System.nanoTime() - failedNanos < timeoutNanos;
+            if (mayWrite || !transfer.end()) {
+                return false;
+            }
+            it.remove();
         }
-        read = null;
+        if (failure.isPresent()) {
+            local.settle(); // of a read that has failed, parts may still be copied
+        }
         MemorySegment used = staging;
         if (used != null) {
             stagings.giveBack(used);
@@ -234,8 +263,11 @@ final class Load {
                 .orElse(firstBlock + blockIds.length);
     }
 
-    private void post(NixlAgent agent, RemotePool from, Stagings stagings) {
+    /// @return false if that has to wait, or has failed
+    private boolean post(NixlAgent agent, RemotePool from, Stagings stagings) {
         Descriptors pieces = new Descriptors();
+        NixlAgent.Place here = new NixlAgent.Place(local.memory(), local.deviceId());
+        int count;
         if (from.vllm().isPresent()) {
             VllmBlock part = from.vllm().get();
             long bytes = part.bytes() * pool.layers();
@@ -243,33 +275,34 @@ final class Load {
                 staging = stagings.take(agent).orElse(null);
             }
             if (staging == null) {
-                return; // until another load is done with its own
+                return false; // until another load is done with its own
             }
             long room = staging.byteSize() / bytes;
             if (room == 0) {
                 fail("%s is too small: a block of %s takes %d bytes in each of %d parts"
                         .formatted(NixlOptions.STAGING_BYTES, source.peer(), bytes, Stagings.PIECES));
-                return;
+                return false;
             }
-            reading = (int) Math.min(room, end(from) - next);
-            addParts(from.metadata(), part, staging, pieces);
+            count = (int) Math.min(room, end(from) - next);
+            here = NixlAgent.Place.HOST;
+            addParts(from.metadata(), part, staging, count, pieces);
         } else {
-            reading = Math.clamp(BYTES_PER_READ / pool.blockBytes(), 1, end(from) - next);
+            count = Math.clamp(local.bytesPerRead() / pool.blockBytes(), 1, end(from) - next);
             AgentMetadata.BatonPool there = from.metadata().baton().orElseThrow();
-            for (int i = next; i < next + reading; i++) {
-                pieces.add(
-                        pool.segment().address() + pool.blockOffsetBytes(blockIds[i - firstBlock]),
+            for (int i = next; i < next + count; i++) {
+                pieces.append(
+                        local.address() + pool.blockOffsetBytes(blockIds[i - firstBlock]),
                         there.base() + source.poolBlockIds().get(i) * there.blockBytes(),
                         there.blockBytes());
             }
         }
-        readSinceNanos = System.nanoTime();
         numBytes += pieces.numBytes();
         numDescriptors += pieces.size();
         KvPostEvent event = new KvPostEvent();
         event.begin();
         long startNanos = System.nanoTime();
-        read = agent.read(agentName, from.memory(), from.metadata().deviceId(), pieces);
+        reads.add(new Read(agent.read(agentName, here, from.place(), pieces), next, count, startNanos));
+        next += count;
         postNanos += System.nanoTime() - startNanos;
         event.end();
         if (event.shouldCommit()) {
@@ -278,11 +311,12 @@ final class Load {
             event.bytes = pieces.numBytes();
             event.commit();
         }
+        return true;
     }
 
     /// Staging holds (block, layer, part).
-    private void addParts(AgentMetadata peer, VllmBlock part, MemorySegment to, Descriptors pieces) {
-        for (int i = 0; i < reading; i++) {
+    private void addParts(AgentMetadata peer, VllmBlock part, MemorySegment to, int count, Descriptors pieces) {
+        for (int i = 0; i < count; i++) {
             long block = physical(peer, next + i);
             for (int layer = 0; layer < pool.layers(); layer++) {
                 pieces.add(
@@ -299,30 +333,35 @@ final class Load {
         return (long) source.blockIds().get(index / perLogical) * perLogical + index % perLogical;
     }
 
-    private void convert(AgentMetadata peer, VllmBlock part) {
+    private void convert(AgentMetadata peer, VllmBlock part, Read read) {
         MemorySegment from = staging;
         if (from == null) {
             return;
         }
         int firstToken = firstBlock * pool.blockTokens();
-        for (int i = 0; i < reading; i++) {
-            int partToken = (next + i) * part.blockTokens();
+        for (int i = 0; i < read.count(); i++) {
+            int partToken = (read.first() + i) * part.blockTokens();
+            long at = (long) i * pool.layers() * part.bytes();
             int token = Math.max(firstToken, partToken);
             int end = Math.min(endToken, partToken + part.blockTokens());
             while (token < end) {
                 int block = token / pool.blockTokens();
                 int count = Math.min(end, (block + 1) * pool.blockTokens()) - token;
-                for (int layer = 0; layer < peer.bases().length; layer++) {
-                    part.read(
-                            from,
-                            ((long) i * pool.layers() + layer) * part.bytes(),
-                            token - partToken,
-                            count,
-                            pool,
-                            blockIds[block - firstBlock],
-                            layer,
-                            token % pool.blockTokens());
-                }
+                int begin = token;
+                local.edit(blockIds[block - firstBlock], count == pool.blockTokens(), (to, id) -> {
+                    for (int layer = 0; layer < peer.bases().length; layer++) {
+                        part.read(
+                                from,
+                                at + layer * part.bytes(),
+                                begin - partToken,
+                                count,
+                                pool,
+                                to,
+                                id,
+                                layer,
+                                begin % pool.blockTokens());
+                    }
+                });
                 token += count;
             }
         }
@@ -333,16 +372,23 @@ final class Load {
         if (!checksum || from.vllm().isPresent()) {
             return true;
         }
-        int[] expected = sums;
+        long[] expected = sums;
         if (expected == null) {
             return false; // still to come
         }
-        BlockSum sum = new BlockSum(source.requestId());
-        for (int i = 0; i < blockIds.length; i++) {
-            if (sum.of(firstBlock + i, pool.block(blockIds[i])) != expected[i]) {
+        BlockSums kind = sumsOf(from).orElseThrow();
+        // On a GPU all at once; on the host one by one, until one is wrong.
+        int step = local.isOnDevice() ? blockIds.length : 1;
+        for (int at = 0; at < blockIds.length; at += step) {
+            int[] some = Arrays.copyOfRange(blockIds, at, at + step);
+            int wrong = Arrays.mismatch(
+                    kind.of(local, source.requestId(), firstBlock + at, some),
+                    Arrays.copyOfRange(expected, at, at + step));
+            if (wrong >= 0) {
                 wrongSums++;
                 if (repeated) {
-                    fail("block %d from %s has a wrong checksum, twice".formatted(firstBlock + i, source.peer()));
+                    fail("block %d from %s has a wrong checksum, twice"
+                            .formatted(firstBlock + at + wrong, source.peer()));
                     return true;
                 }
                 repeated = true;

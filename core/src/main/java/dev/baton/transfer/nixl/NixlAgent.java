@@ -1,6 +1,7 @@
 package dev.baton.transfer.nixl;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BOOLEAN;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -27,6 +28,11 @@ public final class NixlAgent implements AutoCloseable {
     private static final int READ = 0;
     private static final int WRITE = 1;
     private static final int MAX_NAME_BYTES = 4_096;
+
+    private static final long CONFIGURATION_BYTES = 40;
+    private static final long PROGRESS_THREAD = 0; // its place in the configuration
+    private static final long PROGRESS_DELAY = 16; // its place in the configuration
+    private static final long PROGRESS_DELAY_MICROS = 1_000;
 
     /// Where a transfer stands.
     public enum Status {
@@ -63,7 +69,8 @@ public final class NixlAgent implements AutoCloseable {
     NixlAgent(NixlLibrary nixl, String name) {
         this.nixl = nixl;
         try {
-            check("create_agent", (int) nixl.createAgent.invokeExact(arena.allocateFrom(name), out));
+            check("create_configured_agent", (int)
+                    nixl.createAgent.invokeExact(arena.allocateFrom(name), configuration(), out));
             agent = out.get(ADDRESS, 0);
             check("create_params", (int) nixl.createParams.invokeExact(out));
             MemorySegment params = out.get(ADDRESS, 0);
@@ -81,14 +88,41 @@ public final class NixlAgent implements AutoCloseable {
         }
     }
 
-    /// Lets others read and write the memory, and this agent read into it and write from it.
+    /// `nixl_capi_agent_config_t`: with a thread that makes progress, without one that listens. That thread waits
+    /// for UCX's events, but NIXL's default is to wait for no time at all, which takes a whole core from the
+    /// engine. It looks once in a while by itself, as UCX is known to miss events.
+    private MemorySegment configuration() {
+        MemorySegment configuration = arena.allocate(CONFIGURATION_BYTES, Long.BYTES);
+        configuration.set(JAVA_BOOLEAN, PROGRESS_THREAD, true);
+        configuration.set(JAVA_LONG, PROGRESS_DELAY, PROGRESS_DELAY_MICROS);
+        return configuration;
+    }
+
+    /// Lets others read and write main memory, and this agent read into it and write from it.
     public void register(MemorySegment memory) {
+        register(memory.address(), memory.byteSize(), DRAM, 0);
+    }
+
+    /// Lets others read and write memory, and this agent read into it and write from it.
+    ///
+    /// @param memory [#DRAM] or [#VRAM]
+    /// @param device that has it; 0 for main memory
+    /// @throws TransferException if NIXL, or UCX in it, cannot reach such memory
+    void register(long address, long bytes, int memory, long device) {
         try {
-            check("create_reg_dlist", (int) nixl.createRegList.invokeExact(DRAM, out));
+            check("create_reg_dlist", (int) nixl.createRegList.invokeExact(memory, out));
             MemorySegment list = out.get(ADDRESS, 0);
             check("reg_dlist_add_desc", (int)
-                    nixl.addRegion.invokeExact(list, memory.address(), memory.byteSize(), 0L, MemorySegment.NULL, 0L));
-            check("register_mem", (int) nixl.registerMemory.invokeExact(agent, list, options));
+                    nixl.addRegion.invokeExact(list, address, bytes, device, MemorySegment.NULL, 0L));
+            int status = (int) nixl.registerMemory.invokeExact(agent, list, options);
+            if (status < 0 && memory == VRAM) {
+                int _ = (int) nixl.destroyRegList.invokeExact(list);
+                throw new TransferException(("NIXL: register_mem of a GPU's memory failed with status %d; UCX needs"
+                                + " libuct_cuda.so of the nixl package, which needs libcuda.so.1 and"
+                                + " libnvidia-ml.so.1, and UCX_TLS must not leave out cuda_copy")
+                        .formatted(status));
+            }
+            check("register_mem", status);
             registered.add(list);
         } catch (Throwable t) {
             throw NixlLibrary.failed("register_mem", t);
@@ -135,13 +169,19 @@ public final class NixlAgent implements AutoCloseable {
         }
     }
 
+    /// Where the pieces of a transfer lie on one side.
+    ///
+    /// @param memory [#DRAM] or [#VRAM]
+    /// @param device that has it; 0 for main memory
+    record Place(int memory, long device) {
+        static final Place HOST = new Place(DRAM, 0);
+    }
+
     /// Begins to read from another agent's memory. May copy before it returns, where both are on one host.
     ///
-    /// @param remoteMemory [#DRAM] or [#VRAM]
-    /// @param remoteDevice the peer's device
     /// @throws TransferException if NIXL refuses it; nothing is under way then
-    Transfer read(String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
-        return begin(READ, remoteAgent, remoteMemory, remoteDevice, pieces);
+    Transfer read(String remoteAgent, Place here, Place there, Descriptors pieces) {
+        return begin(READ, remoteAgent, here, there, pieces);
     }
 
     /// Begins to write one piece into another agent's memory; see [#read].
@@ -152,23 +192,23 @@ public final class NixlAgent implements AutoCloseable {
             String remoteAgent, int remoteMemory, long remoteDevice, long local, long remote, long length) {
         Descriptors piece = new Descriptors();
         piece.add(local, remote, length);
-        return begin(WRITE, remoteAgent, remoteMemory, remoteDevice, piece);
+        return begin(WRITE, remoteAgent, Place.HOST, new Place(remoteMemory, remoteDevice), piece);
     }
 
-    private Transfer begin(int operation, String remoteAgent, int remoteMemory, long remoteDevice, Descriptors pieces) {
+    private Transfer begin(int operation, String remoteAgent, Place local, Place remote, Descriptors pieces) {
         MemorySegment here = MemorySegment.NULL;
         MemorySegment there = MemorySegment.NULL;
         try (Arena call = Arena.ofConfined()) {
             try {
-                check("create_xfer_dlist", (int) nixl.createTransferList.invokeExact(DRAM, out));
+                check("create_xfer_dlist", (int) nixl.createTransferList.invokeExact(local.memory(), out));
                 here = out.get(ADDRESS, 0);
-                check("create_xfer_dlist", (int) nixl.createTransferList.invokeExact(remoteMemory, out));
+                check("create_xfer_dlist", (int) nixl.createTransferList.invokeExact(remote.memory(), out));
                 there = out.get(ADDRESS, 0);
                 for (int i = 0; i < pieces.size(); i++) {
                     check("xfer_dlist_add_desc", (int)
-                            nixl.addDescriptor.invokeExact(here, pieces.local(i), pieces.length(i), 0L));
+                            nixl.addDescriptor.invokeExact(here, pieces.local(i), pieces.length(i), local.device()));
                     check("xfer_dlist_add_desc", (int)
-                            nixl.addDescriptor.invokeExact(there, pieces.remote(i), pieces.length(i), remoteDevice));
+                            nixl.addDescriptor.invokeExact(there, pieces.remote(i), pieces.length(i), remote.device()));
                 }
                 check("create_xfer_req", (int) nixl.createTransfer.invokeExact(
                         agent, operation, here, there, call.allocateFrom(remoteAgent), out, options));

@@ -15,22 +15,21 @@ import dev.baton.transfer.KvTransferStats;
 import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
 import dev.baton.wire.MsgPack;
-import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
+import java.util.function.Function;
 
 /// The connector that speaks the protocol of vLLM 0.32's `NixlConnector` (pull) over the real NIXL library: a
 /// decoder, Baton or vLLM, reads a finished prompt's blocks from the prefiller's memory. Semantics (side channel,
 /// compatibility hash, leases, heartbeats, completion notices) are vLLM's; `docs/nixl-connector.md` describes them.
+/// Pools may be in the memory of GPUs.
 ///
 /// Thread-safe as its interfaces say; its threads are platform threads named `baton-nixl...`.
 public final class NixlConnector implements KvConnector {
@@ -47,6 +46,7 @@ public final class NixlConnector implements KvConnector {
     private final String engineId;
     private final NixlHome home;
     private final Counters counters = new Counters();
+    private final LocalPool local;
     private final KvLeases leases;
     private final Optional<Mirror> mirror;
     private final NixlWorker worker;
@@ -61,6 +61,7 @@ public final class NixlConnector implements KvConnector {
             SortedMap<String, String> fields,
             NixlOptions options,
             Map<String, String> environment,
+            Function<PagedKv, LocalPool> locals,
             Consumer<KvEvent> sink) {
         this.role = config.role();
         this.engineId = config.engineId();
@@ -71,14 +72,13 @@ public final class NixlConnector implements KvConnector {
         this.home = NixlHome.find(options.nixlHome(), environment);
         NixlLibrary library = NixlLibrary.load(home);
         boolean gives = role != KvRole.KV_CONSUMER;
+        this.local = locals.apply(pool);
         this.mirror = gives && options.vllmPeers() ? Optional.of(mirror(pool, options)) : Optional.empty();
         this.leases = new KvLeases(
                 options.leaseDuration(), options.leaseExtension(), System::nanoTime, event -> ended(event, sink));
-        List<MemorySegment> memory = new ArrayList<>(List.of(pool.segment()));
-        mirror.ifPresent(it -> memory.add(it.segment()));
         CompletableFuture<byte[]> agent = new CompletableFuture<>();
         this.worker = new NixlWorker(
-                config.engineId(), options, library, pool, memory, fields, leases, counters, sink, agent);
+                config.engineId(), options, library, local, mirror, fields, leases, counters, sink, agent);
         try {
             byte[] metadata = NixlWorker.await(agent);
             this.sideChannel = gives
@@ -86,12 +86,13 @@ public final class NixlConnector implements KvConnector {
                             host,
                             port(config, environment),
                             payload(config.engineId(), metadata, pool, fields, options),
-                            pool,
+                            local,
                             leases))
                     : Optional.empty();
         } catch (RuntimeException e) {
             worker.close();
             mirror.ifPresent(Mirror::close);
+            local.close();
             throw e;
         }
         PeerAddress self = new PeerAddress(
@@ -104,7 +105,19 @@ public final class NixlConnector implements KvConnector {
                 worker,
                 mirror,
                 (requestId, source, first, blocks, end) ->
-                        new Load(requestId, source, first, blocks, end, pool, options.checksum()));
+                        new Load(requestId, source, first, blocks, end, local, options.checksum()));
+    }
+
+    /// Why the connector cannot start on this machine, in a sentence; empty if nothing is in the way.
+    ///
+    /// @param environment like [System#getenv()]
+    public static Optional<String> missing(Map<String, String> environment) {
+        try {
+            NixlHome _ = NixlHome.find(Optional.empty(), environment);
+            return Optional.empty();
+        } catch (TransferException e) {
+            return Optional.of(String.valueOf(e.getMessage()));
+        }
     }
 
     /// Starts the connector; see [dev.baton.transfer.KvConnectorFactory#create].
@@ -114,7 +127,7 @@ public final class NixlConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink) {
-        return start(config, spec, pool, compatibility, sink, System.getenv());
+        return start(config, spec, pool, compatibility, sink, System.getenv(), LocalPool::new);
     }
 
     static NixlConnector start(
@@ -123,11 +136,12 @@ public final class NixlConnector implements KvConnector {
             PagedKv pool,
             Map<String, String> compatibility,
             Consumer<KvEvent> sink,
-            Map<String, String> environment) {
+            Map<String, String> environment,
+            Function<PagedKv, LocalPool> locals) {
         BlockShape.check(spec, pool);
-        NixlOptions options = NixlOptions.from(config.extra(), spec);
+        NixlOptions options = NixlOptions.from(config.extra(), spec, pool.isOnDevice());
         return new NixlConnector(
-                config, spec, pool, BlockShape.fields(spec, compatibility), options, environment, sink);
+                config, spec, pool, BlockShape.fields(spec, compatibility), options, environment, locals, sink);
     }
 
     /// As many blocks as the pool has, because each prompt begins one, within `vllm_mirror_bytes`.
@@ -164,16 +178,15 @@ public final class NixlConnector implements KvConnector {
         long[] lengths = new long[regions];
         Optional<Mirror> shown = mirror;
         for (int layer = 0; layer < regions; layer++) {
-            bases[layer] = shown.isPresent()
-                    ? shown.get().base(layer)
-                    : pool.segment().address() + pool.keyOffsetBytes(0, layer, 0);
+            bases[layer] =
+                    shown.isPresent() ? shown.get().base(layer) : local.address() + pool.keyOffsetBytes(0, layer, 0);
         }
         Arrays.fill(lengths, shown.map(Mirror::partBytes).orElse(pool.blockBytes() / regions));
         AgentMetadata metadata = new AgentMetadata(
                 engineId,
                 agent,
                 bases,
-                0,
+                local.deviceId(),
                 shown.map(Mirror::numBlocks).orElse(pool.numBlocks()),
                 lengths,
                 shown.isPresent() ? lengths : filled(regions, pool.blockBytes()),
@@ -181,10 +194,11 @@ public final class NixlConnector implements KvConnector {
                 shown.isPresent() ? options.vllmBlockTokens() : pool.blockTokens(),
                 ATTENTION_BACKEND,
                 1,
-                Collections.nCopies(regions, "DRAM"),
+                Collections.nCopies(
+                        regions, local.memory() == NixlAgent.VRAM ? AgentMetadata.VRAM : AgentMetadata.DRAM),
                 1,
                 Optional.of(new AgentMetadata.BatonPool(
-                        pool.segment().address(), pool.blockBytes(), pool.numBlocks(), fields)));
+                        local.address(), pool.blockBytes(), pool.numBlocks(), fields, local.sums())));
         Map<String, Object> payload = new LinkedHashMap<>();
         // Without a mirror no vLLM engine can read here: it refuses a hash that is not its own.
         payload.put(
@@ -219,7 +233,7 @@ public final class NixlConnector implements KvConnector {
     @Override
     public Optional<KvPeer> peer() {
         return Optional.of(
-                new KvPeer(engineId, host, sideChannel.map(SideChannel::port).orElse(0)));
+                new KvPeer(engineId, host, sideChannel.map(SideChannel::port).orElse(0), false));
     }
 
     @Override
@@ -254,5 +268,6 @@ public final class NixlConnector implements KvConnector {
         worker.close();
         leases.expireAll();
         mirror.ifPresent(Mirror::close);
+        local.close();
     }
 }

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.baton.transfer.TransferException;
+import java.io.File;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -62,7 +63,7 @@ final class NixlLibrary {
 
     private NixlLibrary(SymbolLookup symbols) {
         this.symbols = symbols;
-        createAgent = bind("create_agent", ADDRESS, ADDRESS);
+        createAgent = bind("create_configured_agent", ADDRESS, ADDRESS, ADDRESS);
         destroyAgent = bind("destroy_agent", ADDRESS);
         createParams = bind("create_params", ADDRESS);
         destroyParams = bind("destroy_params", ADDRESS);
@@ -117,6 +118,11 @@ final class NixlLibrary {
         setenv("UCX_MEM_EVENTS", "n");
         setenv("UCX_MEM_MMAP_HOOK_MODE", "none");
         setenv("UCX_RCACHE_MAX_UNRELEASED", "1024"); // vLLM's setting against a leak in UCX
+        if (!hasRdmaDevices()) {
+            // UCX's module for them, of NIXL's wheel, brings in the system's libefa and with it a second libnl
+            // beside the wheel's own: the process would crash when it ends.
+            setenv("UCX_MODULES", "^ib");
+        }
         try {
             return new NixlLibrary(libraryLookup(home.sharedObject(), Arena.global()));
         } catch (IllegalArgumentException e) {
@@ -124,6 +130,11 @@ final class NixlLibrary {
                     "%s: %s cannot be loaded: %s".formatted(NixlConnector.NAME, home.sharedObject(), e.getMessage()),
                     e);
         }
+    }
+
+    private static boolean hasRdmaDevices() {
+        String[] devices = new File("/sys/class/infiniband").list();
+        return devices != null && devices.length > 0;
     }
 
     /// Sets a variable of the process for the libraries in it, unless it is set.

@@ -3,6 +3,7 @@ package dev.baton.transfer.nixl;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.transfer.Exposure;
 import dev.baton.transfer.ExtraConfig;
+import dev.baton.transfer.TransferException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -23,7 +24,8 @@ import java.util.Set;
 /// @param trustedNetwork `kv_trusted_network`: whether the side channel may listen beyond this machine
 /// @param checksum `kv_checksum`: whether blocks from a Baton are checked against its checksums
 /// @param enforceHandshake `enforce_handshake_compat`: whether another compatibility hash is refused
-/// @param vllmPeers `vllm_peers`: whether vLLM engines may read here, which needs the mirror
+/// @param vllmPeers `vllm_peers`: whether vLLM engines may read here, which needs the mirror; not where the KV cache
+///     is in a GPU's memory
 /// @param vllmBlockTokens `vllm_block_size`: tokens in a block of the mirror, the decoder's block size or a divisor
 /// @param mirrorBytes `vllm_mirror_bytes`: most memory for the mirror
 /// @param stagingBytes `vllm_staging_bytes`: memory through which blocks of a vLLM engine come
@@ -79,9 +81,15 @@ record NixlOptions(
 
     /// Reads the settings.
     ///
+    /// @param isOnDevice whether the KV cache is in a GPU's memory
     /// @throws TransferException if a key is unknown or a value is out of range
-    static NixlOptions from(Map<String, Object> fields, KvCacheSpec spec) {
+    static NixlOptions from(Map<String, Object> fields, KvCacheSpec spec, boolean isOnDevice) {
         ExtraConfig extra = new ExtraConfig(NixlConnector.NAME, fields, USED, IGNORED);
+        boolean vllmPeers = extra.truth("vllm_peers", !isOnDevice);
+        if (vllmPeers && isOnDevice) {
+            throw new TransferException("kv_connector_extra_config: vllm_peers is true, but vLLM engines cannot read a"
+                    + " KV cache in a GPU's memory here; leave it out, or start with --device cpu");
+        }
         Duration lease = extra.seconds("kv_lease_duration", Duration.ofSeconds(30));
         return new NixlOptions(
                 extra.text("nixl_home").map(Path::of),
@@ -93,7 +101,7 @@ record NixlOptions(
                 extra.truth(Exposure.TRUSTED_NETWORK, false),
                 extra.truth("kv_checksum", true),
                 extra.truth("enforce_handshake_compat", true),
-                extra.truth("vllm_peers", true),
+                vllmPeers,
                 (int) extra.count(VLLM_BLOCK_SIZE, 1, 1 << 16, 128),
                 extra.count(MIRROR_BYTES, 1, 1L << 50, 1L << 30),
                 extra.count(STAGING_BYTES, 1, 1L << 40, 64L << 20),

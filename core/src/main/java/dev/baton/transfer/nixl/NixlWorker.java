@@ -2,7 +2,6 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.metrics.Metrics;
 import dev.baton.metrics.SharedHistogram;
-import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvConnector;
 import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvLeases;
@@ -12,7 +11,6 @@ import dev.baton.transfer.TransferException;
 import dev.baton.transfer.tcp.Counters;
 import dev.baton.wire.Threads;
 import dev.baton.wire.ZmtpRequests;
-import java.lang.foreign.MemorySegment;
 import java.net.ProtocolException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -55,7 +53,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
 
     private final String engineId;
     private final NixlOptions options;
-    private final PagedKv pool;
+    private final LocalPool pool;
     private final SortedMap<String, String> fields;
     private final KvLeases leases;
     private final Counters counters;
@@ -98,14 +96,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
 
     /// Starts the agent.
     ///
-    /// @param memory what others may read
+    /// @param mirror what vLLM engines may read, if they may
     /// @param metadata completed with the agent's metadata, or with why there is no agent
     NixlWorker(
             String engineId,
             NixlOptions options,
             NixlLibrary library,
-            PagedKv pool,
-            List<MemorySegment> memory,
+            LocalPool pool,
+            Optional<Mirror> mirror,
             SortedMap<String, String> fields,
             KvLeases leases,
             Counters counters,
@@ -118,7 +116,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         this.leases = leases;
         this.counters = counters;
         this.sink = sink;
-        thread = Thread.ofPlatform().daemon().name("baton-nixl").start(() -> run(library, memory, metadata));
+        thread = Thread.ofPlatform().daemon().name("baton-nixl").start(() -> run(library, mirror, metadata));
     }
 
     /// Waits for the agent.
@@ -134,10 +132,11 @@ final class NixlWorker implements KvConnector.WorkerSide {
         }
     }
 
-    private void run(NixlLibrary library, List<MemorySegment> memory, CompletableFuture<byte[]> metadata) {
+    private void run(NixlLibrary library, Optional<Mirror> mirror, CompletableFuture<byte[]> metadata) {
         try (Stagings stagings = new Stagings(options.stagingBytes());
-                NixlAgent agent = new NixlAgent(library, engineId)) {
-            memory.forEach(agent::register);
+                NixlAgent agent = agent(library)) {
+            agent.register(pool.address(), pool.numBytes(), pool.memory(), pool.deviceId());
+            mirror.ifPresent(it -> agent.register(it.segment()));
             metadata.complete(agent.metadata());
             loop(agent, stagings);
         } catch (RuntimeException e) {
@@ -150,6 +149,11 @@ final class NixlWorker implements KvConnector.WorkerSide {
         List.copyOf(loads.values()).forEach(load -> report(load, Optional.of(CLOSED)));
     }
 
+    private NixlAgent agent(NixlLibrary library) {
+        pool.makeCurrent(); // UCX looks for the device as it starts
+        return new NixlAgent(library, engineId);
+    }
+
     private void loop(NixlAgent agent, Stagings stagings) {
         nextHeartbeatNanos = System.nanoTime() + options.heartbeatInterval().toNanos();
         long closeBy = Long.MAX_VALUE;
@@ -160,9 +164,10 @@ final class NixlWorker implements KvConnector.WorkerSide {
             }
             runTasks(pauseNanos());
             try {
+                peers.values().forEach(peer -> tend(agent, peer)); // begins loads
                 progress(agent, stagings);
                 agent.notifications().forEach(it -> notified(it.message()));
-                peers.values().forEach(peer -> tend(agent, peer));
+                peers.values().forEach(peer -> tend(agent, peer)); // ends leases
                 heartbeats(agent);
             } catch (TransferException e) {
                 LOG.error("NIXL: {}", e.getMessage());
@@ -172,7 +177,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
     }
 
     private long pauseNanos() {
-        if (reading.stream().anyMatch(Load::isReading)) {
+        if (reading.stream().anyMatch(Load::hasToRead)) {
             return BUSY_NANOS;
         }
         return leases.size() > 0 || !reading.isEmpty() ? LEASED_NANOS : IDLE_NANOS;
@@ -219,12 +224,14 @@ final class NixlWorker implements KvConnector.WorkerSide {
         load.begin(peer.pool, peer.agent);
         peer.numReading++;
         reading.add(load);
-        if (load.wantsSums()) {
+        Optional<BlockSums> kind = load.wantedSums();
+        if (kind.isPresent()) {
             ask(() -> {
                 try {
-                    int[] sums = SideChannel.askSums(
+                    long[] sums = SideChannel.askSums(
                             requests,
                             peer.address,
+                            kind.get(),
                             load.source.requestId(),
                             load.firstBlock(),
                             load.numBlocks(),
@@ -324,7 +331,7 @@ final class NixlWorker implements KvConnector.WorkerSide {
         ask(() -> {
             try {
                 byte[] payload = SideChannel.askMetadata(requests, peer.address, options.peerTimeout());
-                RemotePool found = RemotePool.check(payload, peer.address, options, pool, fields);
+                RemotePool found = RemotePool.check(payload, peer.address, options, pool.kv(), fields);
                 post(() -> greeted(peer, found));
             } catch (ProtocolException | RuntimeException e) {
                 post(() -> refused(peer, String.valueOf(e.getMessage())));

@@ -12,8 +12,7 @@ import java.util.TreeSet;
 /// What a prefiller's handshake has said about its memory, checked: everything that is needed to address it.
 ///
 /// @param vllm how a block's part lies there; empty for a Baton, whose blocks are this pool's
-/// @param memory [NixlAgent#DRAM] or [NixlAgent#VRAM]
-record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) {
+record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, NixlAgent.Place place) {
 
     /// Reads and checks a handshake payload.
     ///
@@ -39,7 +38,7 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
         }
         if (metadata.baton().isPresent()) {
             checkBaton(metadata.baton().get(), peer, pool, fields);
-            return new RemotePool(metadata, Optional.empty(), NixlAgent.DRAM);
+            return new RemotePool(metadata, Optional.empty(), place(metadata));
         }
         Optional<String> difference = difference(metadata, options, pool);
         if (options.enforceHandshake() && !theirHash.equals(ourHash)) {
@@ -57,10 +56,13 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
             throw new ProtocolException("blocks of %s cannot be read: %s".formatted(peer, difference.get()));
         }
         VllmBlock part = VllmBlock.of(order(metadata), metadata.blockTokens(), pool);
-        return new RemotePool(
-                metadata,
-                Optional.of(part),
-                metadata.memoryTypes().getFirst().equals("VRAM") ? NixlAgent.VRAM : NixlAgent.DRAM);
+        return new RemotePool(metadata, Optional.of(part), place(metadata));
+    }
+
+    private static NixlAgent.Place place(AgentMetadata metadata) {
+        return metadata.memoryTypes().getFirst().equals(AgentMetadata.VRAM)
+                ? new NixlAgent.Place(NixlAgent.VRAM, metadata.deviceId())
+                : NixlAgent.Place.HOST;
     }
 
     private static void checkBaton(BatonPool theirs, PeerAddress peer, PagedKv pool, SortedMap<String, String> fields)
@@ -95,8 +97,8 @@ record RemotePool(AgentMetadata metadata, Optional<VllmBlock> vllm, int memory) 
                     .formatted(peer.attentionBackend(), backend));
         }
         if (peer.memoryTypes().stream().distinct().count() != 1
-                || !(peer.memoryTypes().getFirst().equals("DRAM")
-                        || peer.memoryTypes().getFirst().equals("VRAM"))) {
+                || !(peer.memoryTypes().getFirst().equals(AgentMetadata.DRAM)
+                        || peer.memoryTypes().getFirst().equals(AgentMetadata.VRAM))) {
             return Optional.of("its region_mem_types are %s".formatted(peer.memoryTypes()));
         }
         boolean headMajor = peer.layout().equals("LBHNC");

@@ -1,6 +1,5 @@
 package dev.baton.transfer.nixl;
 
-import dev.baton.tensor.PagedKv;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
 import dev.baton.transfer.TransferException;
@@ -12,7 +11,6 @@ import java.io.IOException;
 import java.net.ConnectException;
 import java.net.ProtocolException;
 import java.net.SocketTimeoutException;
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -27,14 +25,14 @@ import org.slf4j.LoggerFactory;
 /// the MessagePack list `[b"get_meta_msg", pp rank, tp rank]` with the handshake payload and the sender's clock.
 ///
 /// A Baton also asks `[b"get_block_sums", lease, first, count]` and gets a checksum of 4 bytes for each of these
-/// blocks of the request, or nothing if the lease has ended.
+/// blocks of the request, or nothing if the lease has ended; `b"get_device_block_sums"` asks for those of 8 bytes
+/// that GPUs compute.
 ///
 /// Each peer's connection has a thread, `baton-nixl-side-channel-...`. Thread-safe.
 final class SideChannel implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(SideChannel.class);
 
     private static final byte[] GET_METADATA = "get_meta_msg".getBytes(StandardCharsets.US_ASCII);
-    private static final byte[] GET_SUMS = "get_block_sums".getBytes(StandardCharsets.US_ASCII);
     private static final int MAX_REQUEST_BYTES = 4_096;
     private static final int MAX_ANSWER_BYTES = 16 << 20;
     private static final int MAX_DECODERS = 1_024;
@@ -44,7 +42,7 @@ final class SideChannel implements AutoCloseable {
     private static final long NANOS_PER_SECOND = 1_000_000_000;
 
     private final byte[] payload;
-    private final PagedKv pool;
+    private final LocalPool pool;
     private final KvLeases leases;
     private final ZmtpServer server;
 
@@ -53,7 +51,7 @@ final class SideChannel implements AutoCloseable {
     /// @param port 0 for any free one
     /// @param payload the answer, `NixlHandshakePayload`
     /// @throws TransferException if the port cannot be bound
-    SideChannel(String host, int port, byte[] payload, PagedKv pool, KvLeases leases) {
+    SideChannel(String host, int port, byte[] payload, LocalPool pool, KvLeases leases) {
         this.payload = payload;
         this.pool = pool;
         this.leases = leases;
@@ -105,40 +103,44 @@ final class SideChannel implements AutoCloseable {
             // Before clocks were exchanged, there was one rank in the question and one frame in the answer.
             return request.size() > 2 ? List.of(payload, clock) : List.of(payload);
         }
-        if (Arrays.equals(what, GET_SUMS)
-                && request.size() == 4
-                && request.get(1) instanceof String handle
-                && request.get(2) instanceof Long first
-                && request.get(3) instanceof Long count) {
-            return List.of(sums(handle, first, count));
+        String command = new String(what, StandardCharsets.US_ASCII);
+        for (BlockSums kind : BlockSums.values()) {
+            if (kind.question.equals(command)
+                    && request.size() == 4
+                    && request.get(1) instanceof String handle
+                    && request.get(2) instanceof Long first
+                    && request.get(3) instanceof Long count) {
+                return List.of(sums(kind, handle, first, count));
+            }
         }
         throw new ProtocolException("it is neither get_meta_msg nor get_block_sums");
     }
 
     /// @return empty if the lease has ended, or has no such blocks
-    private byte[] sums(String handle, long first, long count) {
+    private byte[] sums(BlockSums kind, String handle, long first, long count) {
         Optional<KvLease> lease = leases.find(handle);
-        if (lease.isEmpty()
-                || first < 0
-                || count < 1
-                || first + count > lease.get().numBlocks()) {
+        if (lease.isEmpty() || first < 0 || count < 1 || count > lease.get().numBlocks() - first) {
             return new byte[0];
         }
-        BlockSum sum = new BlockSum(handle);
-        ByteBuffer sums = ByteBuffer.allocate((int) count * Integer.BYTES);
-        for (int i = (int) first; i < first + count; i++) {
+        long[] sums = new long[(int) count];
+        // A GPU has all of them in less time than it takes to ask it twice.
+        int step = pool.isOnDevice() ? sums.length : 1;
+        for (int at = 0; at < sums.length; at += step) {
+            int[] blocks = new int[step];
+            int from = (int) first + at;
+            Arrays.setAll(blocks, i -> lease.get().blockId(from + i));
             AtomicBoolean fenced = new AtomicBoolean();
             Runnable fence = () -> fenced.set(true);
             if (!leases.beginRead(lease.get(), fence)) {
                 return new byte[0];
             }
             try {
-                sums.putInt(sum.of(i, pool.block(lease.get().blockId(i))));
+                System.arraycopy(kind.of(pool, handle, from, blocks), 0, sums, at, step);
             } finally {
                 lease.get().endRead(fence);
             }
         }
-        return sums.array();
+        return kind.encode(sums);
     }
 
     @Override
@@ -158,17 +160,22 @@ final class SideChannel implements AutoCloseable {
     /// Asks a Baton for the checksums of some blocks of a lease.
     ///
     /// @return empty if the lease has ended
-    static int[] askSums(ZmtpRequests requests, PeerAddress peer, String lease, int first, int count, Duration timeout)
+    static long[] askSums(
+            ZmtpRequests requests,
+            PeerAddress peer,
+            BlockSums kind,
+            String lease,
+            int first,
+            int count,
+            Duration timeout)
             throws ProtocolException {
-        List<Object> question = List.of(GET_SUMS, lease, first, count);
-        ByteBuffer answer = ByteBuffer.wrap(ask(requests, peer, MsgPack.write(question), timeout));
-        if (answer.remaining() != 0 && answer.remaining() != count * Integer.BYTES) {
+        List<Object> question = List.of(kind.question.getBytes(StandardCharsets.US_ASCII), lease, first, count);
+        byte[] answer = ask(requests, peer, MsgPack.write(question), timeout);
+        if (answer.length != 0 && answer.length != count * kind.bytes) {
             throw new ProtocolException(
-                    "%s sent %d bytes of checksums for %d blocks".formatted(peer, answer.remaining(), count));
+                    "%s sent %d bytes of checksums for %d blocks".formatted(peer, answer.length, count));
         }
-        int[] sums = new int[answer.remaining() / Integer.BYTES];
-        answer.asIntBuffer().get(sums);
-        return sums;
+        return kind.decode(answer);
     }
 
     private static byte[] ask(ZmtpRequests requests, PeerAddress peer, byte[] question, Duration timeout)

@@ -41,14 +41,23 @@ record VllmBlock(Order order, int blockTokens, int kvHeads, int headDim, int ele
         return (long) headDim * elementBytes;
     }
 
-    /// Copies tokens from here into a block of the pool.
+    /// Copies tokens from here into a block of the pool, or of memory with blocks of its shape.
     ///
     /// @param at where the part begins in `from`
     /// @param token the first one, in this part
-    /// @param poolToken where it goes, in the pool's block
+    /// @param pool says how a block lies in `to`
+    /// @param block its number in `to`
+    /// @param poolToken where the tokens go in it
     void read(
-            MemorySegment from, long at, int token, int numTokens, PagedKv pool, int block, int layer, int poolToken) {
-        MemorySegment to = pool.segment();
+            MemorySegment from,
+            long at,
+            int token,
+            int numTokens,
+            PagedKv pool,
+            MemorySegment to,
+            int block,
+            int layer,
+            int poolToken) {
         for (int head = 0; head < kvHeads; head++) {
             long keys = pool.keyOffsetBytes(block, layer, head) + poolToken * rowBytes();
             long values = pool.valueOffsetBytes(block, layer, head) + poolToken * rowBytes();

@@ -299,7 +299,7 @@ final class BlockLoad {
                                 source.numTokens(),
                                 first,
                                 end,
-                                false),
+                                Push.Way.SENT),
                         local,
                         arrivals,
                         BlockLoad.this::firstToken);

@@ -3,12 +3,23 @@ package dev.baton.transfer.tcp;
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
+import java.util.OptionalLong;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 
 /// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's
 /// come a few blocks at a time, the first one's at once: with it all are copied, and summed up here behind
 /// their copies, so that neither side's checksums cost much time of their own.
-record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharing {
+///
+/// @param underWay copies of all prefillers' blocks: they have one thread and one stream
+record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long layerBytes, AtomicInteger underWay)
+        implements PoolSharing {
     private static final int SUMMED_AT_A_TIME = 16;
+
+    DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long layerBytes) {
+        this(device, blockTokens, blockBytes, layerBytes, new AtomicInteger());
+    }
 
     @Override
     public Offer offer() {
@@ -17,18 +28,63 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
 
     @Override
     public OpenPool open(Offer peer) {
-        PeerPool pool = device.open(peer);
-        return new OpenPool() {
-            @Override
-            public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
-                return pool.pull(theirs, ours, seeds(transfer, indexes));
-            }
+        return new Opened(device.open(peer));
+    }
 
-            @Override
-            public void close() {
-                pool.close();
+    /// Knows how fast it is.
+    private final class Opened implements OpenPool {
+        private final PeerPool pool;
+        private final CopyRate rate = new CopyRate();
+
+        Opened(PeerPool pool) {
+            this.pool = pool;
+        }
+
+        @Override
+        public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
+            return measured(
+                            ours.length * blockBytes,
+                            () -> CompletableFuture.completedFuture(pool.pull(theirs, ours, seeds(transfer, indexes))))
+                    .join();
+        }
+
+        @Override
+        public CompletableFuture<long[]> copyLayers(
+                Transfer transfer, int[] theirs, int[] ours, int[] indexes, int firstLayer, int endLayer) {
+            long bytes = (endLayer - firstLayer) * layerBytes;
+            return measured(
+                    ours.length * bytes,
+                    () -> pool.pull(theirs, ours, seeds(transfer, indexes), firstLayer * layerBytes, bytes));
+        }
+
+        /// Takes the time, unless other copies have to end before.
+        private CompletableFuture<long[]> measured(long bytes, Supplier<CompletableFuture<long[]>> copy) {
+            boolean isAlone = underWay.getAndIncrement() == 0;
+            long start = System.nanoTime();
+            CompletableFuture<long[]> sums;
+            try {
+                sums = copy.get();
+            } catch (RuntimeException | Error e) {
+                underWay.decrementAndGet();
+                throw e;
             }
-        };
+            return sums.whenComplete((found, failure) -> {
+                underWay.decrementAndGet();
+                if (isAlone && failure == null) {
+                    rate.measured(bytes, System.nanoTime() - start);
+                }
+            });
+        }
+
+        @Override
+        public OptionalLong expectedNanos(long bytes) {
+            return rate.nanos(bytes);
+        }
+
+        @Override
+        public void close() {
+            pool.close();
+        }
     }
 
     @Override
@@ -41,10 +97,15 @@ record DeviceSharing(DeviceBlocks device, int blockTokens) implements PoolSharin
                 .of(indexes, transfer.numTokens(), blockTokens);
     }
 
-    /// A copy between devices takes a few milliseconds; what is sent goes through host memory.
+    /// What is sent goes through host memory.
     @Override
     public boolean copiesPushed() {
         return true;
+    }
+
+    @Override
+    public boolean copiesLayers() {
+        return device.pullsParts();
     }
 
     @Override

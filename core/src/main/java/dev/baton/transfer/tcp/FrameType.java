@@ -26,7 +26,9 @@ enum FrameType {
     /// Its body is a header alone; the bytes of one layer of one block follow the frame, or none: see [Slice].
     SLICE(16, Limits.SLICE_BODY_BYTES),
     /// Where blocks of a PUSH lie that the decoder copies itself; SUMS of them follow.
-    HELD(17, Limits.MAX_BODY_BYTES);
+    HELD(17, Limits.MAX_BODY_BYTES),
+    /// Layers of blocks of a PUSH that are computed, and where they lie, for a decoder that copies them itself.
+    READY(18, Limits.MAX_BODY_BYTES);
 
     private static final FrameType[] BY_CODE = new FrameType[values().length + 1];
 

@@ -20,7 +20,9 @@ final class LocalPool implements AutoCloseable {
         this.pool = pool;
         if (pool.isOnDevice()) {
             this.device = pool.openDeviceBlocks();
-            this.sharing = cudaIpc ? Optional.of(new DeviceSharing(device, pool.blockTokens())) : Optional.empty();
+            this.sharing = cudaIpc
+                    ? Optional.of(new DeviceSharing(device, pool.blockTokens(), blockBytes(), layerBytes()))
+                    : Optional.empty();
         } else {
             this.device = null;
             this.sharing = sharedMemory ? Optional.of(new HostSharing(pool)) : Optional.empty();

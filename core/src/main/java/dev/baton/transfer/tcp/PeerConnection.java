@@ -11,7 +11,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.IntConsumer;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /// The decoder's end of one connection to a prefiller.
@@ -188,7 +187,7 @@ final class PeerConnection implements Closeable {
         int copied = 0;
         int done = 0;
         while (done < indexes.length) {
-            long[] expected = readSums(transfer.epoch(), indexes.length - done);
+            long[] expected = readSums(frames, options.peerTimeout(), transfer.epoch(), indexes.length - done);
             int end = done + expected.length;
             if (copied < end) {
                 int to = atOnce ? indexes.length : end;
@@ -212,8 +211,8 @@ final class PeerConnection implements Closeable {
     }
 
     /// @param due blocks whose checksums are still to come
-    private long[] readSums(long epoch, int due) throws IOException {
-        long[] sums = new long[readCount(FrameType.SUMS, epoch, due)];
+    static long[] readSums(FrameChannel frames, Duration timeout, long epoch, int due) throws IOException {
+        long[] sums = new long[readCount(frames, timeout, FrameType.SUMS, epoch, due)];
         for (int i = 0; i < sums.length; i++) {
             sums[i] = frames.readI64();
         }
@@ -222,8 +221,9 @@ final class PeerConnection implements Closeable {
     }
 
     /// The number of blocks that a frame of this type is about.
-    private int readCount(FrameType type, long epoch, int due) throws IOException {
-        expect(type);
+    static int readCount(FrameChannel frames, Duration timeout, FrameType type, long epoch, int due)
+            throws IOException {
+        expect(frames, timeout, type);
         long gotEpoch = frames.readI64();
         int count = frames.readU16();
         if (gotEpoch != epoch || count < 1 || count > due) {
@@ -256,38 +256,28 @@ final class PeerConnection implements Closeable {
     /// @param firstToken told of the prefiller's first token, perhaps long before this returns
     void take(Push push, int[] localBlocks, BlockSink sink, IntConsumer firstToken) throws IOException {
         PoolSharing.OpenPool from = shared;
-        boolean copies = from != null && pool.sharing().orElseThrow().copiesPushed();
-        Push asked = copies ? push.toBeCopied() : push;
+        PoolSharing sharing = pool.sharing().orElse(null);
+        if (from == null || sharing == null || !sharing.copiesPushed()) {
+            push.ask(frames, options.peerTimeout());
+            new PushReceiver(address.engineId(), slices, pool, window, counters)
+                    .receive(push, localBlocks, sink, firstToken);
+            return;
+        }
+        boolean byLayers = sharing.copiesLayers()
+                && options.pushLayers().copies(from.expectedNanos(localBlocks.length * pool.blockBytes()));
+        Push asked = push.by(byLayers ? Push.Way.COPIED_BY_LAYERS : Push.Way.COPIED);
         asked.ask(frames, options.peerTimeout());
-        new PushReceiver(address.engineId(), slices, pool, window, counters)
-                .receive(asked, localBlocks, sink, firstToken);
-        if (from != null && copies) {
-            copyHeld(from, push, localBlocks, sink);
-        }
-    }
-
-    /// Copies the blocks of a prompt that is computed now, as the prefiller says where they lie.
-    private void copyHeld(PoolSharing.OpenPool from, Push push, int[] localBlocks, BlockSink sink) throws IOException {
-        PoolSharing.Transfer transfer =
-                new PoolSharing.Transfer(address.engineId(), push.transferId(), push.epoch(), push.numTokens());
-        int next = push.first();
-        while (next < push.end()) {
-            int[] remote = readHeld(push.epoch(), push.end() - next);
-            int end = next + remote.length;
-            int[] local = Arrays.copyOfRange(localBlocks, next - push.first(), end - push.first());
-            copy(from, transfer, IntStream.range(next, end).toArray(), remote, local, sink);
-            next = end;
-        }
-    }
-
-    /// @param due blocks of which it is still to be said
-    private int[] readHeld(long epoch, int due) throws IOException {
-        int[] blocks = new int[readCount(FrameType.HELD, epoch, due)];
-        for (int i = 0; i < blocks.length; i++) {
-            blocks[i] = frames.readI32();
-        }
-        frames.expectEnd();
-        return blocks;
+        new PushCopier(
+                        address.engineId(),
+                        frames,
+                        options.peerTimeout(),
+                        pool,
+                        from,
+                        offer.numBlocks(),
+                        asked,
+                        localBlocks,
+                        counters)
+                .receive(sink, firstToken);
     }
 
     private static int checkBlockHeader(ByteBuffer buffer, long epoch, int index, int tokens, int bytes)
@@ -305,7 +295,11 @@ final class PeerConnection implements Closeable {
     }
 
     private void expect(FrameType expected) throws IOException {
-        FrameType type = frames.receive(options.peerTimeout(), options.peerTimeout());
+        expect(frames, options.peerTimeout(), expected);
+    }
+
+    private static void expect(FrameChannel frames, Duration timeout, FrameType expected) throws IOException {
+        FrameType type = frames.receive(timeout, timeout);
         if (type == FrameType.ERROR) {
             throw frames.readError();
         }

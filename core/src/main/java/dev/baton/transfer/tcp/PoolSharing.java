@@ -1,6 +1,8 @@
 package dev.baton.transfer.tcp;
 
 import dev.baton.tensor.DeviceBlocks.Offer;
+import java.util.OptionalLong;
+import java.util.concurrent.CompletableFuture;
 
 /// How processes of one host read each other's pools without sending a block: the decoder copies, and both compute
 /// the checksums of what they have. Thread-safe.
@@ -31,6 +33,21 @@ interface PoolSharing {
         /// @throws dev.baton.tensor.TensorException if a block is not in its pool, or a device failed
         long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes);
 
+        /// Copies some layers of blocks, while the caller goes on; only where [PoolSharing#copiesLayers].
+        ///
+        /// @return the checksums of what is in this process's pool then: those of a block's layers add up
+        ///     to its own. Nothing writes into the layers any more when it is done, in whatever way
+        /// @throws dev.baton.tensor.TensorException if a block is not in its pool
+        default CompletableFuture<long[]> copyLayers(
+                Transfer transfer, int[] theirs, int[] ours, int[] indexes, int firstLayer, int endLayer) {
+            throw new UnsupportedOperationException("blocks of this pool are copied as a whole");
+        }
+
+        /// What copying so much would take, by earlier copies from there; empty if nothing is known.
+        default OptionalLong expectedNanos(long bytes) {
+            return OptionalLong.empty();
+        }
+
         @Override
         void close();
     }
@@ -40,9 +57,14 @@ interface PoolSharing {
     /// @param indexes of these blocks in the transfer
     long[] sums(Transfer transfer, int[] blocks, int[] indexes);
 
-    /// Whether blocks of a prompt that is pushed are copied once it is computed, rather than sent while it is:
-    /// they are there sooner so.
+    /// Whether the decoder copies the blocks of a prompt that is pushed, layers of them at a time, rather than have
+    /// them sent: they are there sooner so.
     boolean copiesPushed();
+
+    /// Whether it can copy them while the prompt is computed.
+    default boolean copiesLayers() {
+        return false;
+    }
 
     /// Blocks whose checksums are best computed at a time, and which are copied then, unless all are at once.
     ///

@@ -14,12 +14,36 @@ import java.time.Duration;
 /// @param numTokens of that prompt
 /// @param first the first block wanted, among the prompt's
 /// @param end the block behind the last one wanted
-/// @param copied whether the decoder copies them itself once they are computed, from the pool there that it has
-///     open
-record Push(String transferId, long epoch, String promptDigest, int numTokens, int first, int end, boolean copied) {
-    /// The same, with blocks that the decoder copies itself.
-    Push toBeCopied() {
-        return new Push(transferId, epoch, promptDigest, numTokens, first, end, true);
+/// @param way how they are to come
+record Push(String transferId, long epoch, String promptDigest, int numTokens, int first, int end, Way way) {
+    /// How the blocks of a prompt come to its decoder.
+    enum Way {
+        /// In SLICEs.
+        SENT(0),
+        /// The decoder copies them itself once all are computed, from the pool there that it has open.
+        COPIED(1),
+        /// It copies their layers as they are computed.
+        COPIED_BY_LAYERS(2);
+
+        private final int number; // in the frame
+
+        Way(int number) {
+            this.number = number;
+        }
+
+        static Way of(int number) throws ProtocolException {
+            for (Way way : values()) {
+                if (way.number == number) {
+                    return way;
+                }
+            }
+            throw new ProtocolException("PUSH in a way that is not known: " + number);
+        }
+    }
+
+    /// The same, with blocks that come another way.
+    Push by(Way other) {
+        return new Push(transferId, epoch, promptDigest, numTokens, first, end, other);
     }
 
     void ask(FrameChannel frames, Duration timeout) throws IOException {
@@ -27,7 +51,7 @@ record Push(String transferId, long epoch, String promptDigest, int numTokens, i
         FrameChannel.putString(body, transferId);
         body.putLong(epoch);
         FrameChannel.putString(body, promptDigest);
-        body.putInt(numTokens).putInt(first).putInt(end).putInt(copied ? 1 : 0);
+        body.putInt(numTokens).putInt(first).putInt(end).putInt(way.number);
         frames.send(timeout);
     }
 
@@ -39,7 +63,7 @@ record Push(String transferId, long epoch, String promptDigest, int numTokens, i
                 frames.readI32(),
                 frames.readI32(),
                 frames.readI32(),
-                frames.readI32() != 0);
+                Way.of(frames.readI32()));
         frames.expectEnd();
         if (push.first < 0 || push.end <= push.first) {
             throw new ProtocolException("PUSH of blocks %d to %d".formatted(push.first, push.end));

@@ -7,8 +7,7 @@ import java.util.BitSet;
 import java.util.function.IntConsumer;
 
 /// Takes the slices of a prompt into the pool, in whatever order its layers come. Nothing counts before the
-/// prefiller has said that all of it is computed and sent. Of blocks that are to be copied no slices come: it
-/// waits until they are computed. Used once, by the connection's owner.
+/// prefiller has said that all of it is computed and sent. Used once, by the connection's owner.
 final class PushReceiver {
     private final String engineId;
     private final PayloadFrames slices;
@@ -29,16 +28,14 @@ final class PushReceiver {
     void receive(Push push, int[] localBlocks, PeerConnection.BlockSink sink, IntConsumer firstToken)
             throws IOException {
         BlockChecksum sums = new BlockChecksum(engineId, push.transferId());
-        int blocks = push.copied() ? 0 : push.end() - push.first();
+        int blocks = push.end() - push.first();
         BitSet arrived = new BitSet(pool.layers() * blocks);
         BitSet damaged = new BitSet(blocks);
         boolean computing = true;
         slices.begin();
         while (true) {
             Slice slice = Slice.read(slices.next());
-            if (slice.epoch() != push.epoch()) {
-                throw new ProtocolException("a slice of epoch %x; due: %x".formatted(slice.epoch(), push.epoch()));
-            }
+            slice.check(push.epoch());
             if (slice.isWord()) {
                 if (!slice.isIntact(sums)) {
                     throw new ProtocolException("a damaged word among slices");
@@ -77,8 +74,7 @@ final class PushReceiver {
 
     /// @return the slice's place among all that are due
     private int check(Slice slice, Push push, BitSet arrived) throws ProtocolException {
-        boolean due = !push.copied()
-                && slice.layer() < pool.layers()
+        boolean due = slice.layer() < pool.layers()
                 && slice.index() >= push.first()
                 && slice.index() < push.end()
                 && slice.bytes() == pool.layerBytes()

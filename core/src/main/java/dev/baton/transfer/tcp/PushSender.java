@@ -10,7 +10,8 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /// Sends the blocks of one prompt after the other while they are computed, one layer of a chunk as soon as the
-/// model has written it: the prefiller's part of a push. Owned by the thread of its connection.
+/// model has written it, or says that the decoder can copy some: the prefiller's part of a push. Owned by the thread
+/// of its connection.
 ///
 /// Bytes are copied out of the pool before they are sent, several slices to a write: a decoder that is slow
 /// holds up nobody but itself.
@@ -22,6 +23,7 @@ final class PushSender {
     private static final int MOST_SLICES = 64;
 
     private final Link link;
+    private final FrameChannel frames;
     private final String engineId;
     private final LocalPool pool;
     private final LocalPool.Window window;
@@ -34,6 +36,7 @@ final class PushSender {
 
     PushSender(
             Link link,
+            FrameChannel frames,
             String engineId,
             LocalPool pool,
             LocalPool.Window window,
@@ -41,6 +44,7 @@ final class PushSender {
             TcpOptions options,
             Counters counters) {
         this.link = link;
+        this.frames = frames;
         this.engineId = engineId;
         this.pool = pool;
         this.window = window;
@@ -69,7 +73,13 @@ final class PushSender {
             if (problem.isPresent()) {
                 throw new PeerRefusedException(ErrorCode.BAD_REQUEST, problem.get());
             }
-            send(prompt.get(), push, sums);
+            switch (push.way()) {
+                case SENT -> send(prompt.get(), push, sums);
+                case COPIED ->
+                    announce(prompt.get(), push, new Announced(prompts.spec(), push.end(), push.end()), sums);
+                case COPIED_BY_LAYERS ->
+                    announce(prompt.get(), push, new Announced(prompts.spec(), push.first(), push.end()), sums);
+            }
             return prompt.get().lease().orElseThrow();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -92,30 +102,69 @@ final class PushSender {
 
     private void send(PushedPrompt prompt, Push push, BlockChecksum sums) throws IOException, InterruptedException {
         int[] sent = new int[pool.layers()];
-        Arrays.fill(sent, push.copied() ? push.end() : push.first());
+        Arrays.fill(sent, push.first());
         boolean tokenSent = false;
         while (true) {
-            switch (prompt.await(sent, push.end(), tokenSent, SIGN_OF_LIFE.toNanos())) {
-                case SLICES -> {
+            PushedPrompt.Next next = prompt.await(sent, push.end(), tokenSent, SIGN_OF_LIFE.toNanos());
+            switch (next) {
+                case PART -> {
                     int layer = prompt.nextLayer(sent, push.end());
                     if (layer >= 0) { // or they were taken away meanwhile
                         sent[layer] = sendLayer(prompt, push, layer, sent[layer], sums);
                         boolean _ = prompts.renew(push.transferId());
                     }
                 }
-                case TOKEN -> {
-                    tokenSent = true;
-                    say(Slice.word(
-                            push.epoch(), Slice.TOKEN, prompt.firstToken().orElseThrow(), sums));
-                }
-                case DONE -> {
-                    say(Slice.word(push.epoch(), Slice.DONE, 0, sums));
-                    return;
-                }
-                case NOTHING -> say(Slice.word(push.epoch(), Slice.COMING, 0, sums));
-                case OVER -> throw new PeerRefusedException(ErrorCode.LEASE_ENDED, prompt.whyOver());
+                case TOKEN -> tokenSent = true;
+                case DONE, NOTHING, OVER -> {}
+            }
+            if (isLast(next, prompt, push, sums)) {
+                return;
             }
         }
+    }
+
+    /// Says which layers are computed to a decoder that copies them itself, and when all of them are.
+    private void announce(PushedPrompt prompt, Push push, Announced announced, BlockChecksum sums)
+            throws IOException, InterruptedException {
+        boolean tokenSent = false;
+        while (true) {
+            PushedPrompt.Next next = prompt.await(announced, tokenSent, SIGN_OF_LIFE.toNanos());
+            if (announced.isVoid(prompt.timesTaken())) {
+                say(Slice.word(push.epoch(), Slice.AGAIN, 0, sums));
+            }
+            switch (next) {
+                case PART -> {
+                    Optional<Announced.Piece> piece = prompt.nextPiece(announced);
+                    Optional<int[]> blocks = piece.flatMap(prompt::blockIds);
+                    if (blocks.isPresent()) { // or they were taken away meanwhile
+                        announced.said(piece.get());
+                        new Ready(push.epoch(), piece.get(), blocks.get()).send(frames, options.sendTimeout());
+                        boolean _ = prompts.renew(push.transferId());
+                    }
+                }
+                case TOKEN -> tokenSent = true;
+                case DONE, NOTHING, OVER -> {}
+            }
+            if (isLast(next, prompt, push, sums)) {
+                return;
+            }
+        }
+    }
+
+    /// Says what needs no blocks.
+    ///
+    /// @return whether nothing follows
+    private boolean isLast(PushedPrompt.Next next, PushedPrompt prompt, Push push, BlockChecksum sums)
+            throws IOException {
+        switch (next) {
+            case PART -> {}
+            case TOKEN ->
+                say(Slice.word(push.epoch(), Slice.TOKEN, prompt.firstToken().orElseThrow(), sums));
+            case DONE -> say(Slice.word(push.epoch(), Slice.DONE, 0, sums));
+            case NOTHING -> say(Slice.word(push.epoch(), Slice.COMING, 0, sums));
+            case OVER -> throw new PeerRefusedException(ErrorCode.LEASE_ENDED, prompt.whyOver());
+        }
+        return next == PushedPrompt.Next.DONE;
     }
 
     private void say(Slice slice) throws IOException {

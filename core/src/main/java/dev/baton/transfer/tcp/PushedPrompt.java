@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /// A prompt that is sent while it is computed: which layers of it are there, where they lie, and its first token.
@@ -22,7 +23,7 @@ import org.jspecify.annotations.Nullable;
 final class PushedPrompt {
     /// What there is to be sent.
     enum Next {
-        SLICES,
+        PART,
         TOKEN,
         DONE,
         /// Not yet, and not before the time was over.
@@ -38,6 +39,7 @@ final class PushedPrompt {
     private final KvLeases leases;
     private int[] blockIds = NONE; // (blocks of the prompt), or none while it has none
     private final int[] computed; // (layers) tokens whose keys and values a layer has
+    private int timesTaken; // how often it was preempted
     private int stepEnd; // tokens that will be computed once the step that runs has ended
     private @Nullable KvLease lease; // once it is computed
     private OptionalInt firstToken = OptionalInt.empty();
@@ -86,6 +88,7 @@ final class PushedPrompt {
     synchronized void preempted() {
         blockIds = NONE;
         stepEnd = 0;
+        timesTaken++;
         Arrays.fill(computed, 0);
     }
 
@@ -148,7 +151,30 @@ final class PushedPrompt {
     ///
     /// @param sent for each layer, the block behind the last one that was sent
     /// @param end the block behind the last one that is to be sent
-    synchronized Next await(int[] sent, int end, boolean tokenSent, long nanos) throws InterruptedException {
+    Next await(int[] sent, int end, boolean tokenSent, long nanos) throws InterruptedException {
+        return await(
+                () -> nextLayer(sent, end) >= 0,
+                () -> Arrays.stream(sent).allMatch(block -> block >= end),
+                tokenSent,
+                nanos);
+    }
+
+    /// Waits until there is something to say to a decoder that copies the blocks itself. What is not said before the
+    /// prompt is computed need not be.
+    Next await(Announced announced, boolean tokenSent, long nanos) throws InterruptedException {
+        return await(
+                () -> lease == null
+                        && (announced.isOld(timesTaken) || nextPiece(announced).isPresent()),
+                () -> true,
+                tokenSent,
+                nanos);
+    }
+
+    /// @param isPartThere whether a part is to be sent
+    /// @param isAllSent whether nothing is left of a prompt that is computed
+    private synchronized Next await(
+            BooleanSupplier isPartThere, BooleanSupplier isAllSent, boolean tokenSent, long nanos)
+            throws InterruptedException {
         long deadline = System.nanoTime() + nanos;
         while (true) {
             if (over != null || unwanted) {
@@ -157,10 +183,10 @@ final class PushedPrompt {
             if (firstToken.isPresent() && !tokenSent) {
                 return Next.TOKEN;
             }
-            if (nextLayer(sent, end) >= 0) {
-                return Next.SLICES;
+            if (isPartThere.getAsBoolean()) {
+                return Next.PART;
             }
-            if (lease != null && Arrays.stream(sent).allMatch(block -> block >= end)) {
+            if (lease != null && isAllSent.getAsBoolean()) {
                 return Next.DONE;
             }
             long left = deadline - System.nanoTime();
@@ -169,6 +195,26 @@ final class PushedPrompt {
             }
             TimeUnit.NANOSECONDS.timedWait(this, Math.max(left, 1_000_000));
         }
+    }
+
+    /// How often its blocks were given to others before it was computed.
+    synchronized int timesTaken() {
+        return timesTaken;
+    }
+
+    /// Layers that a decoder may copy now; it notices by the checksums of the whole if they are taken away meanwhile.
+    synchronized Optional<Announced.Piece> nextPiece(Announced announced) {
+        int[] whole = new int[computed.length];
+        // Behind the prompt's last token others may be written into its block.
+        Arrays.setAll(whole, layer -> blockIds.length == 0 ? 0 : computed[layer] / spec.blockTokens());
+        return announced.next(whole);
+    }
+
+    /// Where the blocks of a piece lie; empty if they have been taken away.
+    synchronized Optional<int[]> blockIds(Announced.Piece piece) {
+        return over == null && piece.endBlock() <= blockIds.length
+                ? Optional.of(Arrays.copyOfRange(blockIds, piece.firstBlock(), piece.endBlock()))
+                : Optional.empty();
     }
 
     /// The layer of which something is to be sent, and least has been; -1 if there is none.

@@ -38,6 +38,11 @@ final class PushedPrompts {
         this.leases = leases;
     }
 
+    /// What blocks are.
+    KvCacheSpec spec() {
+        return spec;
+    }
+
     /// Whether a text can be the name of a push: those of leases are others.
     static boolean isTransferId(String text) {
         return Limits.isId(text) && text.indexOf('#') < 0;

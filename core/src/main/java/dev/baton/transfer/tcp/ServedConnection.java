@@ -63,7 +63,7 @@ final class ServedConnection implements WireServer.Connection {
         this.window = pool.newWindow();
         this.leases = leases;
         this.prompts = prompts;
-        this.pushes = new PushSender(link, self.engineId(), pool, window, prompts, options, counters);
+        this.pushes = new PushSender(link, frames, self.engineId(), pool, window, prompts, options, counters);
         this.holders = holders;
         this.options = options;
         this.counters = counters;
@@ -142,7 +142,7 @@ final class ServedConnection implements WireServer.Connection {
                     frames.begin(FrameType.PONG).putLong(token);
                     frames.send(FRAME_TIMEOUT);
                 }
-                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE, HELD ->
+                case HELLO, AUTH, ERROR, BLOCK, OK, LOST, PONG, SUMS, RETURN, SLICE, HELD, READY ->
                     throw new ProtocolException("a decoder may not send " + type);
             }
         } catch (PeerRefusedException e) {
@@ -220,20 +220,28 @@ final class ServedConnection implements WireServer.Connection {
     private void push() throws IOException {
         Push push = Push.read(frames);
         holders.asked(decoder, push.transferId());
-        if (!push.copied()) {
+        if (push.way() == Push.Way.SENT) {
             recorded(push.transferId(), push.end() - push.first(), () -> compute(push));
             return;
         }
         PoolSharing sharing = sharing("a PUSH to be copied");
-        KvLease computed = compute(push);
+        recorded(push.transferId(), push.end() - push.first(), () -> lend(sharing, push, compute(push)));
+    }
+
+    /// Has the decoder check what it copied of a prompt that is computed now, and copy the rest.
+    private void lend(PoolSharing sharing, Push push, KvLease computed) throws IOException {
         for (int from = push.first(); from < push.end(); from += Limits.MAX_PULL_BLOCKS) {
             int to = Math.min(push.end(), from + Limits.MAX_PULL_BLOCKS);
             int[] indexes = IntStream.range(from, to).toArray();
             Wanted wanted = new Wanted(computed, push.transferId(), push.epoch(), indexes);
-            ByteBuffer body = frames.begin(FrameType.HELD).putLong(push.epoch()).putShort((short) indexes.length);
-            Arrays.stream(wanted.blockIds()).forEach(body::putInt);
-            frames.send(FRAME_TIMEOUT);
-            lend(sharing, wanted);
+            hold(wanted, () -> {
+                ByteBuffer body =
+                        frames.begin(FrameType.HELD).putLong(push.epoch()).putShort((short) indexes.length);
+                Arrays.stream(wanted.blockIds()).forEach(body::putInt);
+                frames.send(FRAME_TIMEOUT);
+                // What was copied before is most of it: the checksums are what the decoder waits for.
+                sendSums(sharing, wanted, push.way() == Push.Way.COPIED_BY_LAYERS);
+            });
         }
     }
 
@@ -289,7 +297,11 @@ final class ServedConnection implements WireServer.Connection {
 
     private void lend() throws IOException {
         Wanted wanted = readWanted();
-        lend(sharing("LEND"), wanted);
+        PoolSharing sharing = sharing("LEND");
+        recorded(
+                wanted.lease.requestId(),
+                wanted.indexes.length,
+                () -> hold(wanted, () -> sendSums(sharing, wanted, false)));
     }
 
     /// How the decoder reads the pool itself.
@@ -301,17 +313,13 @@ final class ServedConnection implements WireServer.Connection {
 
     /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
     /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
-    private void lend(PoolSharing sharing, Wanted wanted) throws IOException {
-        recorded(wanted.lease.requestId(), wanted.indexes.length, () -> hold(sharing, wanted));
-    }
-
-    private void hold(PoolSharing sharing, Wanted wanted) throws IOException {
+    private void hold(Wanted wanted, Sending sums) throws IOException {
         KvLease lease = wanted.lease;
         if (!leases.beginRead(lease, fence)) {
             throw gone(lease.handle());
         }
         try {
-            sendSums(sharing, wanted);
+            sums.run();
             FrameType next = frames.receive(options.sendTimeout(), FRAME_TIMEOUT);
             if (next != FrameType.RETURN) {
                 throw new ProtocolException(next + " where RETURN was due");
@@ -323,14 +331,16 @@ final class ServedConnection implements WireServer.Connection {
     }
 
     /// One frame for each piece, so that the decoder copies one while the next is summed up here.
-    private void sendSums(PoolSharing sharing, Wanted wanted) throws IOException {
+    ///
+    /// @param atOnce whether there is one piece
+    private void sendSums(PoolSharing sharing, Wanted wanted, boolean atOnce) throws IOException {
         KvLease lease = wanted.lease;
         PoolSharing.Transfer transfer =
                 new PoolSharing.Transfer(self.engineId(), wanted.handle, wanted.epoch, lease.numTokens());
         int[] blocks = wanted.blockIds();
         int to = 0;
         for (int from = 0; from < blocks.length; from = to) {
-            to = Math.min(blocks.length, from + sharing.piece(from));
+            to = atOnce ? blocks.length : Math.min(blocks.length, from + sharing.piece(from));
             long[] sums = sharing.sums(
                     transfer, Arrays.copyOfRange(blocks, from, to), Arrays.copyOfRange(wanted.indexes, from, to));
             ByteBuffer body = frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) sums.length);

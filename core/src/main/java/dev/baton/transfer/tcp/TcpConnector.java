@@ -186,7 +186,7 @@ public final class TcpConnector implements KvConnector {
     @Override
     public Optional<KvPeer> peer() {
         int port = server.map(Transport.Listener::port).orElse(0);
-        return Optional.of(new KvPeer(config.engineId(), config.ip(), port));
+        return Optional.of(new KvPeer(config.engineId(), config.ip(), port, true));
     }
 
     @Override

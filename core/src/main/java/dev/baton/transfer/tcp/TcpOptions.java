@@ -28,6 +28,7 @@ import java.util.Set;
 /// @param key `kv_key_file`: the key by which instances know each other; without one all are welcome
 /// @param cudaIpc `kv_cuda_ipc`: whether blocks go from GPU to GPU between processes of one host, where they can
 /// @param sharedMemory `kv_shared_memory`: whether processes of one host map each other's pools in host memory
+/// @param pushLayers `kv_push_layers`: whether pushed blocks are copied from GPU to GPU layer by layer
 /// @param trustedNetwork `kv_trusted_network`: whether an instance without a key may listen beyond this machine
 record TcpOptions(
         Duration leaseDuration,
@@ -44,6 +45,7 @@ record TcpOptions(
         Optional<SharedKey> key,
         boolean cudaIpc,
         boolean sharedMemory,
+        PushLayers pushLayers,
         boolean trustedNetwork) {
 
     private static final String LEASE_DURATION = "kv_lease_duration";
@@ -59,6 +61,7 @@ record TcpOptions(
     private static final String ALLOWED_HOSTS = "kv_allowed_hosts";
     private static final String CUDA_IPC = "kv_cuda_ipc";
     static final String SHARED_MEMORY = "kv_shared_memory";
+    private static final String PUSH_LAYERS = "kv_push_layers";
     static final String KEY_FILE = "kv_key_file";
     private static final Set<String> KEYS = Set.of(
             LEASE_DURATION,
@@ -75,6 +78,7 @@ record TcpOptions(
             KEY_FILE,
             CUDA_IPC,
             SHARED_MEMORY,
+            PUSH_LAYERS,
             Exposure.TRUSTED_NETWORK);
 
     private static final Duration DEFAULT_LEASE = Duration.ofSeconds(30);
@@ -105,6 +109,7 @@ record TcpOptions(
                 extra.text(KEY_FILE).map(file -> SharedKey.read(Path.of(file), KEY_FILE)),
                 extra.truth(CUDA_IPC, true),
                 extra.truth(SHARED_MEMORY, true),
+                PushLayers.of(PUSH_LAYERS, extra.text(PUSH_LAYERS, "auto")),
                 extra.truth(Exposure.TRUSTED_NETWORK, false));
     }
 

@@ -70,7 +70,8 @@ class AgentMetadataTest {
                 1,
                 List.of("DRAM"),
                 1,
-                Optional.of(new AgentMetadata.BatonPool(1L << 45, 4096, 7, new TreeMap<>(Map.of("rope", "1")))));
+                Optional.of(new AgentMetadata.BatonPool(
+                        1L << 45, 4096, 7, new TreeMap<>(Map.of("rope", "1")), BlockSums.DEVICE)));
         assertThat(AgentMetadata.decode(written.encode()))
                 .usingRecursiveComparison()
                 .isEqualTo(written);

@@ -65,7 +65,7 @@ final class FakeVllm implements AutoCloseable {
         payload.put("compatibility_hash", hash);
         payload.put("agent_metadata_bytes", metadata.encode());
         KvLeases none = new KvLeases(Duration.ofSeconds(1), Duration.ofSeconds(1), System::nanoTime, _ -> {});
-        channel = new SideChannel("127.0.0.1", 0, MsgPack.write(payload), shape, none);
+        channel = new SideChannel("127.0.0.1", 0, MsgPack.write(payload), new LocalPool(shape), none);
     }
 
     private void run(CompletableFuture<byte[]> metadata) {

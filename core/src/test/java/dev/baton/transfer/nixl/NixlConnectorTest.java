@@ -196,7 +196,8 @@ class NixlConnectorTest {
                                 metadata.lengths()[layer]);
                     }
                 }
-                NixlAgent.Transfer read = reader.read(reader.load(metadata.agent()), NixlAgent.DRAM, 0, pieces);
+                NixlAgent.Transfer read =
+                        reader.read(reader.load(metadata.agent()), NixlAgent.Place.HOST, NixlAgent.Place.HOST, pieces);
                 await().until(() -> read.status() != NixlAgent.Status.IN_PROGRESS);
                 assertThat(read.status()).isEqualTo(NixlAgent.Status.DONE);
                 assertThat(read.end()).isTrue();
@@ -382,10 +383,17 @@ class NixlConnectorTest {
             }
             assertThat(SideChannel.askMetadata(requests, source.peer(), Duration.ofSeconds(10)))
                     .isNotEmpty();
-            assertThat(SideChannel.askSums(requests, source.peer(), "no lease", 0, 1, Duration.ofSeconds(5)))
+            assertThat(SideChannel.askSums(
+                            requests, source.peer(), BlockSums.CRC32C, "no lease", 0, 1, Duration.ofSeconds(5)))
                     .isEmpty();
             assertThat(SideChannel.askSums(
-                            requests, source.peer(), source.requestId(), 0, 1 << 30, Duration.ofSeconds(5)))
+                            requests,
+                            source.peer(),
+                            BlockSums.DEVICE,
+                            source.requestId(),
+                            0,
+                            1 << 30,
+                            Duration.ofSeconds(5)))
                     .isEmpty();
             prefiller.connector.worker().dropLease("p");
             prefiller.nextEvent();

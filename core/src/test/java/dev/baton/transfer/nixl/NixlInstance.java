@@ -18,6 +18,7 @@ import dev.baton.transfer.TransferException;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Function;
 import org.junit.jupiter.api.Assumptions;
 
 /// A pool, a NIXL connector over it and the events that it reported: an instance without an engine.
@@ -36,8 +37,24 @@ final class NixlInstance extends ConnectorInstance {
 
     NixlInstance(
             KvRole role, String engineId, int numBlocks, Map<String, Object> extra, Map<String, String> compatibility) {
-        super(new PagedKv(numBlocks, LAYERS, KV_HEADS, BLOCK_TOKENS, HEAD_DIM, DType.F32));
-        spec = new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, BLOCK_TOKENS, numBlocks);
+        this(
+                role,
+                engineId,
+                new PagedKv(numBlocks, LAYERS, KV_HEADS, BLOCK_TOKENS, HEAD_DIM, DType.F32),
+                extra,
+                compatibility,
+                LocalPool::new);
+    }
+
+    NixlInstance(
+            KvRole role,
+            String engineId,
+            PagedKv pool,
+            Map<String, Object> extra,
+            Map<String, String> compatibility,
+            Function<PagedKv, LocalPool> locals) {
+        super(pool);
+        spec = spec(pool.numBlocks());
         Map<String, Object> all = new HashMap<>(Map.of("vllm_block_size", 32, "kv_peer_timeout", 20));
         all.putAll(extra);
         connector = NixlConnector.start(
@@ -47,7 +64,12 @@ final class NixlInstance extends ConnectorInstance {
                 pool,
                 compatibility,
                 events::add,
-                environment());
+                environment(),
+                locals);
+    }
+
+    static KvCacheSpec spec(int numBlocks) {
+        return new KvCacheSpec("m", "float32", 4, LAYERS, KV_HEADS, HEAD_DIM, BLOCK_TOKENS, numBlocks);
     }
 
     static Map<String, String> environment() {

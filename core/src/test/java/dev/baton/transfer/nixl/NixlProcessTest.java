@@ -7,11 +7,13 @@ import dev.baton.transfer.KvEvent;
 import dev.baton.transfer.KvRole;
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalInt;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -23,16 +25,7 @@ class NixlProcessTest {
 
     @Test
     void blocksComeFromAnotherProcessUntilItIsKilled() throws IOException {
-        NixlInstance.home();
-        Process process = new ProcessBuilder(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "-XX:+UseSerialGC",
-                        "--enable-native-access=ALL-UNNAMED",
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        NixlPrefillerMain.class.getName())
-                .redirectError(ProcessBuilder.Redirect.INHERIT)
-                .start();
+        Process process = prefiller();
         try (NixlInstance decoder = NixlInstance.decoder(Map.of("kv_peer_timeout", 20))) {
             NixlSource source = source(process);
             int[] here = IntStream.range(0, 64).map(i -> 63 - i).toArray();
@@ -54,6 +47,33 @@ class NixlProcessTest {
         } finally {
             process.destroyForcibly();
         }
+    }
+
+    @Test
+    void aProcessThatUsedNixlEndsWithoutACrash() throws Exception {
+        Process process = prefiller();
+        try (OutputStream input = process.getOutputStream()) {
+            source(process);
+            input.close();
+            assertThat(process.waitFor(120, TimeUnit.SECONDS)).as("ended").isTrue();
+            assertThat(process.exitValue()).isZero();
+        } finally {
+            process.destroyForcibly();
+        }
+    }
+
+    private static Process prefiller() throws IOException {
+        NixlInstance.home();
+        return new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-XX:+UseSerialGC",
+                        "-XX:ErrorFile=/dev/stderr",
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        NixlPrefillerMain.class.getName())
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
     }
 
     private static NixlSource source(Process process) throws IOException {

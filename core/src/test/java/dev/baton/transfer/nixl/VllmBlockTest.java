@@ -51,7 +51,7 @@ class VllmBlockTest {
                     }
                 }
             }
-            part.read(block, 64, 11, 9, pool, 1, 1, 5);
+            part.read(block, 64, 11, 9, pool, pool.segment(), 1, 1, 5);
             for (int i = 0; i < 16; i++) {
                 for (int head = 0; head < HEADS; head++) {
                     for (int dim = 0; dim < DIM; dim++) {
@@ -114,6 +114,7 @@ class VllmBlockTest {
                             token % mirrorTokens,
                             1,
                             copy,
+                            copy.segment(),
                             blocks[token / poolTokens],
                             layer,
                             token % poolTokens);

@@ -62,7 +62,7 @@ class ConnectTest {
             RemotePrefill params = prefiller.hold("r", BLOCKS, TOKENS);
             try (KvProxy proxy = new KvProxy(prefiller.pool.blockBytes(), params, (_, block) -> List.of(block))) {
                 RemotePrefill source = proxy.through(params);
-                decoder.worker().connect(new KvPeer(source.engineId(), source.host(), source.port()));
+                decoder.worker().connect(new KvPeer(source.engineId(), source.host(), source.port(), true));
                 awaitConnection();
                 assertLoads(prefiller, decoder, source, "d");
                 assertThat(proxy.connections()).isEqualTo(1);
@@ -141,7 +141,7 @@ class ConnectTest {
         try (TestInstance prefiller = TestInstance.prefiller(16, 8, Map.of()).fill(1);
                 TestInstance decoder = TestInstance.decoder(16, 8, Map.of())) {
             for (int i = 0; i < Limits.MAX_PEERS; i++) {
-                decoder.worker().connect(new KvPeer("p" + i, "127.0.0.1", 1));
+                decoder.worker().connect(new KvPeer("p" + i, "127.0.0.1", 1, true));
             }
             assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");
         }
@@ -152,7 +152,7 @@ class ConnectTest {
     void peersThatCannotOrMayNotBeConnectedToAreLeftAlone(String engineId, String host, int port) {
         try (TestInstance decoder =
                 TestInstance.decoder(16, 4, Map.of("kv_allowed_hosts", List.of("127.0.0.1", "a\tb")))) {
-            decoder.worker().connect(new KvPeer(engineId, host, port));
+            decoder.worker().connect(new KvPeer(engineId, host, port, true));
             assertThat(KvThreads.running()).noneMatch(name -> name.startsWith("baton-kv-load-"));
         }
     }

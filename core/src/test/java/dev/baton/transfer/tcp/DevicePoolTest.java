@@ -24,13 +24,17 @@ import dev.baton.transfer.TransferException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Hand-offs between pools on devices: through host memory, and from device to device.
@@ -45,7 +49,14 @@ class DevicePoolTest {
     private static final KvCacheSpec SPEC = new KvCacheSpec(
             "m", "float32", 4, TestInstance.LAYERS, TestInstance.KV_HEADS, TestInstance.HEAD_DIM, 16, BLOCKS);
 
+    /// 2.5 MiB a layer of a block, so that parts of blocks are worth a copy.
+    private static final KvCacheSpec LARGE = new KvCacheSpec("m", "float32", 4, 4, 8, 320, 128, BLOCKS);
+
     private static TestInstance instance(KvRole role, FakeDevice device, Map<String, Object> extra) {
+        return instance(SPEC, role, device, extra);
+    }
+
+    private static TestInstance instance(KvCacheSpec spec, KvRole role, FakeDevice device, Map<String, Object> extra) {
         return new TestInstance(
                 new KvTransferConfig(
                         TcpConnector.NAME,
@@ -55,15 +66,24 @@ class DevicePoolTest {
                         0,
                         KvLoadFailurePolicy.RECOMPUTE,
                         TestInstance.with(TestInstance.PATIENT, extra)),
-                SPEC,
+                spec,
                 device.pool());
     }
 
     private static FakeDevice device(String host, long seed) {
-        FakeDevice device = new FakeDevice(SPEC, host);
+        return device(SPEC, host, seed);
+    }
+
+    private static FakeDevice device(KvCacheSpec spec, String host, long seed) {
+        FakeDevice device = new FakeDevice(spec, host);
         Random random = new Random(seed);
-        for (long i = 0; i < device.memory.byteSize(); i += Long.BYTES) {
-            device.memory.set(ValueLayout.JAVA_LONG, i, random.nextLong());
+        byte[] noise = new byte[4_096];
+        random.nextBytes(noise);
+        long bytes = device.memory.byteSize();
+        for (long i = 0; i < bytes; i += noise.length) {
+            long length = Math.min(noise.length, bytes - i);
+            MemorySegment.copy(MemorySegment.ofArray(noise), 0, device.memory, i, length);
+            device.memory.set(ValueLayout.JAVA_LONG, i, random.nextLong()); // differs everywhere
         }
         return device;
     }
@@ -184,6 +204,302 @@ class DevicePoolTest {
         });
     }
 
+    /// A prompt of which the prefiller computes one layer after the other; its last block is not full.
+    private final class Computed implements AutoCloseable {
+        final FakeDevice from = device(LARGE, "h", 1);
+        final FakeDevice to = device(LARGE, "h", 2);
+        final TestInstance prefiller = instance(LARGE, KvRole.KV_PRODUCER, from, Map.of());
+        final TestInstance decoder;
+        final int tokens = BLOCKS * LARGE.blockTokens() - 3;
+        final KvRequest given = new KvRequest("r", "r", new int[tokens], PushParams.prefill("x"));
+        final KvRequest wanted = new KvRequest(
+                "d", "d", new int[tokens], PushParams.decode("x", "KV_PRODUCER", PushParams.port(prefiller.connector)));
+
+        Computed() {
+            this("always");
+        }
+
+        Computed(String pushLayers) {
+            decoder = instance(LARGE, KvRole.KV_CONSUMER, to, Map.of("kv_push_layers", pushLayers));
+            assertThat(prefiller.scheduler().numNewMatchedTokens(given, 0)).isZero();
+        }
+
+        /// A step has begun that computes tokens up to this one.
+        void computing(int before, int end) {
+            prefiller.scheduler().computing(given, ALL, before, end);
+        }
+
+        void layer(int layer) {
+            prefiller.scheduler().layerComputed(layer);
+        }
+
+        /// Waits until so many parts have been copied.
+        void copied(int pulls) {
+            await().until(() -> to.pulls.get() == pulls);
+        }
+
+        void ends(boolean completed) {
+            KvHold hold = prefiller
+                    .scheduler()
+                    .requestFinished(new KvFinished(given, new int[tokens + 1], tokens + 1, ALL, tokens, completed));
+            assertThat(hold instanceof KvHold.UnderLease).isEqualTo(completed);
+        }
+
+        void assertArrives() {
+            assertThat(decoder.nextEvent()).isEqualTo(new KvFirstToken("d", 0));
+            assertThat(decoder.nextEvent()).isEqualTo(new KvArrived("d", tokens, BLOCKS * LARGE.blockBytes()));
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            for (int i = 0; i < BLOCKS; i++) {
+                assertThat(to.block(REVERSED[i]).mismatch(from.block(i))).isEqualTo(-1);
+            }
+        }
+
+        @Override
+        public void close() {
+            try (prefiller;
+                    decoder) {
+                // both are to be closed
+            }
+        }
+    }
+
+    private static FakeDevice.Part part(int blocks, int firstLayer, int endLayer) {
+        long layerBytes = LARGE.blockBytes() / LARGE.layers();
+        return new FakeDevice.Part(blocks, firstLayer * layerBytes, (endLayer - firstLayer) * layerBytes);
+    }
+
+    @Test
+    void layersAreCopiedWhileThoseBehindThemAreComputed() {
+        try (Computed prompt = new Computed()) {
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            for (int layer = 0; layer < LARGE.layers(); layer++) {
+                prompt.layer(layer);
+                prompt.copied(layer + 1);
+            }
+            assertThat(prompt.decoder.connector.bytesBeforeFirstToken()).isEqualTo((BLOCKS - 1) * LARGE.blockBytes());
+            prompt.ends(true);
+            prompt.assertArrives();
+            assertThat(prompt.to.parts)
+                    .containsExactly(
+                            part(BLOCKS - 1, 0, 1),
+                            part(BLOCKS - 1, 1, 2),
+                            part(BLOCKS - 1, 2, 3),
+                            part(BLOCKS - 1, 3, 4),
+                            part(1, 0, 4));
+            assertThat(prompt.decoder.connector.stats().numChecksumErrors()).isZero();
+            assertThat(prompt.prefiller.connector.stats().bytesSent()).isEqualTo(BLOCKS * LARGE.blockBytes());
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"auto, 0, false", "auto, 200, true", "never, 200, false", "always, 0, true"})
+    void layersAreCopiedEarlyWhereCopiesAreKnownToTakeLong(String setting, long millis, boolean isEarly) {
+        try (Computed prompt = new Computed(setting)) {
+            if (millis > 0) {
+                prompt.to.beforePull = () -> sleep(millis);
+                prompt.decoder.load("d-1", prompt.prefiller.hold("r-1", ALL, prompt.tokens), ALL, 0);
+                assertThat(prompt.decoder.nextEvent()).isInstanceOf(KvArrived.class);
+                assertThat(prompt.prefiller.nextEvent()).isEqualTo(new LeaseReleased("r-1"));
+                prompt.to.beforePull = () -> {};
+            }
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(LARGE.layers() - 1);
+            if (isEarly) {
+                await().until(() -> prompt.to.parts.size() == 1);
+            } else {
+                sleep(300);
+                assertThat(prompt.to.parts).isEmpty();
+            }
+            prompt.ends(true);
+            prompt.assertArrives();
+            if (!isEarly) {
+                assertThat(prompt.to.parts).containsExactly(part(BLOCKS, 0, LARGE.layers()));
+            }
+        }
+    }
+
+    @Test
+    void whatCopiesTakeIsLearnedFromThoseThatAreLarge() {
+        CopyRate rate = new CopyRate();
+        rate.measured(CopyRate.LEAST_BYTES - 1, 1);
+        assertThat(rate.nanos(1 << 30)).isEmpty();
+        rate.measured(100_000_000, 1_000_000);
+        assertThat(rate.nanos(989_000_000)).hasValue(9_890_000);
+        assertThat(PushLayers.AUTO.copies(rate.nanos(989_000_000))).isFalse();
+        assertThat(PushLayers.AUTO.copies(rate.nanos(1_010_000_000))).isTrue();
+        for (int i = 0; i < 30; i++) {
+            rate.measured(100_000_000, 2_000_000);
+        }
+        assertThat(rate.nanos(1_000_000).orElseThrow()).isBetween(19_900L, 20_000L);
+        assertThat(PushLayers.AUTO.copies(OptionalLong.empty())).isFalse();
+    }
+
+    private static void sleep(long millis) {
+        try {
+            TimeUnit.MILLISECONDS.sleep(millis);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    @Test
+    void onlyMissingBlocksAreCopiedAndOfChunksEachByItself() {
+        try (Computed prompt = new Computed()) {
+            prompt.decoder.load(prompt.wanted, REVERSED, LARGE.blockTokens());
+            prompt.computing(0, 4 * LARGE.blockTokens() + 5);
+            prompt.layer(LARGE.layers() - 1);
+            prompt.copied(1);
+            prompt.computing(4 * LARGE.blockTokens() + 5, prompt.tokens);
+            prompt.layer(LARGE.layers() - 1);
+            prompt.copied(2);
+            prompt.ends(true);
+            assertThat(prompt.decoder.nextEvent()).isEqualTo(new KvFirstToken("d", 0));
+            assertThat(prompt.decoder.nextEvent())
+                    .isEqualTo(
+                            new KvArrived("d", prompt.tokens - LARGE.blockTokens(), (BLOCKS - 1) * LARGE.blockBytes()));
+            assertThat(prompt.prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            assertThat(prompt.to.parts).containsExactly(part(3, 0, 4), part(3, 0, 4), part(1, 0, 4));
+            for (int i = 1; i < BLOCKS; i++) {
+                assertThat(prompt.to.block(REVERSED[i]).mismatch(prompt.from.block(i)))
+                        .isEqualTo(-1);
+            }
+        }
+    }
+
+    @Test
+    void firstTokenDoesNotWaitForCopies() {
+        try (Computed prompt = new Computed()) {
+            CountDownLatch goOn = new CountDownLatch(1);
+            prompt.to.beforePull = () -> awaitLatch(goOn);
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(1);
+            await().until(() -> prompt.to.parts.size() == 1);
+            prompt.ends(true);
+            assertThat(prompt.decoder.nextEvent()).isEqualTo(new KvFirstToken("d", 0));
+            assertThat(prompt.to.pulls).hasValue(0);
+            goOn.countDown();
+            assertThat(prompt.decoder.nextEvent()).isInstanceOf(KvArrived.class);
+            assertThat(prompt.prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            assertThat(prompt.to.block(REVERSED[0]).mismatch(prompt.from.block(0)))
+                    .isEqualTo(-1);
+        }
+    }
+
+    private static void awaitLatch(CountDownLatch latch) {
+        try {
+            assertThat(latch.await(20, TimeUnit.SECONDS)).isTrue();
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    @Test
+    void whatIsComputedAgainAfterAPreemptionIsCopiedAgain() {
+        try (Computed prompt = new Computed()) {
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(1);
+            prompt.copied(1);
+            prompt.prefiller.scheduler().preempted(prompt.given);
+            prompt.from.memory.fill((byte) 7); // others have the blocks, and then other bits are computed
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(LARGE.layers() - 1);
+            prompt.copied(2);
+            prompt.ends(true);
+            prompt.assertArrives();
+            assertThat(prompt.to.parts).containsExactly(part(BLOCKS - 1, 0, 2), part(BLOCKS - 1, 0, 4), part(1, 0, 4));
+            assertThat(prompt.decoder.connector.stats().numChecksumErrors()).isZero();
+        }
+    }
+
+    @Test
+    void preemptionShortlyBeforeTheEndVoidsWhatWasCopied() {
+        try (Computed prompt = new Computed()) {
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(1);
+            prompt.copied(1);
+            prompt.prefiller.scheduler().preempted(prompt.given);
+            prompt.from.memory.fill((byte) 7);
+            prompt.ends(true);
+            prompt.assertArrives();
+            assertThat(prompt.decoder.connector.stats().numChecksumErrors()).isZero();
+        }
+    }
+
+    @Test
+    void layersThatChangeAfterTheyWereCopiedAreFoundByTheBlocksChecksums() {
+        try (Computed prompt = new Computed()) {
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(1);
+            prompt.copied(1);
+            prompt.from.block(2).set(ValueLayout.JAVA_BYTE, 1_000, (byte) 7);
+            prompt.from.block(5).set(ValueLayout.JAVA_BYTE, 1_000, (byte) 7);
+            prompt.ends(true);
+            prompt.assertArrives();
+            assertThat(prompt.decoder.connector.stats().numChecksumErrors()).isEqualTo(2);
+        }
+    }
+
+    @Test
+    void byteFlippedInAnEarlyPartIsHealedByCopyingTheBlockAgain() {
+        try (Computed prompt = new Computed()) {
+            prompt.to.flips.set(1);
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(0);
+            prompt.copied(1);
+            prompt.ends(true);
+            prompt.assertArrives();
+            assertThat(prompt.decoder.connector.stats().numChecksumErrors()).isEqualTo(1);
+        }
+    }
+
+    /// What ends a push while a part is copied.
+    enum End {
+        PREFILL_ABORTED,
+        PREFILLER_CLOSED,
+        DECODE_CANCELLED,
+        LEASE_DROPPED
+    }
+
+    @ParameterizedTest
+    @EnumSource(End.class)
+    void pushThatEndsWhileAPartIsCopiedFailsOnceNothingWritesAnyMore(End end) {
+        try (Computed prompt = new Computed()) {
+            CountDownLatch goOn = new CountDownLatch(1);
+            prompt.to.beforePull = () -> awaitLatch(goOn);
+            prompt.decoder.load(prompt.wanted, REVERSED, 0);
+            prompt.computing(0, prompt.tokens);
+            prompt.layer(1);
+            await().until(() -> prompt.to.parts.size() == 1);
+            switch (end) {
+                case PREFILL_ABORTED -> prompt.ends(false);
+                case PREFILLER_CLOSED -> prompt.prefiller.connector.close();
+                case DECODE_CANCELLED -> prompt.decoder.worker().cancelLoad("d");
+                case LEASE_DROPPED -> {
+                    prompt.ends(true);
+                    assertThat(prompt.decoder.nextEvent()).isEqualTo(new KvFirstToken("d", 0));
+                    prompt.prefiller.worker().dropLease("r");
+                    assertThat(prompt.prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+                }
+            }
+            prompt.from.memory.fill((byte) 7); // others have the blocks
+            sleep(100);
+            assertThat(prompt.decoder.events).isEmpty();
+            assertThat(prompt.decoder.worker().numLoads()).isEqualTo(1);
+            goOn.countDown();
+            assertThat(prompt.decoder.nextFailure("d")).isNotEmpty();
+            int pulls = prompt.to.pulls.get();
+            sleep(50);
+            assertThat(prompt.to.pulls).hasValue(pulls);
+        }
+    }
+
     @Test
     void poolThatCannotBeOpenedIsReadOverTcp() {
         betweenDevices((prefiller, decoder, from, to) -> {
@@ -297,7 +613,7 @@ class DevicePoolTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"NixlConnector", "MooncakeConnector", "OffloadingConnector", "LMCacheConnectorV1"})
+    @ValueSource(strings = {"MooncakeConnector", "MooncakeStoreConnector", "OffloadingConnector", "LMCacheConnectorV1"})
     void connectorsThatReachHostMemoryAloneAreRefusedInOneSentence(String name) {
         KvConnectors.check(name, false);
         assertThatThrownBy(() -> KvConnectors.check(name, true))

@@ -13,7 +13,12 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Queue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /// A pool that says it is on a device, with the device's memory in this process, where any other such pool of
@@ -26,19 +31,35 @@ public final class FakeDevice implements DeviceBlocks {
     final AtomicInteger opened = new AtomicInteger();
     final AtomicInteger pulls = new AtomicInteger();
     final AtomicInteger writes = new AtomicInteger();
-    final AtomicInteger stagings = new AtomicInteger();
+    public final AtomicInteger stagings = new AtomicInteger();
     public final AtomicInteger flips = new AtomicInteger();
     public final AtomicInteger links = new AtomicInteger();
     /// Ways into the pool that are open.
     public final AtomicInteger ways = new AtomicInteger();
     public final AtomicInteger buffers = new AtomicInteger();
+    /// Parts of blocks that were asked for.
+    final Queue<Part> parts = new ConcurrentLinkedQueue<>();
+
+    /// How often somebody waited for all that the device had to do.
+    public final AtomicInteger settled = new AtomicInteger();
+    /// How often a thread made this device its own.
+    public final AtomicInteger currents = new AtomicInteger();
     volatile Runnable beforePull = () -> {};
+    private final ExecutorService copier = Executors.newSingleThreadExecutor(
+            Thread.ofPlatform().daemon().name("baton-kv-fake").factory());
     private final Arena arena = Arena.ofShared();
     private final PagedKv pool;
     private final Offer offer;
 
+    record Part(int blocks, long offset, long bytes) {}
+
     public FakeDevice(KvCacheSpec spec, String host) {
-        memory = arena.allocate(spec.blockBytes() * spec.numBlocks(), 16);
+        this(spec, host, MemorySegment.NULL);
+    }
+
+    /// @param given memory that the host has too; of no bytes if it is to be the device's own
+    public FakeDevice(KvCacheSpec spec, String host, MemorySegment given) {
+        memory = given.byteSize() == 0 ? arena.allocate(spec.blockBytes() * spec.numBlocks(), 16) : given;
         pool = PagedKv.onDevice(
                 spec.numBlocks(),
                 spec.layers(),
@@ -67,6 +88,21 @@ public final class FakeDevice implements DeviceBlocks {
     /// As if the other process had gone before the pool was opened.
     void forgetHandle() {
         BY_HANDLE.remove(offer.handle());
+    }
+
+    @Override
+    public int ordinal() {
+        return 0;
+    }
+
+    @Override
+    public void makeCurrent() {
+        currents.incrementAndGet();
+    }
+
+    @Override
+    public void settle() {
+        settled.incrementAndGet();
     }
 
     @Override
@@ -141,6 +177,28 @@ public final class FakeDevice implements DeviceBlocks {
             }
 
             @Override
+            public CompletableFuture<long[]> pull(int[] theirs, int[] ours, long[] seeds, long offset, long bytes) {
+                parts.add(new Part(ours.length, offset, bytes));
+                return CompletableFuture.supplyAsync(() -> copy(theirs, ours, seeds, offset, bytes), copier);
+            }
+
+            private long[] copy(int[] theirs, int[] ours, long[] seeds, long offset, long bytes) {
+                beforePull.run();
+                long[] sums = new long[ours.length];
+                for (int i = 0; i < ours.length; i++) {
+                    MemorySegment part = block(ours[i]).asSlice(offset, bytes);
+                    part.copyFrom(other.block(theirs[i]).asSlice(offset, bytes));
+                    if (i == ours.length - 1 && flips.get() > 0) {
+                        flips.decrementAndGet();
+                        part.set(ValueLayout.JAVA_BYTE, 77, (byte) (part.get(ValueLayout.JAVA_BYTE, 77) ^ 1));
+                    }
+                    sums[i] = DeviceChecksum.of(part, DeviceChecksum.partSeed(seeds[i], offset));
+                }
+                pulls.incrementAndGet();
+                return sums;
+            }
+
+            @Override
             public void close() {
                 opened.decrementAndGet();
             }
@@ -212,6 +270,7 @@ public final class FakeDevice implements DeviceBlocks {
     @Override
     public void close() {
         ways.decrementAndGet();
+        copier.close();
         BY_HANDLE.remove(offer.handle());
     }
 }

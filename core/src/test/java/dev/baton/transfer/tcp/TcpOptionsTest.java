@@ -32,6 +32,7 @@ class TcpOptionsTest {
                         Optional.empty(),
                         true,
                         true,
+                        PushLayers.AUTO,
                         false));
     }
 
@@ -47,6 +48,16 @@ class TcpOptionsTest {
         assertThatThrownBy(() -> TcpOptions.from(Map.of("kv_allowed_hosts", hosts)))
                 .isInstanceOf(TransferException.class)
                 .hasMessageContaining("kv_allowed_hosts");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"", "AUTO", "yes"})
+    void wayOfLayersThatIsNotKnownIsRefused(String value) {
+        assertThat(TcpOptions.from(Map.of("kv_push_layers", "never")).pushLayers())
+                .isEqualTo(PushLayers.NEVER);
+        assertThatThrownBy(() -> TcpOptions.from(Map.of("kv_push_layers", value)))
+                .isInstanceOf(TransferException.class)
+                .hasMessageContaining("needed: auto, always or never");
     }
 
     @Test

@@ -82,7 +82,8 @@ public final class Context implements AutoCloseable {
         cuda.synchronizeContext();
     }
 
-    int device() {
+    /// The device's number among the visible ones.
+    public int device() {
         return device;
     }
 

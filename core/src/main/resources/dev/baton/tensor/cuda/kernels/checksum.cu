@@ -1,9 +1,12 @@
 // Checksums of paged blocks: for each block the sum of its 64-bit words, each mixed with its place and the block's seed.
 // DeviceChecksum.java is the same for the host. Integers only, and a sum, so that the order of threads does not matter.
 //
-//   block_sums(const void* pool, const int* blockIds, const u64* seeds, u64* sums, int blocks, long long blockBytes)
+//   block_sums(const void* pool, const int* blockIds, const u64* seeds, u64* sums, int blocks, long long partBytes,
+//              long long blockBytes)
 //
-// Launch: any grid (the kernel strides over it), block 256. blockBytes is a multiple of 16; sums are zero before.
+// Of a part of each block: `pool` is where that of block 0 begins, seeds are those of the part, and the sums of all parts
+// of a block add up to that of the block. Launch: any grid (the kernel strides over it), block 256. partBytes is a
+// multiple of 16; sums are zero before.
 
 #include "common.cuh"
 
@@ -20,9 +23,10 @@ __device__ __forceinline__ u64 mixed(u64 value) {
 __device__ __forceinline__ u64 word(u32 low, u32 high) { return (u64) high << 32 | low; }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-        block_sums(const void* pool, const int* blockIds, const u64* seeds, u64* sums, int blocks, long long blockBytes) {
+        block_sums(const void* pool, const int* blockIds, const u64* seeds, u64* sums, int blocks, long long partBytes,
+                long long blockBytes) {
     const u64 step = 0x9E3779B97F4A7C15ull;
-    long long vectors = blockBytes / 16;
+    long long vectors = partBytes / 16;
     int segments = (int) ((vectors + SEGMENT - 1) / SEGMENT);
     long long units = (long long) blocks * segments;
     for (long long unit = blockIdx.x; unit < units; unit += gridDim.x) {
