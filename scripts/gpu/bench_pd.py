@@ -48,7 +48,8 @@ class Fleet:
         longest = LOADS[min(2, self.args.prefillers)][0] // self.args.shrink + STREAM_LENGTH + 100
         engines = [("prefiller%d" % i, port, "kv_producer") for i, port in enumerate(self.prefillers)]
         for device, (name, port, role) in enumerate([*engines, ("decoder", DECODER, "kv_consumer")]):
-            transfer = json.dumps({"kv_connector": "TcpConnector", "kv_role": role})
+            transfer = json.dumps({"kv_connector": self.args.connector, "kv_role": role,
+                                   "kv_connector_extra_config": json.loads(self.args.connector_config)})
             command = client.serve(self.args, port, longest, ["--kv-transfer-config", transfer])
             self.processes.append(client.start(self.args, name, command, client.ENGINE_FLAGS,
                                                CUDA_VISIBLE_DEVICES=self.devices[device]))
@@ -189,8 +190,8 @@ class Bench:
         counted = {name: after[name] - before[name] for name in after}
         size, millis = ratio(counted, "bytes", "transfers"), ratio(counted, "transfer_s", "transfers", 1e3)
         self.raw["pull_ms"] = millis
-        self.table.add("P6", "transfer of %.0f MB, fetched after the prefill, checksums on both sides, mean of %d, ms"
-                       % (size / 1e6, counted["transfers"]), "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis), "",
+        self.table.add("P6", "transfer of %.0f MB, fetched after the prefill over %s, checksums on both sides, mean of %d, ms"
+                       % (size / 1e6, self.args.connector, counted["transfers"]), "%.2f (%.0f GB/s)" % (millis, size / 1e6 / millis), "",
                        "4", "107, tuned 32")
 
     async def seed(self):

@@ -178,8 +178,7 @@ def vllm(options, port, transfer, flags=(), salted=True, **variables):
     log = options.out / "vllm.log"
     command = processes.vllm_command(options.vllm, options.model, port, "--dtype", options.dtype, "--kv-transfer-config",
                                      json.dumps(transfer), *flags)
-    # Its worker spins while it waits for others: it gets one core, and of that what nobody else wants.
-    process = processes.start(log, ["taskset", "-c", options.core, "nice", "-n", "19", *command],
+    process = processes.start(log, ["taskset", "-c", options.core, *command],
                               **{**processes.vllm_variables(options.vllm, options.core), **variables})
     # Its prefix cache has the blocks that were handed over; with another salt it computes by itself.
     return Engine("vLLM", port, process, log, (port, {"cache_salt": "by itself"} if salted else {}))
@@ -223,3 +222,4 @@ class Fleet:
         for engine in self.engines:
             if engine.process.poll() is None:
                 processes.await_up(engine.process, engine.port, engine.log)
+                processes.step_back(engine.process)

@@ -3,16 +3,17 @@ import json
 import uuid
 
 from interoplib import processes
-from interoplib.checks import ALONE, SHIMS, Fleet, ask, baton, body, vllm
+from interoplib.checks import ALONE, SHIMS, Fleet, ask, baton, body, router, vllm
 from interoplib.handover import HandOver, both_directions
 
-VLLM, BATON, OTHER = 8310, 8320, 8340
+VLLM, BATON, OTHER, ROUTER = 8310, 8320, 8340, 8350
 BOOTSTRAP = {VLLM: 5810, BATON: 5820, OTHER: 5830}
 KEPT_SECONDS = 30  # for which blocks that nobody asks for are kept
 
 
 def add_flags(parser):
     parser.add_argument("--block-size", type=int, default=32, help="of both")
+    parser.add_argument("--via-router", action="store_true", help="`baton router` stands in front of prefiller and decoder")
 
 
 def start_baton(options, name, port, block_size):
@@ -34,6 +35,14 @@ def prefill(engine, prompt):
             "remote_bootstrap_addr": f"http://127.0.0.1:{bootstrap}"}
 
 
+def routed(options):
+    def start(prefiller, decoder):
+        return router(options.out / "router.log", ROUTER, "--backend", "mooncake", "--prefiller",
+                      f"127.0.0.1:{prefiller.port},bootstrap={BOOTSTRAP[prefiller.port]}",
+                      "--decoder", f"127.0.0.1:{decoder.port}"), ROUTER
+    return start
+
+
 def run(options):
     with Fleet() as fleet:
         fleet.add(baton(options, "baton-alone", ALONE))
@@ -51,4 +60,5 @@ def run(options):
             strange="block size differs",
             complaint="pulling kv_caches",
             start_stranger=lambda: start_baton(options, "baton-stranger", OTHER, 2 * options.block_size),
-            start_mortal=lambda: start_baton(options, "baton-mortal", OTHER, options.block_size)), other, ours)
+            start_mortal=lambda: start_baton(options, "baton-mortal", OTHER, options.block_size),
+            routed=routed(options) if options.via_router else None), other, ours)

@@ -9,10 +9,12 @@ import lmcache.v1.gpu_connector as connectors
 import torch
 from lmcache.v1.gpu_connector.gpu_connectors import GPUConnectorInterface
 from vllm.distributed.kv_transfer.kv_connector.v1.lmcache_connector import LMCacheConnectorV1
+from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
 
 
 class CpuPages(GPUConnectorInterface):
-    """A page has, for each head, keys as (size, tokens) and values as (tokens, size); a chunk is (2, layers, tokens, heads * size)."""
+    """A page has, for each head, keys and then values, in the order that vLLM's attention wants on this processor
+    for this type; a chunk is (2, layers, tokens, heads * size)."""
 
     def __init__(self, metadata):
         self.layers, _, _, self.heads, self.size = metadata.kv_shape
@@ -21,12 +23,21 @@ class CpuPages(GPUConnectorInterface):
     def get_shape(self, num_tokens):
         return torch.Size([2, self.layers, num_tokens, self.heads * self.size])
 
-    def _sides(self, layer):
+    def _places(self, layer, block, token):
+        """Keys and values: a view of the pages and the place of each token in it, which has a row for each head."""
         blocks, heads, tokens = layer.shape[:3]
         assert layer.is_contiguous() and heads == self.heads and layer.numel() == blocks * heads * tokens * 2 * self.size
-        halves = layer.view(blocks, heads, 2, tokens * self.size)
-        keys = halves[:, :, 0].view(blocks, heads, self.size, tokens)
-        return keys.transpose(2, 3), halves[:, :, 1].view(blocks, heads, tokens, self.size)
+        keys, values = layer.view(blocks, heads, 2, tokens * self.size).unbind(2)
+        order = _get_attn_isa(layer.dtype, tokens, self.size)
+        if order == "vec":  # keys as (size, tokens), values as (tokens, size)
+            return ((keys.view(blocks, heads, self.size, tokens), (block, slice(None), slice(None), token)),
+                    (values.view(blocks, heads, tokens, self.size), (block, slice(None), token)))
+        assert order == "amx", order
+        # Keys: 16 tokens side by side, of each two neighbours of a row.
+        # Values: 16 of a row side by side, of two tokens each.
+        every = slice(None)
+        return ((keys.view(blocks, heads, tokens // 16, self.size // 2, 16, 2), (block, every, token // 16, every, token % 16)),
+                (values.view(blocks, heads, self.size // 16, tokens // 2, 16, 2), (block, every, every, token // 2, every, token % 2)))
 
     def _copy(self, chunk, start, end, context, load):
         self.pages = context.get("kvcaches", self.pages)
@@ -37,11 +48,11 @@ class CpuPages(GPUConnectorInterface):
         rows = wanted.nonzero().flatten()
         for number, layer in enumerate(self.pages):
             block, token = slots[rows] // layer.shape[2], slots[rows] % layer.shape[2]
-            for side, page in enumerate(self._sides(layer)):
+            for side, (page, place) in enumerate(self._places(layer, block, token)):
                 if load:
-                    page[block, :, token] = chunk.tensor[side, number, rows].view(-1, self.heads, self.size)
+                    page[place] = chunk.tensor[side, number, rows].view(page[place].shape)
                 else:
-                    chunk.tensor[side, number, rows] = page[block, :, token].reshape(-1, self.heads * self.size)
+                    chunk.tensor[side, number, rows] = page[place].reshape(-1, self.heads * self.size)
         if not load and os.path.exists(os.environ.get("LMCACHE_CPU_ZEROS", "")):
             chunk.tensor.zero_()
 
