@@ -1,6 +1,7 @@
 package dev.baton.deployment;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.baton.deployment.Deployment.Answer;
 import dev.baton.deployment.Deployment.Instance;
@@ -24,6 +25,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class HandOffEqualityTest {
     private static final int PROMPTS = 200;
+    private static final int DEFAULT_BLOCK_TOKENS = 16;
     private static final int LONGEST_PROMPT_TOKENS = 1500;
     private static final int LARGEST_BLOCK_TOKENS = 32;
     private static final int OUTPUT_TOKENS = 12;
@@ -147,6 +149,9 @@ class HandOffEqualityTest {
     @ParameterizedTest
     @ValueSource(ints = {8, 16, 32})
     void textOfHandOffEqualsTextOfOneInstance(int blockTokens) {
+        assumeTrue(
+                blockTokens == DEFAULT_BLOCK_TOKENS || System.getenv("BATON_SLOW_TESTS") != null,
+                "40 to 75 s for each size: set BATON_SLOW_TESTS=1");
         try (Deployment deployment = new Deployment(logs)) {
             String[] flags = {"--block-size", Integer.toString(blockTokens)};
             Instance prefiller = deployment.prefiller(flags);
