@@ -190,7 +190,7 @@ public final class TransferBenchmark {
             throws IOException, InterruptedException {
         out.println("0 1");
         int port = Integer.parseInt(answer(in)[0]);
-        decoders.forEach(decoder -> decoder.worker().connect(new KvPeer(ENGINE, "127.0.0.1", port)));
+        decoders.forEach(decoder -> decoder.worker().connect(new KvPeer(ENGINE, "127.0.0.1", port, true)));
         Thread.sleep(CONNECT_MILLIS);
     }
 
