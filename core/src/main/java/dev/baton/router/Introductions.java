@@ -6,6 +6,7 @@ import dev.baton.http.HttpClientRequest;
 import dev.baton.http.HttpClientResponse;
 import dev.baton.http.Json;
 import dev.baton.http.WholeResponse;
+import dev.baton.router.backend.Baton;
 import dev.baton.router.backend.Nixl;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -26,7 +27,6 @@ import tools.jackson.databind.JsonNode;
 final class Introductions {
     private static final Logger LOG = LoggerFactory.getLogger(Introductions.class);
     private static final String HEADER = "x-kv-peer";
-    private static final String PUSHES = "remote_pushes";
     private static final String PATH = "/kv_peers";
     private static final int MAX_TEXT = 2_048;
     private static final int MAX_ANSWER_BYTES = 4_096;
@@ -107,7 +107,7 @@ final class Introductions {
     private static boolean pushes(String says) {
         try {
             return Json.parse(says.getBytes(StandardCharsets.UTF_8))
-                    .path(PUSHES)
+                    .path(Baton.PUSHES)
                     .asBoolean(false);
         } catch (Json.MalformedException e) {
             return false;

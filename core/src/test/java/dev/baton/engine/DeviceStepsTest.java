@@ -263,6 +263,17 @@ class DeviceStepsTest {
                 .build();
     }
 
+    /// Has one engine compute a prompt, and the other one go on with it.
+    private static Collected decodeElsewhere(Engine prefiller, Engine decoder, int[] prompt, int tokens) {
+        Collected prefill = new Collected();
+        prefiller.submit(
+                new EngineRequest("p", prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), prefill);
+        KvTransferParams held = prefill.await().kvTransferParams();
+        Collected answer = new Collected();
+        decoder.submit(new EngineRequest("d", prompt, SamplingParams.greedy(tokens), held), answer);
+        return answer;
+    }
+
     @Test
     void firstTokenOfAPrefillerDoesNotWaitForTheStepThatIsUnderWay() {
         MemoryLm prefillerModel = new MemoryLm(0);
@@ -272,18 +283,8 @@ class DeviceStepsTest {
                 Engine decoder = Engine.start(config("D"), model, network.factory())) {
             int[] prompt = new Random(3).ints(40, 0, MemoryLm.VOCAB).toArray();
             int[] expected = model.reference(prompt, NEW_TOKENS, 512);
-            Collected prefill = new Collected();
-            prefiller.submit(
-                    new EngineRequest("p", prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), prefill);
             network.stalled = true;
-            Collected answer = new Collected();
-            decoder.submit(
-                    new EngineRequest(
-                            "d",
-                            prompt,
-                            SamplingParams.greedy(NEW_TOKENS),
-                            prefill.await().kvTransferParams()),
-                    answer);
+            Collected answer = decodeElsewhere(prefiller, decoder, prompt, NEW_TOKENS);
             await().until(() -> network.node("D").numLoads() == 1);
             model.isBusy = true;
             Collected running = new Collected();
@@ -311,18 +312,8 @@ class DeviceStepsTest {
                 Engine prefiller = Engine.start(config("P"), new MemoryLm(0), network.factory());
                 Engine decoder = Engine.start(config("D"), model, network.factory())) {
             int[] prompt = new Random(3).ints(40, 0, MemoryLm.VOCAB).toArray();
-            Collected prefill = new Collected();
-            prefiller.submit(
-                    new EngineRequest("p", prompt, SamplingParams.greedy(1), KvTransferParams.REMOTE_DECODE), prefill);
             network.stalled = true;
-            Collected loading = new Collected();
-            decoder.submit(
-                    new EngineRequest(
-                            "d",
-                            prompt,
-                            SamplingParams.greedy(5),
-                            prefill.await().kvTransferParams()),
-                    loading);
+            Collected loading = decodeElsewhere(prefiller, decoder, prompt, 5);
             await().until(() -> network.node("D").numLoads() == 1);
             TimeUnit.NANOSECONDS.sleep(2 * KvTransfers.SOON_NANOS);
             Collected running = new Collected();

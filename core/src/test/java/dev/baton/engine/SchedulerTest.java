@@ -221,14 +221,25 @@ class SchedulerTest {
         assertThat(step()).isEqualTo("a:2 b:1 c:1");
     }
 
-    @Test
-    void promptsBesideDecodesComeInPiecesAndAloneInOne() {
-        scheduler = scheduler(
+    /// One that computes at most 6 tokens of prompts, or a 16th of one, in a step in which others decode.
+    private Scheduler piecesBesideDecodes() {
+        return scheduler(
                 128,
                 EngineConfig.builder("m", 1_000)
                         .maxNumSeqs(4)
                         .maxNumBatchedTokens(256)
                         .prefillTokensBesideDecodes(6));
+    }
+
+    private void abort(String... ids) {
+        for (String id : ids) {
+            scheduler.abort(id);
+        }
+    }
+
+    @Test
+    void promptsBesideDecodesComeInPiecesAndAloneInOne() {
+        scheduler = piecesBesideDecodes();
         add("a", 0, 20, 20);
         assertThat(step()).isEqualTo("a:20");
         add("b", 100, 9, 20);
@@ -237,21 +248,14 @@ class SchedulerTest {
         assertThat(step()).isEqualTo("a:1 b:3 c:3");
         assertThat(step()).isEqualTo("a:1 b:1 c:4");
         assertThat(step()).isEqualTo("a:1 b:1 c:1");
-        for (String id : List.of("a", "b", "c")) {
-            scheduler.abort(id);
-        }
+        abort("a", "b", "c");
         add("d", 300, 100, 20);
         assertThat(step()).isEqualTo("d:100");
     }
 
     @Test
     void longPromptBesideDecodesTakesSixteenStepsAtMost() {
-        scheduler = scheduler(
-                128,
-                EngineConfig.builder("m", 1_000)
-                        .maxNumSeqs(4)
-                        .maxNumBatchedTokens(256)
-                        .prefillTokensBesideDecodes(6));
+        scheduler = piecesBesideDecodes();
         add("a", 0, 4, 40);
         assertThat(step()).isEqualTo("a:4");
         add("long", 100, 160, 20);
@@ -264,12 +268,7 @@ class SchedulerTest {
 
     @Test
     void promptThatWaitsForItsFirstPieceFindsWhatThoseInFrontOfItComputed() {
-        scheduler = scheduler(
-                128,
-                EngineConfig.builder("m", 1_000)
-                        .maxNumSeqs(4)
-                        .maxNumBatchedTokens(256)
-                        .prefillTokensBesideDecodes(6));
+        scheduler = piecesBesideDecodes();
         add("a", 0, 5, 40);
         assertThat(step()).isEqualTo("a:5");
         add("b", 100, 30, 20);
@@ -280,9 +279,7 @@ class SchedulerTest {
         assertThat(step()).isEqualTo("a:1 b:1 c:4");
         assertThat(c.cachedTokens).isEqualTo(28);
         assertThat(step()).isEqualTo("a:1 b:1 c:1");
-        for (String id : List.of("a", "b", "c")) {
-            scheduler.abort(id);
-        }
+        abort("a", "b", "c");
         kv.checkIntegrity();
         assertThat(kv.numFree() + kv.numCached()).isEqualTo(128);
     }
@@ -294,12 +291,7 @@ class SchedulerTest {
     @Test
     void piecesOfAPromptThatCameFromElsewhereAreOfWhatIsLeftOfIt() {
         store = new AllKnowing();
-        scheduler = scheduler(
-                128,
-                EngineConfig.builder("m", 1_000)
-                        .maxNumSeqs(4)
-                        .maxNumBatchedTokens(256)
-                        .prefillTokensBesideDecodes(6));
+        scheduler = piecesBesideDecodes();
         add("a", 0, 5, 40);
         add("long", 100, 165, 20);
         assertThat(step()).isEmpty();

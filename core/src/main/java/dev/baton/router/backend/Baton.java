@@ -11,6 +11,9 @@ import tools.jackson.databind.node.ObjectNode;
 /// takes the prompt while it is computed. A push has to name the prefiller's side channel, which each of its
 /// answers says.
 public record Baton() implements Backend {
+    /// The member by which a Baton says that it gives or takes prompts also while they are computed.
+    public static final String PUSHES = "remote_pushes";
+
     private static final Nixl PULL = new Nixl();
     private static final NixlPush PUSH = new NixlPush();
 
@@ -35,7 +38,7 @@ public record Baton() implements Backend {
     /// Only a prefiller whose connector can push says that it does.
     @Override
     public Optional<ConnectorEndpoint> endpoint(JsonNode found) {
-        if (!found.path("remote_pushes").asBoolean(false)) {
+        if (!found.path(PUSHES).asBoolean(false)) {
             return Optional.empty();
         }
         try {

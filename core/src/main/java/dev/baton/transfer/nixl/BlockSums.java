@@ -2,8 +2,8 @@ package dev.baton.transfer.nixl;
 
 import dev.baton.tensor.DeviceChecksum;
 import dev.baton.tensor.PagedKv;
+import dev.baton.transfer.BlockSeeds;
 import dev.baton.transfer.TransferException;
-import dev.baton.transfer.tcp.BlockSeeds;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;

@@ -2,9 +2,9 @@ package dev.baton.transfer.p2p;
 
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.TensorException;
+import dev.baton.transfer.BlockSeeds;
 import dev.baton.transfer.KvLease;
 import dev.baton.transfer.KvLeases;
-import dev.baton.transfer.tcp.BlockSeeds;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import java.io.Closeable;

@@ -3,6 +3,7 @@ package dev.baton.transfer.tcp;
 import dev.baton.tensor.DeviceBlocks;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceBlocks.PeerPool;
+import dev.baton.transfer.BlockSeeds;
 import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;

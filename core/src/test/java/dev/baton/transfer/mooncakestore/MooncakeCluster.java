@@ -60,7 +60,7 @@ public final class MooncakeCluster implements AutoCloseable {
 
     /// Mooncake's library, in the folder `MOONCAKE_HOME`. Skips the test where it is not: no published package has
     /// it; `docs/mooncake-store-connector.md` says how it is built.
-    public static Path library() {
+    public static Path sharedObject() {
         String set = System.getenv("MOONCAKE_HOME");
         Assumptions.assumeTrue(
                 set != null, "MOONCAKE_HOME does not name a folder with " + LIBRARY + ", which no package has");

@@ -18,7 +18,7 @@ class NativeStoreContractTest extends MooncakeStoreContractTest {
     @Override
     protected Map<String, Object> settings(MooncakeCluster cluster, Side side, String name) {
         Map<String, Object> settings = super.settings(cluster, side, name);
-        settings.put("mooncake_home", MooncakeCluster.library().getParent().toString());
+        settings.put("mooncake_home", MooncakeCluster.sharedObject().getParent().toString());
         return settings;
     }
 }

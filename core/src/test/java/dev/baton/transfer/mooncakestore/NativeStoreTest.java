@@ -41,7 +41,7 @@ class NativeStoreTest {
 
     @BeforeEach
     void needLibrary() {
-        library = MooncakeCluster.library();
+        library = MooncakeCluster.sharedObject();
     }
 
     private NativeStore.Opener opener(String master, Duration startTimeout, Duration timeout) {

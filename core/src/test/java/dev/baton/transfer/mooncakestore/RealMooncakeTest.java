@@ -61,7 +61,7 @@ class RealMooncakeTest {
             case PLAIN -> new PlainStore.Opener(options(cluster).access("127.0.0.1"));
             case LIBRARY ->
                 new NativeStore.Opener(
-                        new NativeStore.Library(MooncakeCluster.library()),
+                        new NativeStore.Library(MooncakeCluster.sharedObject()),
                         options(cluster).cluster(),
                         "127.0.0.1",
                         LONG,

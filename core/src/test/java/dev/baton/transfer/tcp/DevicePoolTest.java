@@ -7,6 +7,7 @@ import static org.awaitility.Awaitility.await;
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceBlocks.Offer;
 import dev.baton.tensor.DeviceChecksum;
+import dev.baton.transfer.BlockSeeds;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvEvent.KvArrived;
 import dev.baton.transfer.KvEvent.KvFirstToken;

@@ -1,4 +1,4 @@
-package dev.baton.transfer.tcp;
+package dev.baton.transfer;
 
 import dev.baton.kvcache.KvCacheSpec;
 import dev.baton.tensor.DeviceChecksum;
@@ -41,7 +41,7 @@ public final class BlockSeeds {
     /// The seeds of several blocks.
     ///
     /// @param numTokens tokens of the whole request
-    long[] of(int[] blockIndexes, int numTokens, int blockTokens) {
+    public long[] of(int[] blockIndexes, int numTokens, int blockTokens) {
         long[] seeds = new long[blockIndexes.length];
         for (int i = 0; i < seeds.length; i++) {
             seeds[i] = of(blockIndexes[i], KvCacheSpec.tokensOf(blockIndexes[i], numTokens, blockTokens));
