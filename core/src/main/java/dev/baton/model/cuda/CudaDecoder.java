@@ -97,7 +97,7 @@ public final class CudaDecoder implements CudaModel {
     private final long deviceInputs;
     private final long hidden; // (rows, hidden), the residual stream
     private final long normed; // (rows, hidden)
-    private final long delta; // (rows, hidden)
+    private final long delta; // (rows, hidden), where there are several GPUs; else 0
     private final long qkv; // (rows, heads + 2 kvHeads, headDim)
     private final long attended; // (rows, max(heads headDim, hidden))
     private final long gateUp; // (rows, 2, intermediate)
@@ -215,11 +215,12 @@ public final class CudaDecoder implements CudaModel {
         }
         long loaded = System.nanoTime();
         this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
-        this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias());
-        this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias());
-        this.gateUpForm = new Blas.Form(hiddenSize, 2 * intermediate, false, spec.mlpBias());
-        this.downForm = new Blas.Form(intermediate, hiddenSize, false, spec.mlpBias());
-        this.logitsForm = new Blas.Form(hiddenSize, headTokens, true, false);
+        boolean isWhole = communicator == null;
+        this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias(), false);
+        this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias(), isWhole);
+        this.gateUpForm = new Blas.Form(hiddenSize, 2 * intermediate, false, spec.mlpBias(), false);
+        this.downForm = new Blas.Form(intermediate, hiddenSize, false, spec.mlpBias(), isWhole);
+        this.logitsForm = new Blas.Form(hiddenSize, headTokens, true, false, false);
 
         this.maxRows = BatchSizes.rows(Math.max(options.maxNumBatchedTokens(), options.maxNumSeqs()));
         int sequences = BatchSizes.decode(options.maxNumSeqs());
@@ -231,7 +232,7 @@ public final class CudaDecoder implements CudaModel {
         this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
         this.hidden = buffer(hiddenSize);
         this.normed = buffer(hiddenSize);
-        this.delta = buffer(hiddenSize);
+        this.delta = communicator == null ? 0 : buffer(hiddenSize);
         this.qkv = buffer(shape.rowSize());
         this.attended = buffer(Math.max(shape.outSize(), hiddenSize));
         this.gateUp = buffer(2 * intermediate);
@@ -380,9 +381,10 @@ public final class CudaDecoder implements CudaModel {
 
     private void measureLayerProducts(int rows, int numLayers) {
         measure(qkvForm, rows, numLayers, CudaLayer::qkv, normed, qkv);
-        measure(outForm, rows, numLayers, CudaLayer::attentionOut, attended, delta);
+        long sum = communicator == null ? hidden : delta;
+        measure(outForm, rows, numLayers, CudaLayer::attentionOut, attended, sum);
         measure(gateUpForm, rows, numLayers, CudaLayer::gateUp, normed, gateUp);
-        measure(downForm, rows, numLayers, CudaLayer::down, activated, delta);
+        measure(downForm, rows, numLayers, CudaLayer::down, activated, sum);
     }
 
     private void measure(
@@ -825,13 +827,12 @@ public final class CudaDecoder implements CudaModel {
     }
 
     private void addOwn(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
-        boolean isSum = isNarrow && communicator == null;
-        long before = isSum ? residual.address : 0;
+        boolean isSum = communicator == null;
         long to = isSum ? residual.address : delta;
         if (isNarrow) {
-            ops.narrowProduct(input, weight.matrix(), before, to, residual.rows, form.outputs(), form.inputs());
+            ops.narrowProduct(input, weight.matrix(), isSum ? to : 0, to, residual.rows, form.outputs(), form.inputs());
         } else {
-            multiply(form, residual.rows, weight, input, delta);
+            multiply(form, residual.rows, weight, input, to);
         }
         residual.isDeltaDue = !isSum;
     }

@@ -30,7 +30,10 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         layer += spec.queryKeyNorm() ? 2L * config.headDim() : 0;
         long embedding = (config.vocabSize() + (config.tieWordEmbeddings() ? 0 : head.count())) * hidden;
         long rows = BatchSizes.rows(options.maxNumBatchedTokens());
-        long row = 3 * hidden + qkv + Math.max(queries, hidden) + 3 * intermediate;
+        long row = (options.tensorParallelSize() > 1 ? 3 : 2) * hidden
+                + qkv
+                + Math.max(queries, hidden)
+                + 3 * intermediate;
         long logits = (long) BatchSizes.rows(options.maxNumSeqs()) * config.vocabSize() * Float.BYTES;
         logits *= head.isWhole() ? 1 : 2;
         logits += CudaSampler.bytes(options.maxNumSeqs(), config.vocabSize());

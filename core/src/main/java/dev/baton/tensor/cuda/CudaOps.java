@@ -3,6 +3,7 @@ package dev.baton.tensor.cuda;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.FLOAT;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.INT;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.LONG;
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.TENSOR_MAP;
 
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.TensorException;
@@ -15,6 +16,7 @@ import dev.baton.tensor.cuda.owned.DeviceMemory;
 import dev.baton.tensor.cuda.owned.Kernel;
 import dev.baton.tensor.cuda.owned.Kernel.Parameter;
 import dev.baton.tensor.cuda.owned.KernelModule;
+import dev.baton.tensor.cuda.owned.KvMaps;
 import dev.baton.tensor.cuda.owned.Stream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -62,6 +64,11 @@ public final class CudaOps implements AutoCloseable {
     private static final int MERGE_THREADS = 128;
     private static final int MAX_SLOTS = 65_535;
     private static final int WARP = 32;
+
+    /// Boxes of the tensor maps that prefill attention on Hopper reads pages by: its PANEL and KEYS.
+    private static final int MAPPED_ELEMENTS = 64;
+
+    private static final int MAPPED_TOKENS = 128;
 
     /// A shorter part of a prompt's context is not worth a thread block of its own.
     private static final int LEAST_SHARED_TOKENS = 512;
@@ -124,6 +131,7 @@ public final class CudaOps implements AutoCloseable {
     private final Prefill prefill;
     private final Kernel pagedPrefill;
     private final @Nullable Kernel mergePrefill;
+    private @Nullable KvMaps kvMaps; // of the pool that prompts last wrote to
 
     /// Compiles the kernels for a device and a model's heads.
     ///
@@ -215,10 +223,13 @@ public final class CudaOps implements AutoCloseable {
         this.decodeFew = decodeKernels(modules);
         this.decodeMany = wideModules.isEmpty() ? decodeFew : decodeKernels(wideModules);
         this.prefill = Prefill.of(context.info(), shape.headDim());
-        List<Parameter> prefillParameters =
-                new ArrayList<>(List.of(LONG, LONG, LONG, LONG, LONG, INT, LONG, LONG, LONG, LONG));
-        if (prefill.isShared) {
-            prefillParameters.addAll(List.of(LONG, LONG, INT));
+        List<Parameter> prefillParameters = new ArrayList<>(List.of(LONG, LONG, LONG, LONG));
+        if (prefill.isHopper) {
+            prefillParameters.add(TENSOR_MAP);
+        }
+        prefillParameters.addAll(List.of(LONG, INT, LONG, LONG, LONG, LONG));
+        if (prefill.isHopper) {
+            prefillParameters.addAll(List.of(LONG, LONG, INT, INT, INT));
         }
         prefillParameters.addAll(List.of(INT, INT, INT, FLOAT, INT));
         this.pagedPrefill = kernel(
@@ -227,7 +238,7 @@ public final class CudaOps implements AutoCloseable {
                 prefill.threads,
                 prefill.sharedBytes,
                 prefillParameters.toArray(Parameter[]::new));
-        this.mergePrefill = prefill.isShared
+        this.mergePrefill = prefill.isHopper
                 ? kernel(prefill.file, "merge_prefill", ROW_THREADS, 0, LONG, LONG, LONG, LONG, LONG, INT, INT)
                 : null;
     }
@@ -321,9 +332,10 @@ public final class CudaOps implements AutoCloseable {
 
     /// The kernel for prompts that suits a device and a head size.
     ///
-    /// @param rows query rows of a thread block
-    /// @param isShared whether several thread blocks can share a context
-    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes, boolean isShared) {
+    /// @param rows query rows that a thread block does at a time
+    /// @param isHopper whether thread blocks do one item after the other, several can share a context, and pages
+    ///     are read by tensor maps
+    private record Prefill(String file, String kernel, int threads, int rows, int sharedBytes, boolean isHopper) {
         private static final int HOPPER = 9;
 
         static Prefill of(DeviceInfo device, int headDim) {
@@ -629,23 +641,32 @@ public final class CudaOps implements AutoCloseable {
                 .add(queries)
                 .add((long) shape.rowSize())
                 .add(layerAddress(kv, layer))
-                .add(blockElements(kv))
+                .add(blockElements(kv));
+        if (prefill.isHopper) {
+            pagedPrefill.add(mapsOf(kv).map(layer));
+        }
+        pagedPrefill
                 .add(blockTables)
                 .add(maxBlocks)
                 .add(queryStart)
                 .add(contextTokens)
                 .add(out)
                 .add((long) shape.outSize());
-        if (mergePrefill != null) {
-            pagedPrefill.add(partial).add(partialMeta).add(splits);
+        if (prefill.isHopper) {
+            pagedPrefill.add(partial).add(partialMeta).add(splits).add(tiles).add(prompts.sequences);
         }
         pagedPrefill
                 .add(shape.heads())
                 .add(shape.kvHeads())
                 .add(kv.blockTokens())
                 .add(shape.scale())
-                .add(window(windowTokens))
-                .launch(stream, shape.heads(), tiles * splits, prompts.sequences);
+                .add(window(windowTokens));
+        if (prefill.isHopper) {
+            int items = shape.heads() * tiles * splits * prompts.sequences;
+            pagedPrefill.launch(stream, Math.min(items, context.info().multiprocessors()), 1, 1);
+        } else {
+            pagedPrefill.launch(stream, shape.heads(), tiles, prompts.sequences);
+        }
         if (mergePrefill != null && splits > 1) {
             mergePrefill
                     .begin()
@@ -658,6 +679,19 @@ public final class CudaOps implements AutoCloseable {
                     .add(shape.heads())
                     .launch(stream, prompts.rows, Math.ceilDiv(shape.heads(), ROW_THREADS / WARP), 1);
         }
+    }
+
+    private KvMaps mapsOf(PagedKv kv) {
+        KvMaps maps = kvMaps;
+        if (maps == null || !maps.areOf(kv)) {
+            if (maps != null) {
+                maps.close();
+            }
+            kvMaps = null;
+            maps = new KvMaps(context, kv, MAPPED_ELEMENTS, MAPPED_TOKENS);
+            kvMaps = maps;
+        }
+        return maps;
     }
 
     /// How many thread blocks share the context of a tile of rows: as many as the device has room for at once.
@@ -829,6 +863,9 @@ public final class CudaOps implements AutoCloseable {
 
     @Override
     public void close() {
+        if (kvMaps != null) {
+            kvMaps.close();
+        }
         blas.close();
         memory.close();
         modules.values().forEach(KernelModule::close);

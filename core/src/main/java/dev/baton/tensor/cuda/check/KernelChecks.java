@@ -201,19 +201,18 @@ public final class KernelChecks {
 
     private void products() {
         for (int rows : ROWS) {
-            double plain = Math.max(product(rows, 64, 72, false, false), product(rows, 1024, 4096, false, false));
-            double floats = Math.max(product(rows, 64, 72, true, false), product(rows, 1024, 4096, true, false));
-            double biased = Math.max(product(rows, 64, 72, false, true), product(rows, 1024, 4096, false, true));
-            add("product, " + rows + " rows", plain);
-            add("product in f32, " + rows + " rows", floats);
-            add("product with bias, " + rows + " rows", biased);
+            add("product, " + rows + " rows", product(rows, false, false, false));
+            add("product in f32, " + rows + " rows", product(rows, true, false, false));
+            add("product with bias, " + rows + " rows", product(rows, false, true, false));
+            add("product added, " + rows + " rows", product(rows, false, false, true));
+            add("product with bias added, " + rows + " rows", product(rows, false, true, true));
         }
     }
 
     /// An algorithm that one library's handle measured, used by another one.
     private void restoredProduct(Map<String, String> environment) {
         int rows = 8;
-        Blas.Form form = new Blas.Form(1024, 512, false, false);
+        Blas.Form form = new Blas.Form(1024, 512, false, false, false);
         float[] x = numbers(rows * form.inputs());
         float[] weights = numbers(form.outputs() * form.inputs());
         try (DeviceArrays arrays = new DeviceArrays(context, gpu.stream());
@@ -233,7 +232,15 @@ public final class KernelChecks {
         }
     }
 
-    private double product(int rows, int inputs, int outputs, boolean inFloats, boolean hasBias) {
+    private double product(int rows, boolean inFloats, boolean hasBias, boolean adds) {
+        return Math.max(
+                product(rows, new Blas.Form(64, 72, inFloats, hasBias, adds)),
+                product(rows, new Blas.Form(1024, 4096, inFloats, hasBias, adds)));
+    }
+
+    private double product(int rows, Blas.Form form) {
+        int inputs = form.inputs();
+        int outputs = form.outputs();
         float[] x = numbers(rows * inputs);
         float[] weights = numbers(outputs * inputs);
         float[] bias = numbers(outputs);
@@ -242,19 +249,26 @@ public final class KernelChecks {
                 DeviceArrays arrays = new DeviceArrays(context, gpu.stream())) {
             MemorySegment data = arena.allocateFrom(ValueLayout.JAVA_FLOAT, weights);
             cpu.matmul(x, rows, cpu.pack(arena, new Matrix(data, DType.F32, outputs, inputs)), expected);
-            if (hasBias) {
+            if (form.bias()) {
                 cpu.addBias(expected, rows, outputs, bias);
+            }
+            float[] before = numbers(expected.length);
+            long held = arrays.bf16(before);
+            if (form.adds()) {
+                cpu.add(expected, before, rows, outputs);
             }
             long out = arrays.poisoned(expected.length * 4L);
             long matrix = arrays.bf16(weights);
             long biasAddress = arrays.bf16(bias);
             long input = arrays.bf16(x);
-            Blas.Form form = new Blas.Form(inputs, outputs, inFloats, hasBias);
             gpu.blas().measure(gpu.stream(), form, rows, List.of(matrix), biasAddress, input, out);
             gpu.stream().fill(out, (byte) 0xff, expected.length * 4L);
-            gpu.blas().multiply(gpu.stream(), form, rows, matrix, biasAddress, input, out);
+            long result = form.adds() ? held : out;
+            gpu.blas().multiply(gpu.stream(), form, rows, matrix, biasAddress, input, result);
             return CheckResult.relativeError(
-                    inFloats ? arrays.readFloats(out, expected.length) : arrays.readBf16(out, expected.length),
+                    form.floats()
+                            ? arrays.readFloats(result, expected.length)
+                            : arrays.readBf16(result, expected.length),
                     expected);
         }
     }

@@ -172,12 +172,12 @@ public final class CublasLt {
     /// Gives a product to a stream. Allocates nothing.
     ///
     /// @param one the float 1
-    /// @param zero the float 0
+    /// @param beta the float 0, or 1 if the product is added to what is at `d`
     public void multiply(
             long handle,
             long operation,
             MemorySegment one,
-            MemorySegment zero,
+            MemorySegment beta,
             long a,
             long aLayout,
             long b,
@@ -197,7 +197,7 @@ public final class CublasLt {
                         aLayout,
                         b,
                         bLayout,
-                        zero,
+                        beta,
                         d,
                         dLayout,
                         d,

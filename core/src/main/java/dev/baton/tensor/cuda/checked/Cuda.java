@@ -9,6 +9,7 @@ import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.raw.LibCuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.Map;
 
@@ -24,6 +25,13 @@ public final class Cuda {
 
     /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`
     public static final int MAX_DYNAMIC_SHARED_BYTES = 8;
+
+    /// `sizeof(CUtensorMap)`, which is aligned to half of that.
+    public static final int TENSOR_MAP_BYTES = 128;
+
+    private static final int TENSOR_OF_BF16 = 9; // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+    private static final int SWIZZLE_128_BYTES = 3; // CU_TENSOR_MAP_SWIZZLE_128B
+    private static final int PROMOTE_128_BYTES = 2; // CU_TENSOR_MAP_L2_PROMOTION_L2_128B
 
     private static final int OUT_OF_MEMORY = 2;
     private static final int NO_DEVICE = 100;
@@ -317,6 +325,36 @@ public final class Cuda {
         int status = lib.cuLaunchKernelEx(configuration, function, parameters, MemorySegment.NULL);
         if (status != 0) {
             throw new TensorException(describe(status) + " while launching the kernel " + name);
+        }
+    }
+
+    /// Describes a tensor of bf16 to the device's tensor memory accelerator (Hopper and later), which brings boxes
+    /// of it into shared memory, their rows of 128 bytes swizzled.
+    ///
+    /// @param map a `CUtensorMap`, overwritten
+    /// @param address a multiple of 16
+    /// @param sizes elements in each dimension, the innermost first; its elements lie side by side
+    /// @param strideBytes distance of neighbours in each dimension but the innermost, multiples of 16
+    /// @param box elements of a box in each dimension, at most 256; 64 in the innermost
+    public void encodeTensorMap(MemorySegment map, long address, long[] sizes, long[] strideBytes, int[] box) {
+        int[] steps = new int[sizes.length];
+        Arrays.fill(steps, 1);
+        try (Arena arena = Arena.ofConfined()) {
+            check(
+                    lib.cuTensorMapEncodeTiled(
+                            map,
+                            TENSOR_OF_BF16,
+                            sizes.length,
+                            address,
+                            arena.allocateFrom(JAVA_LONG, sizes),
+                            arena.allocateFrom(JAVA_LONG, strideBytes),
+                            arena.allocateFrom(JAVA_INT, box),
+                            arena.allocateFrom(JAVA_INT, steps),
+                            0, // not interleaved
+                            SWIZZLE_128_BYTES,
+                            PROMOTE_128_BYTES,
+                            0), // zeros outside of the tensor
+                    "describing a tensor");
         }
     }
 

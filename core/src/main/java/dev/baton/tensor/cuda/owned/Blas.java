@@ -87,7 +87,8 @@ public final class Blas implements AutoCloseable {
     }
 
     private static String line(Form form, int rows) {
-        return form.inputs + " " + form.outputs + " " + form.floats + " " + form.bias + " " + rows + " ";
+        return form.inputs + " " + form.outputs + " " + form.floats + " " + form.bias + " " + form.adds + " " + rows
+                + " ";
     }
 
     /// A product but for the number of its rows.
@@ -96,7 +97,8 @@ public final class Blas implements AutoCloseable {
     /// @param outputs rows of the weights, columns of the result
     /// @param floats whether the result is f32 instead of bf16
     /// @param bias whether a bias in bf16, one value an output, is added
-    public record Form(int inputs, int outputs, boolean floats, boolean bias) {}
+    /// @param adds whether the product is added to what the result holds, and the sum rounded once
+    public record Form(int inputs, int outputs, boolean floats, boolean bias, boolean adds) {}
 
     /// cuBLASLt's description of a product, in its column-major view: the weights are the first factor.
     private record Product(long operation, long weights, long input, long result, MemorySegment algorithm) {}
@@ -106,7 +108,7 @@ public final class Blas implements AutoCloseable {
     /// @param weights address of `(outputs, inputs)`
     /// @param bias address of `(outputs)`; not read unless the form has a bias
     /// @param input address of `(rows, inputs)`
-    /// @param result address of `(rows, outputs)`
+    /// @param result address of `(rows, outputs)`; read as well by a form that adds
     public void multiply(Stream stream, Form form, int rows, long weights, long bias, long input, long result) {
         Map<Integer, Product> ofForm = products.computeIfAbsent(form, _ -> new HashMap<>());
         Product product = ofForm.get(rows);
@@ -125,7 +127,7 @@ public final class Blas implements AutoCloseable {
                 handle,
                 product.operation,
                 one,
-                zero,
+                form.adds ? one : zero,
                 weights,
                 product.weights,
                 input,

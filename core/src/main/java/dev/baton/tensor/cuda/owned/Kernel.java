@@ -21,7 +21,15 @@ public final class Kernel {
         /// 32 bits.
         INT,
         /// 32 bits.
-        FLOAT
+        FLOAT,
+        /// A tensor as [Cuda#encodeTensorMap] describes it.
+        TENSOR_MAP;
+
+        static final long MOST_SLOT_BYTES = Cuda.TENSOR_MAP_BYTES;
+
+        long slotBytes() {
+            return this == TENSOR_MAP ? MOST_SLOT_BYTES : Long.BYTES;
+        }
     }
 
     /// Shared memory that a block gets without being asked.
@@ -104,6 +112,12 @@ public final class Kernel {
     /// The next argument.
     public Kernel add(float value) {
         arguments.add(value);
+        return this;
+    }
+
+    /// The next argument, a `CUtensorMap`.
+    public Kernel add(MemorySegment map) {
+        arguments.add(map);
         return this;
     }
 

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.checked.Cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -15,21 +16,27 @@ import java.util.List;
 ///
 /// Not thread-safe.
 final class KernelArguments {
-    private static final long SLOT_BYTES = Long.BYTES;
-
     private final String kernel;
     private final List<Kernel.Parameter> parameters;
-    private final MemorySegment slots; // (parameters), 8 bytes each
+    private final MemorySegment slots; // one behind the other, each aligned to its own size
+    private final long[] offsets; // (parameters), of the slots
     private final MemorySegment table; // (parameters) addresses of the slots
     private int next;
 
     KernelArguments(String kernel, List<Kernel.Parameter> parameters, Arena arena) {
         this.kernel = kernel;
         this.parameters = List.copyOf(parameters);
-        this.slots = arena.allocate(Math.max(1, parameters.size()) * SLOT_BYTES, SLOT_BYTES);
+        this.offsets = new long[parameters.size()];
+        long end = 0;
+        for (int i = 0; i < offsets.length; i++) {
+            long bytes = parameters.get(i).slotBytes();
+            offsets[i] = Math.ceilDiv(end, bytes) * bytes;
+            end = offsets[i] + bytes;
+        }
+        this.slots = arena.allocate(Math.max(1, end), Kernel.Parameter.MOST_SLOT_BYTES);
         this.table = arena.allocate(ADDRESS, Math.max(1, parameters.size()));
-        for (int i = 0; i < parameters.size(); i++) {
-            table.setAtIndex(ADDRESS, i, slots.asSlice(i * SLOT_BYTES, SLOT_BYTES));
+        for (int i = 0; i < offsets.length; i++) {
+            table.setAtIndex(ADDRESS, i, slots.asSlice(offsets[i]));
         }
     }
 
@@ -49,12 +56,17 @@ final class KernelArguments {
         slots.set(JAVA_FLOAT, slot(Kernel.Parameter.FLOAT), value);
     }
 
+    /// @param map of the size of a `CUtensorMap`, copied
+    void add(MemorySegment map) {
+        MemorySegment.copy(map, 0, slots, slot(Kernel.Parameter.TENSOR_MAP), Cuda.TENSOR_MAP_BYTES);
+    }
+
     private long slot(Kernel.Parameter given) {
         if (next >= parameters.size() || parameters.get(next) != given) {
             throw new TensorException("argument " + next + " of the kernel " + kernel + " is given as " + given
                     + "; its parameters are " + parameters);
         }
-        return SLOT_BYTES * next++;
+        return offsets[next++];
     }
 
     /// What a launch reads.

@@ -56,6 +56,7 @@ public final class LibCuda {
     private final MethodHandle cuModuleGetFunction;
     private final MethodHandle cuFuncSetAttribute;
     private final MethodHandle cuLaunchKernelEx;
+    private final MethodHandle cuTensorMapEncodeTiled;
     private final MethodHandle cuGetErrorName;
     private final MethodHandle cuGetErrorString;
 
@@ -111,6 +112,20 @@ public final class LibCuda {
         this.cuModuleGetFunction = library.status("cuModuleGetFunction", ADDRESS, JAVA_LONG, ADDRESS);
         this.cuFuncSetAttribute = library.status("cuFuncSetAttribute", JAVA_LONG, JAVA_INT, JAVA_INT);
         this.cuLaunchKernelEx = library.status("cuLaunchKernelEx", ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
+        this.cuTensorMapEncodeTiled = library.status(
+                "cuTensorMapEncodeTiled",
+                ADDRESS,
+                JAVA_INT,
+                JAVA_INT,
+                JAVA_LONG,
+                ADDRESS,
+                ADDRESS,
+                ADDRESS,
+                ADDRESS,
+                JAVA_INT,
+                JAVA_INT,
+                JAVA_INT,
+                JAVA_INT);
         this.cuGetErrorName = library.status("cuGetErrorName", JAVA_INT, ADDRESS);
         this.cuGetErrorString = library.status("cuGetErrorString", JAVA_INT, ADDRESS);
     }
@@ -448,6 +463,27 @@ public final class LibCuda {
             MemorySegment configuration, long function, MemorySegment parameters, MemorySegment extra) {
         try {
             return (int) cuLaunchKernelEx.invokeExact(configuration, function, parameters, extra);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public int cuTensorMapEncodeTiled(
+            MemorySegment map,
+            int dataType,
+            int rank,
+            long address,
+            MemorySegment sizes,
+            MemorySegment strides,
+            MemorySegment box,
+            MemorySegment steps,
+            int interleave,
+            int swizzle,
+            int promotion,
+            int fill) {
+        try {
+            return (int) cuTensorMapEncodeTiled.invokeExact(
+                    map, dataType, rank, address, sizes, strides, box, steps, interleave, swizzle, promotion, fill);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }

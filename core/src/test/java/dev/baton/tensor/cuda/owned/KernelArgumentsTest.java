@@ -3,10 +3,12 @@ package dev.baton.tensor.cuda.owned;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.FLOAT;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.INT;
 import static dev.baton.tensor.cuda.owned.Kernel.Parameter.LONG;
+import static dev.baton.tensor.cuda.owned.Kernel.Parameter.TENSOR_MAP;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.checked.Cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -36,6 +38,26 @@ class KernelArgumentsTest {
             assertThat(argument(table, 2).get(ValueLayout.JAVA_FLOAT, 0)).isEqualTo(base + 0.5f);
             assertThat(argument(table, 3).get(ValueLayout.JAVA_LONG, 0)).isEqualTo(base - 4);
         }
+    }
+
+    @Test
+    void tensorMapIsCopiedAndAlignedForIt() {
+        KernelArguments mixed = new KernelArguments("some_kernel", List.of(INT, TENSOR_MAP, LONG), Arena.ofAuto());
+        MemorySegment map = Arena.ofAuto().allocate(Cuda.TENSOR_MAP_BYTES);
+        map.fill((byte) 7);
+        mixed.begin();
+        mixed.add(1);
+        mixed.add(map);
+        mixed.add(2L);
+        MemorySegment table = mixed.complete();
+        MemorySegment copy = table.getAtIndex(ValueLayout.ADDRESS, 1);
+        assertThat(copy.address() % Cuda.TENSOR_MAP_BYTES).isZero();
+        assertThat(copy.reinterpret(Cuda.TENSOR_MAP_BYTES).mismatch(map)).isEqualTo(-1);
+        map.fill((byte) 0);
+        assertThat(copy.reinterpret(Cuda.TENSOR_MAP_BYTES).toArray(ValueLayout.JAVA_BYTE))
+                .containsOnly((byte) 7);
+        assertThat(argument(table, 0).get(ValueLayout.JAVA_INT, 0)).isEqualTo(1);
+        assertThat(argument(table, 2).get(ValueLayout.JAVA_LONG, 0)).isEqualTo(2);
     }
 
     @Test
