@@ -226,6 +226,7 @@ struct Shared {
     u64 warpSums[ROW_THREADS / 32];
     int bin;
     int size;
+    int numRanks;
     u64 countBefore;
     u64 weightBefore;
     u64 found;   // a rank
@@ -340,6 +341,9 @@ template <bool BY_COUNT>
 __device__ __noinline__ void select(u64 target, const Bins& bins, const Choice& choice, const float* row,
         float highest, int vocab, Shared& shared) {
     __syncthreads(); // nobody reads an earlier result any more
+    if (threadIdx.x == 0) {
+        shared.numRanks = 0;
+    }
     u64 count = bins.countBefore, weight = bins.weightBefore;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -379,12 +383,8 @@ __device__ __noinline__ void select(u64 target, const Bins& bins, const Choice& 
             weight += weighed;
         }
     }
-    if (threadIdx.x == 0) {
-        shared.size = 0;
-    }
-    __syncthreads();
     visitBin(choice, row, highest, vocab, bin, low, high,
-            [&](u64 rank, u64) { shared.ranks[atomicAdd(&shared.size, 1)] = rank; });
+            [&](u64 rank, u64) { shared.ranks[atomicAdd(&shared.numRanks, 1)] = rank; });
     __syncthreads();
     int padded = 1;
     while (padded < size) {
