@@ -10,6 +10,8 @@ import picocli.CommandLine.Option;
 final class CacheOptions {
     private static final long DEFAULT_HOST_BYTES = 256L << 20;
 
+    static final String GPU_MEMORY_UTILIZATION = "--gpu-memory-utilization";
+
     @Option(
             names = "--block-size",
             paramLabel = "TOKENS",
@@ -27,7 +29,7 @@ final class CacheOptions {
     Long kvCacheMemoryBytes;
 
     @Option(
-            names = "--gpu-memory-utilization",
+            names = GPU_MEMORY_UTILIZATION,
             paramLabel = "SHARE",
             defaultValue = "0.9",
             description = "Share of a GPU's memory that weights, buffers and KV cache have together; the CPU does not"

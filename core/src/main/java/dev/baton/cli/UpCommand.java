@@ -6,7 +6,11 @@ import dev.baton.launch.ProcessGroup;
 import dev.baton.launch.Topology;
 import dev.baton.model.ModelLoader;
 import dev.baton.router.backend.BackendKind;
+import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.owned.Context;
 import java.io.PrintWriter;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -143,6 +147,26 @@ final class UpCommand implements Callable<Integer> {
         return run(topology(modelDirectory.toAbsolutePath().normalize(), engineFlags, routerFlags));
     }
 
+    private List<String> gpus() {
+        try {
+            return engine.isOnGpu() ? Context.visible(System.getenv()) : List.of();
+        } catch (TensorException e) {
+            throw new LaunchException("--device cuda: " + e.getMessage(), e);
+        }
+    }
+
+    /// Engines that share a GPU share what one of them would have of its memory.
+    private Topology sharingMemory(Topology topology) {
+        int sharing = topology.enginesPerGpu();
+        if (sharing <= 1 || spec.commandLine().getParseResult().hasMatchedOption(CacheOptions.GPU_MEMORY_UTILIZATION)) {
+            return topology;
+        }
+        String each = BigDecimal.valueOf(engine.cache.gpuMemoryUtilization / sharing)
+                .setScale(2, RoundingMode.DOWN)
+                .toPlainString();
+        return topology.withEngineFlag(CacheOptions.GPU_MEMORY_UTILIZATION + "=" + each);
+    }
+
     /// What the roles would find wrong only in their own processes.
     private void checkFrontend(Path modelDirectory) {
         try {
@@ -200,7 +224,7 @@ final class UpCommand implements Callable<Integer> {
 
     private Topology topology(Path modelDirectory, List<String> engineFlags, List<String> routerFlags) {
         try {
-            return new Topology(
+            return sharingMemory(new Topology(
                     prefillers,
                     decoders,
                     host,
@@ -208,8 +232,9 @@ final class UpCommand implements Callable<Integer> {
                     prefillerPort,
                     decoderPort,
                     modelDirectory,
+                    gpus(),
                     engineFlags,
-                    routerFlags);
+                    routerFlags));
         } catch (LaunchException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }

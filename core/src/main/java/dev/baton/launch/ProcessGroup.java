@@ -80,6 +80,7 @@ public final class ProcessGroup implements AutoCloseable {
             ProcessBuilder builder =
                     new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile());
             java.prepare(builder.environment());
+            builder.environment().putAll(role.variables());
             process = builder.start();
         } catch (IOException e) {
             throw new LaunchException(

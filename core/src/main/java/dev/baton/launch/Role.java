@@ -2,6 +2,7 @@ package dev.baton.launch;
 
 import java.net.URI;
 import java.util.List;
+import java.util.Map;
 
 /// One process of a deployment.
 ///
@@ -10,7 +11,19 @@ import java.util.List;
 /// @param port its HTTP port
 /// @param portFlag the flag of `baton up` that decides the port
 /// @param arguments its command line after `baton`
-public record Role(Kind kind, String name, String host, int port, String portFlag, List<String> arguments) {
+/// @param variables of its environment, besides those that it inherits
+public record Role(
+        Kind kind,
+        String name,
+        String host,
+        int port,
+        String portFlag,
+        List<String> arguments,
+        Map<String, String> variables) {
+    public Role {
+        arguments = List.copyOf(arguments);
+        variables = Map.copyOf(variables);
+    }
 
     /// What a process does. The order is the order of starting; stopping runs backwards.
     public enum Kind {

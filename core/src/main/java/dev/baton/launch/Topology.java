@@ -3,14 +3,17 @@ package dev.baton.launch;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /// An xPyD deployment on one machine: so many prefillers, so many decoders, and a router in front. Immutable.
 ///
 /// Prefillers listen on `prefillerPort`, `prefillerPort + 1`, ...; decoders likewise; ports for KV blocks are
-/// left to the system. Engines listen on the loopback interface only.
+/// left to the system. Engines listen on the loopback interface only. Each engine has a GPU; where there are fewer of
+/// them, several share one.
 ///
 /// @param host where the router listens
 /// @param model folder of the model
+/// @param gpus as `CUDA_VISIBLE_DEVICES` names them; none if engines compute on the CPU
 /// @param engineFlags further flags of every engine
 /// @param routerFlags further flags of the router
 public record Topology(
@@ -21,6 +24,7 @@ public record Topology(
         int prefillerPort,
         int decoderPort,
         Path model,
+        List<String> gpus,
         List<String> engineFlags,
         List<String> routerFlags) {
     private static final String LOOPBACK = "127.0.0.1";
@@ -34,6 +38,7 @@ public record Topology(
         checkPorts(routerPort, 1, "--port");
         checkPorts(prefillerPort, prefillers, "--prefiller-port");
         checkPorts(decoderPort, decoders, "--decoder-port");
+        gpus = List.copyOf(gpus);
         engineFlags = List.copyOf(engineFlags);
         routerFlags = List.copyOf(routerFlags);
     }
@@ -42,19 +47,34 @@ public record Topology(
     public List<Role> roles() {
         List<Role> engines = new ArrayList<>();
         for (int i = 0; i < prefillers; i++) {
+            String name = "prefiller" + (i + 1);
             engines.add(engine(
-                    Role.Kind.PREFILLER, "prefiller" + (i + 1), prefillerPort + i, "--prefiller-port", "kv_producer"));
+                    Role.Kind.PREFILLER, name, prefillerPort + i, "--prefiller-port", "kv_producer", engines.size()));
         }
         for (int i = 0; i < decoders; i++) {
+            String name = "decoder" + (i + 1);
             engines.add(
-                    engine(Role.Kind.DECODER, "decoder" + (i + 1), decoderPort + i, "--decoder-port", "kv_consumer"));
+                    engine(Role.Kind.DECODER, name, decoderPort + i, "--decoder-port", "kv_consumer", engines.size()));
         }
         List<Role> roles = new ArrayList<>(engines);
         roles.add(router(engines));
         return List.copyOf(roles);
     }
 
-    private Role engine(Role.Kind kind, String name, int port, String portFlag, String kvRole) {
+    /// The same with one more flag for every engine.
+    public Topology withEngineFlag(String flag) {
+        List<String> flags = new ArrayList<>(engineFlags);
+        flags.add(flag);
+        return new Topology(
+                prefillers, decoders, host, routerPort, prefillerPort, decoderPort, model, gpus, flags, routerFlags);
+    }
+
+    /// How many engines the fullest GPU has; 0 if there are no GPUs.
+    public int enginesPerGpu() {
+        return gpus.isEmpty() ? 0 : Math.ceilDiv(prefillers + decoders, gpus.size());
+    }
+
+    private Role engine(Role.Kind kind, String name, int port, String portFlag, String kvRole, int number) {
         List<String> arguments = new ArrayList<>(List.of(
                 "serve",
                 model.toString(),
@@ -66,7 +86,9 @@ public record Topology(
                 "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"" + kvRole + "\",\"kv_ip\":\"" + LOOPBACK
                         + "\",\"kv_port\":0}"));
         arguments.addAll(engineFlags);
-        return new Role(kind, name, LOOPBACK, port, portFlag, List.copyOf(arguments));
+        Map<String, String> variables =
+                gpus.isEmpty() ? Map.of() : Map.of("CUDA_VISIBLE_DEVICES", gpus.get(number % gpus.size()));
+        return new Role(kind, name, LOOPBACK, port, portFlag, arguments, variables);
     }
 
     private Role router(List<Role> engines) {
@@ -77,7 +99,7 @@ public record Topology(
             arguments.add(engine.address());
         }
         arguments.addAll(routerFlags);
-        return new Role(Role.Kind.ROUTER, "router", host, routerPort, "--port", List.copyOf(arguments));
+        return new Role(Role.Kind.ROUTER, "router", host, routerPort, "--port", arguments, Map.of());
     }
 
     private static void checkPorts(int first, int count, String flag) {

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /// A process that starts fake roles on the ports of its arguments, prints a line when they are ready, and waits.
 ///
@@ -20,7 +21,8 @@ final class FakeLauncher {
                     "127.0.0.1",
                     Integer.parseInt(args[i]),
                     "--port",
-                    List.of(args[i], "fine")));
+                    List.of(args[i], "fine"),
+                    Map.of()));
         }
         ProcessGroup group = ProcessGroup.start(
                 roles,

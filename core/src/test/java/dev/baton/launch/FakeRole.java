@@ -15,6 +15,7 @@ final class FakeRole {
     public static void main(String[] args) throws Exception {
         System.out.println("pid " + ProcessHandle.current().pid());
         System.out.println("arguments " + List.of(args));
+        System.out.println("variable " + System.getenv("FAKE_ROLE"));
         switch (args[1]) {
             case "dies" -> {
                 for (int line = 1; line <= 40; line++) {

@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -48,7 +49,10 @@ class ProcessGroupTest {
                 .containsExactly("router Stopped", "decoder1 Stopped", "prefiller1 Stopped");
         assertThat(liveChildren()).isEmpty();
         for (Role role : roles) {
-            assertThat(logs.resolve(role.name() + ".log")).content().contains(ProcessGroup.EXIT_WITH_PARENT);
+            assertThat(logs.resolve(role.name() + ".log"))
+                    .content()
+                    .contains(ProcessGroup.EXIT_WITH_PARENT)
+                    .contains("variable " + role.name() + "'s");
         }
     }
 
@@ -143,7 +147,13 @@ class ProcessGroupTest {
         try (ServerSocket taken = new ServerSocket(0, 1, InetAddress.getByName("127.0.0.1"))) {
             Role free = role(Role.Kind.PREFILLER, "prefiller1", "fine");
             Role blocked = new Role(
-                    Role.Kind.DECODER, "decoder1", "127.0.0.1", taken.getLocalPort(), "--decoder-port", List.of());
+                    Role.Kind.DECODER,
+                    "decoder1",
+                    "127.0.0.1",
+                    taken.getLocalPort(),
+                    "--decoder-port",
+                    List.of(),
+                    Map.of());
             assertThatThrownBy(() -> start(List.of(free, blocked), SOON))
                     .isInstanceOf(LaunchException.class)
                     .hasMessageContaining("Port " + taken.getLocalPort())
@@ -156,7 +166,8 @@ class ProcessGroupTest {
     @Test
     void twoRolesOnOnePortAreRefused() {
         Role first = role(Role.Kind.PREFILLER, "prefiller1", "fine");
-        Role second = new Role(Role.Kind.DECODER, "decoder1", "127.0.0.1", first.port(), "--decoder-port", List.of());
+        Role second = new Role(
+                Role.Kind.DECODER, "decoder1", "127.0.0.1", first.port(), "--decoder-port", List.of(), Map.of());
         assertThatThrownBy(() -> start(List.of(first, second), SOON))
                 .isInstanceOf(LaunchException.class)
                 .hasMessageContaining("prefiller1 and decoder1");
@@ -220,7 +231,14 @@ class ProcessGroupTest {
 
     private static Role role(Role.Kind kind, String name, String behaviour) {
         int port = FreePorts.next();
-        return new Role(kind, name, "127.0.0.1", port, "--port", List.of(Integer.toString(port), behaviour));
+        return new Role(
+                kind,
+                name,
+                "127.0.0.1",
+                port,
+                "--port",
+                List.of(Integer.toString(port), behaviour),
+                Map.of("FAKE_ROLE", name + "'s"));
     }
 
     private static boolean isListening(Role role) {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -51,7 +52,7 @@ class TopologyTest {
     @ParameterizedTest
     @CsvSource({"127.0.0.1,127.0.0.1:9000", "::1,[::1]:9000", "[::1],[::1]:9000", "0::,[0::]:9000"})
     void addressHasAnIpv6HostInBrackets(String host, String address) {
-        Role role = new Role(Role.Kind.ROUTER, "router", host, 9000, "--port", List.of());
+        Role role = new Role(Role.Kind.ROUTER, "router", host, 9000, "--port", List.of(), Map.of());
         assertThat(role.address()).isEqualTo(address);
         assertThat(role.readyUri()).hasToString("http://" + address + "/ready").hasPort(9000);
     }
@@ -61,6 +62,33 @@ class TopologyTest {
         assertThat(topology(1, 1, 9000, 8100, 8200).roles())
                 .extracting(role -> role.readyUri().getPath())
                 .containsExactly("/health", "/health", "/ready");
+    }
+
+    @Test
+    void enginesTakeTheGpusInTurnAndTheRouterNone() {
+        Topology three = withGpus(2, 1, List.of("4", "GPU-5"));
+        assertThat(three.roles())
+                .extracting(Role::variables)
+                .containsExactly(
+                        Map.of("CUDA_VISIBLE_DEVICES", "4"),
+                        Map.of("CUDA_VISIBLE_DEVICES", "GPU-5"),
+                        Map.of("CUDA_VISIBLE_DEVICES", "4"),
+                        Map.of());
+        assertThat(three.enginesPerGpu()).isEqualTo(2);
+        assertThat(withGpus(1, 1, List.of("0", "1", "2", "3")).enginesPerGpu()).isEqualTo(1);
+        assertThat(withGpus(2, 1, List.of()).enginesPerGpu()).isZero();
+        assertThat(withGpus(2, 1, List.of()).roles())
+                .extracting(Role::variables)
+                .containsOnly(Map.of());
+    }
+
+    @Test
+    void furtherFlagGoesToEveryEngineAlone() {
+        List<Role> roles =
+                topology(1, 1, 9000, 8100, 8200).withEngineFlag("--some=1").roles();
+        assertThat(roles.get(0).arguments()).endsWith("--block-size", "8", "--some=1");
+        assertThat(roles.get(1).arguments()).endsWith("--block-size", "8", "--some=1");
+        assertThat(roles.get(2).arguments()).doesNotContain("--some=1");
     }
 
     @Test
@@ -77,6 +105,11 @@ class TopologyTest {
                 .hasMessageContaining("--prefiller-port 65535");
     }
 
+    private static Topology withGpus(int prefillers, int decoders, List<String> gpus) {
+        return new Topology(
+                prefillers, decoders, "127.0.0.1", 9000, 8100, 8200, Path.of("some/model"), gpus, List.of(), List.of());
+    }
+
     private static Topology topology(int prefillers, int decoders, int port, int prefillerPort, int decoderPort) {
         return new Topology(
                 prefillers,
@@ -86,6 +119,7 @@ class TopologyTest {
                 prefillerPort,
                 decoderPort,
                 Path.of("some/model"),
+                List.of(),
                 List.of("--block-size", "8"),
                 List.of("--shutdown-timeout", "5"));
     }

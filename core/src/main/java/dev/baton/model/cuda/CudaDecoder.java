@@ -14,6 +14,7 @@ import dev.baton.tensor.cpu.RotaryTable;
 import dev.baton.tensor.cuda.CudaBlocks;
 import dev.baton.tensor.cuda.CudaOps;
 import dev.baton.tensor.cuda.CudaSampler;
+import dev.baton.tensor.cuda.checked.Cuda;
 import dev.baton.tensor.cuda.owned.Blas;
 import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
@@ -77,6 +78,7 @@ public final class CudaDecoder implements CudaModel {
     private final AttentionShape shape;
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final CudaOps ops;
+    private final Cuda.MemoryInfo memoryBefore; // anything was loaded
     private final DeviceMemory memory;
     private final Map<String, String> fingerprint;
 
@@ -183,7 +185,8 @@ public final class CudaDecoder implements CudaModel {
         this.headTokens = head.count();
         this.shape = new AttentionShape(
                 part.numHeads(), part.numKvHeads(), config.headDim(), (float) (1.0 / Math.sqrt(config.headDim())));
-        ModelSize.of(config, spec, options).requireRoom(context.memory());
+        this.memoryBefore = context.memory();
+        ModelSize.of(config, spec, options).requireRoom(memoryBefore);
         long start = System.nanoTime();
         this.ops = keep(
                 opened,
@@ -417,7 +420,8 @@ public final class CudaDecoder implements CudaModel {
     @Override
     public int kvBlocks(double utilization, long blockBytes) {
         context.makeCurrent();
-        return ModelSize.kvBlocks(context.memory(), utilization, blockBytes, options.maxBlocks());
+        return ModelSize.kvBlocks(
+                memoryBefore, context.memory(), context.allocatedBytes(), utilization, blockBytes, options.maxBlocks());
     }
 
     @Override

@@ -14,6 +14,9 @@ import java.util.Locale;
 public record ModelSize(long weightsBytes, long bufferBytes) {
     private static final double GIB = 1L << 30;
 
+    /// What the driver and the CUDA libraries take for kernels and workspaces, a few hundred MB.
+    private static final long MOST_LIBRARY_BYTES = 1L << 30;
+
     /// What a model needs with these options, of each GPU.
     static ModelSize of(ModelConfig whole, DecoderSpec spec, CudaOptions options) {
         Shard shard = new Shard(0, options.tensorParallelSize());
@@ -59,17 +62,38 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         }
     }
 
-    /// How many KV blocks fit into what is left once the model is loaded.
+    /// How many KV blocks fit beside what is loaded. Other processes may take memory meanwhile: what went that this
+    /// one cannot have taken is theirs.
     ///
-    /// @param memory as it is then
+    /// @param before memory before anything was loaded
+    /// @param memory as it is once the model is loaded
+    /// @param allocatedBytes what this process has asked for itself
     /// @param utilization share of the device's whole memory that this process may have, from 0 to 1
     /// @param blockBytes one block's size
     /// @param blocksNeeded what the longest request takes
     /// @throws ModelException if that is not there: saying how much is needed, how much there is, and which
     ///     flags help
-    static int kvBlocks(Cuda.MemoryInfo memory, double utilization, long blockBytes, int blocksNeeded) {
-        long used = memory.totalBytes() - memory.freeBytes();
-        long available = Math.max(0, (long) (memory.totalBytes() * utilization) - used);
+    static int kvBlocks(
+            Cuda.MemoryInfo before,
+            Cuda.MemoryInfo memory,
+            long allocatedBytes,
+            double utilization,
+            long blockBytes,
+            int blocksNeeded) {
+        long share = (long) (memory.totalBytes() * utilization);
+        if (before.freeBytes() < share) {
+            throw new ModelException(String.format(
+                    Locale.ROOT,
+                    "this process may have %.0f %% of the GPU's %.2f GiB, and of these %.2f GiB only %.2f GiB were free"
+                            + " when it began; lower --gpu-memory-utilization, or end other processes on this GPU",
+                    utilization * 100,
+                    memory.totalBytes() / GIB,
+                    share / GIB,
+                    before.freeBytes() / GIB));
+        }
+        long used = Math.clamp(
+                before.freeBytes() - memory.freeBytes(), allocatedBytes, allocatedBytes + MOST_LIBRARY_BYTES);
+        long available = Math.max(0, Math.min(share - used, memory.freeBytes()));
         long blocks = available / blockBytes;
         if (blocks < blocksNeeded) {
             throw new ModelException(String.format(

@@ -67,14 +67,33 @@ class ModelSizeTest {
 
     @Test
     void cacheTakesWhatItsShareLeaves() {
-        Cuda.MemoryInfo memory = new Cuda.MemoryInfo(60 * GIB, 80 * GIB);
-        assertThat(ModelSize.kvBlocks(memory, 0.9, GIB, 52)).isEqualTo(52);
-        assertThatThrownBy(() -> ModelSize.kvBlocks(memory, 0.9, GIB, 53))
+        Cuda.MemoryInfo before = new Cuda.MemoryInfo(79 * GIB, 80 * GIB);
+        Cuda.MemoryInfo now = new Cuda.MemoryInfo(59 * GIB, 80 * GIB);
+        assertThat(ModelSize.kvBlocks(before, now, 20 * GIB, 0.9, GIB, 52)).isEqualTo(52);
+        assertThatThrownBy(() -> ModelSize.kvBlocks(before, now, 20 * GIB, 0.9, GIB, 53))
                 .isInstanceOf(ModelException.class)
                 .hasMessage("the KV cache of one request of full length needs 53.00 GiB of the GPU's memory, and 52.00"
                         + " GiB are left for it: 90 % of 80.00 GiB, of which 20.00 GiB are used; lower"
                         + " --max-model-len, or raise --gpu-memory-utilization");
-        assertThatThrownBy(() -> ModelSize.kvBlocks(memory, 0.1, GIB, 1)).hasMessageContaining("0.00 GiB are left");
+        assertThatThrownBy(() -> ModelSize.kvBlocks(before, now, 20 * GIB, 0.1, GIB, 1))
+                .hasMessageContaining("0.00 GiB are left");
+    }
+
+    @Test
+    void shareIsThisProcessesWhateverOthersHave() {
+        Cuda.MemoryInfo before = new Cuda.MemoryInfo(40 * GIB, 80 * GIB);
+        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(20 * GIB, 80 * GIB), 20 * GIB, 0.45, GIB, 1))
+                .isEqualTo(16);
+        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(8 * GIB, 80 * GIB), 20 * GIB, 0.5, GIB, 1))
+                .isEqualTo(8);
+        // Ten went: what was asked for here, and one for the libraries.
+        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(30 * GIB, 80 * GIB), 9 * GIB, 0.45, GIB, 1))
+                .isEqualTo(26);
+        assertThatThrownBy(() -> ModelSize.kvBlocks(before, before, 0, 0.9, GIB, 1))
+                .isInstanceOf(ModelException.class)
+                .hasMessage("this process may have 90 % of the GPU's 80.00 GiB, and of these 72.00 GiB only 40.00 GiB"
+                        + " were free when it began; lower --gpu-memory-utilization, or end other processes on this"
+                        + " GPU");
     }
 
     @Test

@@ -4,8 +4,13 @@ import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.checked.CublasLt;
 import dev.baton.tensor.cuda.checked.Cuda;
 import dev.baton.tensor.cuda.checked.Nvrtc;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /// One device's primary context: the address space that memory, kernels and streams of this process share there.
 ///
@@ -16,6 +21,7 @@ public final class Context implements AutoCloseable {
     private final int device;
     private final long handle;
     private final DeviceInfo info;
+    private final AtomicLong allocated = new AtomicLong();
     private boolean closed;
 
     private Context(Cuda cuda, int device) {
@@ -48,6 +54,19 @@ public final class Context implements AutoCloseable {
         return Cuda.load(environment).deviceCount();
     }
 
+    /// The GPUs that are to be seen, as `CUDA_VISIBLE_DEVICES` can name them to another process.
+    ///
+    /// @param environment of the process
+    /// @throws TensorException in one sentence if there is no driver or no GPU
+    public static List<String> visible(Map<String, String> environment) {
+        int count = count(environment);
+        String named = environment.get("CUDA_VISIBLE_DEVICES");
+        Stream<String> names = named == null
+                ? IntStream.range(0, count).mapToObj(Integer::toString)
+                : Arrays.stream(named.split(",")).map(String::strip);
+        return names.limit(count).toList();
+    }
+
     /// What is missing to compute on a GPU here, in a sentence; empty if nothing is. Opens no context.
     ///
     /// @param environment of the process
@@ -70,6 +89,15 @@ public final class Context implements AutoCloseable {
     /// What the device is.
     public DeviceInfo info() {
         return info;
+    }
+
+    void countAllocated(long bytes) {
+        allocated.addAndGet(bytes);
+    }
+
+    /// Device memory that this process holds by [DeviceMemory]; the driver and the libraries take some more.
+    public long allocatedBytes() {
+        return allocated.get();
     }
 
     /// Free and total memory of the device, of all processes.

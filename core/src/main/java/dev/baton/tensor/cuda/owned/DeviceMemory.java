@@ -23,6 +23,7 @@ public final class DeviceMemory implements AutoCloseable {
         long address = context.cuda().allocate(Math.max(1, size), what);
         addresses.add(address);
         bytes += size;
+        context.countAllocated(size);
         return address;
     }
 
@@ -37,5 +38,7 @@ public final class DeviceMemory implements AutoCloseable {
             context.cuda().free(address);
         }
         addresses.clear();
+        context.countAllocated(-bytes);
+        bytes = 0;
     }
 }
