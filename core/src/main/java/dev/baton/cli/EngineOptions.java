@@ -188,13 +188,13 @@ final class EngineOptions {
         try {
             CudaModel.checkDivides(config, runtime.tensorParallelSize);
             return new CudaOptions(
-                    0,
+                    CudaOptions.firstDevices(runtime.tensorParallelSize),
                     (int) longest(config),
                     scheduler.maxNumSeqs,
                     Math.toIntExact(scheduler.maxNumBatchedTokens),
                     cache.blockSize,
                     System.getenv(),
-                    runtime.tensorParallelSize);
+                    !runtime.disableCustomAllReduce);
         } catch (ModelException | ArithmeticException e) {
             throw new ParameterException(user.commandLine(), "The engine cannot be set up so: " + e.getMessage(), e);
         }

@@ -6,6 +6,7 @@ import dev.baton.engine.Generation;
 import dev.baton.engine.SamplingParams;
 import dev.baton.model.CausalLm;
 import dev.baton.model.LoadOptions;
+import dev.baton.model.ModelException;
 import dev.baton.model.ModelLoader;
 import dev.baton.model.cuda.CudaModel;
 import dev.baton.model.cuda.CudaOptions;
@@ -14,11 +15,14 @@ import dev.baton.tensor.DType;
 import dev.baton.tensor.cuda.check.CheckResult;
 import dev.baton.tensor.cuda.check.KernelChecks;
 import dev.baton.tensor.cuda.check.NcclChecks;
+import dev.baton.tensor.cuda.check.PeerChecks;
 import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
+import dev.baton.tensor.cuda.owned.PeerInbox;
 import dev.baton.transfer.nixl.NixlConnector;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -26,7 +30,10 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /// `baton gpu-check`: does this machine's GPU compute what the CPU computes?
 @Command(
@@ -71,6 +78,21 @@ final class GpuCheckCommand implements Callable<Integer> {
     int tensorParallelSize = 1;
 
     @Option(
+            names = "--devices",
+            paramLabel = "N",
+            split = ",",
+            description =
+                    "GPU of each rank of --tensor-parallel-size, for example 0,0,1,1: ranks may share one, to look"
+                            + " whether more compute right than there are GPUs (default: the first ones, a GPU a rank).")
+    List<Integer> devices = List.of();
+
+    @Option(
+            names = "--disable-custom-all-reduce",
+            negatable = true,
+            description = "GPUs that compute models together add up over NCCL alone.")
+    boolean disableCustomAllReduce;
+
+    @Option(
             names = "--hand-off",
             paramLabel = "DIR",
             description =
@@ -99,11 +121,35 @@ final class GpuCheckCommand implements Callable<Integer> {
             description = "Whether every kernel is compared as well (default: ${DEFAULT-VALUE}).")
     boolean checksKernels = true;
 
+    @Spec
+    CommandSpec spec = CommandSpec.create();
+
+    /// The GPU of each rank.
+    ///
+    /// @param devices as given; empty for the first ones
+    /// @throws IllegalArgumentException if there is not one for each
+    static List<Integer> devices(List<Integer> devices, int ranks) {
+        if (devices.isEmpty()) {
+            return CudaOptions.firstDevices(ranks);
+        }
+        if (ranks != 1 && ranks != devices.size()) {
+            throw new IllegalArgumentException(
+                    "--devices names " + devices.size() + " GPUs, --tensor-parallel-size is " + ranks);
+        }
+        return List.copyOf(devices);
+    }
+
     @Override
     public Integer call() throws InterruptedException {
         Map<String, String> environment = System.getenv();
         long chosen = seed == null ? System.nanoTime() : seed;
         List<CheckResult> results = new ArrayList<>();
+        List<Integer> ofRanks;
+        try {
+            ofRanks = devices(devices, tensorParallelSize);
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(spec.commandLine(), e.getMessage() + ".", e);
+        }
         try (Context context = Context.open(0, environment)) {
             System.out.printf(
                     Locale.ROOT,
@@ -112,23 +158,29 @@ final class GpuCheckCommand implements Callable<Integer> {
                     context.info().architecture(),
                     context.info().driverVersion(),
                     chosen);
-            if (checksKernels && tensorParallelSize == 1) {
+            if (checksKernels && ofRanks.size() == 1) {
                 print(KernelChecks.run(context, environment, chosen), results);
             }
         }
         if (checksKernels) {
-            nccl(environment, chosen, results);
+            nccl(environment, ofRanks, chosen, results);
+            peers(environment, ofRanks, chosen, results);
         }
+        ModelChecks.Ranks ranks = new ModelChecks.Ranks(ofRanks, !disableCustomAllReduce);
         if (fixtures != null) {
             print(
-                    ModelChecks.fixtures(
-                            fixtures, environment, tensorParallelSize, what -> System.out.println("skip   " + what)),
+                    ModelChecks.fixtures(fixtures, environment, ranks, what -> System.out.println("skip   " + what)),
                     results);
         }
         if (model != null) {
-            print(greedy(model, environment, chosen), results);
+            Optional<String> undivided = undivided(model, ofRanks.size());
+            if (undivided.isPresent()) {
+                System.out.println("skip   greedy outputs of " + model.getFileName() + ": " + undivided.orElseThrow());
+            } else {
+                print(greedy(model, environment, ranks, chosen), results);
+            }
         }
-        if (model != null && tensorParallelSize == 1) {
+        if (model != null && ofRanks.size() == 1) {
             print(HandOffChecks.run(model, false, BLOCK_TOKENS, 0, chosen), results);
             Optional<String> missing = NixlConnector.missing(environment);
             if (missing.isPresent()) {
@@ -153,17 +205,58 @@ final class GpuCheckCommand implements Callable<Integer> {
         return failed == 0 ? Exit.OK : Exit.FAILURE;
     }
 
+    /// Why a model cannot be divided among so many ranks; empty if it can.
+    private static Optional<String> undivided(Path folder, int ranks) {
+        try {
+            CudaModel.checkDivides(ModelLoader.config(folder), ranks);
+            return Optional.empty();
+        } catch (ModelException e) {
+            return Optional.of(String.valueOf(e.getMessage()));
+        }
+    }
+
     /// What GPUs do together, if there are several.
-    private void nccl(Map<String, String> environment, long chosen, List<CheckResult> results) {
-        int gpus = Math.max(2, tensorParallelSize);
+    private static void nccl(
+            Map<String, String> environment, List<Integer> devices, long chosen, List<CheckResult> results) {
+        int gpus = Math.max(2, devices.size());
         int visible = Context.count(environment);
         Optional<String> missing = Communicator.missing(environment);
-        if (visible < gpus) {
+        if (devices.size() > 1 && !devices.equals(CudaOptions.firstDevices(gpus))) {
+            System.out.println("skip   NCCL between " + gpus + " GPUs: --devices " + devices);
+        } else if (visible < gpus) {
             System.out.println("skip   NCCL between " + gpus + " GPUs: " + visible + " can be seen");
         } else if (missing.isPresent()) {
             System.out.println("skip   NCCL between " + gpus + " GPUs: " + missing.get());
         } else {
             print(NcclChecks.run(gpus, environment, chosen), results);
+        }
+    }
+
+    /// What ranks do together by writing to each other's memory: those of models, or the first two GPUs.
+    private static void peers(
+            Map<String, String> environment, List<Integer> devices, long chosen, List<CheckResult> results) {
+        List<Integer> ranks = devices.size() > 1 ? devices : CudaOptions.firstDevices(2);
+        Optional<String> missing = missing(ranks, environment);
+        if (missing.isPresent()) {
+            System.out.println("skip   sums over the memory of GPUs " + ranks + ": " + missing.orElseThrow());
+        } else {
+            print(PeerChecks.run(ranks, environment, chosen, line -> System.out.println("       " + line)), results);
+        }
+    }
+
+    private static Optional<String> missing(List<Integer> devices, Map<String, String> environment) {
+        int visible = Context.count(environment);
+        if (Collections.max(devices) >= visible) {
+            return Optional.of(visible + " can be seen; --devices 0,0 lets two ranks share one");
+        }
+        List<Context> contexts = new ArrayList<>();
+        try {
+            for (int device : devices) {
+                contexts.add(Context.open(device, environment));
+            }
+            return PeerInbox.missing(contexts);
+        } finally {
+            contexts.forEach(Context::close);
         }
     }
 
@@ -181,10 +274,16 @@ final class GpuCheckCommand implements Callable<Integer> {
     }
 
     /// Outputs of an engine on the GPU, prompts batched as they come, followed by the CPU.
-    private List<CheckResult> greedy(Path folder, Map<String, String> environment, long seed)
+    private List<CheckResult> greedy(Path folder, Map<String, String> environment, ModelChecks.Ranks ranks, long seed)
             throws InterruptedException {
         CudaOptions options = new CudaOptions(
-                0, MAX_MODEL_LEN, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment, tensorParallelSize);
+                ranks.devices(),
+                MAX_MODEL_LEN,
+                MAX_SEQUENCES,
+                MAX_BATCHED_TOKENS,
+                BLOCK_TOKENS,
+                environment,
+                ranks.customAllReduce());
         CudaModel gpu = ModelLoader.loadCuda(folder, LoadOptions.defaults(), options);
         EngineConfig config = EngineConfig.builder("checked", MAX_MODEL_LEN)
                 .blockTokens(BLOCK_TOKENS)

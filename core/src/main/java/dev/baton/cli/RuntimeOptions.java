@@ -29,9 +29,17 @@ final class RuntimeOptions {
             names = {"--tensor-parallel-size", "-tp"},
             paramLabel = "N",
             defaultValue = "1",
-            description = "GPUs of this machine that compute the model together, over NCCL: the first ones that"
+            description = "GPUs of this machine that compute the model together, with NCCL: the first ones that"
                     + " CUDA_VISIBLE_DEVICES names (default: ${DEFAULT-VALUE}).")
     int tensorParallelSize = 1;
+
+    @Option(
+            names = "--disable-custom-all-reduce",
+            negatable = true,
+            description =
+                    "With --tensor-parallel-size: small sums between the GPUs go over NCCL too, not by kernels that"
+                            + " write to each other's memory.")
+    boolean disableCustomAllReduce;
 
     @Option(
             names = "--ops",

@@ -52,7 +52,6 @@ final class VllmFlags {
         // What only a GPU or Python has.
         leftOut("--enforce-eager", Takes.NOTHING, "nothing is captured or compiled ahead here");
         leftOut("--trust-remote-code", Takes.NOTHING, "no code of a model's folder is ever run");
-        leftOut("--disable-custom-all-reduce", Takes.NOTHING, "GPUs add up over NCCL here");
         leftOut("--disable-frontend-multiprocessing", Takes.NOTHING, "engine and server are one process here");
         leftOut("--use-v2-block-manager", Takes.NOTHING, "there is one block manager");
         leftOut("--async-scheduling", Takes.NOTHING, "scheduling takes microseconds here");

@@ -14,9 +14,10 @@ import dev.baton.tensor.cpu.RotaryTable;
 import dev.baton.tensor.cuda.CudaBlocks;
 import dev.baton.tensor.cuda.CudaOps;
 import dev.baton.tensor.cuda.CudaSampler;
+import dev.baton.tensor.cuda.RankLinks;
+import dev.baton.tensor.cuda.RankSums;
 import dev.baton.tensor.cuda.checked.Cuda;
 import dev.baton.tensor.cuda.owned.Blas;
-import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import dev.baton.tensor.cuda.owned.DeviceInfo;
 import dev.baton.tensor.cuda.owned.DeviceMemory;
@@ -60,10 +61,12 @@ public final class CudaDecoder implements CudaModel {
     private static final String BUFFERS = "the buffers of a step";
     private static final String PROMPT_LOGITS = "the log-probabilities of a prompt";
 
-    /// Layers whose weights are taken in turn while products are measured: together larger than the device's cache.
+    /// Layers whose weights are taken in turn while products are measured: together larger than the device's
+    /// cache.
     private static final int MEASURED_LAYERS = 8;
 
     private static final int MEASURED_LAYERS_OF_CHUNKS = 2;
+    private static final int FIRST_PROMPT_TOKENS = 16;
     private static final long MEASURE_SEED = 7;
     private static final int MEASURED_RUNS = 5;
     /// What is as fast alone is slower among the others, which the library's kernels overlap better with.
@@ -74,7 +77,8 @@ public final class CudaDecoder implements CudaModel {
     private final int headTokens; // rows of the head that are this GPU's
     private final CudaOptions options;
     private final Context context;
-    private final @Nullable Communicator communicator; // with the other GPUs, if there are some
+    private final @Nullable RankLinks links; // with the other GPUs, if there are some
+    private final @Nullable RankSums sums; // the same
     private final AttentionShape shape;
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final CudaOps ops;
@@ -121,6 +125,7 @@ public final class CudaDecoder implements CudaModel {
     private long logits; // those of the last step
     private int numLaunched;
     private int numAwaited;
+    private boolean isAlone; // what the other GPUs have is not added up: nothing that comes of it counts
     private final List<Event> layerMarks; // (layers)
     private boolean areLayersMarked; // in the step with prompts that is under way
     private IntConsumer layerWritten = _ -> {};
@@ -141,7 +146,7 @@ public final class CudaDecoder implements CudaModel {
     /// Loads a model, or this GPU's part of it.
     ///
     /// @param context current on this thread; closed with the model, or if this throws
-    /// @param communicator closed with the model, or if this throws; null for a whole model
+    /// @param links closed with the model, or if this throws; null for a whole model
     /// @throws ModelException if the GPU's memory is too small
     static CudaDecoder load(
             ModelConfig config,
@@ -149,17 +154,17 @@ public final class CudaDecoder implements CudaModel {
             CudaOptions options,
             Shard shard,
             Context context,
-            @Nullable Communicator communicator,
+            @Nullable RankLinks links,
             Source source) {
         List<AutoCloseable> owned = new ArrayList<>(List.of(context));
-        if (communicator != null) {
-            owned.add(communicator);
+        if (links != null) {
+            owned.add(links);
         }
         try {
-            return new CudaDecoder(config, spec, options, shard, context, communicator, source, owned);
+            return new CudaDecoder(config, spec, options, shard, context, links, source, owned);
         } catch (RuntimeException | Error e) {
-            if (communicator != null) {
-                communicator.abort(); // the others may wait for this one
+            if (links != null) {
+                links.abort(); // the others may wait for this one
             }
             closeAll(owned);
             throw e;
@@ -172,13 +177,13 @@ public final class CudaDecoder implements CudaModel {
             CudaOptions options,
             Shard shard,
             Context context,
-            @Nullable Communicator communicator,
+            @Nullable RankLinks links,
             Source source,
             List<AutoCloseable> opened) {
         this.config = config;
         this.options = options;
         this.context = context;
-        this.communicator = communicator;
+        this.links = links;
         ModelConfig part = shard.of(config);
         Span head = shard.logits(config);
         this.intermediate = part.intermediateSize();
@@ -196,6 +201,9 @@ public final class CudaDecoder implements CudaModel {
                         BatchSizes.decode(options.maxNumSeqs()),
                         options.maxModelLen(),
                         options.environment()));
+        this.sums = links == null
+                ? null
+                : keep(opened, new RankSums(context, links, config.hiddenSize(), options.environment()));
         long compiled = System.nanoTime();
         this.memory = keep(opened, new DeviceMemory(context));
         int hiddenSize = config.hiddenSize();
@@ -218,7 +226,7 @@ public final class CudaDecoder implements CudaModel {
         }
         long loaded = System.nanoTime();
         this.hasBias = spec.queryKeyValueBias() || spec.attentionOutBias() || spec.mlpBias();
-        boolean isWhole = communicator == null;
+        boolean isWhole = links == null;
         this.qkvForm = new Blas.Form(hiddenSize, shape.rowSize(), false, spec.queryKeyValueBias(), false);
         this.outForm = new Blas.Form(shape.outSize(), hiddenSize, false, spec.attentionOutBias(), isWhole);
         this.gateUpForm = new Blas.Form(hiddenSize, 2 * intermediate, false, spec.mlpBias(), false);
@@ -235,7 +243,7 @@ public final class CudaDecoder implements CudaModel {
         this.deviceInputs = memory.allocate(inputBytes, BUFFERS);
         this.hidden = buffer(hiddenSize);
         this.normed = buffer(hiddenSize);
-        this.delta = communicator == null ? 0 : buffer(hiddenSize);
+        this.delta = links == null ? 0 : buffer(hiddenSize);
         this.qkv = buffer(shape.rowSize());
         this.attended = buffer(Math.max(shape.outSize(), hiddenSize));
         this.gateUp = buffer(2 * intermediate);
@@ -384,7 +392,7 @@ public final class CudaDecoder implements CudaModel {
 
     private void measureLayerProducts(int rows, int numLayers) {
         measure(qkvForm, rows, numLayers, CudaLayer::qkv, normed, qkv);
-        long sum = communicator == null ? hidden : delta;
+        long sum = links == null ? hidden : delta;
         measure(outForm, rows, numLayers, CudaLayer::attentionOut, attended, sum);
         measure(gateUpForm, rows, numLayers, CudaLayer::gateUp, normed, gateUp);
         measure(downForm, rows, numLayers, CudaLayer::down, activated, sum);
@@ -462,11 +470,34 @@ public final class CudaDecoder implements CudaModel {
     @Override
     public void recordGraphs(PagedKv kv) {
         dropGraphs();
-        context.makeCurrent();
-        // Once by hand, as a kernel's first launch may load it, which a recording cannot.
+        runByHand(kv);
+        record(kv);
+    }
+
+    /// Steps without the other GPUs, so that no kernel's first launch is one behind which another rank waits:
+    /// where ranks share a GPU, the driver could wait for that one.
+    void runAlone(PagedKv kv) {
+        if (sums != null) {
+            context.makeCurrent();
+            sums.launchEmpty(ops);
+            isAlone = true;
+            int prompt = Math.min(FIRST_PROMPT_TOKENS, Math.min(options.maxModelLen(), options.maxNumBatchedTokens()));
+            WarmUp.step(this, options, new ForwardBatch(prompt, 1), new int[prompt], prompt, kv);
+            WarmUp.step(this, options, new ForwardBatch(1, 1), new int[1], 1, kv);
+            isAlone = false;
+        }
+    }
+
+    /// A step without a graph, as a kernel's first launch may load it, which a recording cannot.
+    void runByHand(PagedKv kv) {
         WarmUp.step(this, options, new ForwardBatch(1, 1), new int[1], 1, kv);
-        logits = stepLogits;
         meetOthers();
+    }
+
+    /// Records the decode steps.
+    void record(PagedKv kv) {
+        context.makeCurrent();
+        logits = stepLogits;
         for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
             Graph graph = ops.stream().capture(() -> step(decodeStep(size), kv));
             graphs.put(size, graph);
@@ -478,16 +509,20 @@ public final class CudaDecoder implements CudaModel {
     /// Connects to the other GPUs for each size of a decode step, as what serves one need not serve another, and
     /// as it cannot be recorded.
     private void meetOthers() {
-        if (communicator != null) {
+        if (sums != null) {
+            logits = stepLogits;
             for (int size : BatchSizes.allDecode(options.maxNumSeqs())) {
-                communicator.allReduce(ops.stream(), delta, (long) size * config.hiddenSize());
-                gatherLogits(communicator, size);
+                if (!sums.isFused(size, config.hiddenSize())) {
+                    sums.allReduce(ops, delta, (long) size * config.hiddenSize());
+                }
+                gatherLogits(sums, size);
             }
             ops.stream().synchronize();
         }
     }
 
-    private void dropGraphs() {
+    void dropGraphs() {
+        context.makeCurrent();
         graphs.values().forEach(Graph::close);
         graphs.clear();
         graphsOf = null;
@@ -615,6 +650,9 @@ public final class CudaDecoder implements CudaModel {
             }
         }
         sides.get(numAwaited++ & 1).ended.synchronize();
+        if (links != null) {
+            links.check();
+        }
     }
 
     /// Layers that somebody wants to know of are waited for one by one, in [#await].
@@ -713,11 +751,11 @@ public final class CudaDecoder implements CudaModel {
     }
 
     private void logits(Residual residual, boolean isNarrow) {
-        if (communicator == null || parts() == 0) {
+        if (links == null || sums == null || parts() == 0) {
             ownLogits(residual, logits, isNarrow);
         } else {
-            ownLogits(residual, ownPart(communicator, residual.rows), isNarrow);
-            gatherLogits(communicator, residual.rows);
+            ownLogits(residual, ownPart(links, residual.rows), isNarrow);
+            gatherLogits(sums, residual.rows);
         }
     }
 
@@ -726,15 +764,14 @@ public final class CudaDecoder implements CudaModel {
         return logits == stepLogits ? stepParts : promptParts;
     }
 
-    private long ownPart(Communicator all, int rows) {
+    private long ownPart(RankLinks all, int rows) {
         return parts() + (long) all.rank() * rows * headTokens * Float.BYTES;
     }
 
     /// Makes whole rows of what each GPU has of them.
-    private void gatherLogits(Communicator all, int rows) {
-        if (parts() != 0) {
-            all.allGather(ops.stream(), ownPart(all, rows), parts(), (long) rows * headTokens * Float.BYTES);
-            ops.joinRanks(parts(), logits, all.ranks(), rows, headTokens);
+    private void gatherLogits(RankSums all, int rows) {
+        if (parts() != 0 && !isAlone) {
+            all.allGather(ops, parts(), logits, rows, headTokens);
         }
     }
 
@@ -753,11 +790,13 @@ public final class CudaDecoder implements CudaModel {
     /// What a product of few rows reads, and the norm that is still to be applied to it.
     private record Input(long address, CudaOps.Norm norm) {}
 
-    /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them.
+    /// The residual stream of a step: rows, and perhaps a term in [#delta] that is still to be added to them, and
+    /// perhaps to be added up with the other GPUs' before.
     private final class Residual {
         private final long address;
         private final int rows;
         private boolean isDeltaDue;
+        private boolean isSumDue;
 
         Residual(long address, int rows) {
             this.address = address;
@@ -767,12 +806,15 @@ public final class CudaDecoder implements CudaModel {
         /// Writes the norm of the sum into [#normed].
         void normalise(long norm) {
             int columns = config.hiddenSize();
-            if (isDeltaDue) {
+            if (isSumDue && sums != null) {
+                sums.allReduceAddRmsNorm(ops, delta, address, norm, normed, rows, columns, config.rmsNormEps());
+            } else if (isDeltaDue) {
                 ops.addRmsNorm(delta, address, norm, normed, rows, columns, config.rmsNormEps());
             } else {
                 ops.rmsNorm(address, norm, normed, rows, columns, config.rmsNormEps());
             }
             isDeltaDue = false;
+            isSumDue = false;
         }
 
         /// What a product reads that can normalise by itself: the rows, or, if a term was due, what came of
@@ -821,17 +863,20 @@ public final class CudaDecoder implements CudaModel {
         }
     }
 
-    /// Adds a product to the residual stream, or leaves it as the term that is due. If there are several GPUs,
-    /// it is due, and the sum of theirs.
+    /// Adds a product to the residual stream, or leaves it as the term that is due. If there are several GPUs, the
+    /// sum of theirs is due: added up already, or still to be.
     private void add(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
         addOwn(form, weight, input, residual, isNarrow);
-        if (communicator != null) {
-            communicator.allReduce(ops.stream(), delta, (long) residual.rows * form.outputs());
+        if (sums != null && !isAlone) {
+            residual.isSumDue = sums.isFused(residual.rows, form.outputs());
+            if (!residual.isSumDue) {
+                sums.allReduce(ops, delta, (long) residual.rows * form.outputs());
+            }
         }
     }
 
     private void addOwn(Blas.Form form, Weight weight, long input, Residual residual, boolean isNarrow) {
-        boolean isSum = communicator == null;
+        boolean isSum = sums == null;
         long to = isSum ? residual.address : delta;
         if (isNarrow) {
             ops.narrowProduct(input, weight.matrix(), isSum ? to : 0, to, residual.rows, form.outputs(), form.inputs());
@@ -905,10 +950,15 @@ public final class CudaDecoder implements CudaModel {
         MemorySegment.copy(hostRow.segment(), ValueLayout.JAVA_FLOAT, 0, to, offset, config.vocabSize());
     }
 
-    @Override
-    public void close() {
+    /// Waits for all that was launched.
+    void synchronize() {
         context.makeCurrent();
         context.synchronize();
+    }
+
+    @Override
+    public void close() {
+        synchronize();
         dropGraphs();
         if (promptLogits != null) {
             promptLogits.close();

@@ -41,18 +41,35 @@ public final class ModelChecks {
 
     private ModelChecks() {}
 
-    private static CudaOptions options(int maxModelLen, Map<String, String> environment, int gpus) {
-        return new CudaOptions(0, maxModelLen, MAX_SEQUENCES, MAX_BATCHED_TOKENS, BLOCK_TOKENS, environment, gpus);
+    /// Ranks that compute a checkpoint together, and how.
+    ///
+    /// @param devices of each, as in [CudaOptions]
+    /// @param customAllReduce the same
+    public record Ranks(List<Integer> devices, boolean customAllReduce) {
+        int count() {
+            return devices.size();
+        }
+    }
+
+    private static CudaOptions options(int maxModelLen, Map<String, String> environment, Ranks ranks) {
+        return new CudaOptions(
+                ranks.devices,
+                maxModelLen,
+                MAX_SEQUENCES,
+                MAX_BATCHED_TOKENS,
+                BLOCK_TOKENS,
+                environment,
+                ranks.customAllReduce);
     }
 
     /// Compares logits of small checkpoints, each in a folder with `expected.json`: whole prompts, prompts in
     /// chunks, and a token a step, which is a graph.
     ///
     /// @param folder holds the checkpoints' folders
-    /// @param gpus how many compute a checkpoint together
-    /// @param skipped is told in a line of each checkpoint that the GPUs cannot do
+    /// @param ranks what computes a checkpoint together
+    /// @param skipped is told in a line of each checkpoint that they cannot do
     public static List<CheckResult> fixtures(
-            Path folder, Map<String, String> environment, int gpus, Consumer<String> skipped) {
+            Path folder, Map<String, String> environment, Ranks ranks, Consumer<String> skipped) {
         List<CheckResult> results = new ArrayList<>();
         try (Stream<Path> folders = Files.list(folder)) {
             for (Path fixture : folders.filter(it -> Files.exists(it.resolve("expected.json")))
@@ -60,13 +77,13 @@ public final class ModelChecks {
                     .toList()) {
                 ModelConfig config = ModelLoader.config(fixture);
                 try {
-                    CudaModel.checkDivides(config, gpus);
+                    CudaModel.checkDivides(config, ranks.count());
                 } catch (ModelException e) {
                     skipped.accept(fixture.getFileName() + ": " + e.getMessage());
                     continue;
                 }
                 if (CudaOps.supports(new AttentionShape(config.numHeads(), config.numKvHeads(), config.headDim(), 1))) {
-                    results.addAll(fixture(fixture, environment, gpus));
+                    results.addAll(fixture(fixture, environment, ranks));
                 } else {
                     skipped.accept(fixture.getFileName() + ": the kernels cannot do " + config.numHeads() + "/"
                             + config.numKvHeads() + " heads of " + config.headDim());
@@ -78,7 +95,7 @@ public final class ModelChecks {
         return results;
     }
 
-    private static List<CheckResult> fixture(Path folder, Map<String, String> environment, int gpus) {
+    private static List<CheckResult> fixture(Path folder, Map<String, String> environment, Ranks ranks) {
         JsonNode expected = JsonFile.readObject(folder.resolve("expected.json"));
         int[] tokens = ints(expected.get("input_ids"));
         int[] positions = ints(expected.get("positions"));
@@ -87,7 +104,7 @@ public final class ModelChecks {
         List<CheckResult> results = new ArrayList<>();
         int longest = ModelLoader.config(folder).maxPositionEmbeddings();
         try (CudaModel model =
-                ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment, gpus))) {
+                ModelLoader.loadCuda(folder, LoadOptions.defaults(), options(longest, environment, ranks))) {
             for (int chunk : new int[] {1, 7, 64, longest}) {
                 double error = 0;
                 for (int i = 0; i < positions.length; i++) {
@@ -97,7 +114,7 @@ public final class ModelChecks {
                 results.add(new CheckResult(
                         folder.getFileName() + " against transformers, "
                                 + (chunk == longest ? "whole" : "chunks of " + chunk)
-                                + (gpus == 1 ? "" : ", " + gpus + " GPUs"),
+                                + (ranks.count() == 1 ? "" : ", GPUs " + ranks.devices),
                         error,
                         isRounded ? ROUNDED_WEIGHTS_TOLERANCE : TOLERANCE));
             }

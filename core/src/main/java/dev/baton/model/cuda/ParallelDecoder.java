@@ -8,19 +8,20 @@ import dev.baton.model.decoder.DecoderSpec;
 import dev.baton.tensor.DType;
 import dev.baton.tensor.PagedKv;
 import dev.baton.tensor.TensorException;
+import dev.baton.tensor.cuda.RankLinks;
 import dev.baton.tensor.cuda.RankThreads;
-import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /// A [CudaDecoder] a GPU for several GPUs of one host, each with its [Shard] of the model and of every KV
-/// block, and a thread a GPU that lets all of them do the same step at the same time. They meet in NCCL's sums,
-/// which are part of the graphs. All have the same logits in the end; the first one's are used.
+/// block, and a thread a GPU that lets all of them do the same step at the same time. They meet in sums, which are
+/// part of the graphs ([RankLinks]). All have the same logits in the end; the first one's are used.
 ///
 /// If one fails, all are ended, and the model is of no more use.
 ///
@@ -28,7 +29,7 @@ import org.jspecify.annotations.Nullable;
 public final class ParallelDecoder implements CudaModel {
     private final ModelConfig config;
     private final CudaOptions options;
-    private final List<Communicator> communicators;
+    private final List<RankLinks> links; // by rank
     private final RankThreads threads;
     private final List<CudaDecoder> ranks;
     private final String backend;
@@ -38,16 +39,18 @@ public final class ParallelDecoder implements CudaModel {
     private ParallelDecoder(
             ModelConfig config,
             CudaOptions options,
-            List<Communicator> communicators,
+            List<RankLinks> links,
             RankThreads threads,
             List<CudaDecoder> ranks) {
         this.config = config;
         this.options = options;
-        this.communicators = communicators;
+        this.links = links;
         this.threads = threads;
         this.ranks = ranks;
-        this.backend = ranks.getFirst().backend() + ", " + ranks.size() + " GPUs over NCCL "
-                + communicators.getFirst().version();
+        long gpus = options.devices().stream().distinct().count();
+        this.backend = ranks.getFirst().backend() + ", "
+                + (gpus == ranks.size() ? "" : ranks.size() + " ranks on ") + gpus + (gpus == 1 ? " GPU" : " GPUs")
+                + " over " + links.getFirst().description();
     }
 
     /// Opens the GPUs, connects them, and loads each one's part, all at the same time.
@@ -55,24 +58,22 @@ public final class ParallelDecoder implements CudaModel {
         int size = options.tensorParallelSize();
         new Shard(0, size).check(config);
         int visible = Context.count(options.environment());
-        if (options.device() + size > visible) {
-            throw new ModelException("--tensor-parallel-size is " + size + ": so many GPUs are needed, and " + visible
-                    + " can be seen (CUDA_VISIBLE_DEVICES)");
-        }
+        checkVisible(options.devices(), visible);
         List<Context> contexts = new ArrayList<>();
-        List<Communicator> communicators = new ArrayList<>();
-        RankThreads threads = new RankThreads(size, () -> communicators.forEach(Communicator::abort));
+        List<RankLinks> links = new ArrayList<>();
+        RankThreads threads = new RankThreads(size, () -> links.forEach(RankLinks::abort));
         @Nullable CudaDecoder[] loaded = new CudaDecoder[size];
         try {
             for (int rank = 0; rank < size; rank++) {
-                contexts.add(Context.open(options.device() + rank, options.environment()));
+                contexts.add(Context.open(options.devices().get(rank), options.environment()));
             }
-            communicators.addAll(Communicator.connect(contexts, options.environment()));
+            links.addAll(RankLinks.connect(
+                    contexts, config.hiddenSize(), !options.customAllReduce(), options.environment()));
             threads.run(rank -> {
                 Context context = contexts.get(rank);
                 context.makeCurrent();
                 loaded[rank] = CudaDecoder.load(
-                        config, spec, options, new Shard(rank, size), context, communicators.get(rank), source);
+                        config, spec, options, new Shard(rank, size), context, links.get(rank), source);
             });
             List<CudaDecoder> ranks = new ArrayList<>();
             for (CudaDecoder each : loaded) {
@@ -80,16 +81,24 @@ public final class ParallelDecoder implements CudaModel {
                     ranks.add(each);
                 }
             }
-            return new ParallelDecoder(config, options, communicators, threads, List.copyOf(ranks));
+            return new ParallelDecoder(config, options, List.copyOf(links), threads, List.copyOf(ranks));
         } catch (RuntimeException | Error e) {
-            communicators.forEach(Communicator::abort);
-            if (communicators.isEmpty()) {
+            links.forEach(RankLinks::abort);
+            if (links.isEmpty()) {
                 contexts.forEach(Context::close);
             } else {
                 closeLoaded(threads, loaded);
             }
             threads.close();
             throw e;
+        }
+    }
+
+    /// @throws ModelException if a rank's GPU is not there
+    static void checkVisible(List<Integer> devices, int visible) {
+        if (Collections.max(devices) >= visible || Collections.min(devices) < 0) {
+            throw new ModelException("--tensor-parallel-size is " + devices.size() + ": GPUs " + devices
+                    + " are needed, and " + visible + " can be seen (CUDA_VISIBLE_DEVICES)");
         }
     }
 
@@ -179,7 +188,7 @@ public final class ParallelDecoder implements CudaModel {
     }
 
     private void checkUsable() {
-        if (communicators.getFirst().hasEnded()) {
+        if (links.stream().anyMatch(RankLinks::hasEnded)) {
             throw new ModelException("one of the " + ranks.size() + " GPUs has failed before");
         }
     }
@@ -194,7 +203,12 @@ public final class ParallelDecoder implements CudaModel {
     @Override
     public void recordGraphs(PagedKv kv) {
         checkUsable();
-        threads.run(rank -> ranks.get(rank).recordGraphs(pool(rank, kv)));
+        // One behind the other for all: no rank ends or makes a graph while another waits in a sum. Where they
+        // share a GPU, the driver could wait for that one.
+        threads.run(rank -> ranks.get(rank).dropGraphs());
+        threads.run(rank -> ranks.get(rank).runAlone(pool(rank, kv)));
+        threads.run(rank -> ranks.get(rank).runByHand(pool(rank, kv)));
+        threads.run(rank -> ranks.get(rank).record(pool(rank, kv)));
     }
 
     @Override
@@ -232,8 +246,12 @@ public final class ParallelDecoder implements CudaModel {
 
     @Override
     public void close() {
-        close(own);
-        threads.run(rank -> ranks.get(rank).close());
-        threads.close();
+        try {
+            threads.run(rank -> ranks.get(rank).synchronize()); // a rank's memory is written to by the others' kernels
+            close(own);
+        } finally {
+            threads.run(rank -> ranks.get(rank).close());
+            threads.close();
+        }
     }
 }

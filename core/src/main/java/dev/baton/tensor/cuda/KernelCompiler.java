@@ -20,7 +20,7 @@ import java.util.stream.Collectors;
 /// cache, or by compiling all that are missing at the same time.
 final class KernelCompiler {
     private static final String FOLDER = "kernels/";
-    private static final List<String> HEADERS = List.of("common.cuh", "attention_decode.cuh");
+    private static final List<String> HEADERS = List.of("common.cuh", "attention_decode.cuh", "norm.cuh");
 
     private final Context context;
     private final Nvrtc nvrtc;

@@ -3,8 +3,9 @@ package dev.baton.tensor.cuda;
 import dev.baton.tensor.TensorException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
@@ -12,8 +13,8 @@ import org.jspecify.annotations.Nullable;
 /// A thread for each of several GPUs that work together: rank 0 is the caller's, the others' are its own,
 /// `baton-rank-1` and so on.
 ///
-/// Threads that have just worked stay awake for a moment, since the next step comes soon and all ranks wait for the
-/// one that begins last. Used from one thread at a time, which may be another each time.
+/// Threads that have just worked stay awake for a moment, since the next step comes soon and all ranks wait for
+/// the one that begins last. Used from one thread at a time, which may be another each time.
 public final class RankThreads implements AutoCloseable {
     private static final long AWAKE_NANOS = 500_000;
 
@@ -35,19 +36,20 @@ public final class RankThreads implements AutoCloseable {
         private final IntConsumer work;
         private final Thread caller = Thread.currentThread();
         private final AtomicInteger running;
-        private final AtomicReferenceArray<@Nullable Throwable> failures; // by rank
+        private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>(); // in the order of their time
 
         Round(IntConsumer work, int ranks) {
             this.work = work;
             this.running = new AtomicInteger(ranks);
-            this.failures = new AtomicReferenceArray<>(ranks);
         }
     }
 
     /// Does work on all ranks at the same time and waits for all of them.
     ///
     /// @param work is given the rank
-    /// @throws RuntimeException what the first rank that failed has thrown
+    /// @throws RuntimeException what the rank that failed first has thrown, with the others' behind it: they
+    ///     may have
+    ///     failed since they no longer waited for it
     public void run(IntConsumer work) {
         if (closed) {
             throw new TensorException("the threads of several GPUs were closed");
@@ -78,7 +80,7 @@ public final class RankThreads implements AutoCloseable {
         try {
             round.work.accept(rank);
         } catch (Throwable t) {
-            round.failures.set(rank, t);
+            round.failures.add(t);
             onFailure.run();
         } finally {
             round.running.decrementAndGet();
@@ -86,14 +88,17 @@ public final class RankThreads implements AutoCloseable {
     }
 
     private static void throwFirst(Round round) {
-        for (int rank = 0; rank < round.failures.length(); rank++) {
-            Throwable failure = round.failures.get(rank);
-            if (failure instanceof Error error) {
-                throw error;
+        Throwable first = round.failures.poll();
+        for (Throwable other : round.failures) {
+            if (first != null && !other.equals(first)) {
+                first.addSuppressed(other);
             }
-            if (failure instanceof RuntimeException e) {
-                throw e;
-            }
+        }
+        if (first instanceof Error error) {
+            throw error;
+        }
+        if (first instanceof RuntimeException e) {
+            throw e;
         }
     }
 

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.baton.tensor.cuda.check.CheckResult;
 import dev.baton.tensor.cuda.check.KernelChecks;
+import dev.baton.tensor.cuda.check.PeerChecks;
 import dev.baton.tensor.cuda.owned.Context;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
@@ -45,7 +46,12 @@ class GpuTest {
                 Objects.requireNonNull(
                         Objects.requireNonNull(fixture.getParent()).getParent()),
                 ENVIRONMENT,
-                1,
+                new ModelChecks.Ranks(List.of(0), true),
                 _ -> {}));
+    }
+
+    @Test
+    void ranksThatShareAGpuAddUpWhatTheHostAddsUp() {
+        assertPassed(PeerChecks.run(List.of(0, 0, 0), ENVIRONMENT, System.nanoTime(), _ -> {}));
     }
 }

@@ -45,7 +45,7 @@ class ModelSizeTest {
 
     @Test
     void eachOfSeveralGpusHasItsPartAndTheEmbedding() {
-        CudaOptions two = new CudaOptions(0, 8192, 64, 8192, 128, Map.of(), 2);
+        CudaOptions two = new CudaOptions(List.of(0, 1), 8192, 64, 8192, 128, Map.of(), true);
         long embedding = 128_256L * 4096;
         long norms = (2 * 32 + 1) * 4096;
         long divided = 8_030_261_248L - embedding - norms;

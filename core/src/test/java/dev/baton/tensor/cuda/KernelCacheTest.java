@@ -90,10 +90,12 @@ class KernelCacheTest {
         for (String file : List.of(
                 "common.cuh",
                 "attention_decode.cuh",
+                "norm.cuh",
                 "attention_decode.cu",
                 "attention_decode_sm90.cu",
                 "embed.cu",
                 "norm.cu",
+                "peers.cu",
                 "rope.cu",
                 "silu.cu",
                 "sample.cu",

@@ -74,6 +74,24 @@ class RankThreadsTest {
         }
     }
 
+    @Test
+    void failureThatCameFirstIsThrownWithThoseBehindItThatFollowedFromIt() {
+        CountDownLatch released = new CountDownLatch(1);
+        try (RankThreads all = new RankThreads(2, released::countDown)) {
+            assertThatThrownBy(() -> all.run(rank -> {
+                        if (rank == 0) {
+                            waitFor(released);
+                            throw new TensorException("was ended");
+                        }
+                        throw new TensorException("the reason");
+                    }))
+                    .hasMessage("the reason")
+                    .satisfies(thrown -> assertThat(thrown.getSuppressed())
+                            .extracting(Throwable::getMessage)
+                            .containsExactly("was ended"));
+        }
+    }
+
     private static void waitFor(CountDownLatch latch) {
         try {
             latch.await();

@@ -36,6 +36,7 @@ public final class Cuda {
     private static final int OUT_OF_MEMORY = 2;
     private static final int NO_DEVICE = 100;
     private static final int NOT_READY = 600;
+    private static final int PEER_ACCESS_ALREADY_ENABLED = 704;
     private static final int CAPTURE_THIS_THREAD = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     private static final int NON_BLOCKING_STREAM = 1; // CU_STREAM_NON_BLOCKING
     private static final int MAX_NAME_BYTES = 256;
@@ -120,6 +121,22 @@ public final class Cuda {
 
     public void releasePrimaryContext(int device) {
         check(lib.cuDevicePrimaryCtxRelease(device), "closing the device's context");
+    }
+
+    /// Whether a device's kernels can be let read and write another's memory.
+    public boolean canAccessPeer(int device, int peer) {
+        return ask(
+                        "asking whether device " + device + " reaches the memory of device " + peer,
+                        out -> lib.cuDeviceCanAccessPeer(out, device, peer))
+                != 0;
+    }
+
+    /// Lets kernels of the current context read and write the memory of another one.
+    public void enablePeerAccess(long peer) {
+        int status = lib.cuCtxEnablePeerAccess(peer, 0);
+        if (status != PEER_ACCESS_ALREADY_ENABLED) { // NCCL does the same
+            check(status, "letting a device reach another one's memory");
+        }
     }
 
     /// Makes a context the calling thread's.

@@ -110,6 +110,19 @@ public final class Context implements AutoCloseable {
         cuda.synchronizeContext();
     }
 
+    /// Whether kernels here can be let read and write the memory of another device, or are on the same one.
+    public boolean reaches(Context other) {
+        return device == other.device || cuda.canAccessPeer(device, other.device);
+    }
+
+    /// Lets kernels here read and write the memory of another device, if it is another one. This context must be
+    /// current.
+    void reach(Context other) {
+        if (device != other.device) {
+            cuda.enablePeerAccess(other.handle);
+        }
+    }
+
     /// The device's number among the visible ones.
     public int device() {
         return device;

@@ -22,6 +22,8 @@ public final class LibCuda {
     private final MethodHandle cuDeviceGetAttribute;
     private final MethodHandle cuDevicePrimaryCtxRetain;
     private final MethodHandle cuDevicePrimaryCtxRelease;
+    private final MethodHandle cuDeviceCanAccessPeer;
+    private final MethodHandle cuCtxEnablePeerAccess;
     private final MethodHandle cuCtxSetCurrent;
     private final MethodHandle cuCtxSynchronize;
     private final MethodHandle cuMemGetInfo;
@@ -78,6 +80,8 @@ public final class LibCuda {
         this.cuDeviceGetAttribute = library.status("cuDeviceGetAttribute", ADDRESS, JAVA_INT, JAVA_INT);
         this.cuDevicePrimaryCtxRetain = library.status("cuDevicePrimaryCtxRetain", ADDRESS, JAVA_INT);
         this.cuDevicePrimaryCtxRelease = library.status("cuDevicePrimaryCtxRelease_v2", JAVA_INT);
+        this.cuDeviceCanAccessPeer = library.status("cuDeviceCanAccessPeer", ADDRESS, JAVA_INT, JAVA_INT);
+        this.cuCtxEnablePeerAccess = library.status("cuCtxEnablePeerAccess", JAVA_LONG, JAVA_INT);
         this.cuCtxSetCurrent = library.status("cuCtxSetCurrent", JAVA_LONG);
         this.cuCtxSynchronize = library.status("cuCtxSynchronize");
         this.cuMemGetInfo = library.status("cuMemGetInfo_v2", ADDRESS, ADDRESS);
@@ -189,6 +193,22 @@ public final class LibCuda {
     public int cuDevicePrimaryCtxRelease(int device) {
         try {
             return (int) cuDevicePrimaryCtxRelease.invokeExact(device);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public int cuDeviceCanAccessPeer(MemorySegment can, int device, int peer) {
+        try {
+            return (int) cuDeviceCanAccessPeer.invokeExact(can, device, peer);
+        } catch (Throwable t) {
+            throw NativeLibrary.unexpected(t);
+        }
+    }
+
+    public int cuCtxEnablePeerAccess(long peer, int flags) {
+        try {
+            return (int) cuCtxEnablePeerAccess.invokeExact(peer, flags);
         } catch (Throwable t) {
             throw NativeLibrary.unexpected(t);
         }

@@ -6,42 +6,7 @@
 //
 // Source: B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization" (2019).
 
-#include "common.cuh"
-
-#define THREADS 256
-#define VECTORS 8 // of 8 values a thread
-
-__device__ __forceinline__ void normalise(const uint4 (&parts)[VECTORS], const bf16* __restrict__ weight,
-        bf16* __restrict__ out, int hidden, float eps) {
-    __shared__ float warpSums[THREADS / 32];
-    float squares = 0.0f;
-#pragma unroll
-    for (int part = 0; part < VECTORS; part++) {
-        if ((part * THREADS + threadIdx.x) * 8 < hidden) {
-            float values[8];
-            unpack8(parts[part], values);
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                squares += values[i] * values[i];
-            }
-        }
-    }
-    float scale = rsqrtf(blockSum<THREADS>(squares, warpSums) / hidden + eps);
-#pragma unroll
-    for (int part = 0; part < VECTORS; part++) {
-        int at = (part * THREADS + threadIdx.x) * 8;
-        if (at < hidden) {
-            float values[8], weights[8];
-            unpack8(parts[part], values);
-            unpack8(*(const uint4*) (weight + at), weights);
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                values[i] = values[i] * scale * weights[i];
-            }
-            *(uint4*) (out + at) = pack8(values);
-        }
-    }
-}
+#include "norm.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
         rms_norm(const bf16* x, const bf16* __restrict__ weight, bf16* __restrict__ out, int hidden,
