@@ -280,6 +280,14 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /// Has what [#submit] computes of a prompt compiled: the names of its blocks, some milliseconds for a long prompt until
+    /// then. Nothing is left of it.
+    ///
+    /// @param promptTokenIds long
+    public void warmUp(int[] promptTokenIds) {
+        kvCache.newTable().hashes().extend(promptTokenIds, promptTokenIds.length);
+    }
+
     /// Takes a place among the requests that wait, if there is one.
     ///
     /// @return how many wait then

@@ -90,6 +90,9 @@ public record CompletionRequest(Optional<String> model, List<Prompt> prompts, Ge
     }
 
     private static Optional<Prompt> tokens(Fields fields, JsonNode list) {
+        if (list instanceof TokenIds read) {
+            return Optional.of(new Prompt.Tokens(read.ids()));
+        }
         int[] ids = new int[list.size()];
         int i = 0;
         for (JsonNode item : list) {

@@ -5,6 +5,7 @@ import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.openai.Continuation;
 import dev.baton.openai.Text;
+import dev.baton.openai.TokenIds;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.Handoff;
 import dev.baton.router.policy.PolicyRequest;
@@ -58,7 +59,7 @@ final class GenerationRequest {
         }
         JsonNode node;
         try {
-            node = Json.parse(body);
+            node = TokenIds.parse(body, Json::parse);
         } catch (Json.MalformedException e) {
             throw new ApiException(ApiError.invalidJson(e.offsetBytes(), String.valueOf(e.getMessage())));
         }
@@ -76,7 +77,7 @@ final class GenerationRequest {
             }
         }
         return new GenerationRequest(
-                endpoint, tree, changed ? Json.bytes(tree) : body, new PolicyRequest(tree, endpoint.chat(), session));
+                endpoint, tree, changed ? TokenIds.bytes(tree, Json::bytes) : body, new PolicyRequest(tree, endpoint.chat(), session));
     }
 
     private static ApiException invalid(String reason) {
@@ -85,15 +86,18 @@ final class GenerationRequest {
     }
 
     /// Half of a surrogate pair is legal JSON and no Unicode text: no engine could tokenise it.
-    private static void refuseHalfPairs(byte[] body, JsonNode node) {
-        if (mayHoldHalfPairs(body) && holdsHalfPair(node)) {
+    private static void refuseHalfPairs(byte[] body, ObjectNode tree) {
+        boolean mayHold = tree.get("prompt") instanceof TokenIds ids
+                ? mayHoldHalfPairs(body, 0, ids.from()) || mayHoldHalfPairs(body, ids.to(), body.length)
+                : mayHoldHalfPairs(body, 0, body.length);
+        if (mayHold && holdsHalfPair(tree)) {
             throw invalid("Input should be valid Unicode text: half of a surrogate pair is not");
         }
     }
 
     /// Only an escape can write one, because the bytes are known to be UTF-8.
-    private static boolean mayHoldHalfPairs(byte[] body) {
-        for (int i = 2; i < body.length; i++) {
+    private static boolean mayHoldHalfPairs(byte[] body, int from, int to) {
+        for (int i = from + 2; i < to; i++) {
             if ((body[i] == 'd' || body[i] == 'D') && body[i - 1] == 'u' && body[i - 2] == '\\') {
                 return true;
             }
@@ -225,7 +229,7 @@ final class GenerationRequest {
 
     /// The prefill leg's body.
     byte[] prefillJson(Handoff handoff) {
-        return Json.bytes(handoff.prefillBody(tree, endpoint.chat()));
+        return TokenIds.bytes(handoff.prefillBody(tree, endpoint.chat()), Json::bytes);
     }
 
     /// The decode leg's body: the client's bytes, and the given members appended.

@@ -4,7 +4,9 @@ import dev.baton.http.HttpExchange;
 import dev.baton.http.HttpRuntime;
 import dev.baton.http.HttpServer;
 import dev.baton.http.HttpServerConfig;
+import dev.baton.http.Json;
 import dev.baton.http.LoopbackCall;
+import dev.baton.openai.TokenIds;
 import dev.baton.router.policy.Decision;
 import dev.baton.router.policy.EngineView;
 import dev.baton.router.policy.FleetPolicy;
@@ -54,6 +56,9 @@ final class PairWarmUp implements AutoCloseable {
     private static final int PROMPT_WORDS = 48;
     private static final int PROMPT_TOKENS = 200;
     private static final int TOKENS_OF_ANY_MODEL = 250;
+    private static final int LONG_PROMPTS = 64;
+    private static final int LONG_PROMPT_TOKENS = 2048;
+    private static final int IDS_OF_LARGE_MODELS = 128_000;
     private static final int LONGEST_WORD = 8;
     private static final int NEW_TOKENS = 8;
     private static final int UNAUTHORIZED = 401;
@@ -176,11 +181,13 @@ final class PairWarmUp implements AutoCloseable {
     }
 
     private void warmUp(Pair pair) {
+        RouterContext ofPair = ofPair(pair);
         Generations generations =
-                new Generations(ofPair(pair), new LoadShedder(context.config().maxQueueWait(), 1, System.nanoTime()));
+                new Generations(ofPair, new LoadShedder(context.config().maxQueueWait(), 1, System.nanoTime()));
         HttpServerConfig loopback = HttpServerConfig.of("127.0.0.1", 0);
         try (HttpServer server = runtime.serve(loopback, exchange -> take(exchange, generations))) {
             long start = System.nanoTime();
+            readLongPrompts(pair, ofPair.policy());
             int requests = send(server.port());
             LOG.info(
                     "{} requests in {} ms through {} and {}, which are new",
@@ -199,6 +206,18 @@ final class PairWarmUp implements AutoCloseable {
                     e.getMessage());
         } finally {
             Thread.interrupted(); // else what follows could not wait
+        }
+    }
+
+    /// A long prompt is a loop in whatever reads, hashes and writes it, and no number of short ones compiles these. It is
+    /// not sent: engines would compute it, or have to refuse it.
+    private void readLongPrompts(Pair pair, RoutingPolicy policy) {
+        for (int i = 0; i < LONG_PROMPTS; i++) {
+            int[] ids = chance.ints(LONG_PROMPT_TOKENS, 0, IDS_OF_LARGE_MODELS).toArray();
+            byte[] body = Json.bytes(fields("prompt", ids));
+            GenerationRequest request = GenerationRequest.parse(Endpoint.COMPLETIONS, body, "");
+            policy.route(request.facts(), List.of(pair.prefiller), List.of(pair.decoder));
+            TokenIds.bytes(request.tree(), Json::bytes);
         }
     }
 
@@ -252,7 +271,11 @@ final class PairWarmUp implements AutoCloseable {
         return LoopbackCall.post(
                 endpoint.path(),
                 Map.of(SECRET_HEADER, secret),
-                Map.of(field, prompt, "max_tokens", NEW_TOKENS, "temperature", 0, "ignore_eos", true, "stream", true));
+                fields(field, prompt));
+    }
+
+    private static Map<String, Object> fields(String field, Object prompt) {
+        return Map.of(field, prompt, "max_tokens", NEW_TOKENS, "temperature", 0, "ignore_eos", true, "stream", true);
     }
 
     private String words() {

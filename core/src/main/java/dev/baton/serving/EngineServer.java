@@ -24,6 +24,7 @@ import dev.baton.openai.ModelList;
 import dev.baton.openai.OutputOptions;
 import dev.baton.openai.RequestIds;
 import dev.baton.openai.ResponseHead;
+import dev.baton.openai.TokenIds;
 import dev.baton.openai.TokenizeRequest;
 import dev.baton.tokenizer.Tokenizer;
 import dev.baton.transfer.KvPeer;
@@ -238,7 +239,7 @@ public final class EngineServer implements AutoCloseable {
             ErrorAnswers.send(exchange, ApiError.missingBody());
             return;
         }
-        inBackground(exchange, () -> work.run(exchange, Json.parse(exchange.body())));
+        inBackground(exchange, () -> work.run(exchange, TokenIds.parse(exchange.body(), Json::parse)));
     }
 
     private void inBackground(HttpExchange exchange, Runnable task) {

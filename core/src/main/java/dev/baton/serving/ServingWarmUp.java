@@ -20,7 +20,7 @@ import org.slf4j.LoggerFactory;
 /// is seen in their time to the first token where a model on a device takes not much longer itself.
 ///
 /// Prompts and their outputs are shorter than any KV block, so that none gets into the prefix cache or to a
-/// connector. Long ones are sent only to be refused, for what reads them.
+/// connector. Long ones are sent only to be refused, for what reads them, and named as an engine does.
 public final class ServingWarmUp {
     private static final Logger LOG = LoggerFactory.getLogger(ServingWarmUp.class);
     private static final int CALLERS = 16;
@@ -56,6 +56,7 @@ public final class ServingWarmUp {
             for (int caller = 0; caller < CALLERS; caller++) {
                 callers.execute(() -> {
                     for (int i = 0; System.nanoTime() < end; i++) {
+                        engine.warmUp(refused);
                         if (!isAnswered(port, i % 2 == 1 ? read : answered)) {
                             return;
                         }

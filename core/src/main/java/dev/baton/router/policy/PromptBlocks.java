@@ -1,5 +1,6 @@
 package dev.baton.router.policy;
 
+import dev.baton.openai.TokenIds;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
@@ -29,6 +30,7 @@ final class PromptBlocks {
     private static final long OPENING_KEY = 0x9E3779B97F4A7C15L;
     private static final long MIX_A = 0xA0761D6478BD642FL;
     private static final long MIX_B = 0xE7037ED1A0B428DBL;
+    private static final VarHandle INTS = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
     private static final VarHandle LONGS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
     /// Members of a chat request that come before or change the text of its messages, and those of any request that
@@ -90,7 +92,7 @@ final class PromptBlocks {
             prompt = prompt.get(0); // the first of several; these are not handed over
         }
         boolean ids = prompt.isArray();
-        byte[] bytes = ids ? idBytes(prompt) : utf8(prompt.asString(""));
+        byte[] bytes = ids ? bytes(idsOf(prompt)) : utf8(prompt.asString(""));
         return new PromptBlocks(bytes, bytes.length, root, ids, 0, 0);
     }
 
@@ -108,15 +110,22 @@ final class PromptBlocks {
         return new PromptBlocks(out.bytes, out.length, root, false, answerAt, turn);
     }
 
-    private static byte[] idBytes(JsonNode ids) {
-        byte[] bytes = new byte[ids.size() * Integer.BYTES];
-        int at = 0;
-        for (JsonNode id : ids) {
-            int value = id.isInt() ? id.intValue() : id.asString("").hashCode();
-            bytes[at++] = (byte) value;
-            bytes[at++] = (byte) (value >> 8);
-            bytes[at++] = (byte) (value >> 16);
-            bytes[at++] = (byte) (value >> 24);
+    private static int[] idsOf(JsonNode list) {
+        if (list instanceof TokenIds read) {
+            return read.ids();
+        }
+        int[] ids = new int[list.size()];
+        int i = 0;
+        for (JsonNode id : list) {
+            ids[i++] = id.isInt() ? id.intValue() : id.asString("").hashCode();
+        }
+        return ids;
+    }
+
+    private static byte[] bytes(int[] ids) {
+        byte[] bytes = new byte[ids.length * Integer.BYTES];
+        for (int i = 0; i < ids.length; i++) {
+            INTS.set(bytes, i * Integer.BYTES, ids[i]);
         }
         return bytes;
     }
