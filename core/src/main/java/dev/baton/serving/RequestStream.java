@@ -10,8 +10,8 @@ import dev.baton.openai.ApiError;
 import dev.baton.openai.ApiException;
 import dev.baton.transfer.KvTransferParams;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 import org.slf4j.Logger;
@@ -63,12 +63,8 @@ final class RequestStream {
             for (int choice = 0; choice < generation.options().n(); choice++) {
                 int index = sequences.size();
                 // Two requests may carry the same id: what the engine sees is unique.
-                String engineId = String.format(
-                        Locale.ROOT,
-                        "%s-%d-%08x",
-                        generation.head().id(),
-                        index,
-                        ThreadLocalRandom.current().nextInt());
+                String engineId = generation.head().id() + "-" + index + "-"
+                        + HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextInt());
                 sequences.add(new Sequence(
                         index,
                         engineId,
