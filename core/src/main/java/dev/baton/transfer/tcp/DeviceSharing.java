@@ -9,15 +9,12 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 
-/// Pools in the memory of GPUs, which read each other and compute the checksums themselves. The prefiller's
-/// come a few blocks at a time, the first one's at once: with it all are copied, and summed up here behind
-/// their copies, so that neither side's checksums cost much time of their own.
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves: the prefiller's while the
+/// decoder copies, the decoder's behind its copies, so that neither side's cost much time of their own.
 ///
 /// @param underWay copies of all prefillers' blocks: they have one thread and one stream
 record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long layerBytes, AtomicInteger underWay)
         implements PoolSharing {
-    private static final int SUMMED_AT_A_TIME = 16;
-
     DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long layerBytes) {
         this(device, blockTokens, blockBytes, layerBytes, new AtomicInteger());
     }
@@ -110,12 +107,12 @@ record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long
     }
 
     @Override
-    public int piece(int before) {
-        return Math.min(SUMMED_AT_A_TIME, before + 1);
+    public boolean copiesAtOnce() {
+        return true;
     }
 
     @Override
-    public boolean copiesAtOnce() {
-        return true;
+    public int piece() {
+        return Limits.MAX_PULL_BLOCKS;
     }
 }

@@ -110,7 +110,12 @@ final class FrameChannel {
     }
 
     static boolean hasControls(String text) {
-        return text.chars().anyMatch(Character::isISOControl);
+        for (int i = 0; i < text.length(); i++) {
+            if (Character.isISOControl(text.charAt(i))) {
+                return true;
+            }
+        }
+        return false;
     }
 
     void expectEnd() throws ProtocolException {

@@ -83,13 +83,13 @@ final class HostSharing implements PoolSharing {
     }
 
     @Override
-    public int piece(int before) {
-        return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
+    public boolean copiesAtOnce() {
+        return false;
     }
 
     @Override
-    public boolean copiesAtOnce() {
-        return false;
+    public int piece() {
+        return Math.clamp(PIECE_BYTES / pool.blockBytes(), 1, Limits.MAX_PULL_BLOCKS);
     }
 
     /// The memory file of another process. What it says of its size is compared with the file's.

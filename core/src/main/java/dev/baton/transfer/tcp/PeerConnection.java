@@ -171,9 +171,10 @@ final class PeerConnection implements Closeable {
         frames.send(options.peerTimeout());
     }
 
-    /// Copies blocks from the prefiller's pool, which it holds still until RETURN, as it says their checksums:
-    /// piece by piece, or all of them with the first. What is here then must have the checksums that the blocks
-    /// had there: should the lease have ended meanwhile, they show it.
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN: each piece when its checksums have
+    /// come, or all of them at once, while the prefiller looks whether it holds them and computes the checksums. What
+    /// is here then must have those that the blocks had there: should the lease have ended before or meanwhile, they
+    /// show it.
     private void copy(
             PoolSharing.OpenPool from,
             PoolSharing.Transfer transfer,
@@ -182,22 +183,21 @@ final class PeerConnection implements Closeable {
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
-        boolean atOnce = pool.sharing().orElseThrow().copiesAtOnce();
-        long[] found = new long[indexes.length];
-        int copied = 0;
+        long[] found = pool.sharing().orElseThrow().copiesAtOnce()
+                ? from.copy(transfer, remoteBlocks, localBlocks, indexes)
+                : new long[0];
         int done = 0;
         while (done < indexes.length) {
             long[] expected = readSums(frames, options.peerTimeout(), transfer.epoch(), indexes.length - done);
             int end = done + expected.length;
-            if (copied < end) {
-                int to = atOnce ? indexes.length : end;
+            if (found.length < end) {
                 long[] sums = from.copy(
                         transfer,
-                        Arrays.copyOfRange(remoteBlocks, copied, to),
-                        Arrays.copyOfRange(localBlocks, copied, to),
-                        Arrays.copyOfRange(indexes, copied, to));
-                System.arraycopy(sums, 0, found, copied, sums.length);
-                copied = to;
+                        Arrays.copyOfRange(remoteBlocks, done, end),
+                        Arrays.copyOfRange(localBlocks, done, end),
+                        Arrays.copyOfRange(indexes, done, end));
+                found = Arrays.copyOf(found, end);
+                System.arraycopy(sums, 0, found, done, sums.length);
             }
             if (end == indexes.length) {
                 frames.begin(FrameType.RETURN);

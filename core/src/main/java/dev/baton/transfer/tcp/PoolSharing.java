@@ -66,12 +66,10 @@ interface PoolSharing {
         return false;
     }
 
-    /// Blocks whose checksums are best computed at a time, and which are copied then, unless all are at once.
-    ///
-    /// @param before blocks of the same transfer that had their turn
-    int piece(int before);
-
-    /// Whether the decoder copies all blocks once it has the first checksums, which say that they are held, rather
-    /// than each piece when it has its checksums.
+    /// Whether the decoder copies all blocks as soon as it has asked for them, and the prefiller computes their
+    /// checksums meanwhile, rather than each piece when it has its checksums.
     boolean copiesAtOnce();
+
+    /// Blocks whose checksums are computed at a time, and which are copied then, unless all are at once.
+    int piece();
 }

@@ -239,8 +239,7 @@ final class ServedConnection implements WireServer.Connection {
                         frames.begin(FrameType.HELD).putLong(push.epoch()).putShort((short) indexes.length);
                 Arrays.stream(wanted.blockIds()).forEach(body::putInt);
                 frames.send(FRAME_TIMEOUT);
-                // What was copied before is most of it: the checksums are what the decoder waits for.
-                sendSums(sharing, wanted, push.way() == Push.Way.COPIED_BY_LAYERS);
+                sendSums(sharing, wanted);
             });
         }
     }
@@ -301,7 +300,7 @@ final class ServedConnection implements WireServer.Connection {
         recorded(
                 wanted.lease.requestId(),
                 wanted.indexes.length,
-                () -> hold(wanted, () -> sendSums(sharing, wanted, false)));
+                () -> hold(wanted, () -> sendSums(sharing, wanted)));
     }
 
     /// How the decoder reads the pool itself.
@@ -330,17 +329,16 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    /// One frame for each piece, so that the decoder copies one while the next is summed up here.
-    ///
-    /// @param atOnce whether there is one piece
-    private void sendSums(PoolSharing sharing, Wanted wanted, boolean atOnce) throws IOException {
+    /// One frame for each piece, so that the decoder copies one while the next is summed up here; one for all where it
+    /// copies all meanwhile.
+    private void sendSums(PoolSharing sharing, Wanted wanted) throws IOException {
         KvLease lease = wanted.lease;
         PoolSharing.Transfer transfer =
                 new PoolSharing.Transfer(self.engineId(), wanted.handle, wanted.epoch, lease.numTokens());
         int[] blocks = wanted.blockIds();
         int to = 0;
         for (int from = 0; from < blocks.length; from = to) {
-            to = atOnce ? blocks.length : Math.min(blocks.length, from + sharing.piece(from));
+            to = sharing.copiesAtOnce() ? blocks.length : Math.min(blocks.length, from + sharing.piece());
             long[] sums = sharing.sums(
                     transfer, Arrays.copyOfRange(blocks, from, to), Arrays.copyOfRange(wanted.indexes, from, to));
             ByteBuffer body = frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) sums.length);

@@ -10,6 +10,7 @@ import dev.baton.tensor.DeviceChecksum;
 import dev.baton.transfer.BlockSeeds;
 import dev.baton.transfer.KvConnectors;
 import dev.baton.transfer.KvEvent.KvArrived;
+import dev.baton.transfer.KvEvent.KvFailed;
 import dev.baton.transfer.KvEvent.KvFirstToken;
 import dev.baton.transfer.KvEvent.LeaseReleased;
 import dev.baton.transfer.KvFinished;
@@ -29,6 +30,7 @@ import java.util.OptionalLong;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -113,6 +115,36 @@ class DevicePoolTest {
         for (int i = 0; i < BLOCKS; i++) {
             assertThat(to.block(REVERSED[i]).mismatch(from.block(i))).isEqualTo(-1);
         }
+    }
+
+    @Test
+    void blocksAreCopiedWhileThePrefillerComputesTheirChecksumsInOnePiece() {
+        betweenDevices((prefiller, decoder, from, to) -> {
+            CountDownLatch copied = new CountDownLatch(1);
+            AtomicInteger pieces = new AtomicInteger();
+            to.beforePull = copied::countDown;
+            from.beforeSums = () -> {
+                pieces.incrementAndGet();
+                awaitLatch(copied);
+            };
+            assertLoads(prefiller, decoder, from, to, "r");
+            assertThat(pieces).hasValue(1);
+        });
+    }
+
+    @Test
+    void aLeaseThatIsNotThereIsRefusedAlsoWhereTheBlocksHaveBeenCopied() {
+        betweenDevices((prefiller, decoder, from, to) -> {
+            RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
+            decoder.connector.worker().release(params.toParams());
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+            decoder.load("d", params, REVERSED, 0);
+            assertThat(decoder.nextEvent())
+                    .isInstanceOfSatisfying(
+                            KvFailed.class, failed -> assertThat(failed.reason()).contains("was released"));
+            assertThat(to.pulls).hasValue(1);
+            assertLoads(prefiller, decoder, from, to, "next");
+        });
     }
 
     /// @param way what the decoder counts as its pulls and its blocks through host memory
@@ -548,17 +580,24 @@ class DevicePoolTest {
     }
 
     @Test
-    void leaseThatEndsWhileBlocksAreCopiedFailsTheLoadIfTheyHaveChanged() {
+    void blocksThatChangeBeforeTheyAreCopiedDoNotCountAndAreNotThereOnceTheirLeaseHasEnded() {
         betweenDevices((prefiller, decoder, from, to) -> {
+            CountDownLatch summed = new CountDownLatch(1);
+            AtomicInteger asked = new AtomicInteger();
+            from.afterSums = summed::countDown;
+            from.beforeSums = () -> {
+                if (asked.incrementAndGet() == 2) {
+                    prefiller.worker().dropLease("r");
+                }
+            };
             to.beforePull = () -> {
-                prefiller.worker().dropLease("r");
-                await().until(() -> prefiller.worker().numLeases() == 0);
+                awaitLatch(summed);
                 from.memory.fill((byte) 0); // another request has the blocks now
             };
             decoder.load("d", prefiller.hold("r", ALL, TOKENS), ALL, 0);
             assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
             assertThat(decoder.nextFailure("d")).contains("released");
-            assertThat(decoder.connector.stats().numChecksumErrors()).isPositive();
+            assertThat(decoder.connector.stats().numChecksumErrors()).isEqualTo(BLOCKS);
         });
     }
 

@@ -45,6 +45,8 @@ public final class FakeDevice implements DeviceBlocks {
     /// How often a thread made this device its own.
     public final AtomicInteger currents = new AtomicInteger();
     volatile Runnable beforePull = () -> {};
+    volatile Runnable beforeSums = () -> {};
+    volatile Runnable afterSums = () -> {};
     private final ExecutorService copier = Executors.newSingleThreadExecutor(
             Thread.ofPlatform().daemon().name("baton-kv-fake").factory());
     private final Arena arena = Arena.ofShared();
@@ -141,10 +143,12 @@ public final class FakeDevice implements DeviceBlocks {
 
     @Override
     public long[] sums(int[] blocks, long[] seeds) {
+        beforeSums.run();
         long[] sums = new long[blocks.length];
         for (int i = 0; i < sums.length; i++) {
             sums[i] = DeviceChecksum.of(block(blocks[i]), seeds[i]);
         }
+        afterSums.run();
         return sums;
     }
 
