@@ -141,6 +141,7 @@ final class ServeCommand implements Callable<Integer> {
                     int answers = ServingWarmUp.run(served, running, tokenizer, SERVING_WARM_UP);
                     LOG.info("Warmed up with {} requests in {} ms", answers, SERVING_WARM_UP.toMillis());
                 }
+                collectGarbage();
                 EngineServer server = EngineServer.start(served, running, tokenizer);
                 try {
                     LOG.info(
@@ -170,6 +171,13 @@ final class ServeCommand implements Callable<Integer> {
                     "Warmed up in {} ms",
                     WarmUp.run(loaded, engine.kvCacheDtype(), WARM_UP_LIMIT).toMillis());
         }
+    }
+
+    /// What loading left behind, and what it leaves to stay: a collection under load would copy it in a pause.
+    private static void collectGarbage() {
+        long start = System.nanoTime();
+        System.gc();
+        LOG.debug("Collected what loading left in {} ms", (System.nanoTime() - start) / 1_000_000);
     }
 
     private void checkRegistration() {

@@ -280,8 +280,8 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// Has what [#submit] computes of a prompt compiled: the names of its blocks, some milliseconds for a long prompt until
-    /// then. Nothing is left of it.
+    /// Has what [#submit] computes of a prompt compiled: the names of its blocks, some milliseconds for a
+    /// long prompt until then. Nothing is left of it.
     ///
     /// @param promptTokenIds long
     public void warmUp(int[] promptTokenIds) {

@@ -15,13 +15,14 @@ import tools.jackson.databind.node.IntNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/// A prompt of token ids in a body's tree: an array node like any other to who reads it, but its numbers are ints, and
-/// their text is there to be written again as it was.
+/// A prompt of token ids in a body's tree: an array node like any other to who reads it, but its numbers are
+/// ints, and their text is there to be written again as it was.
 ///
-/// A long prompt is a body of tens of kilobytes that holds little but numbers, and a tree of them costs a young
-/// virtual machine milliseconds: one node for each, read by code that is not compiled yet. Here the numbers are read
-/// by one loop, and the parser gets the body with a mark in their place. Only a list of plain ids of up to seven digits is
-/// read so; whatever else a prompt is, and all that is wrong with a body, is the parser's. Not to be changed.
+/// A long prompt is a body of tens of kilobytes that holds little but numbers, and a tree of them costs a
+/// young virtual machine milliseconds: one node for each, read by code that is not compiled yet. Here the
+/// numbers are read by one loop, and the parser gets the body with a mark in their place. Only a list of
+/// plain ids of up to seven digits is read so; whatever else a prompt is, and all that is wrong with a body,
+/// is the parser's. Not to be changed.
 public final class TokenIds extends ArrayNode {
     private static final long serialVersionUID = 1;
 
@@ -202,8 +203,9 @@ public final class TokenIds extends ArrayNode {
         return (long) LONGS.get(rest, 0);
     }
 
-    /// Eight decimal digits as a number, the first in the lowest byte: neighbours are put together to pairs, and pairs
-    /// to the whole. Like most ids, those of a prompt differ in length, and a loop over digits would be mispredicted.
+    /// Eight decimal digits as a number, the first in the lowest byte: neighbours are put together to pairs,
+    /// and pairs to the whole. Like most ids, those of a prompt differ in length, and a loop over digits
+    /// would be mispredicted.
     private static int number(long digits) {
         long pairs = 10 * digits + (digits >>> 8);
         long high = (pairs & PAIRS) * (100 + (1_000_000L << 32));

@@ -77,7 +77,10 @@ final class GenerationRequest {
             }
         }
         return new GenerationRequest(
-                endpoint, tree, changed ? TokenIds.bytes(tree, Json::bytes) : body, new PolicyRequest(tree, endpoint.chat(), session));
+                endpoint,
+                tree,
+                changed ? TokenIds.bytes(tree, Json::bytes) : body,
+                new PolicyRequest(tree, endpoint.chat(), session));
     }
 
     private static ApiException invalid(String reason) {

@@ -209,8 +209,8 @@ final class PairWarmUp implements AutoCloseable {
         }
     }
 
-    /// A long prompt is a loop in whatever reads, hashes and writes it, and no number of short ones compiles these. It is
-    /// not sent: engines would compute it, or have to refuse it.
+    /// A long prompt is a loop in whatever reads, hashes and writes it, and no number of short ones compiles
+    /// these. It is not sent: engines would compute it, or have to refuse it.
     private void readLongPrompts(Pair pair, RoutingPolicy policy) {
         for (int i = 0; i < LONG_PROMPTS; i++) {
             int[] ids = chance.ints(LONG_PROMPT_TOKENS, 0, IDS_OF_LARGE_MODELS).toArray();
@@ -268,10 +268,7 @@ final class PairWarmUp implements AutoCloseable {
     }
 
     private LoopbackCall request(Endpoint endpoint, String field, Object prompt) {
-        return LoopbackCall.post(
-                endpoint.path(),
-                Map.of(SECRET_HEADER, secret),
-                fields(field, prompt));
+        return LoopbackCall.post(endpoint.path(), Map.of(SECRET_HEADER, secret), fields(field, prompt));
     }
 
     private static Map<String, Object> fields(String field, Object prompt) {

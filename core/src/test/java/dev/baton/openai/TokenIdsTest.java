@@ -19,8 +19,29 @@ import tools.jackson.databind.node.ObjectNode;
 /// The short cut reads what the parser reads, and refuses what it refuses.
 class TokenIdsTest {
     private static final String[] VALUES = {
-        "0", "7", "42", "128000", "9999999", "10000000", "123456789", "2147483648", "-1", "1.0", "1e-3", "01", "00", "+1",
-        "\"1\"", "null", "true", "[1]", "{}", "", "1 2", "1x", "\u0661"
+        "0",
+        "7",
+        "42",
+        "128000",
+        "9999999",
+        "10000000",
+        "123456789",
+        "2147483648",
+        "-1",
+        "1.0",
+        "1e-3",
+        "01",
+        "00",
+        "+1",
+        "\"1\"",
+        "null",
+        "true",
+        "[1]",
+        "{}",
+        "",
+        "1 2",
+        "1x",
+        "\u0661"
     };
 
     private static final String[] SEPARATORS = {",", ", ", " ,\n\t", "\r\n,", ";", ",,", ""};
@@ -41,8 +62,13 @@ class TokenIdsTest {
             expected = Json.parse(bytes);
         } catch (Json.MalformedException usual) {
             Throwable thrown = catchThrowable(() -> TokenIds.parse(bytes, Json::parse));
-            assertThat(thrown).as(body).isInstanceOf(Json.MalformedException.class).hasMessage(usual.getMessage());
-            assertThat(((Json.MalformedException) thrown).offsetBytes()).as(body).isEqualTo(usual.offsetBytes());
+            assertThat(thrown)
+                    .as(body)
+                    .isInstanceOf(Json.MalformedException.class)
+                    .hasMessage(usual.getMessage());
+            assertThat(((Json.MalformedException) thrown).offsetBytes())
+                    .as(body)
+                    .isEqualTo(usual.offsetBytes());
             return;
         }
         JsonNode read = TokenIds.parse(bytes, Json::parse);
@@ -157,7 +183,8 @@ class TokenIdsTest {
         assertThat(((TokenIds) tree.get("prompt")).ids()).isEqualTo(ids);
         assertThat(CompletionRequest.parse(tree).prompts())
                 .singleElement()
-                .isInstanceOfSatisfying(Prompt.Tokens.class, prompt -> assertThat(prompt.ids()).isEqualTo(ids));
+                .isInstanceOfSatisfying(
+                        Prompt.Tokens.class, prompt -> assertThat(prompt.ids()).isEqualTo(ids));
         ObjectNode other = ((ObjectNode) tree).put("max_tokens", 1).put("stream", false);
         assertThat(new String(TokenIds.bytes(other, Json::bytes), StandardCharsets.UTF_8))
                 .isEqualTo("{\"stream\":false,\"prompt\":" + list + ",\"max_tokens\":1}");

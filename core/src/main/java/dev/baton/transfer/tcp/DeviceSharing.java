@@ -9,8 +9,9 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 
-/// Pools in the memory of GPUs, which read each other and compute the checksums themselves: the prefiller's while the
-/// decoder copies, the decoder's behind its copies, so that neither side's cost much time of their own.
+/// Pools in the memory of GPUs, which read each other and compute the checksums themselves: the prefiller's
+/// while the decoder copies, the decoder's behind its copies, so that neither side's cost much time of their
+/// own.
 ///
 /// @param underWay copies of all prefillers' blocks: they have one thread and one stream
 record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long layerBytes, AtomicInteger underWay)

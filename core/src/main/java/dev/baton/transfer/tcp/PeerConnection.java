@@ -171,10 +171,10 @@ final class PeerConnection implements Closeable {
         frames.send(options.peerTimeout());
     }
 
-    /// Copies blocks from the prefiller's pool, which it holds still until RETURN: each piece when its checksums have
-    /// come, or all of them at once, while the prefiller looks whether it holds them and computes the checksums. What
-    /// is here then must have those that the blocks had there: should the lease have ended before or meanwhile, they
-    /// show it.
+    /// Copies blocks from the prefiller's pool, which it holds still until RETURN: each piece when its
+    /// checksums have come, or all of them at once, while the prefiller looks whether it holds them and
+    /// computes the checksums. What is here then must have those that the blocks had there: should the lease
+    /// have ended before or meanwhile, they show it.
     private void copy(
             PoolSharing.OpenPool from,
             PoolSharing.Transfer transfer,

@@ -297,10 +297,7 @@ final class ServedConnection implements WireServer.Connection {
     private void lend() throws IOException {
         Wanted wanted = readWanted();
         PoolSharing sharing = sharing("LEND");
-        recorded(
-                wanted.lease.requestId(),
-                wanted.indexes.length,
-                () -> hold(wanted, () -> sendSums(sharing, wanted)));
+        recorded(wanted.lease.requestId(), wanted.indexes.length, () -> hold(wanted, () -> sendSums(sharing, wanted)));
     }
 
     /// How the decoder reads the pool itself.
@@ -329,8 +326,8 @@ final class ServedConnection implements WireServer.Connection {
         }
     }
 
-    /// One frame for each piece, so that the decoder copies one while the next is summed up here; one for all where it
-    /// copies all meanwhile.
+    /// One frame for each piece, so that the decoder copies one while the next is summed up here; one for all
+    /// where it copies all meanwhile.
     private void sendSums(PoolSharing sharing, Wanted wanted) throws IOException {
         KvLease lease = wanted.lease;
         PoolSharing.Transfer transfer =

@@ -141,7 +141,8 @@ class DevicePoolTest {
             decoder.load("d", params, REVERSED, 0);
             assertThat(decoder.nextEvent())
                     .isInstanceOfSatisfying(
-                            KvFailed.class, failed -> assertThat(failed.reason()).contains("was released"));
+                            KvFailed.class,
+                            failed -> assertThat(failed.reason()).contains("was released"));
             assertThat(to.pulls).hasValue(1);
             assertLoads(prefiller, decoder, from, to, "next");
         });
