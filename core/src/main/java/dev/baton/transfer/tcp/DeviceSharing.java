@@ -27,16 +27,23 @@ record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long
 
     @Override
     public OpenPool open(Offer peer) {
-        return new Opened(device.open(peer));
+        return new Opened(device.open(peer), peer.numBlocks());
     }
 
     /// Knows how fast it is.
     private final class Opened implements OpenPool {
         private final PeerPool pool;
+        private final int numBlocks;
         private final CopyRate rate = new CopyRate();
 
-        Opened(PeerPool pool) {
+        Opened(PeerPool pool, int numBlocks) {
             this.pool = pool;
+            this.numBlocks = numBlocks;
+        }
+
+        @Override
+        public int numBlocks() {
+            return numBlocks;
         }
 
         @Override
@@ -112,6 +119,7 @@ record DeviceSharing(DeviceBlocks device, int blockTokens, long blockBytes, long
         return true;
     }
 
+    /// All: copies do not wait for them.
     @Override
     public int piece() {
         return Limits.MAX_PULL_BLOCKS;

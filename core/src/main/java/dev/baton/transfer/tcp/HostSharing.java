@@ -109,6 +109,11 @@ final class HostSharing implements PoolSharing {
         }
 
         @Override
+        public int numBlocks() {
+            return numBlocks;
+        }
+
+        @Override
         public long[] copy(Transfer transfer, int[] theirs, int[] ours, int[] indexes) {
             BlockChecksum checksum = new BlockChecksum(transfer.engineId(), transfer.handle());
             long[] sums = new long[theirs.length];

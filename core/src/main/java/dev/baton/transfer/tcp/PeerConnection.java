@@ -183,7 +183,9 @@ final class PeerConnection implements Closeable {
             int[] localBlocks,
             BlockSink sink)
             throws IOException {
-        long[] found = pool.sharing().orElseThrow().copiesAtOnce()
+        // Blocks that are not there at all are for the prefiller to refuse.
+        boolean areThere = Arrays.stream(remoteBlocks).allMatch(id -> id >= 0 && id < from.numBlocks());
+        long[] found = areThere && pool.sharing().orElseThrow().copiesAtOnce()
                 ? from.copy(transfer, remoteBlocks, localBlocks, indexes)
                 : new long[0];
         int done = 0;

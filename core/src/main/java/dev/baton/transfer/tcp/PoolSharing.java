@@ -24,6 +24,9 @@ interface PoolSharing {
 
     /// The pool of another process, open here until it is closed.
     interface OpenPool extends AutoCloseable {
+        /// How many blocks it has, numbered from 0.
+        int numBlocks();
+
         /// Copies blocks from there into the pool of this process.
         ///
         /// @param theirs blocks there

@@ -307,7 +307,7 @@ final class ServedConnection implements WireServer.Connection {
         return lent.orElseThrow(() -> new PeerRefusedException(ErrorCode.BAD_REQUEST, question + " without an offer"));
     }
 
-    /// Says the checksums of blocks that the decoder then copies itself, and keeps them as they are until it has.
+    /// Says the checksums of blocks that the decoder copies itself, and keeps them as they are until it has.
     /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
     private void hold(Wanted wanted, Sending sums) throws IOException {
         KvLease lease = wanted.lease;
@@ -335,7 +335,7 @@ final class ServedConnection implements WireServer.Connection {
         int[] blocks = wanted.blockIds();
         int to = 0;
         for (int from = 0; from < blocks.length; from = to) {
-            to = sharing.copiesAtOnce() ? blocks.length : Math.min(blocks.length, from + sharing.piece());
+            to = Math.min(blocks.length, from + sharing.piece());
             long[] sums = sharing.sums(
                     transfer, Arrays.copyOfRange(blocks, from, to), Arrays.copyOfRange(wanted.indexes, from, to));
             ByteBuffer body = frames.begin(FrameType.SUMS).putLong(wanted.epoch).putShort((short) sums.length);

@@ -25,6 +25,8 @@ import dev.baton.transfer.RemotePrefill;
 import dev.baton.transfer.TransferException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.Random;
@@ -145,6 +147,25 @@ class DevicePoolTest {
                             failed -> assertThat(failed.reason()).contains("was released"));
             assertThat(to.pulls).hasValue(1);
             assertLoads(prefiller, decoder, from, to, "next");
+        });
+    }
+
+    @Test
+    void blockThatThePrefillersPoolDoesNotHaveIsRefusedThere() {
+        betweenDevices((prefiller, decoder, from, to) -> {
+            RemotePrefill held = prefiller.hold("r", ALL, TOKENS);
+            List<Integer> ids = new ArrayList<>(held.blockIds());
+            ids.set(1, 1_000_000);
+            RemotePrefill params = new RemotePrefill(
+                    held.engineId(), held.requestId(), ids, held.host(), held.port(), held.tpSize(), held.numTokens());
+            decoder.load("d", params, REVERSED, 0);
+            assertThat(decoder.nextEvent())
+                    .isInstanceOfSatisfying(
+                            KvFailed.class,
+                            failed -> assertThat(failed.reason()).contains("is not 1000000"));
+            assertThat(to.pulls).hasValue(0);
+            decoder.connector.worker().release(held.toParams());
+            assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
         });
     }
 
