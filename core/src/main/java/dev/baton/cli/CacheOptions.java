@@ -32,8 +32,9 @@ final class CacheOptions {
             names = GPU_MEMORY_UTILIZATION,
             paramLabel = "SHARE",
             defaultValue = "0.9",
-            description = "Share of a GPU's memory that weights, buffers and KV cache have together; the CPU does not"
-                    + " ask for it (default: ${DEFAULT-VALUE}).")
+            description =
+                    "Share of a GPU's memory that weights, buffers and KV cache of this process have together; the CPU does not"
+                            + " ask for it (default: ${DEFAULT-VALUE}).")
     double gpuMemoryUtilization;
 
     @Option(

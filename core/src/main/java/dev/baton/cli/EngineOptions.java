@@ -173,11 +173,16 @@ final class EngineOptions {
     /// @param kvBlocks what a GPU's memory has room for; empty on the CPU
     record LoadedModel(CausalLm model, OptionalInt kvBlocks) {}
 
+    /// A size that is given goes before a share of the memory, as in vLLM; whether it is there shows when it is taken.
     private int gpuBlocks(CudaModel loaded, ModelConfig config) {
+        if (cache.numBlocksOverride != null) {
+            return cache.numBlocksOverride;
+        }
         long blockBytes = block(config).blockBytes();
-        int fitting = loaded.kvBlocks(cache.gpuMemoryUtilization, blockBytes);
         Long bytes = cache.kvCacheMemoryBytes;
-        return bytes == null ? fitting : (int) Math.min(fitting, Math.max(1, bytes / blockBytes));
+        return bytes == null
+                ? loaded.kvBlocks(cache.gpuMemoryUtilization, blockBytes)
+                : Math.clamp(bytes / blockBytes, 1, Integer.MAX_VALUE);
     }
 
     private CudaOptions cudaOptions(ModelConfig config) {

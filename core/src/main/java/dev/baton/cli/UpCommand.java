@@ -9,8 +9,6 @@ import dev.baton.router.backend.BackendKind;
 import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.owned.Context;
 import java.io.PrintWriter;
-import java.math.BigDecimal;
-import java.math.RoundingMode;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -18,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.UUID;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -155,16 +154,9 @@ final class UpCommand implements Callable<Integer> {
         }
     }
 
-    /// Engines that share a GPU share what one of them would have of its memory.
-    private Topology sharingMemory(Topology topology) {
-        int sharing = topology.enginesPerGpu();
-        if (sharing <= 1 || spec.commandLine().getParseResult().hasMatchedOption(CacheOptions.GPU_MEMORY_UTILIZATION)) {
-            return topology;
-        }
-        String each = BigDecimal.valueOf(engine.cache.gpuMemoryUtilization / sharing)
-                .setScale(2, RoundingMode.DOWN)
-                .toPlainString();
-        return topology.withEngineFlag(CacheOptions.GPU_MEMORY_UTILIZATION + "=" + each);
+    private OptionalDouble memoryShare() {
+        boolean isGiven = spec.commandLine().getParseResult().hasMatchedOption(CacheOptions.GPU_MEMORY_UTILIZATION);
+        return isGiven ? OptionalDouble.empty() : OptionalDouble.of(engine.cache.gpuMemoryUtilization);
     }
 
     /// What the roles would find wrong only in their own processes.
@@ -224,7 +216,7 @@ final class UpCommand implements Callable<Integer> {
 
     private Topology topology(Path modelDirectory, List<String> engineFlags, List<String> routerFlags) {
         try {
-            return sharingMemory(new Topology(
+            return new Topology(
                     prefillers,
                     decoders,
                     host,
@@ -233,8 +225,9 @@ final class UpCommand implements Callable<Integer> {
                     decoderPort,
                     modelDirectory,
                     gpus(),
+                    memoryShare(),
                     engineFlags,
-                    routerFlags));
+                    routerFlags);
         } catch (LaunchException e) {
             throw new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
         }

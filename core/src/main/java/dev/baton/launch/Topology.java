@@ -1,9 +1,12 @@
 package dev.baton.launch;
 
+import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalDouble;
 
 /// An xPyD deployment on one machine: so many prefillers, so many decoders, and a router in front. Immutable.
 ///
@@ -14,6 +17,7 @@ import java.util.Map;
 /// @param host where the router listens
 /// @param model folder of the model
 /// @param gpus as `CUDA_VISIBLE_DEVICES` names them; none if engines compute on the CPU
+/// @param memoryShare of a GPU's memory for its engines together, from 0 to 1; empty if `engineFlags` say it for each
 /// @param engineFlags further flags of every engine
 /// @param routerFlags further flags of the router
 public record Topology(
@@ -25,6 +29,7 @@ public record Topology(
         int decoderPort,
         Path model,
         List<String> gpus,
+        OptionalDouble memoryShare,
         List<String> engineFlags,
         List<String> routerFlags) {
     private static final String LOOPBACK = "127.0.0.1";
@@ -61,17 +66,20 @@ public record Topology(
         return List.copyOf(roles);
     }
 
-    /// The same with one more flag for every engine.
-    public Topology withEngineFlag(String flag) {
-        List<String> flags = new ArrayList<>(engineFlags);
-        flags.add(flag);
-        return new Topology(
-                prefillers, decoders, host, routerPort, prefillerPort, decoderPort, model, gpus, flags, routerFlags);
+    /// How many engines have the GPU of one of them.
+    private int sharing(int number) {
+        int gpu = number % gpus.size();
+        return Math.ceilDiv(prefillers + decoders - gpu, gpus.size());
     }
 
-    /// How many engines the fullest GPU has; 0 if there are no GPUs.
-    public int enginesPerGpu() {
-        return gpus.isEmpty() ? 0 : Math.ceilDiv(prefillers + decoders, gpus.size());
+    /// Flags about the GPU of an engine: those that share one divide what one of them would have of its memory.
+    private List<String> memoryFlags(int number) {
+        if (gpus.isEmpty() || memoryShare.isEmpty() || sharing(number) == 1) {
+            return List.of();
+        }
+        BigDecimal each = BigDecimal.valueOf(memoryShare.getAsDouble() / sharing(number));
+        return List.of("--gpu-memory-utilization="
+                + each.setScale(2, RoundingMode.DOWN).toPlainString());
     }
 
     private Role engine(Role.Kind kind, String name, int port, String portFlag, String kvRole, int number) {
@@ -86,6 +94,7 @@ public record Topology(
                 "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"" + kvRole + "\",\"kv_ip\":\"" + LOOPBACK
                         + "\",\"kv_port\":0}"));
         arguments.addAll(engineFlags);
+        arguments.addAll(memoryFlags(number));
         Map<String, String> variables =
                 gpus.isEmpty() ? Map.of() : Map.of("CUDA_VISIBLE_DEVICES", gpus.get(number % gpus.size()));
         return new Role(kind, name, LOOPBACK, port, portFlag, arguments, variables);

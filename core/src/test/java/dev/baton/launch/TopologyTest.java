@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalDouble;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -74,21 +75,40 @@ class TopologyTest {
                         Map.of("CUDA_VISIBLE_DEVICES", "GPU-5"),
                         Map.of("CUDA_VISIBLE_DEVICES", "4"),
                         Map.of());
-        assertThat(three.enginesPerGpu()).isEqualTo(2);
-        assertThat(withGpus(1, 1, List.of("0", "1", "2", "3")).enginesPerGpu()).isEqualTo(1);
-        assertThat(withGpus(2, 1, List.of()).enginesPerGpu()).isZero();
         assertThat(withGpus(2, 1, List.of()).roles())
                 .extracting(Role::variables)
                 .containsOnly(Map.of());
     }
 
     @Test
-    void furtherFlagGoesToEveryEngineAlone() {
-        List<Role> roles =
-                topology(1, 1, 9000, 8100, 8200).withEngineFlag("--some=1").roles();
-        assertThat(roles.get(0).arguments()).endsWith("--block-size", "8", "--some=1");
-        assertThat(roles.get(1).arguments()).endsWith("--block-size", "8", "--some=1");
-        assertThat(roles.get(2).arguments()).doesNotContain("--some=1");
+    void enginesOfOneGpuDivideItsMemory() {
+        assertThat(withGpus(2, 1, List.of("0", "1")).roles())
+                .extracting(role -> role.arguments().getLast())
+                .containsExactly(
+                        "--gpu-memory-utilization=0.45", "--flag", "--gpu-memory-utilization=0.45", "127.0.0.1:8200");
+        assertThat(withGpus(2, 1, List.of("0")).roles().get(2).arguments())
+                .endsWith("--flag", "--gpu-memory-utilization=0.30");
+        assertThat(withGpus(2, 1, List.of("0", "1", "2", "3")).roles())
+                .noneMatch(role -> role.arguments().toString().contains("utilization"));
+        assertThat(withGpus(2, 1, List.of()).roles())
+                .noneMatch(role -> role.arguments().toString().contains("utilization"));
+    }
+
+    @Test
+    void shareOfTheMemoryThatIsGivenIsEachEngines() {
+        Topology given = new Topology(
+                1,
+                1,
+                "127.0.0.1",
+                9000,
+                8100,
+                8200,
+                Path.of("some/model"),
+                List.of("0"),
+                OptionalDouble.empty(),
+                List.of("--gpu-memory-utilization=0.2"),
+                List.of());
+        assertThat(given.roles().getFirst().arguments()).endsWith("--gpu-memory-utilization=0.2");
     }
 
     @Test
@@ -107,7 +127,17 @@ class TopologyTest {
 
     private static Topology withGpus(int prefillers, int decoders, List<String> gpus) {
         return new Topology(
-                prefillers, decoders, "127.0.0.1", 9000, 8100, 8200, Path.of("some/model"), gpus, List.of(), List.of());
+                prefillers,
+                decoders,
+                "127.0.0.1",
+                9000,
+                8100,
+                8200,
+                Path.of("some/model"),
+                gpus,
+                OptionalDouble.of(0.9),
+                List.of("--flag"),
+                List.of());
     }
 
     private static Topology topology(int prefillers, int decoders, int port, int prefillerPort, int decoderPort) {
@@ -120,6 +150,7 @@ class TopologyTest {
                 decoderPort,
                 Path.of("some/model"),
                 List.of(),
+                OptionalDouble.empty(),
                 List.of("--block-size", "8"),
                 List.of("--shutdown-timeout", "5"));
     }

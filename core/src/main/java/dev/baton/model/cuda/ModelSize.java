@@ -17,6 +17,8 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
     /// What the driver and the CUDA libraries take for kernels and workspaces, a few hundred MB.
     private static final long MOST_LIBRARY_BYTES = 1L << 30;
 
+    private static final long RESERVED_BYTES = 512L << 20;
+
     /// What a model needs with these options, of each GPU.
     static ModelSize of(ModelConfig whole, DecoderSpec spec, CudaOptions options) {
         Shard shard = new Shard(0, options.tensorParallelSize());
@@ -62,8 +64,8 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         }
     }
 
-    /// How many KV blocks fit beside what is loaded. Other processes may take memory meanwhile: what went that this
-    /// one cannot have taken is theirs.
+    /// How many KV blocks this process may have beside what is loaded. Other processes may take memory meanwhile:
+    /// what went that this one cannot have taken is theirs.
     ///
     /// @param before memory before anything was loaded
     /// @param memory as it is once the model is loaded
@@ -81,11 +83,12 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
             long blockBytes,
             int blocksNeeded) {
         long share = (long) (memory.totalBytes() * utilization);
-        if (before.freeBytes() < share) {
+        if (before.freeBytes() + MOST_LIBRARY_BYTES < share) { // the driver had taken some for this process by then
             throw new ModelException(String.format(
                     Locale.ROOT,
                     "this process may have %.0f %% of the GPU's %.2f GiB, and of these %.2f GiB only %.2f GiB were free"
-                            + " when it began; lower --gpu-memory-utilization, or end other processes on this GPU",
+                            + " when it began; lower --gpu-memory-utilization, say how large the cache is"
+                            + " (--kv-cache-memory-bytes), or end other processes on this GPU",
                     utilization * 100,
                     memory.totalBytes() / GIB,
                     share / GIB,
@@ -93,20 +96,26 @@ public record ModelSize(long weightsBytes, long bufferBytes) {
         }
         long used = Math.clamp(
                 before.freeBytes() - memory.freeBytes(), allocatedBytes, allocatedBytes + MOST_LIBRARY_BYTES);
-        long available = Math.max(0, Math.min(share - used, memory.freeBytes()));
-        long blocks = available / blockBytes;
-        if (blocks < blocksNeeded) {
+        long left = Math.max(0, share - used);
+        long available = Math.min(left, spare(memory));
+        if (available / blockBytes < blocksNeeded) {
             throw new ModelException(String.format(
                     Locale.ROOT,
                     "the KV cache of one request of full length needs %.2f GiB of the GPU's memory, and %.2f GiB are"
                             + " left for it: %.0f %% of %.2f GiB, of which %.2f GiB are used; lower --max-model-len, or"
-                            + " raise --gpu-memory-utilization",
+                            + " %s",
                     blocksNeeded * blockBytes / GIB,
                     available / GIB,
                     utilization * 100,
                     memory.totalBytes() / GIB,
-                    used / GIB));
+                    used / GIB,
+                    available < left ? "end other processes on this GPU" : "raise --gpu-memory-utilization"));
         }
-        return (int) Math.min(blocks, Integer.MAX_VALUE);
+        return (int) Math.min(available / blockBytes, Integer.MAX_VALUE);
+    }
+
+    /// Free memory but for what graphs, kernels and a prompt's log-probabilities take later.
+    private static long spare(Cuda.MemoryInfo memory) {
+        return Math.max(0, memory.freeBytes() - RESERVED_BYTES);
     }
 }

@@ -67,8 +67,8 @@ class ModelSizeTest {
 
     @Test
     void cacheTakesWhatItsShareLeaves() {
-        Cuda.MemoryInfo before = new Cuda.MemoryInfo(79 * GIB, 80 * GIB);
-        Cuda.MemoryInfo now = new Cuda.MemoryInfo(59 * GIB, 80 * GIB);
+        Cuda.MemoryInfo before = free(79);
+        Cuda.MemoryInfo now = free(59);
         assertThat(ModelSize.kvBlocks(before, now, 20 * GIB, 0.9, GIB, 52)).isEqualTo(52);
         assertThatThrownBy(() -> ModelSize.kvBlocks(before, now, 20 * GIB, 0.9, GIB, 53))
                 .isInstanceOf(ModelException.class)
@@ -81,19 +81,31 @@ class ModelSizeTest {
 
     @Test
     void shareIsThisProcessesWhateverOthersHave() {
-        Cuda.MemoryInfo before = new Cuda.MemoryInfo(40 * GIB, 80 * GIB);
-        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(20 * GIB, 80 * GIB), 20 * GIB, 0.45, GIB, 1))
+        assertThat(ModelSize.kvBlocks(free(40), free(20), 20 * GIB, 0.45, GIB, 1))
                 .isEqualTo(16);
-        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(8 * GIB, 80 * GIB), 20 * GIB, 0.5, GIB, 1))
-                .isEqualTo(8);
         // Ten went: what was asked for here, and one for the libraries.
-        assertThat(ModelSize.kvBlocks(before, new Cuda.MemoryInfo(30 * GIB, 80 * GIB), 9 * GIB, 0.45, GIB, 1))
+        assertThat(ModelSize.kvBlocks(free(40), free(30), 9 * GIB, 0.45, GIB, 1))
                 .isEqualTo(26);
-        assertThatThrownBy(() -> ModelSize.kvBlocks(before, before, 0, 0.9, GIB, 1))
+        // Of 20 that went others have ten.
+        assertThat(ModelSize.kvBlocks(free(40), free(20), 9 * GIB, 0.45, GIB, 1))
+                .isEqualTo(19);
+        assertThatThrownBy(() -> ModelSize.kvBlocks(free(40), free(40), 0, 0.9, GIB, 1))
                 .isInstanceOf(ModelException.class)
                 .hasMessage("this process may have 90 % of the GPU's 80.00 GiB, and of these 72.00 GiB only 40.00 GiB"
-                        + " were free when it began; lower --gpu-memory-utilization, or end other processes on this"
-                        + " GPU");
+                        + " were free when it began; lower --gpu-memory-utilization, say how large the cache is"
+                        + " (--kv-cache-memory-bytes), or end other processes on this GPU");
+    }
+
+    @Test
+    void allOfTheMemoryIsLessWhatIsTakenLater() {
+        assertThat(ModelSize.kvBlocks(free(79), free(59), 20 * GIB, 1, GIB, 1)).isEqualTo(58);
+        assertThatThrownBy(() -> ModelSize.kvBlocks(free(40), free(5), 20 * GIB, 0.5, GIB, 5))
+                .hasMessageContaining("4.50 GiB are left for it")
+                .hasMessageEndingWith("lower --max-model-len, or end other processes on this GPU");
+    }
+
+    private static Cuda.MemoryInfo free(int gib) {
+        return new Cuda.MemoryInfo(gib * GIB, 80 * GIB);
     }
 
     @Test
