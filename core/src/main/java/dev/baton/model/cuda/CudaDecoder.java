@@ -97,6 +97,9 @@ public final class CudaDecoder implements CudaModel {
     private final Blas.Form gateUpForm;
     private final Blas.Form downForm;
     private final Blas.Form logitsForm;
+    /// Whether each of several GPUs computes all logits by itself, and so must come to the same bits: by the library's
+    /// own choice of algorithm, as what is fastest is measured on each of them.
+    private final boolean isHeadRepeated;
 
     private final int maxRows;
     private final List<Side> sides;
@@ -232,6 +235,7 @@ public final class CudaDecoder implements CudaModel {
         this.gateUpForm = new Blas.Form(hiddenSize, 2 * intermediate, false, spec.mlpBias(), false);
         this.downForm = new Blas.Form(intermediate, hiddenSize, false, spec.mlpBias(), isWhole);
         this.logitsForm = new Blas.Form(hiddenSize, headTokens, true, false, false);
+        this.isHeadRepeated = links != null && head.isWhole();
 
         this.maxRows = BatchSizes.rows(Math.max(options.maxNumBatchedTokens(), options.maxNumSeqs()));
         int sequences = BatchSizes.decode(options.maxNumSeqs());
@@ -333,7 +337,9 @@ public final class CudaDecoder implements CudaModel {
         ops.fillDummy(activated, (long) maxRows * intermediate, MEASURE_SEED, 1);
         for (int rows : BatchSizes.allDecode(options.maxNumSeqs())) {
             measureLayerProducts(rows, MEASURED_LAYERS);
-            ops.blas().measure(ops.stream(), logitsForm, rows, List.of(lmHead.matrix()), 0, normed, stepLogits);
+            if (!isHeadRepeated) {
+                ops.blas().measure(ops.stream(), logitsForm, rows, List.of(lmHead.matrix()), 0, normed, stepLogits);
+            }
         }
         for (int rows : BatchSizes.allDecode(Math.min(options.maxNumSeqs(), CudaOps.NARROW_ROWS))) {
             if (!hasBias) {
@@ -362,7 +368,7 @@ public final class CudaDecoder implements CudaModel {
                     addOwn(downForm, layer.down(), activated, summed, narrow);
                     summed.normalise(layer.inputNorm());
                 })),
-                isFaster.test(narrow -> ownLogits(settled, stepLogits, narrow)));
+                !isHeadRepeated && isFaster.test(narrow -> ownLogits(settled, stepLogits, narrow)));
         LOG.info("Steps of {}: faster than cuBLAS are {}", rows, faster);
         return faster;
     }
@@ -682,6 +688,17 @@ public final class CudaDecoder implements CudaModel {
         }
     }
 
+    /// Whether there is memory for so many rows of logits.
+    boolean hasRoomFor(int rows) {
+        return BatchSizes.rows(rows) <= Math.max(stepLogitsRows, promptLogitsRows);
+    }
+
+    /// Takes memory for so many rows of logits, if there is not enough.
+    void makeRoomFor(int rows) {
+        context.makeCurrent();
+        logitsOf(rows);
+    }
+
     /// Memory for so many rows of logits: that of decode steps, unless a prompt's log-probabilities need more.
     private long logitsOf(int rows) {
         int needed = BatchSizes.rows(rows);
@@ -692,6 +709,7 @@ public final class CudaDecoder implements CudaModel {
             if (promptLogits != null) {
                 promptLogits.close();
             }
+            promptLogitsRows = 0;
             promptLogits = new DeviceMemory(context);
             promptLogitsAddress = promptLogits.allocate(needed * rowBytes(), PROMPT_LOGITS);
             promptParts = stepParts == 0 ? 0 : promptLogits.allocate(needed * rowBytes(), PROMPT_LOGITS);
@@ -958,12 +976,15 @@ public final class CudaDecoder implements CudaModel {
 
     @Override
     public void close() {
-        synchronize();
-        dropGraphs();
-        if (promptLogits != null) {
-            promptLogits.close();
-        }
-        closeAll(owned);
+        List<AutoCloseable> all = new ArrayList<>(owned);
+        all.add(() -> {
+            if (promptLogits != null) {
+                promptLogits.close();
+            }
+        });
+        all.add(this::dropGraphs);
+        all.add(this::synchronize);
+        closeAll(all);
     }
 
     /// Closes what was opened, the last first.

@@ -221,6 +221,10 @@ public final class ParallelDecoder implements CudaModel {
     public void launch(ForwardBatch batch, PagedKv kv, TokenChoices choices) {
         checkUsable();
         ranks.getFirst().checkTokens(batch);
+        if (!ranks.getFirst().hasRoomFor(batch.numLogits())) {
+            // Not while another rank waits in a sum: the driver could wait for that one.
+            threads.run(rank -> ranks.get(rank).makeRoomFor(batch.numLogits()));
+        }
         threads.run(rank -> ranks.get(rank).launch(batch, pool(rank, kv), choices));
     }
 
@@ -248,10 +252,16 @@ public final class ParallelDecoder implements CudaModel {
     public void close() {
         try {
             threads.run(rank -> ranks.get(rank).synchronize()); // a rank's memory is written to by the others' kernels
-            close(own);
         } finally {
-            threads.run(rank -> ranks.get(rank).close());
-            threads.close();
+            try {
+                close(own);
+            } finally {
+                try {
+                    threads.run(rank -> ranks.get(rank).close());
+                } finally {
+                    threads.close();
+                }
+            }
         }
     }
 }

@@ -30,7 +30,8 @@ public final class PeerSums implements AutoCloseable {
     private static final int THREADS = 256;
     private static final int VECTOR = 8;
     private static final int VECTOR_BYTES = 16;
-    private static final Duration PATIENCE = Duration.ofSeconds(30);
+    /// Longer than a process may be stopped for and go on; a rank that fails is told of at once.
+    private static final Duration PATIENCE = Duration.ofMinutes(2);
 
     /// Most thread blocks of a rank that has a device to itself.
     private static final int BLOCKS = 64;

@@ -48,8 +48,7 @@ public final class RankThreads implements AutoCloseable {
     ///
     /// @param work is given the rank
     /// @throws RuntimeException what the rank that failed first has thrown, with the others' behind it: they
-    ///     may have
-    ///     failed since they no longer waited for it
+    ///     may have failed since they no longer waited for it
     public void run(IntConsumer work) {
         if (closed) {
             throw new TensorException("the threads of several GPUs were closed");

@@ -163,7 +163,7 @@ public final class Blas implements AutoCloseable {
     /// @param weights addresses of matrices to take in turn, enough of them that none stays in the device's cache
     /// @param bias a bias for all of them; not read unless the form has one
     /// @param input address of `(rows, inputs)`
-    /// @param result address of `(rows, outputs)`, overwritten
+    /// @param result address of `(rows, outputs)`, overwritten; what is added to it stays there
     /// @return whether it was measured
     public boolean measure(Stream stream, Form form, int rows, List<Long> weights, long bias, long input, long result) {
         Product product = describe(form, rows, bias);

@@ -30,7 +30,7 @@
 #define SHARED_DEVICE 0
 #endif
 #ifndef PATIENCE_SECONDS
-#define PATIENCE_SECONDS 30
+#define PATIENCE_SECONDS 120
 #endif
 
 #define MAX_RANKS 8
