@@ -52,7 +52,8 @@ final class PairWarmUp implements AutoCloseable {
 
     private static final Duration TIME = Duration.ofSeconds(3);
     private static final Duration HOLDS_UP = Duration.ofSeconds(30);
-    private static final Duration SILENCE = Duration.ofSeconds(5);
+    private static final Duration SILENCE = Duration.ofSeconds(20); // on a busy machine the first one takes 6
+    private static final Duration LEAVE = Duration.ofSeconds(5);
     private static final int PROMPT_WORDS = 48;
     private static final int PROMPT_TOKENS = 200;
     private static final int TOKENS_OF_ANY_MODEL = 250;
@@ -328,7 +329,7 @@ final class PairWarmUp implements AutoCloseable {
         }
         running.interrupt();
         try {
-            running.join(SILENCE);
+            running.join(LEAVE);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }

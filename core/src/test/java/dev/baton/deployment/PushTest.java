@@ -21,7 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(value = 5, unit = TimeUnit.MINUTES)
 class PushTest {
     private static final int PROMPTS = 8;
-    private static final int PROMPTS_AT_THE_KILL = 4;
+    private static final int PROMPTS_AT_THE_KILL = 8;
     private static final int LONGEST_PROMPT_TOKENS = 1_000;
     private static final int OUTPUT_TOKENS = 12;
     private static final String[] CHUNKED = {"--max-num-batched-tokens", "256", "--no-enable-prefix-caching"};
