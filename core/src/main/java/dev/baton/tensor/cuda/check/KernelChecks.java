@@ -124,11 +124,7 @@ public final class KernelChecks {
 
     /// Numbers that bf16 has.
     private float[] numbers(int count) {
-        float[] values = new float[count];
-        for (int i = 0; i < count; i++) {
-            values[i] = DType.bf16ToFloat(DType.floatToBf16(4 * random.nextFloat() - 2));
-        }
-        return values;
+        return RandomNumbers.of(random, count);
     }
 
     private void rowsOfEverySize() {

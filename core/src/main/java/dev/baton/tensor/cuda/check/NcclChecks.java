@@ -1,6 +1,5 @@
 package dev.baton.tensor.cuda.check;
 
-import dev.baton.tensor.DType;
 import dev.baton.tensor.cuda.RankThreads;
 import dev.baton.tensor.cuda.owned.Communicator;
 import dev.baton.tensor.cuda.owned.Context;
@@ -67,13 +66,7 @@ public final class NcclChecks {
     }
 
     private float[][] numbers(int count) {
-        float[][] values = new float[contexts.size()][count];
-        for (float[] ofRank : values) {
-            for (int i = 0; i < count; i++) {
-                ofRank[i] = DType.bf16ToFloat(DType.floatToBf16(4 * random.nextFloat() - 2));
-            }
-        }
-        return values;
+        return RandomNumbers.of(random, contexts.size(), count);
     }
 
     /// What a rank does in its context, with its own numbers and arrays.

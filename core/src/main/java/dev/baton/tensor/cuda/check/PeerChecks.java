@@ -1,6 +1,5 @@
 package dev.baton.tensor.cuda.check;
 
-import dev.baton.tensor.DType;
 import dev.baton.tensor.TensorException;
 import dev.baton.tensor.cuda.PeerSums;
 import dev.baton.tensor.cuda.RankThreads;
@@ -179,22 +178,12 @@ public final class PeerChecks {
         results.add(new CheckResult(name + ", GPUs " + devices, error, tolerance));
     }
 
-    private static float rounded(float value) {
-        return DType.bf16ToFloat(DType.floatToBf16(value));
-    }
-
     private float[] numbers(int count) {
-        float[] values = new float[count];
-        for (int i = 0; i < count; i++) {
-            values[i] = rounded(4 * random.nextFloat() - 2);
-        }
-        return values;
+        return RandomNumbers.of(random, count);
     }
 
     private float[][] numbersOfAll(int count) {
-        float[][] values = new float[contexts.size()][];
-        Arrays.setAll(values, _ -> numbers(count));
-        return values;
+        return RandomNumbers.of(random, contexts.size(), count);
     }
 
     /// As a rank is to add up: in f32, in their order, rounded once.
@@ -206,7 +195,7 @@ public final class PeerChecks {
             }
         }
         for (int i = 0; i < sums.length; i++) {
-            sums[i] = rounded(sums[i]);
+            sums[i] = RandomNumbers.rounded(sums[i]);
         }
         return sums;
     }
@@ -292,7 +281,7 @@ public final class PeerChecks {
             float[] weight = numbers(columns);
             float[] expected = sum(values);
             for (int i = 0; i < count; i++) {
-                expected[i] = rounded(before[i] + expected[i]);
+                expected[i] = RandomNumbers.rounded(before[i] + expected[i]);
             }
             float[] expectedNorm = normalised(expected, weight);
             long[] delta = new long[values.length];
@@ -458,7 +447,7 @@ public final class PeerChecks {
         float[] sum = sum(terms);
         float[] residual = before.clone();
         for (int i = 0; i < (LATE_ROWS - 1) * LATE_COLUMNS; i++) {
-            residual[i] = rounded(before[i] + sum[i]);
+            residual[i] = RandomNumbers.rounded(before[i] + sum[i]);
         }
         for (int rank = 0; rank < terms.length; rank++) {
             ends[rank] = Arrays.copyOf(terms[rank], 2 * before.length);
