@@ -97,6 +97,8 @@ final class PairWarmUp implements AutoCloseable {
     private boolean closed;
     private long sinceNanos; // when the first of those announced was
 
+    private volatile boolean hasReadLongPrompts; // by this process: once is enough, whatever the pair
+
     /// @param context of the clients' requests
     PairWarmUp(HttpRuntime runtime, RouterContext context) {
         this.runtime = runtime;
@@ -188,7 +190,10 @@ final class PairWarmUp implements AutoCloseable {
         HttpServerConfig loopback = HttpServerConfig.of("127.0.0.1", 0);
         try (HttpServer server = runtime.serve(loopback, exchange -> take(exchange, generations))) {
             long start = System.nanoTime();
-            readLongPrompts(pair, ofPair.policy());
+            if (!hasReadLongPrompts) {
+                readLongPrompts(pair, ofPair.policy());
+                hasReadLongPrompts = true;
+            }
             int requests = send(server.port());
             LOG.info(
                     "{} requests in {} ms through {} and {}, which are new",
