@@ -279,7 +279,8 @@ class HttpClientTest {
 
     @Test
     void cancelBeforeTheConnectionStandsEndsTheCallOnce() {
-        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respondEmpty(200));
+        // It never answers: an answer could be here before this thread comes to cancel.
+        HttpServer server = runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> {});
         Recorder recorder = new Recorder();
         client.send(HttpClientRequest.get(at(server.port()), Duration.ofSeconds(20)), recorder)
                 .cancel();
