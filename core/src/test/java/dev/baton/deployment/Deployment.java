@@ -23,6 +23,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Assumptions;
 import tools.jackson.databind.JsonNode;
@@ -143,7 +144,8 @@ final class Deployment implements AutoCloseable {
         }
     }
 
-    /// Waits until every instance answers on `/health`.
+    /// Waits until every engine is well, and each router has found all of its own: one that answers on `/health`
+    /// may still serve by its decoders alone.
     Deployment awaitReady() {
         for (Instance instance : instances) {
             Awaitility.await(instance.name())
@@ -153,7 +155,7 @@ final class Deployment implements AutoCloseable {
                         assertThat(instance.process().isAlive())
                                 .as("%s ended:%n%s", instance.name(), Files.readString(instance.log()))
                                 .isTrue();
-                        return isHealthy(instance);
+                        return answers(instance, instance.engine() ? "/health" : "/ready");
                     });
         }
         return this;
@@ -165,12 +167,12 @@ final class Deployment implements AutoCloseable {
                 .filter(instance -> instance.port() == port)
                 .toList()
                 .getLast();
-        Awaitility.await(last.name()).atMost(READY_DEADLINE).until(() -> isHealthy(last));
+        Awaitility.await(last.name()).atMost(READY_DEADLINE).until(() -> answers(last, "/health"));
     }
 
-    boolean isHealthy(Instance instance) {
+    private boolean answers(Instance instance, String path) {
         try {
-            return get(instance, "/health").status() == 200;
+            return get(instance, path).status() == 200;
         } catch (UncheckedIOException e) {
             return false;
         }
@@ -257,6 +259,19 @@ final class Deployment implements AutoCloseable {
             sum += Double.parseDouble(matcher.group(1));
         }
         return sum;
+    }
+
+    /// What the processes have logged, for the description of what went wrong.
+    String logs() {
+        return instances.stream()
+                .map(instance -> {
+                    try {
+                        return instance.name() + ":\n" + Files.readString(instance.log());
+                    } catch (IOException e) {
+                        throw new UncheckedIOException(e);
+                    }
+                })
+                .collect(Collectors.joining("\n"));
     }
 
     static void kill(Instance instance) {
