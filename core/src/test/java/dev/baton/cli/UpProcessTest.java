@@ -65,14 +65,7 @@ class UpProcessTest {
     }
 
     @Test
-    void ctrlCEndsWith130AndKilledLauncherLeavesNoProcess() throws Exception {
-        try (Baton up = up("--no-warm-up")) {
-            awaitReady(up);
-            List<ProcessHandle> children = up.children();
-            up.signal("INT");
-            assertThat(up.awaitExit()).isEqualTo(130);
-            assertThat(children).hasSize(3).noneMatch(ProcessHandle::isAlive);
-        }
+    void killedLauncherLeavesNoProcess() throws Exception {
         try (Baton up = up("--no-warm-up")) {
             awaitReady(up);
             List<ProcessHandle> children = up.children();
@@ -126,7 +119,7 @@ class UpProcessTest {
 
     /// Roles of their own settings would listen elsewhere or not start: the launcher's variables are not theirs.
     @Test
-    void keyIsWantedByRouterAndEnginesAndStandsInNoCommandLine() throws Exception {
+    void keyIsWantedByRouterAndEnginesAndStandsInNoCommandLineAndCtrlCEndsWith130() throws Exception {
         Map<String, String> environment =
                 Map.of("BATON_API_KEY", "sk-first sk-second", "BATON_READY_TIMEOUT", "100", "BATON_PREFILLERS", "1");
         try (Baton up = up(environment, "--no-warm-up")) {
@@ -150,6 +143,11 @@ class UpProcessTest {
                         .doesNotContain("sk-");
             }
             assertThat(folder.resolve("router.log")).content().contains("/v1/completions 200");
+
+            List<ProcessHandle> children = up.children();
+            up.signal("INT");
+            assertThat(up.awaitExit()).isEqualTo(130);
+            assertThat(children).hasSize(3).noneMatch(ProcessHandle::isAlive);
         }
     }
 

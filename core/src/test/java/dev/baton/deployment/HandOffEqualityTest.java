@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -29,6 +30,7 @@ class HandOffEqualityTest {
     private static final int LONGEST_PROMPT_TOKENS = 1500;
     private static final int LARGEST_BLOCK_TOKENS = 32;
     private static final int OUTPUT_TOKENS = 12;
+    private static final int STORY_TOKENS = 400;
 
     @TempDir
     static Path logs;
@@ -101,28 +103,25 @@ class HandOffEqualityTest {
 
     /// A long text in the model's own language, as tokens: stories that the model tells itself.
     private int[] storyTokens() {
-        List<Integer> tokens = new ArrayList<>();
-        for (int seed = 0; tokens.size() < 2 * LONGEST_PROMPT_TOKENS; seed++) {
-            Answer answer = referenceDeployment.post(
-                    reference,
-                    "/v1/completions",
-                    Map.of(
-                            "prompt",
-                            "Once upon a time",
-                            "max_tokens",
-                            400,
-                            "seed",
-                            seed,
-                            "temperature",
-                            1.0,
-                            "ignore_eos",
-                            true,
-                            "return_token_ids",
-                            true));
-            assertThat(answer.status()).as(answer.body()).isEqualTo(200);
-            tokens.addAll(answer.tokenIds());
-        }
-        return tokens.stream().mapToInt(Integer::intValue).toArray();
+        List<Map<String, Object>> stories = IntStream.range(0, Math.ceilDiv(2 * LONGEST_PROMPT_TOKENS, STORY_TOKENS))
+                .<Map<String, Object>>mapToObj(seed -> Map.of(
+                        "prompt",
+                        "Once upon a time",
+                        "max_tokens",
+                        STORY_TOKENS,
+                        "seed",
+                        seed,
+                        "temperature",
+                        1.0,
+                        "ignore_eos",
+                        true,
+                        "return_token_ids",
+                        true))
+                .toList();
+        return tokensOfAll(referenceDeployment, reference, stories).stream()
+                .flatMap(List::stream)
+                .mapToInt(Integer::intValue)
+                .toArray();
     }
 
     private static Map<String, Object> body(int[] prompt, int i) {

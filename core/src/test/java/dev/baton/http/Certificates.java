@@ -80,6 +80,7 @@ public final class Certificates {
     private void keytool(String alias, String... arguments) throws Exception {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "keytool").toString());
+        command.addAll(List.of("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")); // it ends before more pays
         command.addAll(List.of(arguments));
         command.addAll(List.of("-alias", alias, "-storepass", new String(PASSWORD), "-keystore"));
         command.add(folder.resolve(alias + ".p12").toString());
