@@ -8,8 +8,10 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -24,9 +26,9 @@ import org.awaitility.Awaitility;
 /// How tests start Java processes: with the classes of this test run, from an archive that the JVM maps (class data
 /// sharing) instead of reading, checking and linking three thousand classes again in each of a hundred processes.
 ///
-/// The archive is made once for each compilation, by [Training], into `target/test-jvm`. Since the JVM archives no
-/// class of a folder, the class path's folders are packed into files first. A JVM that cannot use the archive runs
-/// without it. Thread-safe.
+/// The archive is made once for each compilation, by [Training], into `target/test-jvm`; a test run in another process
+/// beside this one waits for it. Since the JVM archives no class of a folder, the class path's folders are packed into
+/// files first. A JVM that cannot use the archive runs without it. Thread-safe.
 public final class TestJvm {
     private static final String JAVA =
             Path.of(System.getProperty("java.home"), "bin", "java").toString();
@@ -44,7 +46,7 @@ public final class TestJvm {
         static final List<String> SHARING;
 
         static {
-            try {
+            try (FileChannel lock = lock()) {
                 PATH = packed(System.getProperty("java.class.path"));
                 // Silent, since tests read every line that a process writes.
                 SHARING = Files.exists(ARCHIVE) || train(PATH)
@@ -54,6 +56,15 @@ public final class TestJvm {
                 throw new UncheckedIOException(e);
             }
         }
+    }
+
+    /// Held by one test process at a time, until it is closed.
+    private static FileChannel lock() throws IOException {
+        Files.createDirectories(FOLDER);
+        FileChannel channel =
+                FileChannel.open(FOLDER.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+        channel.lock();
+        return channel;
     }
 
     /// A command line up to the class, to which the caller adds the program's arguments.
@@ -87,7 +98,6 @@ public final class TestJvm {
 
     /// The class path with a file in place of each folder. Deletes the archive if something in a folder is newer.
     private static String packed(String classPath) throws IOException {
-        Files.createDirectories(FOLDER);
         List<String> entries = new ArrayList<>();
         for (String entry : classPath.split(java.io.File.pathSeparator)) {
             Path path = Path.of(entry);

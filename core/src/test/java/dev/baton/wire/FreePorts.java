@@ -9,10 +9,15 @@ import java.util.concurrent.ThreadLocalRandom;
 /// Ports for servers that have to be told theirs before they listen.
 ///
 /// They lie below those that a kernel gives to connections by itself: between this choice and the server's start,
-/// no connection of anybody's takes one. Each is given once.
+/// no connection of anybody's takes one. Each is given once, also by test processes beside this one: each of them has
+/// a part of its own.
 public final class FreePorts {
     private static final int FIRST = 10_240;
     private static final int END = 29_000;
+    private static final int PARTS = 4;
+    private static final int PART = (END - FIRST) / PARTS;
+    /// Surefire counts the processes in which it runs tests from 1.
+    private static final int FIRST_HERE = FIRST + Integer.getInteger("surefire.forkNumber", 1) % PARTS * PART;
 
     private static final Set<Integer> GIVEN = ConcurrentHashMap.newKeySet();
 
@@ -21,12 +26,12 @@ public final class FreePorts {
     /// A port on which nobody listens now.
     public static int next() {
         for (int tries = 0; tries < 1_000; tries++) {
-            int port = ThreadLocalRandom.current().nextInt(FIRST, END);
+            int port = ThreadLocalRandom.current().nextInt(FIRST_HERE, FIRST_HERE + PART);
             if (GIVEN.add(port) && isFree(port)) {
                 return port;
             }
         }
-        throw new AssertionError("no port from " + FIRST + " to " + END + " is free");
+        throw new AssertionError("no port from " + FIRST_HERE + " to " + (FIRST_HERE + PART) + " is free");
     }
 
     private static boolean isFree(int port) {
