@@ -352,6 +352,8 @@ class RouterTest {
             assertThat(fleet.post("/ping", "").statusCode()).isEqualTo(200);
             assertThat(fleet.get("/version").body()).matches("\\{\"version\":\".+\"}");
             fleet.complete("{\"prompt\":\"x\",\"stream\":true}");
+            await("counted behind the last bytes")
+                    .until(() -> fleet.get("/metrics").body().contains("baton_router_requests_in_flight 0.0"));
             JsonNode status = Json.parse(fleet.get("/status").body().getBytes(StandardCharsets.UTF_8));
             assertThat(status.at("/prefillers/0/state").asString()).isEqualTo("up");
             assertThat(status.at("/prefillers/0/requests").asInt()).isEqualTo(1);
