@@ -46,7 +46,7 @@ public final class TestJvm {
         static final List<String> SHARING;
 
         static {
-            try (FileChannel lock = lock()) {
+            try (FileChannel _ = lock()) {
                 PATH = packed(System.getProperty("java.class.path"));
                 // Silent, since tests read every line that a process writes.
                 SHARING = Files.exists(ARCHIVE) || train(PATH)

@@ -39,9 +39,12 @@ class BadInputTest {
     void nothingIsLeaked() {
         deployment.checkBlocks();
         for (Instance instance : List.of(prefiller, decoder)) {
-            await("gauges, which are published behind a step")
-                    .until(() -> deployment.metric(instance, "vllm:num_requests_running") == 0
-                            && deployment.metric(instance, "vllm:num_requests_waiting") == 0);
+            await("gauges, which are published behind a step").untilAsserted(() -> {
+                assertThat(deployment.metric(instance, "vllm:num_requests_running"))
+                        .isZero();
+                assertThat(deployment.metric(instance, "vllm:num_requests_waiting"))
+                        .isZero();
+            });
         }
     }
 

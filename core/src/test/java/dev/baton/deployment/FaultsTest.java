@@ -50,7 +50,7 @@ class FaultsTest {
             Instance decoder = deployment.decoder("--no-enable-prefix-caching");
             Instance router = deployment.router(List.of(victim, survivor), List.of(decoder));
             deployment.awaitReady();
-            int requests = 40;
+            int requests = 60;
             List<List<Integer>> expected = new ArrayList<>();
             for (int i = 0; i < requests; i++) {
                 expected.add(
@@ -58,7 +58,7 @@ class FaultsTest {
             }
 
             AtomicInteger done = new AtomicInteger();
-            CountDownLatch someDone = new CountDownLatch(10);
+            CountDownLatch someDone = new CountDownLatch(15);
             try (ExecutorService clients = Executors.newFixedThreadPool(6)) {
                 List<Future<Answer>> answers = new ArrayList<>();
                 for (int i = 0; i < requests; i++) {

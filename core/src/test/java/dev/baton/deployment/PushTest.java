@@ -39,6 +39,7 @@ class PushTest {
         try (Deployment deployment = new Deployment(logs)) {
             Instance prefiller = deployment.prefiller(CHUNKED);
             Instance decoder = deployment.decoder(CHUNKED);
+            Instance reference = deployment.single("reference", "--no-enable-prefix-caching");
             Instance router = deployment.router(List.of(prefiller), List.of(decoder), PUSH);
             deployment.awaitReady();
             Random random = new Random(7);
@@ -48,7 +49,7 @@ class PushTest {
                 Map<String, Object> body = body(random, length, i);
                 assertThat(deployment.tokenIds(router, body))
                         .as("prompt %d of %d tokens", i, length)
-                        .isEqualTo(deployment.tokenIds(decoder, body)); // which computes all of it then
+                        .isEqualTo(deployment.tokenIds(reference, body));
                 promptTokens += length;
             }
             // The first one tells the router where the prefiller listens, and is fetched after its prefill.
@@ -72,6 +73,7 @@ class PushTest {
         try (Deployment deployment = new Deployment(logs)) {
             Instance prefiller = deployment.prefiller(CHUNKED);
             Instance decoder = deployment.decoder(CHUNKED);
+            Instance reference = deployment.single("reference", "--no-enable-prefix-caching");
             Instance router = deployment.router(List.of(prefiller), List.of(decoder), PUSH);
             deployment.awaitReady();
             Random random = new Random(11);
@@ -94,7 +96,7 @@ class PushTest {
             for (int i = 0; i < bodies.size(); i++) {
                 assertThat(answers.get(i).get(2, TimeUnit.MINUTES))
                         .as("prompt %d", i)
-                        .isEqualTo(deployment.tokenIds(decoder, bodies.get(i)));
+                        .isEqualTo(deployment.tokenIds(reference, bodies.get(i)));
             }
             assertThat(deployment.metric(decoder, "baton:kv_pushed_transfers_total"))
                     .as("pushes that the kill left alone")

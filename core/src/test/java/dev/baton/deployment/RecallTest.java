@@ -13,7 +13,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
 /// The embedded model remembers what was said turns ago, over a hand-off: a wrong KV block would make it forget.
@@ -21,10 +21,9 @@ class RecallTest {
     @TempDir
     Path logs;
 
-    /// Of the smaller numbers half of the facts: the same way again, and a minute of two cores.
     @ParameterizedTest
-    @CsvSource({"'', 100", "--quantization int8 --kv-cache-dtype bfloat16, 50"})
-    void atLeastNinetyOfAHundredFactsAreRecalledThroughTheHandOff(String line, int facts) throws IOException {
+    @ValueSource(strings = {"", "--quantization int8 --kv-cache-dtype bfloat16"})
+    void atLeastNinetyOfAHundredFactsAreRecalledThroughTheHandOff(String line) throws IOException {
         String[] flags = line.isEmpty() ? new String[0] : line.split(" ");
         Path heldOut = Deployment.MODEL.resolveSibling("training").resolve("heldout.jsonl");
         Assumptions.assumeTrue(Files.exists(heldOut), "the held-out conversations are not there");
@@ -35,10 +34,8 @@ class RecallTest {
             Instance decoder = deployment.decoder(flags);
             Instance router = deployment.router(List.of(prefiller), List.of(decoder));
             deployment.awaitReady();
-            List<Boolean> recalled =
-                    Deployment.atOnce(conversations.subList(0, facts), held -> isRecalled(deployment, router, held));
-            assertThat(recalled).hasSize(facts);
-            assertThat(100 * recalled.stream().filter(is -> is).count() / facts).isGreaterThanOrEqualTo(90);
+            List<Boolean> recalled = Deployment.atOnce(conversations, held -> isRecalled(deployment, router, held));
+            assertThat(recalled.stream().filter(is -> is).count()).isGreaterThanOrEqualTo(90);
         }
     }
 

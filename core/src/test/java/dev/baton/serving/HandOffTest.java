@@ -118,7 +118,8 @@ class HandOffTest {
         assertThat(params.path("remote_port").intValue()).isPositive();
         assertThat(params.path("tp_size").intValue()).isEqualTo(1);
         await("published behind the step that gave the answer")
-                .until(() -> prefiller.engine.stats().numHeld() == 1);
+                .untilAsserted(
+                        () -> assertThat(prefiller.engine.stats().numHeld()).isEqualTo(1));
 
         Answer answer = decoder.post(PATH, body(12, params));
         assertThat(answer.text()).isEqualTo(PROMPT.substring(0, 12));
