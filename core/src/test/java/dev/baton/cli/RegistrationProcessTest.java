@@ -3,9 +3,8 @@ package dev.baton.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -62,7 +61,7 @@ class RegistrationProcessTest {
                 "--port=0",
                 "--host=127.0.0.1",
                 "--register=" + target,
-                "--register-ttl=2",
+                "--register-ttl=6",
                 "--num-gpu-blocks-override=256",
                 "--kv-transfer-config=" + kvConfig);
     }
@@ -105,10 +104,7 @@ class RegistrationProcessTest {
 
     @Test
     void instancesJoinAndLeaveWithoutAnErrorToClients() throws Exception {
-        int zmqPort;
-        try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            zmqPort = free.getLocalPort();
-        }
+        int zmqPort = FreePorts.next();
         Baton routing = start(
                 "router",
                 "router",

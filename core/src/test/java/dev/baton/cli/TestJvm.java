@@ -30,6 +30,9 @@ import org.awaitility.Awaitility;
 /// beside this one waits for it. Since the JVM archives no class of a folder, the class path's folders are packed into
 /// files first. A JVM that cannot use the archive runs without it. Thread-safe.
 public final class TestJvm {
+    /// The lock of who listens on the fixed ports of vLLM's P2pNccl proxies, 10001 and 30001.
+    public static final String P2P_PORTS = "p2p-ports";
+
     private static final String JAVA =
             Path.of(System.getProperty("java.home"), "bin", "java").toString();
     private static final Path FOLDER = Path.of("target", "test-jvm").toAbsolutePath();
@@ -46,7 +49,7 @@ public final class TestJvm {
         static final List<String> SHARING;
 
         static {
-            try (FileChannel _ = lock()) {
+            try (FileChannel _ = lock("lock")) {
                 PATH = packed(System.getProperty("java.class.path"));
                 // Silent, since tests read every line that a process writes.
                 SHARING = Files.exists(ARCHIVE) || train(PATH)
@@ -58,11 +61,11 @@ public final class TestJvm {
         }
     }
 
-    /// Held by one test process at a time, until it is closed.
-    private static FileChannel lock() throws IOException {
+    /// Held by one test process at a time, until it is closed: for what there is once on a machine.
+    public static FileChannel lock(String name) throws IOException {
         Files.createDirectories(FOLDER);
         FileChannel channel =
-                FileChannel.open(FOLDER.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+                FileChannel.open(FOLDER.resolve(name), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
         channel.lock();
         return channel;
     }
@@ -143,8 +146,10 @@ public final class TestJvm {
     /// Whether there is an archive now.
     private static boolean train(String classPath) throws IOException {
         Path log = FOLDER.resolve("training.log");
+        List<String> ownPorts = new ArrayList<>(OPTIONS);
+        ownPorts.add("-Dsurefire.forkNumber=3"); // which no test process has
         Process process = new ProcessBuilder(
-                        command(List.of("-XX:ArchiveClassesAtExit=" + ARCHIVE), OPTIONS, classPath, Training.class))
+                        command(List.of("-XX:ArchiveClassesAtExit=" + ARCHIVE), ownPorts, classPath, Training.class))
                 .redirectErrorStream(true)
                 .redirectOutput(log.toFile())
                 .start();

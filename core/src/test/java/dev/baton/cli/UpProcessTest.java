@@ -44,7 +44,10 @@ class UpProcessTest {
     void answersReportsADeadPrefillerAndLeavesNoProcessAfterCtrlC() throws Exception {
         try (Baton up = up()) {
             awaitReady(up);
-            assertThat(folder.resolve("router.log")).content().containsPattern("[0-9]+ requests in .* which are new");
+            await().atMost(LONG)
+                    .untilAsserted(() -> assertThat(folder.resolve("router.log"))
+                            .content()
+                            .containsPattern("[0-9]+ requests in .* which are new"));
             assertThat(complete()).isEqualTo(200);
             List<ProcessHandle> children = up.children();
             assertThat(children).hasSize(3);

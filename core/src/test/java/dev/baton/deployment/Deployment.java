@@ -42,6 +42,8 @@ final class Deployment implements AutoCloseable {
     private final HttpClient client =
             HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private final Path logs;
+    /// More of every engine's KV transfer configuration, as JSON.
+    private final String kvSettings;
     private final List<Instance> instances = new ArrayList<>();
 
     /// One child process.
@@ -68,7 +70,19 @@ final class Deployment implements AutoCloseable {
         }
     }
 
+    /// For tests of what is handed over, not of when it is given up: a process that this machine is slow to run is
+    /// waited for longer than by default.
+    static Deployment patient(Path logs) {
+        return new Deployment(
+                logs, ",\"kv_connector_extra_config\":{\"kv_peer_timeout\":10,\"kv_connect_timeout\":10}");
+    }
+
     Deployment(Path logs) {
+        this(logs, "");
+    }
+
+    private Deployment(Path logs, String kvSettings) {
+        this.kvSettings = kvSettings;
         Assumptions.assumeTrue(Files.exists(MODEL.resolve("model.safetensors")), "the embedded model is not there");
         this.logs = logs;
     }
@@ -88,7 +102,7 @@ final class Deployment implements AutoCloseable {
 
     private Instance engine(String name, String role, String... flags) {
         String transfer = "{\"kv_connector\":\"TcpConnector\",\"kv_role\":\"" + role
-                + "\",\"kv_ip\":\"127.0.0.1\",\"kv_port\":0}";
+                + "\",\"kv_ip\":\"127.0.0.1\",\"kv_port\":0" + kvSettings + "}";
         List<String> arguments = new ArrayList<>(List.of("--kv-transfer-config", transfer));
         arguments.addAll(List.of(flags));
         return single(name, arguments.toArray(String[]::new));

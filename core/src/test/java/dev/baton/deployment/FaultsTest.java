@@ -25,7 +25,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /// What a client sees when a process dies or a block arrives wrong: real processes, killed for real.
-@Timeout(180)
+@Timeout(480)
 class FaultsTest {
     private static final String STORY = "Once upon a time there was a small ship. ".repeat(12);
 

@@ -151,7 +151,7 @@ class HandOffEqualityTest {
         assumeTrue(
                 blockTokens == DEFAULT_BLOCK_TOKENS || System.getenv("BATON_SLOW_TESTS") != null,
                 "40 to 75 s for each size: set BATON_SLOW_TESTS=1");
-        try (Deployment deployment = new Deployment(logs)) {
+        try (Deployment deployment = Deployment.patient(logs)) {
             String[] flags = {"--block-size", Integer.toString(blockTokens)};
             Instance prefiller = deployment.prefiller(flags);
             Instance decoder = deployment.decoder(flags);

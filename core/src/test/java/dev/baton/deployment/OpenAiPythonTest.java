@@ -34,7 +34,7 @@ class OpenAiPythonTest {
                     .redirectErrorStream(true)
                     .redirectOutput(output.toFile())
                     .start();
-            boolean ended = client.waitFor(120, TimeUnit.SECONDS);
+            boolean ended = client.waitFor(300, TimeUnit.SECONDS);
             client.destroyForcibly();
             String said = Files.readString(output);
             assertThat(ended).as(said).isTrue();

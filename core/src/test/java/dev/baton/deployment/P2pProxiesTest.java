@@ -3,6 +3,7 @@ package dev.baton.deployment;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.cli.TestJvm;
 import dev.baton.deployment.Deployment.Answer;
 import dev.baton.deployment.Deployment.Instance;
 import dev.baton.wire.FreePorts;
@@ -11,6 +12,7 @@ import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -40,6 +42,7 @@ class P2pProxiesTest {
     @TempDir
     static Path logs;
 
+    private FileChannel ports;
     private Deployment deployment;
     private Instance prefiller;
     private Instance decoder;
@@ -54,7 +57,8 @@ class P2pProxiesTest {
     }
 
     @BeforeAll
-    void start() {
+    void start() throws IOException {
+        ports = TestJvm.lock(TestJvm.P2P_PORTS);
         Assumptions.assumeTrue(isFree(HTTP_PORT) && isFree(ZMQ_PORT), "the proxies' ports, 10001 and 30001, are taken");
         deployment = new Deployment(logs);
         prefiller = engine("prefiller", "kv_producer", "1e1");
@@ -67,15 +71,17 @@ class P2pProxiesTest {
         String transfer = """
                 {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_buffer_size": "%s",
                  "kv_load_failure_policy": "fail", "kv_connector_extra_config": {"proxy_ip": "127.0.0.1",
-                 "proxy_port": "%d", "http_port": "%d", "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}""".formatted(role, bufferSize, ZMQ_PORT, port);
+                 "proxy_port": "%d", "http_port": "%d", "kv_peer_timeout": 10, "kv_connect_timeout": 10, "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}""".formatted(role, bufferSize, ZMQ_PORT, port);
         return deployment.engineOnPort(
                 name, port, "--kv-transfer-config", transfer, "--no-enable-prefix-caching", "--block-size", "16");
     }
 
     @AfterAll
-    void stop() {
-        if (deployment != null) {
-            deployment.close();
+    void stop() throws IOException {
+        try (FileChannel _ = ports) {
+            if (deployment != null) {
+                deployment.close();
+            }
         }
     }
 

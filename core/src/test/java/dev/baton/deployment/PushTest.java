@@ -36,7 +36,7 @@ class PushTest {
 
     @Test
     void textIsThatOfOneInstanceAndMostBytesCameBeforeThePrefillsEnd() {
-        try (Deployment deployment = new Deployment(logs)) {
+        try (Deployment deployment = Deployment.patient(logs)) {
             Instance prefiller = deployment.prefiller(CHUNKED);
             Instance decoder = deployment.decoder(CHUNKED);
             Instance reference = deployment.single("reference", "--no-enable-prefix-caching");

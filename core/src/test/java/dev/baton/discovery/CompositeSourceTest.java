@@ -87,10 +87,10 @@ class CompositeSourceTest {
     void registrationThatIsNotRenewedEnds() {
         first.start(fleet);
         long start = System.nanoTime();
-        first.add(A, Optional.of(Duration.ofMillis(700)));
+        first.add(A, Optional.of(Duration.ofSeconds(2)));
         first.add(B, Optional.empty());
-        while (System.nanoTime() - start < Duration.ofMillis(1500).toNanos()) {
-            first.add(A, Optional.of(Duration.ofMillis(700)));
+        while (System.nanoTime() - start < Duration.ofMillis(3500).toNanos()) {
+            first.add(A, Optional.of(Duration.ofSeconds(2)));
             assertThat(fleet.addresses()).contains("a:1");
             java.util.concurrent.locks.LockSupport.parkNanos(
                     Duration.ofMillis(50).toNanos());

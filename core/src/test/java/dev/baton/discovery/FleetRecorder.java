@@ -17,13 +17,14 @@ public final class FleetRecorder implements EngineListener {
 
     @Override
     public void joined(EngineInfo engine) {
+        events.add("+" + engine.address()); // first: tests wait for the fleet, then look here
         fleet.put(engine.address(), engine);
-        events.add("+" + engine.address());
     }
 
     @Override
     public void left(EngineAddress address, String why) {
-        events.add((fleet.remove(address) == null ? "?" : "-") + address);
+        events.add((fleet.containsKey(address) ? "-" : "?") + address);
+        fleet.remove(address);
     }
 
     List<String> events() {

@@ -118,9 +118,9 @@ class ZmqRegistrationsTest {
     void whoIsSilentIsGoneWhileOthersAreHeardAndAlsoIfNobodyIs() throws Exception {
         startWithShortLife();
         ZmtpSender talking = dealer("a");
+        long start = System.nanoTime();
         say(dealer("b"), ping("P", "10.0.0.2:1", "10.0.0.2:2"), "10.0.0.2:1");
         say(talking, ping("P", "10.0.0.1:1", "10.0.0.1:2"), "10.0.0.1:1", "10.0.0.2:1");
-        long start = System.nanoTime();
         while (fleet.addresses().size() == 2) {
             talking.send(ping("P", "10.0.0.1:1", "10.0.0.1:2"));
             Thread.sleep(50);

@@ -100,10 +100,17 @@ class EngineOverLmCacheTest {
                     .contains("lmcache:num_requested_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
                     .contains("lmcache:num_stored_tokens_total{engine=\"0\"} 0.0\n")
                     .contains("lmcache:time_to_store_count{engine=\"0\"} 0\n");
-            assertThat(metrics(first))
-                    .contains("lmcache:num_stored_tokens_total{engine=\"0\"} %s\n".formatted((double) expected))
-                    .contains("lmcache:time_to_store_count{engine=\"0\"} %d\n".formatted(expected / chunkTokens));
-            assertThat(first.transferStats().bytesSent()).isEqualTo((long) expected * 2 * 2 * 2 * 4);
+            long stored = expected;
+            org.awaitility.Awaitility.await()
+                    .untilAsserted(
+                            () -> { // counted behind the last one's arrival
+                                assertThat(metrics(first))
+                                        .contains("lmcache:num_stored_tokens_total{engine=\"0\"} %s\n"
+                                                .formatted((double) stored))
+                                        .contains("lmcache:time_to_store_count{engine=\"0\"} %d\n"
+                                                .formatted(stored / chunkTokens));
+                                assertThat(first.transferStats().bytesSent()).isEqualTo(stored * 2 * 2 * 2 * 4);
+                            });
         }
     }
 

@@ -279,6 +279,7 @@ class LimitsTest {
 
     /// Each is 21 MiB of edges, since every one of its letters may be left out.
     @Test
+    @Timeout(240)
     void compilerForgetsLargeGrammarsEarlier() {
         GrammarCompiler compiler = new GrammarCompiler(Vocabularies.bytes());
         for (int i = 0; i < 14; i++) {

@@ -295,7 +295,14 @@ class HttpClientTest {
         new Random(3).nextBytes(body);
         HttpServer server =
                 runtime.serve(HttpServerConfig.of("127.0.0.1", 0), e -> e.respond(200, HttpHeaders.none(), body));
-        Recorder recorder = new Recorder();
+        CompletableFuture<HttpCall> sent = new CompletableFuture<>();
+        Recorder recorder = new Recorder() {
+            @Override
+            public void onHead(int status, HttpHeaders headers) {
+                sent.join().pause(); // at once: all of it is here within moments
+                super.onHead(status, headers);
+            }
+        };
         HttpClientRequest request = new HttpClientRequest(
                 "GET",
                 at(server.port()),
@@ -304,7 +311,7 @@ class HttpClientTest {
                 Duration.ofSeconds(20),
                 Duration.ofSeconds(1));
         HttpCall call = client.send(request, recorder);
-        call.pause(); // at once: all of it is here within moments
+        sent.complete(call);
         await().until(() -> recorder.status == 200);
         int held;
         do { // what is on its way

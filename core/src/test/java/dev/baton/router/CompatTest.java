@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.awaitility.Awaitility.await;
 
+import dev.baton.cli.TestJvm;
 import dev.baton.cli.compat.CompatProxy;
 import dev.baton.discovery.ConnectorEndpoint;
 import dev.baton.discovery.EngineAddress;
@@ -20,6 +21,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -157,6 +159,12 @@ class CompatTest {
     void enginesRegisterAsWithTheProxies(BackendKind kind, String name) throws Exception {
         boolean ppd = kind == BackendKind.P2P_NCCL_PPD;
         int zmqPort = ppd ? FreePorts.next() : 30_001;
+        try (FileChannel _ = TestJvm.lock(TestJvm.P2P_PORTS)) {
+            enginesRegister(kind, name, ppd, zmqPort);
+        }
+    }
+
+    private static void enginesRegister(BackendKind kind, String name, boolean ppd, int zmqPort) throws Exception {
         try (ServerSocket probe = new ServerSocket(zmqPort)) {
             assertThat(probe.isBound()).isTrue();
         } catch (IOException e) {

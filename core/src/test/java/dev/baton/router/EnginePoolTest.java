@@ -187,18 +187,18 @@ class EnginePoolTest {
     @Test
     void weightOfAnEngineThatComesBackRises() throws Exception {
         EnginePool quick = new EnginePool(
-                HealthConfig.builder().slowStart(Duration.ofSeconds(1)).build(), watcher);
+                HealthConfig.builder().slowStart(Duration.ofSeconds(3)).build(), watcher);
         quick.joined(
                 EngineInfo.of(new EngineAddress("h", 1), EngineRole.DECODER).withWeight(2));
         Upstream engine = quick.decoders().getFirst();
         engine.probeSucceeded();
-        Thread.sleep(1_001);
+        Thread.sleep(3_001);
         assertThat(engine.weight()).isEqualTo(2);
         engine.refused(REFUSED);
         engine.probeSucceeded();
         assertThat(engine.weight()).isBetween(0.2, 1.9);
         assertThat(watcher.emptied).containsExactly(engine);
-        Thread.sleep(1_001);
+        Thread.sleep(3_001);
         assertThat(engine.weight()).isEqualTo(2);
     }
 

@@ -19,6 +19,7 @@ import dev.baton.http.HttpServerConfig;
 import dev.baton.http.Json;
 import dev.baton.http.ServerTls;
 import dev.baton.router.policy.RoundRobinPolicy;
+import dev.baton.wire.FreePorts;
 import dev.baton.wire.MsgPack;
 import dev.baton.wire.Zmtp;
 import dev.baton.wire.ZmtpSender;
@@ -334,8 +335,8 @@ class FleetEndpointsTest {
     /// The router is restarted while engines keep registering: it fills again by itself.
     @Test
     void enginesFindARestartedRouter() throws Exception {
-        start(WITH_KEY, NOBODY, 0);
-        int port = router.port();
+        int port = FreePorts.next(); // that nobody takes while no router is there
+        start(WITH_KEY, NOBODY, port);
         StubEngine decoder = decoder();
         Registrar.Config config = new Registrar.Config(
                 EngineInfo.of(decoder.address(), EngineRole.DECODER), Duration.ofSeconds(1), "sesame");

@@ -39,9 +39,9 @@ class PairWarmUpTest {
 
     private static void awaitReady(Fleet fleet) {
         await().atMost(Duration.ofSeconds(20))
-                .until(() -> fleet.get("/ready").statusCode() == 200
-                        && fleet.engines().stream()
-                                .noneMatch(engine -> completions(engine).isEmpty()));
+                .until(() -> fleet.engines().stream()
+                                .noneMatch(engine -> completions(engine).isEmpty())
+                        && fleet.get("/ready").statusCode() == 200);
     }
 
     private static List<String> prompts(StubEngine engine) {
@@ -133,6 +133,7 @@ class PairWarmUpTest {
                     .until(() -> prefiller.probes.get() > probes + 2 || fleet.router.numLegs() == 0);
             assertThat(fleet.get("/ready").body()).doesNotContain("warming_up");
             assertThat(fleet.decoder(0).introductions).hasSize(1);
+            prefiller.kill(); // else its leg ends by a deadline
         }
     }
 

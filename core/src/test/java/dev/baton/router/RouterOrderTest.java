@@ -20,6 +20,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -166,8 +167,10 @@ class RouterOrderTest {
                 if (fault.equals("refuses")) {
                     kill(fleet.prefiller(0));
                 }
+                AtomicInteger failures = new AtomicInteger();
                 fleet.prefiller(0).script = call -> { // a leg that is not out yet would just not be sent
-                    if (call.awaitUnlessGone(() -> !rooms.decoded.isEmpty())) {
+                    int number = failures.incrementAndGet();
+                    if (call.awaitUnlessGone(() -> rooms.decoded.size() >= number)) {
                         fail(call, fault);
                     }
                 };
@@ -210,8 +213,10 @@ class RouterOrderTest {
             if (fault.equals("refuses")) {
                 kill(fleet.decoder(0));
             }
+            AtomicInteger failures = new AtomicInteger();
             fleet.decoder(0).script = call -> {
-                if (call.awaitUnlessGone(() -> !fleet.prefiller(0).received.isEmpty())) {
+                int number = failures.incrementAndGet();
+                if (call.awaitUnlessGone(() -> fleet.prefiller(0).received.size() >= number)) {
                     fail(call, fault);
                 }
             };

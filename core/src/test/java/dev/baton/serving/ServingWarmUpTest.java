@@ -19,7 +19,7 @@ class ServingWarmUpTest {
             EngineServerConfig config = EngineServerConfig.builder(
                             HttpServerConfig.builder("127.0.0.1", 0).build(), "echo", ByteTokenizer.VOCAB)
                     .build();
-            assertThat(ServingWarmUp.run(config, instance.engine, instance.tokenizer, Duration.ofMillis(500)))
+            assertThat(ServingWarmUp.run(config, instance.engine, instance.tokenizer, Duration.ofSeconds(2)))
                     .isPositive();
             BlockUsage usage = instance.engine.checkIntegrity().join();
             assertThat(usage.inUse()).isZero();

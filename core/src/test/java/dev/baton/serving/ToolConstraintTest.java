@@ -29,7 +29,7 @@ import tools.jackson.databind.JsonNode;
 
 /// The embedded model was never shown a tool: what it writes when it must call one obeys the schema by the grammar
 /// alone, in every format, at temperature 1.
-@Timeout(120)
+@Timeout(300)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class ToolConstraintTest {
     private static final Path MODEL = model();

@@ -237,8 +237,8 @@ class ZmtpTest {
     void senderFindsAPeerThatWasAway() throws Exception {
         BlockingQueue<byte[]> heard = new LinkedBlockingQueue<>();
         ZmtpServer.Receiver receiver = (_, message) -> heard.add(message.getFirst());
-        ZmtpServer first = ZmtpServer.start("baton-kv-test", Zmtp.SocketType.PULL, "127.0.0.1", 0, LIMITS, receiver);
-        int port = first.port();
+        int port = FreePorts.next(); // that nobody takes meanwhile
+        ZmtpServer first = ZmtpServer.start("baton-kv-test", Zmtp.SocketType.PULL, "127.0.0.1", port, LIMITS, receiver);
         try (ZmtpSender sender = new ZmtpSender(Zmtp.SocketType.PUSH, new byte[0], "127.0.0.1", port, PATIENCE)) {
             sender.send(new byte[] {1});
             assertThat(heard.poll(10, TimeUnit.SECONDS)).containsExactly(1);

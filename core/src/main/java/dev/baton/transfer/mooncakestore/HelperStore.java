@@ -84,7 +84,7 @@ final class HelperStore implements ObjectStore {
         this.arena = Arena.ofShared();
         this.file = Files.createTempFile(
                 Files.isWritable(SHARED_MEMORY) ? SHARED_MEMORY : Path.of(System.getProperty("java.io.tmpdir")),
-                "baton-mooncake-",
+                filePrefix(),
                 ".kv",
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
         try {
@@ -104,6 +104,11 @@ final class HelperStore implements ObjectStore {
         this.reader =
                 Thread.ofPlatform().daemon().name("baton-kv-mooncake-answers").unstarted(this::readAnswers);
         reader.start();
+    }
+
+    /// How the names of this process's files of shared memory begin.
+    static String filePrefix() {
+        return "baton-mooncake-" + ProcessHandle.current().pid() + "-";
     }
 
     private List<String> command(Opener opener, long memoryBytes) throws IOException {

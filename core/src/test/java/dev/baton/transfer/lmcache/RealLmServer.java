@@ -1,8 +1,7 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.wire.FreePorts;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,9 +19,7 @@ final class RealLmServer implements AutoCloseable {
     RealLmServer(Path folder) throws IOException {
         String python = System.getenv("LMCACHE_PYTHON");
         Assumptions.assumeTrue(python != null, "LMCACHE_PYTHON names no Python that has LMCache");
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            port = socket.getLocalPort();
-        }
+        port = FreePorts.next();
         Path log = folder.resolve("lmcache.log");
         ProcessBuilder command =
                 new ProcessBuilder(python, "-m", "lmcache.v1.server", "127.0.0.1", Integer.toString(port));

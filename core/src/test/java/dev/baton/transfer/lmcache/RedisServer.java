@@ -1,9 +1,8 @@
 package dev.baton.transfer.lmcache;
 
+import dev.baton.wire.FreePorts;
 import java.io.File;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -30,9 +29,7 @@ final class RedisServer implements AutoCloseable {
                 .filter(Files::isExecutable)
                 .findFirst();
         Assumptions.assumeTrue(found.isPresent(), "there is no redis-server on this machine (Debian: redis-server)");
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            port = socket.getLocalPort();
-        }
+        port = FreePorts.next();
         List<String> command = new ArrayList<>(List.of(
                 found.orElseThrow().toString(), "--bind", "127.0.0.1", "--port", Integer.toString(port), "--save", ""));
         command.addAll(List.of("--appendonly", "no", "--dir", folder.toString()));

@@ -205,7 +205,7 @@ class RealMooncakeTest {
 
     private static long sharedFiles() throws IOException {
         try (Stream<Path> all = Files.list(Path.of("/dev/shm"))) {
-            return all.filter(file -> file.getFileName().toString().startsWith("baton-mooncake-"))
+            return all.filter(file -> file.getFileName().toString().startsWith(HelperStore.filePrefix()))
                     .count();
         }
     }

@@ -102,7 +102,7 @@ class ConnectTest {
 
     @Test
     void connectionOutlivesItsIdleTimeOnBothSides() throws InterruptedException {
-        Map<String, Object> brief = Map.of("kv_idle_timeout", 1.0, "kv_heartbeat_interval", 0.05);
+        Map<String, Object> brief = Map.of("kv_idle_timeout", 2.0, "kv_heartbeat_interval", 0.05);
         try (TestInstance prefiller = TestInstance.prefiller(16, 4, brief).fill(1);
                 TestInstance decoder = TestInstance.decoder(16, 4, brief)) {
             decoder.worker().connect(peer(prefiller));
@@ -111,7 +111,7 @@ class ConnectTest {
                     .filter(name -> name.startsWith("baton-kv-serve-"))
                     .findFirst()
                     .orElseThrow();
-            Thread.sleep(2_500);
+            Thread.sleep(5_000);
             assertThat(KvThreads.running()).contains(thread);
             assertLoads(prefiller, decoder, prefiller.hold("r", BLOCKS, TOKENS), "d");
             // A heartbeat that came while the load had the connection has made another, which goes unused.

@@ -44,7 +44,7 @@ class PeerProcessTest {
             CountDownLatch begun = new CountDownLatch(3);
             try (KvProxy slow = new KvProxy(decoder.pool.blockBytes(), prefiller.params, (ordinal, block) -> {
                 begun.countDown();
-                Thread.sleep(20);
+                Thread.sleep(100);
                 return List.of(block);
             })) {
                 decoder.load("d", slow.through(prefiller.params), ALL, 0);
