@@ -9,8 +9,9 @@ import java.util.function.Consumer;
 /// The right of decoders to read the blocks of one finished request, until a deadline.
 ///
 /// `HELD -> ENDING -> ENDED`: a lease that must end while somebody reads first fences the readers, and has ended
-/// only when the last of them has stopped. The end is reported exactly once, with nobody reading and nobody able to
-/// begin.
+/// only when the last of them has stopped. A decoder that copies blocks by itself and then releases the lease is not
+/// fenced: what it says on another connection may come before the word that its copy is done, for which the lease
+/// waits, until its deadline. The end is reported exactly once, with nobody reading and nobody able to begin.
 ///
 /// Thread-safe: one lock a lease. Fences are called under it and must return at once.
 public final class KvLease {
@@ -26,13 +27,20 @@ public final class KvLease {
         ENDED
     }
 
+    /// Who reads a block right now.
+    ///
+    /// @param fence makes it stop
+    /// @param isDecoder whether the decoder copies it by itself
+    private record Reader(Runnable fence, boolean isDecoder) {}
+
     private final String requestId;
     private final String handle;
     private final int[] blockIds; // (blocks of the request)
     private final int numTokens;
     private final Consumer<KvLease> onEnded;
     private final ReentrantLock lock = new ReentrantLock();
-    private final List<Runnable> readers = new ArrayList<>(2); // fences of those who read a block right now
+    private final List<Reader> readers = new ArrayList<>(2);
+    private boolean isFenced; // all readers that there are; nobody begins to read any more
     private State state = State.HELD;
     private Outcome outcome = Outcome.RELEASED; // meaningful once the state is not HELD
     private long deadlineNanos;
@@ -93,27 +101,39 @@ public final class KvLease {
     /// @param fence makes the reader stop; the same object ends the reading
     /// @return false if the lease has run out or has ended: nothing may be read
     public boolean beginRead(Runnable fence, long nowNanos) {
+        return begin(new Reader(fence, false), nowNanos);
+    }
+
+    /// Lets the decoder copy blocks by itself: as [#beginRead], but that its own release does not fence it.
+    public boolean beginLend(Runnable fence, long nowNanos) {
+        return begin(new Reader(fence, true), nowNanos);
+    }
+
+    private boolean begin(Reader reader, long nowNanos) {
         expire(nowNanos); // the timer may be late; the deadline is not
         lock.lock();
         try {
             if (state != State.HELD) {
                 return false;
             }
-            readers.add(fence);
+            readers.add(reader);
             return true;
         } finally {
             lock.unlock();
         }
     }
 
-    /// Ends the reading of one block.
+    /// Ends the reading of one block, or of those that were lent.
     public void endRead(Runnable fence) {
         boolean last;
         lock.lock();
         try {
-            if (!readers.remove(fence)) {
-                throw new TransferException("lease of %s: endRead without beginRead".formatted(requestId));
-            }
+            Reader reader = readers.stream()
+                    .filter(it -> it.fence.equals(fence))
+                    .findFirst()
+                    .orElseThrow(
+                            () -> new TransferException("lease of %s: endRead without beginRead".formatted(requestId)));
+            readers.remove(reader);
             last = endIfUnread();
         } finally {
             lock.unlock();
@@ -144,7 +164,8 @@ public final class KvLease {
     long remainingNanos(long nowNanos) {
         lock.lock();
         try {
-            return state == State.HELD ? deadlineNanos - nowNanos : Long.MAX_VALUE;
+            boolean canExpire = state == State.HELD || (state == State.ENDING && !isFenced);
+            return canExpire ? deadlineNanos - nowNanos : Long.MAX_VALUE;
         } finally {
             lock.unlock();
         }
@@ -155,7 +176,7 @@ public final class KvLease {
         boolean unread;
         lock.lock();
         try {
-            unread = deadlineNanos - nowNanos <= 0 && beginEnding(Outcome.EXPIRED);
+            unread = deadlineNanos - nowNanos <= 0 && beginEnding(Outcome.EXPIRED, true);
         } finally {
             lock.unlock();
         }
@@ -166,10 +187,20 @@ public final class KvLease {
 
     /// Ends the lease now, whatever its deadline; does nothing if it has ended.
     void end(Outcome why) {
+        end(why, true);
+    }
+
+    /// Ends the lease since its decoder wants nothing more: what it still copies by itself is waited for until the
+    /// deadline.
+    void release() {
+        end(Outcome.RELEASED, false);
+    }
+
+    private void end(Outcome why, boolean fencesDecoder) {
         boolean unread;
         lock.lock();
         try {
-            unread = beginEnding(why);
+            unread = beginEnding(why, fencesDecoder);
         } finally {
             lock.unlock();
         }
@@ -178,14 +209,21 @@ public final class KvLease {
         }
     }
 
-    private boolean beginEnding(Outcome why) {
-        if (state != State.HELD) {
-            return false;
+    private boolean beginEnding(Outcome why, boolean fencesDecoder) {
+        boolean isFirst = state == State.HELD;
+        if (isFirst) {
+            state = State.ENDING;
+            outcome = why;
         }
-        state = State.ENDING;
-        outcome = why;
-        readers.forEach(Runnable::run);
-        return endIfUnread();
+        if (!isFenced) {
+            isFenced = fencesDecoder || readers.stream().noneMatch(Reader::isDecoder);
+            for (Reader reader : readers) {
+                if (reader.isDecoder ? fencesDecoder : isFirst) {
+                    reader.fence.run();
+                }
+            }
+        }
+        return isFirst && endIfUnread();
     }
 
     private boolean endIfUnread() {

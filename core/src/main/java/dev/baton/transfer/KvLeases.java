@@ -75,6 +75,11 @@ public final class KvLeases {
         return lease.beginRead(fence, nanoClock.getAsLong());
     }
 
+    /// Lets a decoder copy blocks of a lease by itself: [KvLease#beginLend] by this clock.
+    public boolean beginLend(KvLease lease, Runnable fence) {
+        return lease.beginLend(fence, nanoClock.getAsLong());
+    }
+
     /// Renews a lease.
     ///
     /// @return false if there is none that is held
@@ -87,7 +92,7 @@ public final class KvLeases {
     public void release(String handle) {
         KvLease lease = byHandle.get(handle);
         if (lease != null) {
-            lease.end(KvLease.Outcome.RELEASED);
+            lease.release();
         }
     }
 
@@ -99,7 +104,7 @@ public final class KvLeases {
         }
     }
 
-    /// Ends the lease on one of this instance's requests. Does nothing if there is none.
+    /// Ends the lease on one of this instance's requests, whoever reads. Does nothing if there is none.
     public void drop(String requestId) {
         KvLease lease = byRequest.get(requestId);
         if (lease != null) {

@@ -137,6 +137,74 @@ class KvLeasesTest {
         assertThat(fenced).isFalse();
     }
 
+    /// The release may come by another connection, before the word that the copy is done.
+    @Test
+    void decoderThatCopiesByItselfIsNotFencedByItsOwnRelease() {
+        KvLease lease = register("r");
+        AtomicInteger fenced = new AtomicInteger();
+        Runnable fence = fenced::incrementAndGet;
+        assertThat(leases.beginLend(lease, fence)).isTrue();
+        leases.release(lease.handle());
+        assertThat(leases.beginRead(lease, NO_FENCE)).isFalse();
+        assertThat(leases.beginLend(lease, NO_FENCE)).isFalse();
+        assertThat(leases.renew(lease.handle())).isFalse();
+        pass(29);
+        assertThat(fenced).hasValue(0);
+        assertThat(events).isEmpty();
+        assertThat(leases.size()).isEqualTo(1);
+        lease.endRead(fence);
+        assertThat(events).containsExactly(new LeaseReleased("r"));
+        assertThat(fenced).hasValue(0);
+    }
+
+    @Test
+    void decoderThatCopiesByItselfIsFencedByTheDeadlineAndByTheEngineAlsoAfterItsRelease() {
+        for (boolean byEngine : new boolean[] {false, true}) {
+            KvLease lease = register("r");
+            AtomicInteger fenced = new AtomicInteger();
+            Runnable fence = fenced::incrementAndGet;
+            leases.beginLend(lease, fence);
+            leases.release(lease.handle());
+            assertThat(leases.expireDue()).as("the deadline stays").isEqualTo(30_000_000_000L);
+            if (byEngine) {
+                leases.drop("r");
+            } else {
+                pass(30);
+            }
+            assertThat(fenced).hasValue(1);
+            pass(60);
+            leases.drop("r");
+            assertThat(fenced).as("once").hasValue(1);
+            assertThat(leases.expireDue()).isEqualTo(Long.MAX_VALUE);
+            assertThat(events).isEmpty();
+            lease.endRead(fence);
+            assertThat(events).containsExactly(new LeaseReleased("r"));
+            events.clear();
+        }
+        assertThat(leases.numExpired()).isZero();
+    }
+
+    @Test
+    void readersAreFencedOnceEachWhateverEndsTheLease() {
+        KvLease lease = register("r");
+        AtomicInteger reader = new AtomicInteger();
+        AtomicInteger decoder = new AtomicInteger();
+        Runnable readerFence = reader::incrementAndGet;
+        Runnable decoderFence = decoder::incrementAndGet;
+        leases.beginRead(lease, readerFence);
+        leases.beginLend(lease, decoderFence);
+        leases.release(lease.handle());
+        assertThat(reader).hasValue(1);
+        assertThat(decoder).hasValue(0);
+        leases.abandon(lease.handle());
+        assertThat(reader).hasValue(1);
+        assertThat(decoder).hasValue(1);
+        lease.endRead(readerFence);
+        assertThat(events).isEmpty();
+        lease.endRead(decoderFence);
+        assertThat(events).containsExactly(new LeaseReleased("r"));
+    }
+
     @Test
     void requestIsHeldOnceAtATimeAndUnderANewHandleEachTime() {
         KvLease first = register("r");
@@ -194,7 +262,7 @@ class KvLeasesTest {
                         case 3, 4, 5 -> raced.renew(lease.handle());
                         default -> {
                             Runnable fence = new Object()::hashCode;
-                            if (raced.beginRead(lease, fence)) {
+                            if (random.nextBoolean() ? raced.beginRead(lease, fence) : raced.beginLend(lease, fence)) {
                                 reading.get(lease.requestId()).incrementAndGet();
                                 if (ends.get(lease.requestId()).get() != 0) {
                                     violations.add(lease.requestId() + " was read after its end");

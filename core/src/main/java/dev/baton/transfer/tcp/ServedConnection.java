@@ -307,11 +307,12 @@ final class ServedConnection implements WireServer.Connection {
         return lent.orElseThrow(() -> new PeerRefusedException(ErrorCode.BAD_REQUEST, question + " without an offer"));
     }
 
-    /// Says the checksums of blocks that the decoder copies itself, and keeps them as they are until it has.
-    /// If the lease must end before, the connection is cut, and what the decoder still copies fails its checksums.
+    /// Says the checksums of blocks that the decoder copies itself, and keeps them as they are until it has, also if
+    /// it has said on another connection already that it needs them no more. If the lease must end before, the
+    /// connection is cut, and what the decoder still copies fails its checksums.
     private void hold(Wanted wanted, Sending sums) throws IOException {
         KvLease lease = wanted.lease;
-        if (!leases.beginRead(lease, fence)) {
+        if (!leases.beginLend(lease, fence)) {
             throw gone(lease.handle());
         }
         try {

@@ -144,6 +144,38 @@ class SharedMemoryTest {
         }
     }
 
+    /// It comes by another connection, where a load's own was busy for longer than the load.
+    @Test
+    void releaseThatComesBeforeTheWordThatTheCopyIsDoneCutsNoConnection() throws Exception {
+        try (TestInstance prefiller = prefiller(Map.of());
+                TestInstance decoder = decoder(Map.of());
+                TestInstance other = decoder(Map.of())) {
+            RemotePrefill params = prefiller.hold("r", ALL, TOKENS);
+            AtomicInteger frames = new AtomicInteger();
+            AtomicInteger others = new AtomicInteger();
+            try (KvProxy proxy = proxy(prefiller, params)) {
+                RemotePrefill through = throughProxy(proxy, params, _ -> {
+                    if (frames.getAndIncrement() == 0) {
+                        await().until(() -> {
+                            other.load("o" + others.getAndIncrement(), params, ALL, 0);
+                            return other.nextEvent() instanceof KvEvent.KvFailed;
+                        });
+                        assertThat(prefiller.worker().numLeases()).isEqualTo(1);
+                    }
+                });
+                decoder.load("d", through, ALL, 0);
+                assertThat(decoder.nextEvent())
+                        .isEqualTo(new KvArrived("d", TOKENS, BLOCKS * decoder.pool.blockBytes()));
+                assertThat(decoder.pool.segment().mismatch(prefiller.pool.segment()))
+                        .isEqualTo(-1);
+                assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r"));
+                assertThat(prefiller.connector.stats().bytesSent())
+                        .isEqualTo(decoder.connector.stats().bytesTransferred()
+                                + other.connector.stats().bytesTransferred());
+            }
+        }
+    }
+
     @Test
     void byteChangedOnceUnderTheReaderIsHealedByCopyingTheBlockAgain() throws Exception {
         try (TestInstance prefiller = prefiller(Map.of());
