@@ -96,7 +96,8 @@ public final class KvLeases {
         }
     }
 
-    /// Nobody comes any more for a lease that is held: it ends as if it had run out. Does nothing if there is none.
+    /// Nobody comes any more for a lease that is held: it ends as if it had run out. One that is ending waits for
+    /// nobody any more. Does nothing if there is none.
     public void abandon(String handle) {
         KvLease lease = byHandle.get(handle);
         if (lease != null) {

@@ -66,8 +66,13 @@ public final class TestJvm {
         Files.createDirectories(FOLDER);
         FileChannel channel =
                 FileChannel.open(FOLDER.resolve(name), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-        channel.lock();
-        return channel;
+        try {
+            channel.lock();
+            return channel;
+        } catch (IOException | RuntimeException e) {
+            channel.close();
+            throw e;
+        }
     }
 
     /// A command line up to the class, to which the caller adds the program's arguments.

@@ -126,21 +126,23 @@ class MigrationTest {
                 .sendAsync(
                         Deployment.request(router, one.path(), Deployment.JSON.writeValueAsString(one.body())),
                         HttpResponse.BodyHandlers.ofLines())
-                .thenApplyAsync(response -> {
-                    List<String> lines = new ArrayList<>();
-                    response.body().filter(line -> !line.isEmpty()).forEach(line -> {
-                        lines.add(line);
-                        if (lines.size() == FLOWING_LINES) {
-                            flowing.countDown();
-                        }
-                    });
-                    assertThat(lines).last().isEqualTo("data: [DONE]");
-                    lines.removeLast();
-                    assertThat(lines).allMatch(line -> line.startsWith("data: "));
-                    return lines.stream()
-                            .map(line -> Deployment.JSON.readTree(line.substring("data: ".length())))
-                            .toList();
-                });
+                .thenApplyAsync(
+                        response -> {
+                            List<String> lines = new ArrayList<>();
+                            response.body().filter(line -> !line.isEmpty()).forEach(line -> {
+                                lines.add(line);
+                                if (lines.size() == FLOWING_LINES) {
+                                    flowing.countDown();
+                                }
+                            });
+                            assertThat(lines).last().isEqualTo("data: [DONE]");
+                            lines.removeLast();
+                            assertThat(lines).allMatch(line -> line.startsWith("data: "));
+                            return lines.stream()
+                                    .map(line -> Deployment.JSON.readTree(line.substring("data: ".length())))
+                                    .toList();
+                        },
+                        Thread::startVirtualThread); // all of them at once
     }
 
     private static List<List<JsonNode>> comparable(List<JsonNode> events) {

@@ -71,7 +71,8 @@ class P2pProxiesTest {
         String transfer = """
                 {"kv_connector": "P2pNcclConnector", "kv_role": "%s", "kv_ip": "127.0.0.1", "kv_buffer_size": "%s",
                  "kv_load_failure_policy": "fail", "kv_connector_extra_config": {"proxy_ip": "127.0.0.1",
-                 "proxy_port": "%d", "http_port": "%d", "kv_peer_timeout": 10, "kv_connect_timeout": 10, "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}""".formatted(role, bufferSize, ZMQ_PORT, port);
+                 "proxy_port": "%d", "http_port": "%d", "kv_peer_timeout": 10,
+                 "kv_connect_timeout": 10, "send_type": "PUT_ASYNC", "nccl_num_channels": "16"}}""".formatted(role, bufferSize, ZMQ_PORT, port);
         return deployment.engineOnPort(
                 name, port, "--kv-transfer-config", transfer, "--no-enable-prefix-caching", "--block-size", "16");
     }

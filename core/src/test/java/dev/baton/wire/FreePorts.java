@@ -8,10 +8,9 @@ import java.util.concurrent.ThreadLocalRandom;
 
 /// Ports for servers that have to be told theirs before they listen.
 ///
-/// They lie below those that a kernel gives to connections by itself, and above those that Mooncake takes: between this
-/// choice and the server's start,
-/// no connection of anybody's takes one. Each is given once, also by test processes beside this one: each of them has
-/// a part of its own.
+/// They lie below those that a kernel gives to connections by itself, and above those that Mooncake takes: between
+/// this choice and the server's start, no connection of anybody's takes one. Each is given once, also by test
+/// processes beside this one: each of them has a part of its own.
 public final class FreePorts {
     private static final int FIRST = 17_100;
     private static final int END = 29_000;
