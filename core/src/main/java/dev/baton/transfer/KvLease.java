@@ -40,7 +40,7 @@ public final class KvLease {
     private final Consumer<KvLease> onEnded;
     private final ReentrantLock lock = new ReentrantLock();
     private final List<Reader> readers = new ArrayList<>(2);
-    private boolean isFenced; // all readers that there are; nobody begins to read any more
+    private boolean isDecoderFenced; // others are as soon as the lease is ending
     private State state = State.HELD;
     private Outcome outcome = Outcome.RELEASED; // meaningful once the state is not HELD
     private long deadlineNanos;
@@ -164,7 +164,7 @@ public final class KvLease {
     long remainingNanos(long nowNanos) {
         lock.lock();
         try {
-            boolean canExpire = state == State.HELD || (state == State.ENDING && !isFenced);
+            boolean canExpire = state == State.HELD || (state == State.ENDING && !isDecoderFenced);
             return canExpire ? deadlineNanos - nowNanos : Long.MAX_VALUE;
         } finally {
             lock.unlock();
@@ -214,16 +214,21 @@ public final class KvLease {
         if (isFirst) {
             state = State.ENDING;
             outcome = why;
+            fence(false);
         }
-        if (!isFenced) {
-            isFenced = fencesDecoder || readers.stream().noneMatch(Reader::isDecoder);
-            for (Reader reader : readers) {
-                if (reader.isDecoder ? fencesDecoder : isFirst) {
-                    reader.fence.run();
-                }
-            }
+        if (fencesDecoder && !isDecoderFenced) {
+            isDecoderFenced = true;
+            fence(true);
         }
         return isFirst && endIfUnread();
+    }
+
+    private void fence(boolean decoders) {
+        for (Reader reader : readers) {
+            if (reader.isDecoder == decoders) {
+                reader.fence.run();
+            }
+        }
     }
 
     private boolean endIfUnread() {

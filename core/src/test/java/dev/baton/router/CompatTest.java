@@ -15,13 +15,13 @@ import dev.baton.http.Json;
 import dev.baton.router.backend.Backend;
 import dev.baton.router.backend.BackendKind;
 import dev.baton.wire.FreePorts;
+import java.io.Closeable;
 import java.io.IOException;
 import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -160,12 +160,8 @@ class CompatTest {
     void enginesRegisterAsWithTheProxies(BackendKind kind, String name) throws Exception {
         boolean ppd = kind == BackendKind.P2P_NCCL_PPD;
         int zmqPort = ppd ? FreePorts.next() : 30_001;
-        if (ppd) {
-            enginesRegister(kind, name, true, zmqPort);
-        } else {
-            try (FileChannel _ = TestJvm.lock(TestJvm.P2P_PORTS)) {
-                enginesRegister(kind, name, false, zmqPort);
-            }
+        try (Closeable _ = ppd ? () -> {} : TestJvm.lock(TestJvm.P2P_PORTS)) {
+            enginesRegister(kind, name, ppd, zmqPort);
         }
     }
 

@@ -246,7 +246,7 @@ class RouterHealthTest {
     /// A host whose packets vanish: its queue of connections is full, so that the kernel drops further ones.
     @Test
     void hostThatSaysNothingAtAllCostsAShortWaitAndOnlyOnce() throws Exception {
-        Duration connect = Duration.ofSeconds(5);
+        Duration connect = Duration.ofSeconds(3);
         List<Socket> filling = new ArrayList<>();
         try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             boolean full = false;
@@ -276,7 +276,7 @@ class RouterHealthTest {
                     assertThat(fleet.complete(REQUEST).statusCode()).isEqualTo(200);
                 }
                 assertThat(Duration.ofNanos(System.nanoTime() - start))
-                        .as("one wait of 5 s for all, and this machine")
+                        .as("one wait of 3 s for all, and this machine")
                         .isLessThan(connect.multipliedBy(2));
                 assertThat(fleet.prefiller(0).received).hasSize(6);
                 assertThat(fleet.get("/metrics").body()).doesNotContain("baton_router_prefill_fallbacks_total{");

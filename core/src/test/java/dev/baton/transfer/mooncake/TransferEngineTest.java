@@ -258,7 +258,7 @@ class TransferEngineTest {
                 old.close();
                 closed.set(true);
             });
-            await().atMost(Duration.ofSeconds(8)).untilTrue(closed);
+            await().atMost(Duration.ofSeconds(2)).untilTrue(closed);
             assertThat(closing.isAlive() && !closed.get()).isFalse();
 
             memory.fill((byte) 0);

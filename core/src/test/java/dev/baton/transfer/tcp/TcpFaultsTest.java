@@ -342,7 +342,7 @@ class TcpFaultsTest {
                 decoder.load("d1", slow.through(first), new int[] {0}, 0);
                 decoder.load("d2", slow.through(second), new int[] {1}, 0);
                 decoder.worker().cancelLoad("d2");
-                assertThat(decoder.nextEvent()).isEqualTo(new KvFailed("d2", "cancelled"));
+                assertThat(decoder.nextEvent(500)).isEqualTo(new KvFailed("d2", "cancelled"));
                 assertThat(prefiller.nextEvent()).isEqualTo(new LeaseReleased("r2"));
                 gate.countDown();
                 assertThat(decoder.nextEvent()).isInstanceOf(KvArrived.class);
